@@ -1,0 +1,56 @@
+"""`to_config`: a component gives back the configuration node that `create` builds it from."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from regtorch.errors import SettingError
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as it stands in a configuration: components become their nodes, tuples lists."""
+    if isinstance(value, Configurable):
+        return value.to_config()
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def _called(cls: type[Configurable]) -> str:
+    return " ".join(cls.registered_as) if cls.registered_as else cls.__qualname__
+
+
+class Configurable:
+    """Mixin for registered classes whose constructor arguments are stored under their own names."""
+
+    registered_as: ClassVar[tuple[str, str] | None] = None
+    #: arguments of the constructor that are no settings (a layer to wrap, parameters to optimise)
+    not_settings: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def from_config(cls, **settings: Any) -> Any:
+        """Build one from a configuration node's settings.
+
+        Raises:
+            SettingError: a setting that the constructor does not have; the ones it has are listed.
+        """
+        known = inspect.signature(cls).parameters
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+        for key, value in settings.items():
+            if key not in known and not takes_any:
+                raise SettingError(f"{key}={value}: {_called(cls)} has no such setting; it has: {', '.join(known) or 'none'}")
+        return cls(**settings)
+
+    def settings(self) -> dict[str, Any]:
+        """Name -> value of every constructor argument."""
+        names = [name for name in inspect.signature(type(self)).parameters if name not in self.not_settings]
+        return {name: plain(getattr(self, name)) for name in names}
+
+    def to_config(self) -> dict[str, Any]:
+        """The node that ``create(kind, **node)`` builds an equal component from."""
+        if "registered_as" not in vars(type(self)) or self.registered_as is None:
+            raise TypeError(f"{type(self).__qualname__} is not registered: put @register(kind, name) over it")
+        node = {"name": self.registered_as[1], **self.settings()}
+        where = getattr(self, "where", None)
+        return node if where is None else {**node, "where": where}

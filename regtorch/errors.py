@@ -1,0 +1,29 @@
+"""What regtorch raises for a user's mistake: one line that names the key, the value and what would be right."""
+
+
+class RegtorchError(Exception):
+    """A mistake of the caller's; the command line prints its one line and exits with a status that is not 0."""
+
+
+class SettingError(RegtorchError, ValueError):
+    """A setting that does not exist, or whose value is outside its range."""
+
+
+class NamingError(SettingError, TypeError):
+    """An argument given in a way that does not say what it means, such as a probability by position."""
+
+
+class UnknownNameError(RegtorchError, LookupError):
+    """A name that nothing is registered under."""
+
+
+class NameTakenError(RegtorchError, ValueError):
+    """A name that another component has already."""
+
+
+class NothingBoundError(RegtorchError, ValueError):
+    """A rule that no parameter of the model is bound to."""
+
+
+class DataError(RegtorchError, ValueError):
+    """Data that is missing, unreadable or not what it must be."""

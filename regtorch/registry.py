@@ -1,0 +1,185 @@
+"""Names -> components, without importing torch.
+
+A component is a class under the line ``@register("<kind>", "<name>")``. The built-in ones are found by
+reading that line in the source files of the kind's package, so that they can be listed, and looked up,
+before anything heavy is imported; a component is imported when it is first created.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from regtorch.errors import NameTakenError, UnknownNameError
+
+#: kind -> the package its built-in components live in
+PACKAGES = {
+    "regularizer": "regularizers",
+    "dropout": "dropout",
+    "constraint": "constraints",
+    "initializer": "initializers",
+    "activation": "activations",
+    "optimizer": "optimizers",
+    "scheduler": "schedulers",
+    "model": "models",
+    "data": "data",
+    "augmentation": "augmentations",
+}
+
+_DECLARATION = re.compile(r'^@register\("(\w+)", "(\w+)"\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Component:
+    """One registered component: what it is called and where it comes from."""
+
+    kind: str
+    name: str
+    module: str
+    attribute: str
+    factory: Callable[..., Any] | None = None
+
+    @property
+    def owner(self) -> str:
+        """The importable name of the class or function."""
+        return f"{self.module}.{self.attribute}"
+
+    def load(self) -> Callable[..., Any]:
+        """The class or function itself; a built-in one is imported on first use."""
+        return self.factory or getattr(importlib.import_module(self.module), self.attribute)  # type: ignore[no-any-return]
+
+
+@cache
+def _builtin() -> dict[tuple[str, str], Component]:
+    """Every component that a source file of ours declares, by kind and name."""
+    root = Path(__file__).parent
+    found: dict[tuple[str, str], Component] = {}
+    for package in PACKAGES.values():
+        for path in sorted((root / package).glob("*.py")):
+            for kind, name, attribute in _DECLARATION.findall(path.read_text(encoding="utf-8")):
+                found[kind, name] = Component(kind, name, f"regtorch.{package}.{path.stem}", attribute)
+    return found
+
+
+_registered: dict[tuple[str, str], Component] = {}
+
+
+def _components() -> dict[tuple[str, str], Component]:
+    return _builtin() | _registered
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in PACKAGES:
+        raise UnknownNameError(f"there is no kind {kind!r} of component{_near(kind, PACKAGES)}")
+
+
+def _near(name: str, names: Any) -> str:
+    known = sorted(names)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    listed = ", ".join(known)
+    return f"; did you mean {' or '.join(near)}? (there are: {listed})" if near else f"; there are: {listed}"
+
+
+def register(kind: str, name: str) -> Callable[[C], C]:
+    """Make a class (or a function that builds one) known as `name` among the components of `kind`.
+
+    Args:
+        kind: one of `regtorch.registry.PACKAGES`, e.g. ``"regularizer"``.
+        name: what configurations and `create` call it.
+
+    Raises:
+        NameTakenError: another component has that name; both owners are named.
+
+    Example:
+        >>> import regtorch
+        >>> @regtorch.register("regularizer", "sum_of_fourth_powers")
+        ... class SumOfFourthPowers(regtorch.Regularizer):
+        ...     def forward(self, w):
+        ...         return w.pow(4).sum()
+        >>> "sum_of_fourth_powers" in regtorch.available("regularizer")
+        True
+    """
+    _check_kind(kind)
+
+    def decorate(factory: C) -> C:
+        new = Component(kind, name, factory.__module__, factory.__qualname__, factory)
+        taken = _components().get((kind, name))
+        if taken is not None and taken.owner != new.owner:
+            raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")
+        _registered[kind, name] = new
+        factory.registered_as = (kind, name)  # type: ignore[attr-defined]
+        return factory
+
+    return decorate
+
+
+def available(kind: str) -> list[str]:
+    """The names of all components of a kind, sorted; imports none of them.
+
+    Example:
+        >>> from regtorch import available
+        >>> "l1_l2" in available("regularizer")
+        True
+    """
+    _check_kind(kind)
+    return sorted(name for k, name in _components() if k == kind)
+
+
+def component(kind: str, name: str) -> Component:
+    """The record of one component.
+
+    Raises:
+        UnknownNameError: nothing is registered under that name; the nearest names are listed.
+    """
+    _check_kind(kind)
+    found = _components().get((kind, name))
+    if found is None:
+        raise UnknownNameError(f"{kind}={name} is not registered{_near(name, available(kind))}")
+    return found
+
+
+def create(kind: str, /, name: str, **settings: Any) -> Any:
+    """Build a component from its name and settings: ``create(kind, **node)`` builds a configuration's node.
+
+    Args:
+        kind: e.g. ``"regularizer"``.
+        name: the registered name.
+        **settings: what the component's class takes. A rule (regularizer, constraint) also takes ``where``,
+            the place it is bound to unless the binding says otherwise.
+
+    Raises:
+        UnknownNameError: no such kind or name.
+        SettingError: a setting that the component does not have, or a value outside its range.
+
+    Example:
+        >>> from regtorch import create
+        >>> create("regularizer", "l1_l2", l1=1e-5, l2=1e-4).to_config()
+        {'name': 'l1_l2', 'l1': 1e-05, 'l2': 0.0001}
+    """
+    factory = component(kind, name).load()
+    return getattr(factory, "from_config", factory)(**settings)
+
+
+def attribute(name: str) -> Any:
+    """The class or function that is declared under this Python name, e.g. ``MaxNorm``.
+
+    Raises:
+        AttributeError: no component's declaration has that name.
+    """
+    for found in _components().values():
+        if found.attribute == name:
+            return found.load()
+    raise AttributeError(f"module 'regtorch' has no attribute {name!r}")
+
+
+def attributes() -> list[str]:
+    """The Python names of all built-in components."""
+    return sorted(found.attribute for found in _builtin().values())
