@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 from regtorch.errors import SettingError
@@ -35,6 +36,10 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _counts(value: Any, *lengths: int) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) in lengths and all(_whole(v) and v >= 1 for v in value)
+
+
 def one_of(*choices: Any) -> Range:
     """One of the listed values."""
     return Range("one of " + ", ".join(map(str, choices)), lambda v: any(type(v) is type(c) and v == c for c in choices))
@@ -50,6 +55,14 @@ FRACTION = Range("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 FRACTION_BELOW_ONE = Range("a number from 0 to below 1", lambda v: _number(v) and 0 <= v < 1)
 COUNT = Range("a whole number >= 1", lambda v: _whole(v) and v >= 1)
 COUNT_OR_ZERO = Range("a whole number >= 0", lambda v: _whole(v) and v >= 0)
+DIMS = Range(
+    "null, a dimension or a list of dimensions",
+    lambda v: v is None or _whole(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_whole, v))),
+)
+COUNT_FROM_TWO = Range("a whole number >= 2", lambda v: _whole(v) and v >= 2)
+INSIDE_ZERO_ONE = Range("a number above 0 and below 1", lambda v: _number(v) and 0 < v < 1)
+SEED = Range("a whole number from 0 to 4294967295", lambda v: _whole(v) and 0 <= v < 2**32)
+PATH = Range("the name of a file or folder", lambda v: isinstance(v, (str, PathLike)) and str(v) != "")
 SWITCH = Range("true or false", lambda v: isinstance(v, bool))
 
 #: a setting's name -> what it may be, wherever it appears
@@ -64,15 +77,65 @@ RANGES: dict[str, Range] = {
     "max_value": POSITIVE,
     "min_value": NON_NEGATIVE,
     "rate": FRACTION,
+    "dims": DIMS,
     "block_size": COUNT,
+    # data and augmentation
+    "batch_size": COUNT,
+    "workers": COUNT_OR_ZERO,
+    "validation_fraction": FRACTION_BELOW_ONE,
+    "test_fraction": INSIDE_ZERO_ONE,
+    "split_seed": SEED,
+    "path": PATH,
+    "standardize": one_of("none", "train", "all"),
+    "layout": one_of("auto", "nchw", "nhwc"),
+    "classes": COUNT_FROM_TWO,
+    "image_size": Range("[height, width], two whole numbers >= 1", lambda v: _counts(v, 2)),
+    "row_shape": Range("[features] or [channels, height, width], whole numbers >= 1", lambda v: _counts(v, 1, 3)),
+    "rows": COUNT,
+    "noise": NON_NEGATIVE,
+    "flip_prob": PROBABILITY,
+    "padding": COUNT_OR_ZERO,
+    "length": COUNT,
 }
 
 
-def check(prefix: str = "", **settings: Any) -> None:
+_COUNTS = Range("a non-empty list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and _counts(v, len(v)))
+_COUNTS_OR_EMPTY = Range("a list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
+_NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
+_ORDER = {
+    "batch_norm": one_of("none", "before", "after", "after_dropout"),
+    "input_batch_norm": SWITCH,
+    "momentum": FRACTION_BELOW_ONE,
+    "epsilon": POSITIVE,
+    "bias": Range("true, false or null", lambda v: v is None or isinstance(v, bool)),
+}
+
+#: (kind, name) -> ranges of settings that mean something of their own there
+OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
+    ("dropout", "alpha"): _NEEDS_SOME_KEPT,
+    ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
+    ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
+    ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},
+    ("model", "mlp"): {"hidden": _COUNTS, **_ORDER},
+    ("model", "cnn"): {
+        "channels": _COUNTS,
+        "kernel_size": Range("an odd whole number >= 1", lambda v: _whole(v) and v >= 1 and v % 2 == 1),
+        "pooling": one_of("max", "average", "none"),
+        "head": _COUNTS_OR_EMPTY,
+        "global_pooling": SWITCH,
+        "dropout_at": one_of("auto", "conv", "dense", "both"),
+        "dense_batch_norm": SWITCH,
+        **_ORDER,
+    },
+}
+
+
+def check(prefix: str = "", *, component: tuple[str, str] | None = None, **settings: Any) -> None:
     """Check each setting against the range of its name; a setting without a range passes.
 
     Args:
         prefix: put before the key in the message, e.g. ``"regularizer."``.
+        component: (kind, name) of the component whose settings these are, if it has ranges of its own.
         **settings: name -> value.
 
     Raises:
@@ -84,6 +147,7 @@ def check(prefix: str = "", **settings: Any) -> None:
         Traceback (most recent call last):
         regtorch.errors.SettingError: dropout.drop_prob=1.5 is not allowed: it must be a probability from 0 to 1
     """
+    ranges = RANGES | OF_COMPONENT.get(component or ("", ""), {})
     for key, value in settings.items():
-        if key in RANGES:
-            RANGES[key].check(prefix + key, value)
+        if key in ranges:
+            ranges[key].check(prefix + key, value)

@@ -1,0 +1,223 @@
+"""Rules bound to the parameters of a model: `WeightPenalty` and `WeightConstraint`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from regtorch.after_step import after_step
+from regtorch.constraints.base import Constraint
+from regtorch.constraints.none import NoConstraint
+from regtorch.constraints.several import SeveralConstraints
+from regtorch.regularizers.activity import Activity
+from regtorch.regularizers.base import Regularizer
+from regtorch.regularizers.none import NoRegularizer
+from regtorch.regularizers.several import SeveralRegularizers
+from regtorch.rule import Where
+from regtorch.selection import Place, select, select_layers, units_first
+
+
+def _first(*places: Where | None) -> Where:
+    """The first place that was given, or else the kernels."""
+    return next((place for place in places if place is not None), "kernel")
+
+
+class WeightPenalty:
+    """A regularizer bound to parameters of a model: calling it gives the penalty, to be added to the loss.
+
+    The value is a 0-dim tensor, float32 or wider, computed with autocast off. A parameter that two layers share
+    counts once, and only parameters that train count (``requires_grad``). An `Activity` regularizer is bound to
+    layers instead, and adds what their outputs cost in the model's last forward pass.
+
+    Args:
+        model: any module.
+        regularizer: a `Regularizer`; `SeveralRegularizers` binds each of its rules to its own place.
+        where: which parameters: ``"kernel"``, ``"bias"``, ``"all"``, a glob, ``"kernel:<glob>"`` or a callable
+            ``(module, name, parameter) -> bool``. Default: the regularizer's own `where`, else ``"kernel"``.
+
+    Raises:
+        NothingBoundError: the rule is bound to nothing; the parameter names are listed.
+
+    Example:
+        >>> import regtorch
+        >>> layer = nn.Linear(3, 2)
+        >>> _ = nn.init.constant_(layer.weight, 2.0)
+        >>> WeightPenalty(layer, regtorch.L2(0.5))()
+        tensor(12., grad_fn=<...>)
+    """
+
+    def __init__(self, model: nn.Module, regularizer: Regularizer, where: Where | None = None) -> None:
+        self.model = model
+        self.regularizer = regularizer
+        several = isinstance(regularizer, SeveralRegularizers)
+        self._weights: list[_BoundWeights] = []
+        self._activities: list[_BoundActivity] = []
+        for rule in regularizer.rules if several else [regularizer]:
+            # a rule of several keeps its own place; the binding's is for those that name none
+            place = _first(rule.where, where, regularizer.where) if several else _first(where, rule.where)
+            if isinstance(rule, Activity):
+                self._activities.append(_BoundActivity(model, rule, place))
+            elif not isinstance(rule, NoRegularizer):
+                self._weights.append(_BoundWeights(rule, select(model, place)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the bound parameters and layers."""
+        bound = [place.name for rule in self._weights for place in rule.places]
+        return bound + [name for rule in self._activities for name in rule.names]
+
+    def __call__(self) -> Tensor:
+        """The penalty now."""
+        parts = [part for part in [rule() for rule in (*self._weights, *self._activities)] if part is not None]
+        if len(parts) == 1:
+            return parts[0]
+        if parts:
+            return torch.stack([part.to(parts[0].device) for part in parts]).sum()
+        parameter = next(self.model.parameters(), None)
+        return torch.zeros((), device=None if parameter is None else parameter.device)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.regularizer!r}, bound to {', '.join(self.names) or 'nothing'})"
+
+
+def _penalty(regularizer: Regularizer) -> Callable[[list[Tensor]], Tensor]:
+    """A regularizer's sum over tensors; a plain module's or function's calls added up."""
+    total = getattr(regularizer, "total", None)
+    return total if total is not None else lambda weights: torch.stack([regularizer(w) for w in weights]).sum()
+
+
+class _BoundWeights:
+    """One regularizer and the parameters it is bound to."""
+
+    def __init__(self, regularizer: Regularizer, places: list[Place]) -> None:
+        self.regularizer = regularizer
+        self.places = places
+
+    def __call__(self) -> Tensor | None:
+        weights: list[Tensor] = []
+        for place in self.places:
+            w = place.parameter
+            if w.requires_grad:
+                turned = getattr(self.regularizer, "by_unit", False) and place.groups is not None
+                weights.append(units_first(w, place.groups) if turned and place.groups else w)
+        if not weights:
+            return None
+        device_type = weights[0].device.type
+        if torch.is_autocast_enabled(device_type):
+            with torch.autocast(device_type, enabled=False):
+                return _penalty(self.regularizer)(weights)
+        return _penalty(self.regularizer)(weights)
+
+
+class _BoundActivity:
+    """One activity regularizer and the layers whose outputs it reads, by forward hooks."""
+
+    def __init__(self, model: nn.Module, regularizer: Activity, where: Where) -> None:
+        self.regularizer = regularizer
+        layers = select_layers(model, where)
+        self.names = [name for name, _ in layers]
+        self.values: list[Tensor] = []
+        model.register_forward_pre_hook(self._clear)
+        for _, layer in layers:
+            layer.register_forward_hook(self._collect)
+
+    def _clear(self, model: nn.Module, args: Any) -> None:
+        self.values = []
+
+    def _collect(self, layer: nn.Module, args: Any, output: Tensor) -> None:
+        self.values.append(self.regularizer(output))
+
+    def __call__(self) -> Tensor | None:
+        return torch.stack(self.values).sum() if self.values else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "values": []}  # a graph can be neither copied nor pickled
+
+
+class WeightConstraint:
+    """A constraint bound to parameters of a model, applied by hand or after each step of an optimizer.
+
+    Each parameter is changed in place, without gradient. Of a transposed convolution the unit is the output
+    channel, grouped or not, unless the constraint's `dims` say otherwise.
+
+    Args:
+        model: any module.
+        constraint: a `Constraint`; `SeveralConstraints` binds each of its rules to its own place.
+        where: which parameters, as for `WeightPenalty`.
+
+    Raises:
+        NothingBoundError: the rule is bound to nothing; the parameter names are listed.
+
+    Example:
+        >>> import regtorch
+        >>> layer = nn.Linear(2, 1)
+        >>> _ = nn.init.constant_(layer.weight, 3.0)
+        >>> WeightConstraint(layer, regtorch.MaxNorm(max_value=1.0)).project()
+        >>> layer.weight.data
+        tensor([[0.7071, 0.7071]])
+    """
+
+    def __init__(self, model: nn.Module, constraint: Constraint, where: Where | None = None) -> None:
+        self.constraint = constraint
+        several = isinstance(constraint, SeveralConstraints)
+        self._bound: list[tuple[Constraint, list[Place]]] = []
+        for rule in constraint.rules if several else [constraint]:
+            place = _first(rule.where, where, constraint.where) if several else _first(where, rule.where)
+            if not isinstance(rule, NoConstraint):
+                self._bound.append((rule, select(model, place)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the bound parameters."""
+        return [place.name for _, places in self._bound for place in places]
+
+    @torch.no_grad()
+    def project(self, step_size: float = 1.0) -> None:
+        """Constrain every bound parameter that trains.
+
+        Args:
+            step_size: what `SoftThreshold` multiplies its strength with; others ignore it.
+        """
+        for rule, places in self._bound:
+            for place in places:
+                _project(rule, place, step_size)
+
+    def attach(self, optimizer: Optimizer) -> RemovableHandle:
+        """Constrain, after each real step of the optimizer, those bound parameters that it holds.
+
+        `SoftThreshold`'s step size is the learning rate of the parameter's group. Steps that a ``GradScaler`` skips
+        change nothing.
+
+        Returns:
+            A handle whose ``remove()`` detaches it.
+        """
+        return after_step(optimizer, self.after_step)
+
+    @torch.no_grad()
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Constrain those bound parameters that the optimizer holds; what `attach` calls after each step."""
+        step_sizes = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
+        for rule, places in self._bound:
+            for place in places:
+                if (step_size := step_sizes.get(id(place.parameter))) is not None:
+                    _project(rule, place, float(step_size))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.constraint!r}, bound to {', '.join(self.names) or 'nothing'})"
+
+
+def _project(rule: Constraint, place: Place, step_size: float) -> None:
+    w = place.parameter
+    if not w.requires_grad:
+        return
+    if rule.by_unit and place.groups is not None and rule.dims is None:
+        turned = units_first(w, place.groups)
+        rule.project_(turned, step_size)
+        w.copy_(units_first(turned, place.groups))
+    else:
+        rule.project_(w, step_size)

@@ -1,0 +1,36 @@
+"""The base of all constraints."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from regtorch.rule import Rule
+
+
+class Constraint(Rule):
+    """A function of one tensor that moves it onto, or towards, a set. Subclass it and write `forward(w)`.
+
+    Example:
+        >>> import torch, regtorch
+        >>> class Box(regtorch.Constraint):
+        ...     def forward(self, w):
+        ...         return w.clamp(-1.0, 1.0)
+        >>> Box()(torch.tensor([0.5, -3.0]))
+        tensor([ 0.5000, -1.0000])
+    """
+
+    #: the dimensions that make up one unit; a constraint that has units lets the user override them
+    dims: int | tuple[int, ...] | None = None
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The constrained tensor; `w` itself is not changed."""
+        raise TypeError(f"{type(self).__qualname__} must define forward(w)")
+
+    def project_(self, w: Tensor, step_size: float = 1.0) -> None:
+        """Constrain `w` in place, after an optimizer step of size `step_size`."""
+        w.copy_(self(w))
+
+
+def as_dims(dims: int | list[int] | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+    """`dims` as a configuration or a caller gives it."""
+    return tuple(dims) if isinstance(dims, (list, tuple)) else dims

@@ -1,0 +1,21 @@
+"""No constraint."""
+
+from torch import Tensor
+
+from regtorch.constraints.base import Constraint
+from regtorch.registry import register
+
+
+@register("constraint", "none")
+class NoConstraint(Constraint):
+    """Leaves the weights as they are; bound to nothing.
+
+    Example:
+        >>> import torch
+        >>> NoConstraint()(torch.ones(2))
+        tensor([1., 1.])
+    """
+
+    def forward(self, w: Tensor) -> Tensor:
+        """`w` itself."""
+        return w

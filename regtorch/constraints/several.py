@@ -1,0 +1,45 @@
+"""Several constraints, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from regtorch.constraints.base import Constraint
+from regtorch.registry import create, register
+
+
+@register("constraint", "several")
+class SeveralConstraints(Constraint):
+    """Several constraints in turn; `WeightConstraint` binds each to its own `where`.
+
+    The last one holds afterwards; an earlier one may be undone by it.
+
+    Args:
+        rules: constraints, or their configuration nodes.
+
+    Raises:
+        UnknownNameError: a node names no registered constraint.
+
+    Example:
+        >>> import torch
+        >>> several = SeveralConstraints([{"name": "non_neg"}, {"name": "max_norm", "max_value": 1.0}])
+        >>> several(torch.tensor([[2.0, -2.0]]))
+        tensor([[1., 0.]])
+    """
+
+    def __init__(self, rules: Sequence[Constraint | Mapping[str, Any]] = ()) -> None:
+        super().__init__()
+        self.rules = nn.ModuleList(create("constraint", **r) if isinstance(r, Mapping) else r for r in rules)
+
+    def settings(self) -> dict[str, Any]:
+        """The rules' nodes."""
+        return {"rules": [rule.to_config() for rule in self.rules]}
+
+    def forward(self, w: Tensor) -> Tensor:
+        """One tensor after all constraints."""
+        for rule in self.rules:
+            w = rule(w)
+        return w

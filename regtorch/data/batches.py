@@ -1,0 +1,123 @@
+"""torch batches of a data set's part, each fetched by one index operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+from regtorch.data.base import Split
+
+
+class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
+    """A part of a data set, fetched by rows: inputs as float32 (rows, ...), labels as int64 (rows,).
+
+    Pixels are kept as uint8 and scaled to [0, 1] when fetched. Image batches are channels-last in memory.
+
+    Args:
+        split: the part.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.y = torch.from_numpy(split.y)
+        self.images = len(split.x.shape) == 4
+        # index_select copies whole rows at once only if rows are contiguous, so images are kept as (N, H, W, C)
+        self.x = torch.from_numpy(np.moveaxis(split.x, 1, -1) if self.images else split.x) if isinstance(split.x, np.ndarray) else split.x
+        self.mean = None if split.mean is None else torch.from_numpy(split.mean)
+        self.std = None if split.std is None else torch.from_numpy(split.std)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([row])
+        return x[0], y[0]
+
+    def __getitems__(self, rows: Any) -> tuple[Tensor, Tensor]:
+        """The batch of these rows (a sequence of numbers, an array or a tensor)."""
+        index = torch.as_tensor(rows)
+        if isinstance(self.x, Tensor):
+            x = self.x.index_select(0, index)
+            x = x.permute(0, 3, 1, 2) if self.images else x
+        else:
+            x = torch.from_numpy(np.asarray(self.x[index.numpy()]))
+        if x.dtype == torch.uint8:
+            x = x.float().div_(255)
+        if self.mean is not None:
+            x = x.sub_(self.mean).div_(self.std)
+        return x, self.y.index_select(0, index)
+
+
+class EpochShuffle(RandomSampler):
+    """A new order of all rows each epoch, which depends on the seed and the epoch's number alone.
+
+    So a resumed training goes on with the order that the interrupted one would have had: Lightning calls `set_epoch`;
+    without it epochs are counted.
+
+    Args:
+        dataset: anything with a length.
+        seed: of all orders.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        super().__init__(dataset)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The number of the epoch that the next iteration is."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
+        self.epoch += 1
+        return iter(order.tolist())
+
+
+class ArrayBatchSampler(BatchSampler):
+    """torch's `BatchSampler`, with each batch's row numbers as one array: an epoch is drawn at once and cut."""
+
+    def __iter__(self) -> Iterator[Any]:
+        rows = np.fromiter(self.sampler, np.int64)
+        end = len(self) * self.batch_size if self.drop_last else len(rows)
+        return (rows[start : min(start + self.batch_size, end)] for start in range(0, end, self.batch_size))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def loader(
+    split: Split, batch_size: int, *, shuffle: bool = False, workers: int = 0, seed: int = 0, drop_last: bool = False
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A `DataLoader` of batches (x, y); Lightning can put its distributed sampler into it.
+
+    Args:
+        split: the part of a data set.
+        batch_size: rows a batch.
+        shuffle: a new order each epoch.
+        workers: processes that fetch; 0: none.
+        seed: of the orders; leaves torch's global random state alone.
+        drop_last: leave out a last batch that is smaller.
+
+    Example:
+        >>> from regtorch import create
+        >>> splits = create("data", "digits").load()
+        >>> x, y = next(iter(loader(splits.train, 32, shuffle=True)))
+        >>> x.shape, y.shape
+        (torch.Size([32, 1, 8, 8]), torch.Size([32]))
+    """
+    dataset = BatchDataset(split)
+    sampler = EpochShuffle(dataset, seed) if shuffle else SequentialSampler(dataset)
+    return DataLoader(
+        dataset,
+        batch_sampler=ArrayBatchSampler(sampler, batch_size, drop_last),
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        generator=torch.Generator().manual_seed(seed),
+        pin_memory=torch.cuda.is_available(),
+    )

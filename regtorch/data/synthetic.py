@@ -1,0 +1,47 @@
+"""Made-up data, for tests and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from regtorch.data.base import ArrayDataSet, Split, Splits, split_rows
+from regtorch.registry import register
+
+
+@register("data", "synthetic")
+@dataclass(kw_only=True, eq=False)
+class Synthetic(ArrayDataSet):
+    """Gaussian clusters: each class has a centre drawn from N(0, 1), each row is its class's centre + noise * N(0, 1).
+
+    Args:
+        rows: of all parts together.
+        row_shape: [features] or [channels, height, width].
+        classes: how many.
+        noise: standard deviation within a class; the centres' is 1.
+        test_fraction: of the rows, for the test.
+        split_seed: of the data and of the split.
+        batch_size, workers, validation_fraction, standardize: as in `ArrayDataSet`.
+
+    Example:
+        >>> Synthetic(rows=100, row_shape=[3, 4, 4]).load().train.x.shape
+        (72, 3, 4, 4)
+    """
+
+    rows: int = 1000
+    row_shape: Sequence[int] = field(default_factory=lambda: [20])
+    classes: int = 4
+    noise: float = 1.0
+    test_fraction: float = 0.2
+
+    def read(self) -> Splits:
+        """Draw the rows and split them."""
+        rng = np.random.default_rng(self.split_seed)
+        y = rng.integers(self.classes, size=self.rows)
+        centres = rng.standard_normal((self.classes, *self.row_shape), np.float32)
+        x = centres[y] + np.float32(self.noise) * rng.standard_normal((self.rows, *self.row_shape), np.float32)
+        train, test = split_rows(self.rows, self.test_fraction, self.split_seed)
+        everything = Split(x, y)
+        return Splits(everything.take(train), None, everything.take(test), tuple(map(str, range(self.classes))))

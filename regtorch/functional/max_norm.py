@@ -1,0 +1,33 @@
+"""Projection onto the ball of a given radius, unit by unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.functional.unit_norms import is_plain, norm_dims, rescale, unit_norms
+
+
+def max_norm(w: Tensor, max_value: float, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None) -> Tensor:
+    """Nearest weights whose units have norm at most `max_value`: ``argmin |v - w|  s.t.  ||v_u|| <= max_value``.
+
+    A unit outside is scaled onto the ball; one inside stays bit for bit what it was.
+
+    Args:
+        w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel).
+        max_value: the radius.
+        dims: the dimensions that make up one unit's incoming weights; by default all but the first, and the whole
+            of a vector.
+        out: where to write the result; `w` itself projects in place.
+
+    Source: Srebro and Shraibman, 2005; Srivastava et al., "Dropout", 2014.
+
+    Example:
+        >>> max_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), max_value=1.0)
+        tensor([[0.6000, 0.8000],
+                [0.3000, 0.4000]])
+    """
+    if dims is None and w.ndim > 1 and is_plain(w):  # the fused kernel
+        return torch.renorm(w, 2, 0, max_value) if out is None else w.renorm_(2, 0, max_value)
+    norms = unit_norms(w, norm_dims(w, dims))
+    return rescale(w, torch.where(norms > max_value, max_value / (norms + 1e-7), 1.0), out)

@@ -1,0 +1,43 @@
+"""Norms moved into an interval, unit by unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
+
+
+def min_max_norm(
+    w: Tensor,
+    min_value: float,
+    max_value: float,
+    rate: float = 1.0,
+    dims: int | tuple[int, ...] | None = None,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Units' norms moved into [min_value, max_value]: ``w_u * (rate * clip(n) + (1 - rate) * n) / n``, n = ||w_u||.
+
+    With ``rate=1`` this is the projection; a smaller rate goes that share of the way and is not idempotent.
+    A unit inside stays bit for bit what it was, and one of zeros stays zero.
+
+    Args:
+        w: a weight with its output units in the first dimension.
+        min_value: smallest norm.
+        max_value: largest norm.
+        rate: share of the way to go at once, from 0 to 1.
+        dims: the dimensions that make up one unit's incoming weights; by default all but the first.
+        out: where to write the result; `w` itself works in place.
+
+    Source: Keras' ``MinMaxNorm``, with its 1e-7 beside the norm.
+
+    Example:
+        >>> min_max_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), min_value=1.0, max_value=2.0)
+        tensor([[1.2000, 1.6000],
+                [0.6000, 0.8000]])
+    """
+    norms = unit_norms(w, norm_dims(w, dims))
+    wanted = norms.clamp(min_value, max_value)
+    scale = torch.where(wanted == norms, 1.0, (rate * wanted + (1 - rate) * norms) / (norms + 1e-7))
+    return rescale(w, scale, out)

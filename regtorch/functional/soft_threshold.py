@@ -1,0 +1,27 @@
+"""The proximal step of the L1 penalty."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def soft_threshold(w: Tensor, threshold: float, *, out: Tensor | None = None) -> Tensor:
+    """Nearest weights at the price of their L1 norm: ``argmin_v  |v - w|^2 / 2 + threshold * sum|v|``.
+
+    That is ``sign(w) * max(|w| - threshold, 0)``: exact zeros, which a penalty in the loss never gives. Not
+    idempotent: it is one step of proximal gradient descent.
+
+    Args:
+        w: a tensor of any shape.
+        threshold: strength times the step size, >= 0.
+        out: where to write the result; `w` itself works in place.
+
+    Source: Daubechies, Defrise and De Mol, 2004; Beck and Teboulle, "FISTA", 2009.
+
+    Example:
+        >>> soft_threshold(torch.tensor([1.0, -0.5, 0.1]), threshold=0.25)
+        tensor([ 0.7500, -0.2500,  0.0000])
+    """
+    shrunk = torch.nn.functional.softshrink(w, threshold)
+    return shrunk if out is None else out.copy_(shrunk)

@@ -1,0 +1,28 @@
+"""The square of the sum of absolute values."""
+
+from torch import Tensor
+
+from regtorch.functional.full_precision import full_precision
+
+
+@full_precision
+def squared_l1(w: Tensor, /, factor: float) -> Tensor:
+    """Squared L1 norm: ``factor * (sum|w|)^2``.
+
+    Its pull on each weight grows with the whole tensor's L1 norm, so a large tensor is shrunk much harder.
+
+    Args:
+        w: a tensor of any shape.
+        factor: strength.
+
+    Returns:
+        A 0-dim tensor, float32 or wider.
+
+    Source: the exclusive lasso of Zhou, Jin and Hoi, 2010, with one group.
+
+    Example:
+        >>> import torch
+        >>> squared_l1(torch.tensor([1.0, -2.0, 0.0]), factor=0.1)
+        tensor(0.9000)
+    """
+    return factor * w.abs().sum().square()

@@ -1,0 +1,1 @@
+"""Models assembled from parts: multilayer perceptrons and convolutional networks."""

@@ -1,0 +1,51 @@
+"""Batch normalisation as Keras has it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
+    """Moving variance of the biased batch variance, where torch's is of the unbiased one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and self.track_running_stats):
+            return super().forward(x)
+        before = self.running_var.clone()  # type: ignore[union-attr, operator]
+        result = super().forward(x)
+        count = x.numel() // x.shape[1]
+        with torch.no_grad():
+            kept = (1 - self.momentum) * before  # type: ignore[operator]
+            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)  # type: ignore[union-attr, operator]
+        return result
+
+
+class BatchNorm1d(_KerasStatistics, nn.BatchNorm1d):
+    """Over (batch, features)."""
+
+
+class BatchNorm2d(_KerasStatistics, nn.BatchNorm2d):
+    """Over (batch, channels, height, width)."""
+
+
+def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: float = 1e-3) -> nn.Module:
+    """Batch normalisation with Keras' conventions and defaults.
+
+    ``y = gamma * (x - mean) / sqrt(var + epsilon) + beta``; the moving statistics follow
+    ``moving = momentum * moving + (1 - momentum) * batch``, with the biased batch variance.
+
+    Args:
+        units: features or channels.
+        spatial_dims: 0 for (batch, features), 2 for (batch, channels, height, width).
+        momentum: the share of the moving statistics that is kept at each step (torch's momentum is 1 minus this).
+        epsilon: added to the variance.
+
+    Source: Ioffe and Szegedy, "Batch normalization", 2015; Keras' ``BatchNormalization``.
+
+    Example:
+        >>> batch_norm(3, spatial_dims=0).momentum
+        0.01
+    """
+    kind = BatchNorm1d if spatial_dims == 0 else BatchNorm2d
+    return kind(units, eps=epsilon, momentum=round(1 - momentum, 12))

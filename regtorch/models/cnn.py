@@ -1,0 +1,160 @@
+"""The convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.errors import SettingError
+from regtorch.models.batch_norm import batch_norm as make_batch_norm
+from regtorch.models.mlp import GLOROT, RELU, Order, _sequence, dense_layer, input_layer
+from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, initialize, is_none, place_dropout
+from regtorch.registry import register
+from regtorch.settings import check
+
+POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+
+
+@register("model", "cnn")
+class CNN(nn.Module):
+    """Convolutions, then dense layers: images (batch, channels, height, width) -> (batch, classes) logits.
+
+    The parts are named ``input``, ``hidden.0``, ... (convolutions first, then dense layers) and ``head``; a
+    convolution's are ``conv``, ``batch_norm``, ``activation``, ``pool`` and ``dropout``.
+
+    Args:
+        shape: (channels, height, width) of one image.
+        classes: number of logits.
+        channels: output channels of each convolution (stride 1, same padding).
+        kernel_size: side of the kernels, odd.
+        pooling: max, average or none: halves height and width after each convolution but the last.
+        head: units of each dense layer between the convolutions and the logits; may be empty.
+        global_pooling: average each map to one number before the dense layers, instead of flattening.
+        activation: an activation or its node.
+        initializer: fills the kernels; biases start at zero.
+        dropout: where `dropout_at` says.
+        dropout_at: conv, dense, both, or auto: dropouts of whole maps behind the convolutions, others behind the
+            dense layers (before the logits where there are none).
+        input_dropout: on the image.
+        batch_norm: none, before (the activation), after (it), after_dropout; of the convolutions and dense layers.
+        dense_batch_norm: whether the dense layers have it too.
+        input_batch_norm: whether the image's channels are normalised too.
+        momentum: of batch normalisation, as in Keras: the share kept at each step.
+        epsilon: of batch normalisation.
+        bias: of the hidden layers; null leaves it out where batch normalisation follows directly.
+
+    Raises:
+        SettingError: a value outside its range, or images too small for so much pooling.
+
+    Example:
+        >>> CNN((3, 32, 32), 10, channels=[8, 16])(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        kernel_size: int = 3,
+        pooling: Literal["max", "average", "none"] = "max",
+        head: Sequence[int] = (64,),
+        global_pooling: bool = False,
+        activation: Part = RELU,
+        initializer: Any = GLOROT,
+        dropout: Part = None,
+        dropout_at: Literal["auto", "conv", "dense", "both"] = "auto",
+        input_dropout: Part = None,
+        batch_norm: Order = "none",
+        dense_batch_norm: bool = False,
+        input_batch_norm: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        bias: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check(
+            "model.",
+            component=("model", "cnn"),
+            channels=channels,
+            kernel_size=kernel_size,
+            pooling=pooling,
+            head=head,
+            global_pooling=global_pooling,
+            dropout_at=dropout_at,
+            batch_norm=batch_norm,
+            dense_batch_norm=dense_batch_norm,
+            input_batch_norm=input_batch_norm,
+            momentum=momentum,
+            epsilon=epsilon,
+            bias=bias,
+        )
+        if len(shape) != 3:
+            raise SettingError(f"model=cnn needs images (channels, height, width), not examples of shape {tuple(shape)}; take model=mlp")
+        halvings = len(channels) - 1 if pooling != "none" else 0
+        height, width = shape[1] >> halvings, shape[2] >> halvings
+        if min(height, width) < 1:
+            raise SettingError(
+                f"model.channels={list(channels)} is not allowed: {halvings} poolings leave nothing of a {shape[1]}x{shape[2]} image"
+            )
+        on_maps, on_units = _spread(dropout, dropout_at)
+
+        def conv_layer(index: int) -> nn.Sequential:
+            inputs, outputs = [shape[0], *channels][index : index + 2]
+            conv: nn.Module = nn.Conv2d(
+                inputs, outputs, kernel_size, padding="same", bias=batch_norm != "before" if bias is None else bias
+            )
+            if on_maps is not None and drops_weights(on_maps):
+                conv = fresh("dropout", on_maps).around(conv)  # type: ignore[union-attr, operator]
+            norm = None if batch_norm == "none" else make_batch_norm(outputs, 2, momentum, epsilon)
+            last = index == len(channels) - 1
+            parts: dict[str, nn.Module | None] = {"conv": conv}
+            if batch_norm == "before":
+                parts["batch_norm"] = norm
+            parts["activation"] = fresh_activation(activation, outputs)
+            if batch_norm == "after":
+                parts["batch_norm"] = norm
+            parts["pool"] = None if last or pooling == "none" else POOLS[pooling](2)
+            parts["dropout"] = place_dropout(on_maps, 2)
+            if batch_norm == "after_dropout":
+                parts["batch_norm"] = norm
+            return _sequence(parts)
+
+        convolutions = [conv_layer(index) for index in range(len(channels))]
+        flatten = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if global_pooling else nn.Flatten()
+        sizes = [channels[-1] if global_pooling else channels[-1] * height * width, *head]
+        order: Order = batch_norm if dense_batch_norm else "none"
+        dense = [
+            dense_layer(inputs, units, activation, on_units, order, momentum, epsilon, bias)
+            for inputs, units in zip(sizes, sizes[1:], strict=False)
+        ]
+        self.input = input_layer(shape[0], input_dropout, input_batch_norm, batch_norm, momentum, epsilon, 2)
+        self.hidden = nn.ModuleList([*convolutions, *dense])
+        self.flatten = flatten
+        self.flat_dropout = (None if head else place_dropout(on_units, 0)) or nn.Identity()
+        self.head = nn.Linear(sizes[-1], classes)
+        self._convolutions = len(channels)
+        initialize(self, initializer)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        x = self.input(x.contiguous(memory_format=torch.channels_last))
+        for index, layer in enumerate(self.hidden):
+            x = layer(self.flatten(x) if index == self._convolutions else x)
+        x = x if len(self.hidden) > self._convolutions else self.flatten(x)
+        logits: Tensor = self.head(self.flat_dropout(x))
+        return logits
+
+
+def _spread(dropout: Part, at: str) -> tuple[Part, Part]:
+    """The dropouts behind the convolutions and behind the dense layers."""
+    if is_none(dropout):
+        return None, None
+    if at == "auto":
+        at = "conv" if getattr(fresh("dropout", dropout), "whole_maps", False) else "dense"
+    return dropout if at in ("conv", "both") else None, dropout if at in ("dense", "both") else None

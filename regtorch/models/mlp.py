@@ -1,0 +1,142 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from regtorch.models.batch_norm import batch_norm as make_batch_norm
+from regtorch.models.parts import Part, fresh_activation, initialize, place_dropout, wrap_weights
+from regtorch.registry import register
+from regtorch.settings import check
+
+#: where batch normalisation stands in a layer
+Order = Literal["none", "before", "after", "after_dropout"]
+
+RELU = {"name": "relu"}
+GLOROT = {"name": "glorot_uniform"}
+
+
+def dense_layer(
+    inputs: int,
+    units: int,
+    activation: Part,
+    dropout: Part,
+    batch_norm: Order,
+    momentum: float,
+    epsilon: float,
+    bias: bool | None,
+) -> nn.Sequential:
+    """One hidden layer: linear, activation, and where they are wanted batch normalisation and dropout, in order.
+
+    `batch_norm` stands ``before`` the activation, ``after`` it, or ``after_dropout``. `bias` None leaves the bias
+    out where batch normalisation follows the linear map directly, as its own shift does the same.
+    """
+    linear = nn.Linear(inputs, units, bias=batch_norm != "before" if bias is None else bias)
+    norm = None if batch_norm == "none" else make_batch_norm(units, 0, momentum, epsilon)
+    parts: dict[str, nn.Module | None] = {"linear": wrap_weights(linear, dropout)}
+    if batch_norm == "before":
+        parts["batch_norm"] = norm
+    parts["activation"] = fresh_activation(activation, units)
+    if batch_norm == "after":
+        parts["batch_norm"] = norm
+    parts["dropout"] = place_dropout(dropout, 0)
+    if batch_norm == "after_dropout":
+        parts["batch_norm"] = norm
+    return _sequence(parts)
+
+
+def input_layer(
+    units: int, dropout: Part, batch_norm: bool, order: Order, momentum: float, epsilon: float, spatial_dims: int
+) -> nn.Sequential:
+    """What the input passes before the first layer: batch normalisation, dropout, both or nothing."""
+    norm = make_batch_norm(units, spatial_dims, momentum, epsilon) if batch_norm else None
+    drop = place_dropout(dropout, spatial_dims)
+    if order == "after_dropout":
+        return _sequence({"dropout": drop, "batch_norm": norm})
+    return _sequence({"batch_norm": norm, "dropout": drop})
+
+
+def _sequence(parts: dict[str, nn.Module | None]) -> nn.Sequential:
+    sequence = nn.Sequential()
+    for name, part in parts.items():
+        if part is not None:
+            sequence.add_module(name, part)
+    return sequence
+
+
+@register("model", "mlp")
+class MLP(nn.Module):
+    """Linear layers with activations between them: (batch, *shape) -> (batch, classes) logits.
+
+    The parts are named ``input``, ``hidden.0``, ``hidden.1``, ... and ``head``; a hidden layer's are ``linear``,
+    ``batch_norm``, ``activation`` and ``dropout``.
+
+    Args:
+        shape: of one example, flattened at the entry.
+        classes: number of logits.
+        hidden: units of each hidden layer.
+        activation: an activation or its node.
+        initializer: fills the kernels; biases start at zero.
+        dropout: after each hidden layer's activation (a weight dropout: around its linear map).
+        input_dropout: on the input.
+        batch_norm: none, before (the activation), after (it), after_dropout.
+        input_batch_norm: whether the input is normalised too.
+        momentum: of batch normalisation, as in Keras: the share kept at each step.
+        epsilon: of batch normalisation.
+        bias: of the hidden layers; null leaves it out where batch normalisation follows directly.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Example:
+        >>> import torch
+        >>> MLP((1, 8, 8), 10, hidden=[32, 16])(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        *,
+        hidden: Sequence[int] = (64,),
+        activation: Part = RELU,
+        initializer: Any = GLOROT,
+        dropout: Part = None,
+        input_dropout: Part = None,
+        batch_norm: Order = "none",
+        input_batch_norm: bool = False,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        bias: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check(
+            "model.",
+            component=("model", "mlp"),
+            hidden=hidden,
+            batch_norm=batch_norm,
+            input_batch_norm=input_batch_norm,
+            momentum=momentum,
+            epsilon=epsilon,
+            bias=bias,
+        )
+        sizes = [prod(shape), *hidden]
+        self.input = input_layer(sizes[0], input_dropout, input_batch_norm, batch_norm, momentum, epsilon, 0)
+        self.hidden = nn.Sequential(
+            *(
+                dense_layer(inputs, units, activation, dropout, batch_norm, momentum, epsilon, bias)
+                for inputs, units in zip(sizes, sizes[1:], strict=False)
+            )
+        )
+        self.head = nn.Linear(sizes[-1], classes)
+        initialize(self, initializer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, classes)."""
+        logits: Tensor = self.head(self.hidden(self.input(x.flatten(1))))
+        return logits

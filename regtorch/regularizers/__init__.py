@@ -1,0 +1,1 @@
+"""Regularizers: functions of one tensor that give a scalar, with their settings."""

@@ -1,0 +1,41 @@
+"""A regularizer on a layer's output instead of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from regtorch.functional.activity import activity
+from regtorch.registry import create, register
+from regtorch.regularizers.base import Regularizer
+
+
+@register("regularizer", "activity")
+class Activity(Regularizer):
+    """Any regularizer, of a layer's output, per example: ``regularizer(output) / batch size``.
+
+    `WeightPenalty` binds it to layers instead of parameters, and adds what the last forward pass gave out.
+
+    Args:
+        regularizer: a `Regularizer`, or its configuration node.
+
+    Raises:
+        UnknownNameError: the node names no registered regularizer.
+
+    Example:
+        >>> import torch, regtorch
+        >>> Activity(regtorch.L1(0.1))(torch.ones(4, 3))
+        tensor(0.3000)
+    """
+
+    def __init__(self, regularizer: Regularizer | Mapping[str, Any]) -> None:
+        super().__init__()
+        self.regularizer: Regularizer = (
+            create("regularizer", **regularizer) if isinstance(regularizer, Mapping) else regularizer
+        )
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The penalty of one layer's output (batch, ...)."""
+        return activity(w, self.regularizer)

@@ -1,0 +1,35 @@
+"""The base of all regularizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from regtorch.rule import Rule
+
+
+class Regularizer(Rule):
+    """A function of one tensor that gives a scalar. Subclass it and write `forward(w)`.
+
+    Example:
+        >>> import regtorch
+        >>> class Quartic(regtorch.Regularizer):
+        ...     def __init__(self, strength: float) -> None:
+        ...         super().__init__()
+        ...         self.strength = strength
+        ...
+        ...     def forward(self, w):
+        ...         return self.strength * w.pow(4).sum()
+        >>> Quartic(0.5)(torch.ones(4))
+        tensor(2.)
+    """
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The penalty of one tensor, a 0-dim tensor."""
+        raise TypeError(f"{type(self).__qualname__} must define forward(w)")
+
+    def total(self, weights: Sequence[Tensor]) -> Tensor:
+        """The sum over several tensors; a regularizer that can do all at once overrides this."""
+        return torch.stack([self(w) for w in weights]).sum()

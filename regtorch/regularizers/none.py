@@ -1,0 +1,21 @@
+"""No regularizer."""
+
+from torch import Tensor
+
+from regtorch.registry import register
+from regtorch.regularizers.base import Regularizer
+
+
+@register("regularizer", "none")
+class NoRegularizer(Regularizer):
+    """Zero, whatever the weights; a penalty of it is bound to nothing.
+
+    Example:
+        >>> import torch
+        >>> NoRegularizer()(torch.ones(3))
+        tensor(0.)
+    """
+
+    def forward(self, w: Tensor) -> Tensor:
+        """A 0-dim zero."""
+        return w.new_zeros(())

@@ -1,0 +1,41 @@
+"""Several regularizers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.registry import create, register
+from regtorch.regularizers.base import Regularizer
+
+
+@register("regularizer", "several")
+class SeveralRegularizers(Regularizer):
+    """The sum of several regularizers; `WeightPenalty` binds each to its own `where`.
+
+    Args:
+        rules: regularizers, or their configuration nodes.
+
+    Raises:
+        UnknownNameError: a node names no registered regularizer.
+
+    Example:
+        >>> several = SeveralRegularizers([{"name": "l1", "l1": 0.1, "where": "head*"}, {"name": "l2", "l2": 0.1}])
+        >>> several(torch.tensor([1.0, -2.0]))
+        tensor(0.8000)
+    """
+
+    def __init__(self, rules: Sequence[Regularizer | Mapping[str, Any]] = ()) -> None:
+        super().__init__()
+        self.rules = nn.ModuleList(create("regularizer", **r) if isinstance(r, Mapping) else r for r in rules)
+
+    def settings(self) -> dict[str, Any]:
+        """The rules' nodes."""
+        return {"rules": [rule.to_config() for rule in self.rules]}
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The sum of all rules' penalties of one tensor."""
+        return torch.stack([rule(w) for rule in self.rules]).sum() if len(self.rules) else 0.0 * w.sum()

@@ -1,0 +1,33 @@
+"""What regularizers and constraints have in common: settings, and a place they are bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import nn
+
+from regtorch.configurable import Configurable
+
+#: where a rule is bound: "kernel", "bias", "all", a glob over names, "kernel:<glob>", or a callable
+Where = str | Callable[[nn.Module, str, nn.Parameter], bool]
+
+
+class Rule(Configurable, nn.Module):
+    """A function of one tensor with settings, and optionally the place (`where`) it is meant for."""
+
+    #: the place a configuration names; a binding without `where=` takes it, else "kernel"
+    where: Where | None = None
+    #: whether the formula reads a weight as one row per output unit, so that a transposed convolution's is turned first
+    by_unit: ClassVar[bool] = False
+
+    @classmethod
+    def from_config(cls, *, where: Where | None = None, **settings: Any) -> Any:
+        """Build one from a configuration node's settings, `where` among them."""
+        rule = super().from_config(**settings)
+        rule.where = where
+        return rule
+
+    def extra_repr(self) -> str:
+        """The settings, as the constructor takes them."""
+        return ", ".join(f"{key}={value}" for key, value in self.settings().items())

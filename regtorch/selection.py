@@ -1,0 +1,173 @@
+"""Which parameters of a model a rule is bound to: ``where=``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from regtorch.errors import NothingBoundError
+from regtorch.rule import Where
+from regtorch.where import matches, split_where
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One parameter's place in a model: it is looked up anew each time, so that it may be moved, cast or sharded."""
+
+    module: nn.Module
+    attribute: str
+    name: str
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that is there now."""
+        return self.module._parameters[self.attribute]  # type: ignore[return-value]
+
+    @property
+    def groups(self) -> int | None:
+        """For the kernel of a transposed convolution its number of groups, else None."""
+        transposed = isinstance(self.module, _TRANSPOSED) and self.attribute == "weight"
+        return self.module.groups if transposed else None  # type: ignore[return-value]
+
+
+def units_first(w: Tensor, groups: int) -> Tensor:
+    """A transposed convolution's kernel (in, out/groups, *k) with its output channels first: (out, in/groups, *k).
+
+    It is its own inverse.
+
+    Example:
+        >>> import torch
+        >>> units_first(torch.zeros(4, 3, 5, 5), groups=2).shape
+        torch.Size([6, 2, 5, 5])
+    """
+    split = w.reshape(groups, w.shape[0] // groups, *w.shape[1:])
+    return split.transpose(1, 2).reshape(groups * w.shape[1], w.shape[0] // groups, *w.shape[2:])
+
+
+def _is_normalisation(module: nn.Module) -> bool:
+    return "norm" in type(module).__name__.lower()
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return "embedding" in type(module).__name__.lower()
+
+
+def is_kernel(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is what Keras calls a kernel: the weight of a linear or convolution layer.
+
+    It has two dimensions or more and is called ``weight``, or ``*_proj_weight`` (attention) or ``weight_ih_l*``
+    (the input kernel of a recurrent layer; ``weight_hh_l*`` is what Keras calls the recurrent kernel), and its
+    module is no normalisation layer and no embedding.
+    """
+    named = attribute == "weight" or attribute.endswith("proj_weight") or attribute.startswith("weight_ih")
+    return named and parameter.ndim >= 2 and not _is_normalisation(module) and not _is_embedding(module)
+
+
+def is_bias(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a layer's bias; a normalisation layer's shift is none."""
+    return (attribute.startswith("bias") or attribute.endswith("_bias")) and not _is_normalisation(module)
+
+
+def places(model: nn.Module) -> Iterator[Place]:
+    """Every parameter's place, once each, in the order of ``named_parameters``."""
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for attribute, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield Place(module, attribute, f"{prefix}.{attribute}" if prefix else attribute)
+
+
+def select(model: nn.Module, where: Where) -> list[Place]:
+    """The places of the parameters that `where` means.
+
+    Args:
+        model: any module.
+        where: ``"kernel"``, ``"bias"``, ``"all"``, a glob over parameter names (``"head.*"``), both
+            (``"kernel:hidden.*"``), or a callable ``(module, name, parameter) -> bool``, where name is the
+            parameter's full name in the model. A shared parameter counts once; a glob may match any of its names.
+
+    Raises:
+        NothingBoundError: nothing matches; the model's parameter names are listed.
+        SettingError: a `where` of another form.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+        >>> [place.name for place in select(model, "kernel")]
+        ['0.weight', '2.weight']
+    """
+    found: dict[int, Place] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for attribute, parameter in module._parameters.items():
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            if parameter is not None and id(parameter) not in found and _matches(where, module, attribute, name, parameter):
+                found[id(parameter)] = Place(module, attribute, name)
+    if not found:
+        names = [place.name for place in places(model)]
+        raise NothingBoundError(
+            f"where={where} matches no parameter of {type(model).__name__}; "
+            + (f"it has: {', '.join(names)}" if names else "it has none")
+        )
+    return list(found.values())
+
+
+def _matches(where: Where, module: nn.Module, attribute: str, name: str, parameter: nn.Parameter) -> bool:
+    if callable(where):
+        return bool(where(module, name, parameter))
+    return matches(where, name, is_kernel(module, attribute, parameter), is_bias(module, attribute, parameter))
+
+
+def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]:
+    """The layers whose output `where` means, by name.
+
+    Args:
+        model: any module.
+        where: ``"kernel"`` and ``"all"``: every layer that has a kernel; a glob over module names: the outermost modules
+            that match; ``"kernel:<glob>"``: the layers with a kernel among them; a callable as for `select`, asked
+            about each layer's kernel. A block that names its activation (an attribute ``activation``) gives out what
+            its activation does, as a layer with an activation does in Keras.
+
+    Raises:
+        NothingBoundError: nothing matches; the model's module names are listed.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> [name for name, _ in select_layers(model, "kernel")]
+        ['0', '2']
+    """
+    kind, pattern = ("kernel", "*") if callable(where) else split_where(where)
+    with_kernel = kind == "kernel" or where == "all"
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in found)
+        if not name or inside or not fnmatchcase(name, pattern):
+            continue
+        kernels = [(m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if is_kernel(m, n, w)]
+        if callable(where):
+            kernels = [(m, n, w) for m, n, w in kernels if where(m, f"{name}.{n}", w)]
+        if kernels or not with_kernel:
+            found[name] = module
+    if not found:
+        names = [name for name, _ in model.named_modules() if name]
+        raise NothingBoundError(f"where={where} matches no layer of {type(model).__name__}; it has: {', '.join(names)}")
+    return [(name, _output_of(module)) for name, module in found.items()]
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """The module itself and, in a block with an activation, its direct parts."""
+    return [module, *module.children()] if _has_activation(module) else [module]
+
+
+def _has_activation(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "activation", None), nn.Module)
+
+
+def _output_of(module: nn.Module) -> nn.Module:
+    output: nn.Module = module.activation if _has_activation(module) else module  # type: ignore[assignment]
+    return output
+

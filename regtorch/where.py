@@ -1,0 +1,46 @@
+"""How a place is written (``where=``), as text; needs no torch."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from regtorch.errors import SettingError
+
+KINDS = ("kernel", "bias", "all")
+
+
+def split_where(where: str) -> tuple[str, str]:
+    """A kind and a glob: ``"kernel:hidden.*"`` -> ("kernel", "hidden.*"), ``"bias"`` -> ("bias", "*").
+
+    Raises:
+        SettingError: neither a kind, nor a glob, nor ``kind:glob``.
+
+    Example:
+        >>> split_where("head.*")
+        ('all', 'head.*')
+    """
+    kind, colon, pattern = where.partition(":") if isinstance(where, str) else ("", ":", "")
+    if kind in KINDS and (pattern or not colon):
+        return kind, pattern or "*"
+    if colon or not kind:
+        raise SettingError(
+            f"where={where} is not allowed: it must be {', '.join(KINDS)}, a glob over names, or one of those, a colon and a glob"
+        )
+    return "all", where
+
+
+def matches(where: str, name: str, kernel: bool, bias: bool) -> bool:
+    """Whether `where` means the parameter of this name.
+
+    Args:
+        where: a kind, a glob or both.
+        name: the parameter's full name.
+        kernel: whether it is a kernel.
+        bias: whether it is a bias.
+
+    Example:
+        >>> matches("kernel:hidden.*", "hidden.0.linear.weight", kernel=True, bias=False)
+        True
+    """
+    kind, pattern = split_where(where)
+    return {"kernel": kernel, "bias": bias, "all": True}[kind] and fnmatchcase(name, pattern)
