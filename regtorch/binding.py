@@ -71,6 +71,11 @@ class WeightPenalty:
         bound = [place.name for rule in self._weights for place in rule.places]
         return bound + [name for rule in self._activities for name in rule.names]
 
+    @property
+    def of_activities(self) -> bool:
+        """Whether the penalty depends on the last forward pass, not on the weights alone."""
+        return bool(self._activities)
+
     def __call__(self) -> Tensor:
         """The penalty now."""
         parts = [part for part in [rule() for rule in (*self._weights, *self._activities)] if part is not None]

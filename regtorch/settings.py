@@ -96,6 +96,32 @@ RANGES: dict[str, Range] = {
     "flip_prob": PROBABILITY,
     "padding": COUNT_OR_ZERO,
     "length": COUNT,
+    # initializers and activations
+    "scale": POSITIVE,
+    "gain": ANY_NUMBER,
+    "mean": ANY_NUMBER,
+    "value": ANY_NUMBER,
+    "low": ANY_NUMBER,
+    "high": ANY_NUMBER,
+    "negative_slope": NON_NEGATIVE,
+    "num_parameters": COUNT,
+    "alpha": POSITIVE,
+    "approximate": one_of("none", "tanh"),
+    # optimizers and schedulers
+    "lr": POSITIVE,
+    "momentum": FRACTION_BELOW_ONE,
+    "rho": FRACTION_BELOW_ONE,
+    "beta1": FRACTION_BELOW_ONE,
+    "beta2": FRACTION_BELOW_ONE,
+    "epsilon": POSITIVE,
+    "weight_decay": NON_NEGATIVE,
+    "initial_accumulator_value": NON_NEGATIVE,
+    "decay": Range("a number above 0, at most 1", lambda v: _number(v) and 0 < v <= 1),
+    "every": COUNT,
+    "patience": COUNT_OR_ZERO,
+    "min_lr": NON_NEGATIVE,
+    "warmup_fraction": FRACTION,
+    "monitor": one_of("val_loss", "val_accuracy"),
 }
 
 
@@ -116,6 +142,10 @@ OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
     ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},
+    ("initializer", "variance_scaling"): {
+        "mode": one_of("fan_in", "fan_out", "fan_avg"),
+        "distribution": one_of("truncated_normal", "untruncated_normal", "uniform"),
+    },
     ("model", "mlp"): {"hidden": _COUNTS, **_ORDER},
     ("model", "cnn"): {
         "channels": _COUNTS,

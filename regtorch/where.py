@@ -8,6 +8,9 @@ from regtorch.errors import SettingError
 
 KINDS = ("kernel", "bias", "all")
 
+#: what a rule at a place of a configuration is bound to unless its node says otherwise
+OF_PLACE = {"regularizer": "kernel", "bias_regularizer": "bias", "constraint": "kernel", "bias_constraint": "bias"}
+
 
 def split_where(where: str) -> tuple[str, str]:
     """A kind and a glob: ``"kernel:hidden.*"`` -> ("kernel", "hidden.*"), ``"bias"`` -> ("bias", "*").

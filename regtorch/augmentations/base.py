@@ -42,8 +42,8 @@ class Augmentation(Configurable):
         if len(shape) != 3:
             name = (self.registered_as or ("", type(self).__name__))[1]
             raise SettingError(
-                f"augmentation={name} needs images (channels, height, width), the data's rows have the shape {tuple(shape)}: "
-                "take augmentation=none"
+                f"augmentation={name} needs images (channels, height, width), "
+                f"the data's rows have the shape {tuple(shape)}: take augmentation=none"
             )
 
     def augment(self, x: Tensor) -> Tensor:

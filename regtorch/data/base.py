@@ -16,7 +16,7 @@ from regtorch.errors import DataError
 
 
 class Rows(Protocol):
-    """Inputs by row: a numpy array, or something that `np.asarray` makes one, such as files that are decoded only then."""
+    """Inputs by row: a numpy array, or what `np.asarray` makes one of, such as files that are decoded only then."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,14 +38,13 @@ class Split:
     Args:
         x: (rows, channels, height, width) or (rows, features). uint8 are pixels, and become x / 255 when fetched.
         y: (rows,) int64, the number of each row's class.
-        mean: what a fetch subtracts (after the division by 255), of a shape that broadcasts over a row, or None.
-        std: what it then divides by.
+        scaling: (mean, std), what a fetch subtracts and then divides by (after the division by 255), of a shape that
+            broadcasts over a row; or None.
     """
 
     x: Rows
     y: np.ndarray
-    mean: np.ndarray | None = None
-    std: np.ndarray | None = None
+    scaling: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -72,7 +71,7 @@ class Splits:
     @property
     def parts(self) -> dict[str, Split]:
         """Name -> part, of those that there are."""
-        return {"train": self.train, **({"val": self.val} if self.val else {}), "test": self.test}
+        return {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,17 +88,15 @@ def split_rows(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.nd
 
 def moments(parts: Sequence[np.ndarray], axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over `axes` in float64; a deviation of 0 is given as 1, as `StandardScaler` does."""
-    chunks = [chunk for part in parts for chunk in np.array_split(part, math.ceil(len(part) / 1000))]  # no float64 copy of it all
-    count = sum(chunk.size for chunk in chunks)
-    mean = sum(chunk.sum(axes, dtype=np.float64, keepdims=True) for chunk in chunks)
-    count = count / np.size(mean)
-    mean = mean / count
-    std = np.sqrt(sum(((chunk - mean) ** 2).sum(axes, keepdims=True) for chunk in chunks) / count)
+    chunks = [c for part in parts for c in np.array_split(part, math.ceil(len(part) / 1000))]  # no float64 copy of all
+    count = sum(math.prod(chunk.shape[axis] for axis in axes) for chunk in chunks)
+    mean = np.sum([chunk.sum(axes, np.float64, keepdims=True) for chunk in chunks], 0) / count
+    std = np.sqrt(np.sum([((chunk - mean) ** 2).sum(axes, keepdims=True) for chunk in chunks], 0) / count)
     return mean[0], np.where(std == 0, 1, std)[0]
 
 
 def _channels_last(x: np.ndarray) -> np.ndarray:
-    """The same (N, C, H, W) array, laid out in memory as (N, H, W, C), in which convolutions are fastest."""
+    """The same array, images (N, C, H, W) laid out in memory as (N, H, W, C), in which convolutions are fastest."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
 
@@ -140,7 +137,7 @@ class DataSet(Configurable):
         """The parts, ready for `regtorch.data.batches.loader`; read once, and kept.
 
         Raises:
-            DataError: the data is missing, cannot be read, or is not what it must be; one line says what would be right.
+            DataError: the data is missing, damaged, or not what it must be; one line says what would be right.
         """
         return self._splits
 
@@ -151,8 +148,8 @@ class DataSet(Configurable):
     def error(self, message: str) -> DataError:
         """The error to raise about this data set's data: names the setting that says where it is."""
         path = getattr(self, "path", None)
-        place = f"data.path={path}" if path is not None else f"data={(self.registered_as or ('', type(self).__name__))[1]}"
-        return DataError(f"{place}: {message}")
+        name = (self.registered_as or ("", type(self).__name__))[1]
+        return DataError(f"data={name}: {message}" if path is None else f"data.path={path}: {message}")
 
     @cached_property
     def _splits(self) -> Splits:
@@ -162,7 +159,9 @@ class DataSet(Configurable):
         if splits.val is None and self.validation_fraction:
             rest, taken = split_rows(len(splits.train), self.validation_fraction, self.split_seed)
             if not len(rest):
-                raise self.error(f"data.validation_fraction={self.validation_fraction} leaves none of {len(taken)} rows to train on")
+                raise self.error(
+                    f"data.validation_fraction={self.validation_fraction} leaves none of {len(taken)} rows to train on"
+                )
             splits = replace(splits, train=splits.train.take(rest), val=splits.train.take(taken))
         return self.prepare(splits)
 
@@ -177,18 +176,22 @@ class DataSet(Configurable):
         if len(x) != len(y):
             raise self.error(f"x_{part} has {len(x)} rows and y_{part} has {len(y)}: they must have equally many")
         if tuple(x.shape[1:]) != shape:
-            raise self.error(f"a row of x_{part} has the shape {tuple(x.shape[1:])}, of x_train {shape}: they must be the same")
+            raise self.error(
+                f"a row of x_{part} has the shape {tuple(x.shape[1:])}, of x_train {shape}: they must be the same"
+            )
         outside = np.flatnonzero((y < 0) | (y >= len(splits.classes)))
         if len(outside):
             raise self.error(
-                f"y_{part} has {len(outside)} labels outside the {len(splits.classes)} classes, the first is {y[outside[0]]} "
-                f"in row {outside[0]}: labels must be whole numbers from 0 to {len(splits.classes) - 1}"
+                f"y_{part} has {len(outside)} labels outside the {len(splits.classes)} classes, "
+                f"the first is {y[outside[0]]} in row {outside[0]}: labels are 0 to {len(splits.classes) - 1}"
             )
         if isinstance(x, np.ndarray) and x.dtype.kind == "f":
             finite = np.isfinite(x)
             if not finite.all():
                 row = np.flatnonzero(~finite.reshape(len(x), -1).all(1))[0]
-                raise self.error(f"x_{part} has {np.sum(~finite)} NaN or infinite values, the first in row {row}: all must be finite")
+                raise self.error(
+                    f"x_{part} has {np.sum(~finite)} NaN or infinite values, the first in row {row}: all must be finite"
+                )
 
 
 @dataclass(kw_only=True, eq=False)
@@ -204,11 +207,12 @@ class ArrayDataSet(DataSet):
 
     def prepare(self, splits: Splits) -> Splits:
         """Lay images out for convolutions, then standardise."""
-        ready = {name: replace(split, x=_channels_last(split.x) if split.x.ndim == 4 else split.x) for name, split in splits.parts.items()}
+        x = {part: _channels_last(np.asarray(split.x)) for part, split in splits.parts.items()}
+        ready = {part: replace(split, x=x[part]) for part, split in splits.parts.items()}
         if self.standardize != "none":
-            measured = [split.x for name, split in ready.items() if name == "train" or self.standardize == "all"]
-            mean, std = moments(measured, self.standardized_over(measured[0].ndim))
-            ready = {name: _standardized(split, mean, std) for name, split in ready.items()}
+            measured = list(x.values()) if self.standardize == "all" else [x["train"]]
+            mean, std = moments(measured, self.standardized_over(x["train"].ndim))
+            ready = {part: _standardized(split, mean, std) for part, split in ready.items()}
         return Splits(ready["train"], ready.get("val"), ready["test"], splits.classes)
 
     def standardized_over(self, ndim: int) -> tuple[int, ...]:
@@ -219,5 +223,5 @@ class ArrayDataSet(DataSet):
 def _standardized(split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
     """Pixels stay uint8 and are standardised when fetched; other numbers are standardised here and now."""
     if split.x.dtype == np.uint8:
-        return replace(split, mean=(mean / 255).astype(np.float32), std=(std / 255).astype(np.float32))
-    return replace(split, x=((split.x - mean) / std).astype(np.float32))
+        return replace(split, scaling=((mean / 255).astype(np.float32), (std / 255).astype(np.float32)))
+    return replace(split, x=((np.asarray(split.x) - mean) / std).astype(np.float32))

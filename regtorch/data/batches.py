@@ -26,9 +26,12 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self.y = torch.from_numpy(split.y)
         self.images = len(split.x.shape) == 4
         # index_select copies whole rows at once only if rows are contiguous, so images are kept as (N, H, W, C)
-        self.x = torch.from_numpy(np.moveaxis(split.x, 1, -1) if self.images else split.x) if isinstance(split.x, np.ndarray) else split.x
-        self.mean = None if split.mean is None else torch.from_numpy(split.mean)
-        self.std = None if split.std is None else torch.from_numpy(split.std)
+        self.x = (
+            torch.from_numpy(np.moveaxis(split.x, 1, -1) if self.images else split.x)
+            if isinstance(split.x, np.ndarray)
+            else split.x
+        )
+        self.scaling = None if split.scaling is None else [torch.from_numpy(array) for array in split.scaling]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,8 +50,9 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
             x = torch.from_numpy(np.asarray(self.x[index.numpy()]))
         if x.dtype == torch.uint8:
             x = x.float().div_(255)
-        if self.mean is not None:
-            x = x.sub_(self.mean).div_(self.std)
+        if self.scaling is not None:
+            mean, std = self.scaling
+            x = x.sub_(mean).div_(std)
         return x, self.y.index_select(0, index)
 
 
@@ -74,16 +78,30 @@ class EpochShuffle(RandomSampler):
     def __iter__(self) -> Iterator[int]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
         self.epoch += 1
-        return iter(order.tolist())
+        yield from order.tolist()
 
 
 class ArrayBatchSampler(BatchSampler):
-    """torch's `BatchSampler`, with each batch's row numbers as one array: an epoch is drawn at once and cut."""
+    """torch's `BatchSampler`, with each batch's row numbers as one array: an epoch is drawn at once and cut.
+
+    It is drawn at the first batch, not before: with workers, `DataLoader` makes one iterator that it never asks.
+    """
 
     def __iter__(self) -> Iterator[Any]:
         rows = np.fromiter(self.sampler, np.int64)
         end = len(self) * self.batch_size if self.drop_last else len(rows)
-        return (rows[start : min(start + self.batch_size, end)] for start in range(0, end, self.batch_size))
+        for start in range(0, end, self.batch_size):
+            yield rows[start : min(start + self.batch_size, end)]
+
+
+class _SpareGenerator(torch.Generator):
+    """What `DataLoader` draws its workers' seeds from, which nothing uses, instead of torch's global random state.
+
+    Pickled without its state: torch's own way fails in processes that are spawned.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -118,6 +136,6 @@ def loader(
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
-        generator=torch.Generator().manual_seed(seed),
+        generator=_SpareGenerator(),
         pin_memory=torch.cuda.is_available(),
     )

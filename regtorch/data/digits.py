@@ -17,7 +17,7 @@ from regtorch.registry import register
 class Digits(ArrayDataSet):
     """1,797 handwritten digits of 8 x 8 pixels, split as `train_test_split(random_state=split_seed)` does.
 
-    Standardised pixel by pixel, as `StandardScaler` does. Read from scikit-learn's own file, without importing scikit-learn.
+    Standardised pixel by pixel, as `StandardScaler` does. Read from scikit-learn's file, without importing it.
 
     Args:
         test_fraction: of all rows, for the test.

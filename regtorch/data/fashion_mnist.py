@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class FashionMNIST(ArrayDataSet):
         y = self._idx(folder / f"{part}-labels-idx1-ubyte", 1)
         return Split(x[:, None], y.astype(np.int64))
 
-    def _idx(self, path: Path, ndim: int) -> np.ndarray:
+    def _idx(self, path: Path, ndim: int) -> Any:
         """The uint8 array of an IDX file: 0, 0, 8 (uint8), ndim, the sizes as big-endian uint32, the bytes."""
         zipped = path.with_name(path.name + ".gz")
         if not path.exists() and not zipped.exists():

@@ -59,7 +59,7 @@ class ImageFiles:
 class ImageFolder(DataSet):
     """``path/train/<class>/*.png``, ``path/test/<class>/*.png``, and ``path/val/...`` if there is a validation part.
 
-    Pixels from 0 to 1, RGB. Files are decoded anew whenever they are fetched, so memory does not grow with their number.
+    Pixels from 0 to 1, RGB. Files are decoded whenever they are fetched, so memory does not grow with their number.
 
     Args:
         path: the folder.
@@ -67,7 +67,7 @@ class ImageFolder(DataSet):
         batch_size, workers, validation_fraction, split_seed: as in `DataSet`.
 
     Raises:
-        DataError: a folder is missing or has no images, or, when it is fetched, an image cannot be decoded; it is named.
+        DataError: a folder is missing or has no images; or an image, when it is fetched, cannot be decoded.
     """
 
     path: str | None = None
@@ -76,14 +76,20 @@ class ImageFolder(DataSet):
     def read(self) -> Splits:
         """The files' names; nothing is decoded yet."""
         if self.path is None:
-            raise self.error("data.path is not given: it must be a folder with train/<class>/*.png and test/<class>/*.png")
+            raise self.error(
+                "data.path is not given: it must be a folder with train/<class>/*.png and test/<class>/*.png"
+            )
         root = Path(self.path).expanduser()
         for folder in (root, root / "train", root / "test"):
             if not folder.is_dir():
-                raise self.error(f"there is no folder {folder}: images belong into train/<class>/ and test/<class>/ below data.path")
+                raise self.error(
+                    f"there is no folder {folder}: images belong into train/<class>/ and test/<class>/ below data.path"
+                )
         classes = tuple(sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir()))
         if len(classes) < 2:
-            raise self.error(f"{root / 'train'} has {len(classes)} folders: it must have one for each class, two at least")
+            raise self.error(
+                f"{root / 'train'} has {len(classes)} folders: it must have one for each class, two at least"
+            )
         val = self._files(root / "val", classes) if (root / "val").is_dir() else None
         return Splits(self._files(root / "train", classes), val, self._files(root / "test", classes), classes)
 
@@ -93,4 +99,6 @@ class ImageFolder(DataSet):
             if file.parent.name not in classes:
                 raise self.error(f"{file.parent} is a class that train/ does not have; it has {', '.join(classes)}")
         number = {name: index for index, name in enumerate(classes)}
-        return Split(ImageFiles(files, self.image_size), np.array([number[file.parent.name] for file in files], np.int64))
+        return Split(
+            ImageFiles(files, self.image_size), np.array([number[file.parent.name] for file in files], np.int64)
+        )

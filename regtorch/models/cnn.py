@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from regtorch.errors import SettingError
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.mlp import GLOROT, RELU, Order, _sequence, dense_layer, input_layer
 from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, initialize, is_none, place_dropout
+from regtorch.models.sizes import check_image
 from regtorch.registry import register
 from regtorch.settings import check
 
@@ -93,14 +93,7 @@ class CNN(nn.Module):
             epsilon=epsilon,
             bias=bias,
         )
-        if len(shape) != 3:
-            raise SettingError(f"model=cnn needs images (channels, height, width), not examples of shape {tuple(shape)}; take model=mlp")
-        halvings = len(channels) - 1 if pooling != "none" else 0
-        height, width = shape[1] >> halvings, shape[2] >> halvings
-        if min(height, width) < 1:
-            raise SettingError(
-                f"model.channels={list(channels)} is not allowed: {halvings} poolings leave nothing of a {shape[1]}x{shape[2]} image"
-            )
+        height, width = check_image(shape, channels, pooling)
         on_maps, on_units = _spread(dropout, dropout_at)
 
         def conv_layer(index: int) -> nn.Sequential:

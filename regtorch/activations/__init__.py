@@ -1,0 +1,1 @@
+"""Activations: torch's own modules, with their settings, under the names configurations use."""

@@ -1,0 +1,97 @@
+"""Known-bad combinations of settings, each with its source; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """When a configuration is known to do badly, why, and who found it."""
+
+    applies: Callable[[Config], bool]
+    text: str
+    source: str
+
+
+def _name(config: Config, place: str) -> str:
+    return str(config[place]["name"])
+
+
+def _decays(config: Config, *optimizers: str) -> bool:
+    return _name(config, "optimizer") in optimizers and bool(config["optimizer"].get("weight_decay"))
+
+
+def _penalises_squares(config: Config) -> bool:
+    return bool(config["regularizer"].get("l2"))
+
+
+ADVICE = (
+    Advice(
+        lambda c: _name(c, "dropout") in ("alpha", "feature_alpha") and _name(c, "activation") != "selu",
+        "alpha dropout keeps mean and variance for selu only; take activation=selu initializer=lecun_normal, or dropout=standard",
+        "Klambauer et al., Self-Normalizing Neural Networks, 2017",
+    ),
+    Advice(
+        lambda c: _name(c, "activation") == "selu" and _name(c, "initializer") != "lecun_normal",
+        "selu normalises itself only with LeCun normal weights; take initializer=lecun_normal",
+        "Klambauer et al., Self-Normalizing Neural Networks, 2017",
+    ),
+    Advice(
+        lambda c: _name(c, "dropout") == "standard" and _name(c, "activation") == "selu",
+        "ordinary dropout breaks selu's self-normalisation; take dropout=alpha",
+        "Klambauer et al., Self-Normalizing Neural Networks, 2017",
+    ),
+    Advice(
+        lambda c: _name(c, "dropout") not in ("none", "drop_connect") and c["model"].get("batch_norm") == "after_dropout",
+        "batch normalisation behind dropout sees another variance in evaluation than in training; put dropout last",
+        "Li et al., Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, 2019",
+    ),
+    Advice(
+        lambda c: _penalises_squares(c) and c["model"].get("batch_norm") == "before",
+        "L2 on weights that batch normalisation follows does not shrink the function, it raises the effective learning rate",
+        "van Laarhoven, L2 Regularization versus Batch and Weight Normalization, 2017",
+    ),
+    Advice(
+        lambda c: _penalises_squares(c) and _name(c, "optimizer") in ("adam", "adamw", "nadam", "adamax", "rmsprop"),
+        "L2 in the loss of an adaptive optimizer is scaled by its step sizes and is not weight decay; for decay take adamw",
+        "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
+    ),
+    Advice(
+        lambda c: _penalises_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"),
+        "both an L2 penalty and weight_decay shrink the weights: coupled, weight_decay=d adds what l2=d/2 does",
+        "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
+    ),
+    Advice(
+        lambda c: _name(c, "regularizer") == "l1",
+        "an L1 penalty in the loss leaves small weights, not zeros; for exact zeros take constraint=soft_threshold",
+        "Beck and Teboulle, A Fast Iterative Shrinkage-Thresholding Algorithm, 2009",
+    ),
+    Advice(
+        lambda c: _name(c, "model") == "mlp"
+        and _name(c, "dropout") in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "feature_alpha"),
+        "in an mlp a feature is a map of one pixel, so dropping whole maps is dropping units; take model=cnn or dropout=standard",
+        "Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015",
+    ),
+    Advice(
+        lambda c: _name(c, "initializer") in ("zeros", "ones", "constant"),
+        "units that start equal stay equal: every hidden layer learns one unit; take a random initializer",
+        "Goodfellow, Bengio and Courville, Deep Learning, 2016, section 8.4",
+    ),
+)
+
+
+def advise(config: Config) -> list[dict[str, str]]:
+    """What is known to be bad about a configuration of `train.py`.
+
+    Args:
+        config: as plain containers.
+
+    Returns:
+        A list of ``{"text": ..., "source": ...}``, empty when nothing is known.
+    """
+    return [{"text": advice.text, "source": advice.source} for advice in ADVICE if advice.applies(config)]

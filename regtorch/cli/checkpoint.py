@@ -1,0 +1,52 @@
+"""Read what a checkpoint says of itself, without torch and without running anything that is in it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from regtorch.errors import DataError
+
+
+class _Anything:
+    """Stands for every object that is not plain data."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def __setstate__(self, state: Any) -> None: ...
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+    def append(self, value: Any) -> None: ...
+    def extend(self, values: Any) -> None: ...
+    def add(self, value: Any) -> None: ...
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Gives back plain containers; whatever else a pickle names becomes a stand-in, and nothing of it runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Anything
+
+    def persistent_load(self, pid: Any) -> Any:
+        return None
+
+
+def described_model(path: Path) -> Mapping[str, Any]:
+    """The configuration nodes of the model that a checkpoint holds (``checkpoint["regtorch"]``).
+
+    Raises:
+        DataError: the file is no checkpoint, or not one of a regtorch run.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            content = _PlainUnpickler(io.BytesIO(archive.read(member))).load()
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
+    described = content.get("regtorch") if isinstance(content, dict) else None
+    if not isinstance(described, Mapping):
+        raise DataError(f"{path} is no checkpoint of a regtorch run")
+    return described

@@ -1,0 +1,119 @@
+"""Compose the configuration before Hydra does, so that a mistake is one clear line and leaves no run folder."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from regtorch.errors import SettingError
+
+#: flags of Hydra's that print something instead of running
+_INFORMATIVE = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
+
+_PROBABILITY_WORDS = {"p", "rate", "prob", "probability"}
+
+
+def overrides_of(arguments: Sequence[str]) -> list[str] | None:
+    """The overrides among a command line's arguments; None when it only asks for information."""
+    if any(argument.split("=")[0] in _INFORMATIVE for argument in arguments):
+        return None
+    overrides, rest = [], iter(arguments)
+    for argument in rest:
+        if argument in ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+            next(rest, None)
+        elif not argument.startswith("-"):
+            overrides.append(argument)
+    return overrides
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration that these overrides give, as plain containers.
+
+    Raises:
+        SettingError: one line for whatever Hydra finds wrong with them.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_module("regtorch.conf", version_base="1.3"):
+        try:
+            return OmegaConf.to_container(hydra_compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
+        except (HydraException, OmegaConfBaseException) as error:
+            raise SettingError(_one_line(error, overrides)) from error
+
+
+def points(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Sets of overrides that together use every value of a sweep: the first values, then each other one alone.
+
+    Raises:
+        SettingError: an override that Hydra cannot read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        raise SettingError(_one_line(error, overrides)) from error
+    choices = []
+    for text, override in zip(overrides, parsed, strict=True):
+        values = override.is_sweep_override() and override.is_discrete_sweep()
+        key = override.get_key_element()
+        choices.append([f"{key}={value}" for value in islice(override.sweep_string_iterator(), 1000)] if values else [text])
+    first = [choice[0] for choice in choices]
+    yield first
+    for index, choice in enumerate(choices):
+        for other in choice[1:]:
+            yield [*first[:index], other, *first[index + 1 :]]
+
+
+def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's explanation as one line that names the key, the value and what would be right."""
+    from hydra.errors import MissingConfigException
+
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = [name for name in error.options or () if name != "__init__"]
+        given = next((o for o in overrides if o.split("=")[0].split("@")[0] == group and o.endswith(f"={option}")), f"{group}={option}")
+        return f"{given}: there is no such option{near(option, options)}"
+    missing = re.search(r"Could not (?:override|append to config|delete from config|find group to override)[^']*'([^']+)'", text)
+    if missing is None:
+        missing = re.search(r"full_key: (\S+)", text)
+    if missing:
+        key = missing.group(1).split("=")[0].strip()
+        given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
+        if "not in struct" in text or "No match in the defaults list" in text or "not found" in text.lower():
+            return f"{given}: there is no such key{near_key(key)}"
+        return f"{given}: {_flat(text)}"
+    return _flat(text)
+
+
+def _flat(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """What was perhaps meant, and what there is."""
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    meant = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"{meant}; there are: {', '.join(sorted(names))}" if names else meant
+
+
+def near_key(key: str) -> str:
+    """What would be right instead of a key that is not there."""
+    parent, _, last = key.rpartition(".")
+    if last in _PROBABILITY_WORDS:
+        place = f"{parent}." if parent else ""
+        return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
+    node: Any = compose([])
+    for part in parent.split(".") if parent else []:
+        node = node.get(part) if isinstance(node, dict) else None
+    return near(last, [str(k) for k in node]) if isinstance(node, dict) else ""

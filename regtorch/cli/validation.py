@@ -1,0 +1,230 @@
+"""Check a whole configuration, data included, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from regtorch import settings
+from regtorch.errors import DataError, NothingBoundError, SettingError
+from regtorch.models.names import parameter_names
+from regtorch.models.sizes import check_image
+from regtorch.registry import component, create
+from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
+from regtorch.where import OF_PLACE, matches, split_where
+
+#: where a component stands in the configuration -> its kind
+PLACES = {
+    "data": "data",
+    "model": "model",
+    "activation": "activation",
+    "initializer": "initializer",
+    "regularizer": "regularizer",
+    "bias_regularizer": "regularizer",
+    "activity_regularizer": "regularizer",
+    "dropout": "dropout",
+    "input_dropout": "dropout",
+    "constraint": "constraint",
+    "bias_constraint": "constraint",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "augmentation": "augmentation",
+}
+
+_COUNT_OR_ALL = Range("a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or v in (-1, "auto"))
+_RUN_KEYS: dict[str, Range] = {
+    "seed": SEED,
+    "evaluate": one_of("best", "last"),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.devices": Range("a whole number >= 1, or -1 or auto for all", lambda v: COUNT.holds(v) or v in (-1, "auto")),
+    "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
+    "trainer.max_epochs": COUNT,
+    "trainer.max_steps": _COUNT_OR_ALL,
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.gradient_clip_val": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "trainer.gradient_clip_algorithm": one_of("norm", "value"),
+    "callbacks.patience": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
+    "callbacks.monitor": one_of("val_loss", "val_accuracy"),
+    "callbacks.min_delta": NON_NEGATIVE,
+    "logger.csv": SWITCH,
+    "logger.tensorboard": SWITCH,
+    "mc.name": one_of("standard", "none"),
+    "mc.samples": COUNT,
+    "mc.tolerance": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+}
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Check a configuration of `train.py`: names, keys, ranges, places of rules, data, devices, checkpoint.
+
+    Args:
+        config: as plain containers.
+
+    Raises:
+        RegtorchError: the first thing that is wrong, in one line.
+    """
+    for key, allowed in _RUN_KEYS.items():
+        node: Any = config
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.get(parent, {})
+        if last in node:
+            allowed.check(key, node[last])
+    for place, kind in PLACES.items():
+        check_node(place, kind, config[place])
+    check_devices(config["trainer"])
+    check_places(config)
+    check_checkpoint(config)
+    check_data(config)
+
+
+def check_node(place: str, kind: str, node: Any) -> None:
+    """Check one component's node, and those inside it."""
+    if not isinstance(node, Mapping) or "name" not in node:
+        raise SettingError(f"{place}={node} is not allowed: it must be a node with a name, e.g. {{name: none}}")
+    component(kind, node["name"])
+    known = _packaged(kind, node["name"])
+    given = {key: value for key, value in node.items() if key != "name"}
+    if known is not None:
+        for key, value in given.items():
+            if key not in known and key != "where":
+                if kind == "dropout" and key in ("p", "rate"):
+                    raise SettingError(f"{place}.{key}={value}: say {place}.drop_prob or {place}.keep_prob, which {key} leaves open")
+                raise SettingError(f"{place}.{key}={value}: {kind} {node['name']} has no such setting; it has: {', '.join(known)}")
+            if value is None and known.get(key) is not None:
+                raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
+    settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
+    if kind == "dropout" and node.get("drop_prob") is not None and node.get("keep_prob") is not None:
+        raise SettingError(
+            f"{place}.drop_prob={node['drop_prob']} and {place}.keep_prob={node['keep_prob']} are both given: give one of them"
+        )
+    if node.get("min_value") is not None and node.get("max_value") is not None and node["min_value"] > node["max_value"]:
+        raise SettingError(f"{place}.min_value={node['min_value']} is not allowed: it must be at most max_value={node['max_value']}")
+    if isinstance(node.get("where"), str):
+        split_where(node["where"])
+    if node["name"] == "several":
+        if not isinstance(node.get("rules"), (list, tuple)) or not node["rules"]:
+            raise SettingError(f"{place}.rules={node.get('rules')} is not allowed: it must be a non-empty list of nodes")
+        for index, rule in enumerate(node["rules"]):
+            check_node(f"{place}.rules[{index}]", kind, rule)
+    if node["name"] == "activity":
+        check_node(f"{place}.regularizer", "regularizer", node.get("regularizer"))
+
+
+@cache
+def _packaged(kind: str, name: str) -> dict[str, Any] | None:
+    """The keys of a built-in component and their defaults, as its YAML has them; None for others."""
+    import yaml
+
+    import regtorch.conf
+
+    path = Path(regtorch.conf.__file__).parent / kind / f"{name}.yaml"
+    if not path.exists():
+        return None
+    return {key: value for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items() if key != "name"}
+
+
+def check_devices(trainer: Mapping[str, Any]) -> None:
+    """Refuse more devices than there are, as far as that can be seen without torch."""
+    devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
+    cores = os.cpu_count() or 1
+    if accelerator in ("gpu", "cuda") and not gpus():
+        raise SettingError(f"trainer.accelerator={accelerator} is not allowed: there is no GPU on this machine; take trainer=cpu")
+    if not COUNT.holds(devices):
+        return
+    if accelerator in ("gpu", "cuda") and gpus() and devices > gpus():
+        raise SettingError(f"trainer.devices={devices} is not allowed: there are {gpus()} GPUs")
+    if (accelerator == "cpu" or (accelerator == "auto" and not gpus())) and devices > cores:
+        raise SettingError(f"trainer.devices={devices} is not allowed: there are {cores} CPU cores")
+    if accelerator == "auto" and gpus() and devices > gpus():
+        raise SettingError(f"trainer.devices={devices} is not allowed: there are {gpus()} GPUs")
+
+
+@cache
+def gpus() -> int:
+    """How many GPUs this process may use; asks torch only where a driver is loaded."""
+    drivers = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"))
+    if os.name == "posix" and Path("/proc").exists() and not any(path.exists() for path in drivers):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+
+
+def check_places(config: Mapping[str, Any]) -> None:
+    """Refuse a rule that no parameter of a built-in model is bound to."""
+    if config["model"]["name"] not in ("mlp", "cnn"):
+        return
+    names = list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"]))
+    for place, default in OF_PLACE.items():
+        node = config[place]
+        for rule in node["rules"] if node["name"] == "several" else [node]:
+            where = rule.get("where") or default
+            if rule["name"] in ("none", "activity") or any(matches(where, *parameter) for parameter in names):
+                continue
+            raise NothingBoundError(
+                f"{place}.where={where} matches no parameter of the {config['model']['name']}; "
+                f"it has: {', '.join(name for name, *_ in names)}"
+            )
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """Read and check the data, and whether model and augmentation fit it."""
+    data = dataset(config)
+    data.check()
+    splits = data.load()
+    if config["model"]["name"] == "cnn":
+        check_image(splits.shape, config["model"]["channels"], config["model"]["pooling"])
+    if config["augmentation"]["name"] != "none" and len(splits.shape) != 3:
+        raise SettingError(
+            f"augmentation={config['augmentation']['name']} needs images, and data={config['data']['name']} has rows of shape "
+            f"{splits.shape}; take augmentation=none"
+        )
+
+
+_datasets: dict[str, Any] = {}
+
+
+def dataset(config: Mapping[str, Any]) -> Any:
+    """The data set of a configuration; the last one is kept, as checking it has read it."""
+    key = repr(config["data"])
+    if key not in _datasets:
+        _datasets.clear()
+        _datasets[key] = create("data", **config["data"])
+    return _datasets[key]
+
+
+def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
+    """The checkpoint that a configuration goes on from."""
+    if config.get("resume") is not None and config.get("ckpt_path") is not None:
+        raise SettingError(f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them")
+    if config.get("resume") is not None:
+        return Path(str(config["resume"])) / "checkpoints" / "last.ckpt"
+    return None if config.get("ckpt_path") is None else Path(str(config["ckpt_path"]))
+
+
+def check_checkpoint(config: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that is missing, unreadable, or of another model."""
+    from regtorch.cli.checkpoint import described_model
+
+    path = checkpoint_path(config)
+    if path is None:
+        return
+    key = "resume" if config.get("resume") is not None else "ckpt_path"
+    if not path.is_file():
+        raise DataError(f"{key}={config[key]}: there is no checkpoint {path}")
+    trained = described_model(path)
+    for group in ("model", "activation", "dropout", "input_dropout"):
+        here, there = config[group], trained.get(group)
+        if not isinstance(there, Mapping):
+            raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
+        keys = ["name"] if group != "model" else sorted({*here, *there})
+        for name in keys:
+            if here.get(name) != there.get(name) and (group != "dropout" or "drop_connect" in (here[name], there[name])):
+                raise DataError(
+                    f"{key}={config[key]} is of another model: it has {group}.{name}={there.get(name)}, this run {here.get(name)}"
+                )
+

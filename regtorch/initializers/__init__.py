@@ -1,0 +1,1 @@
+"""Initializers: they fill a weight in place, each with its settings."""

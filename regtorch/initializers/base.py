@@ -1,0 +1,49 @@
+"""The base of all initializers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.configurable import Configurable
+
+
+class Initializer(Configurable):
+    """Fills a tensor in place. Subclass it and write `fill(w, generator)`.
+
+    Weights are read as torch lays them out: (out, in) or (out, in/groups, *kernel). Of a transposed convolution
+    (in, out, *kernel), which Keras reads this way too, pass ``weight.transpose(0, 1)`` to count its true fans; of a
+    grouped one that view of each chunk.
+
+    Example:
+        >>> import regtorch
+        >>> layer = torch.nn.ConvTranspose2d(4, 64, 3)
+        >>> w = regtorch.HeUniform()(layer.weight.transpose(0, 1))  # fan_in is 4 * 9
+        >>> bool(0.40 < layer.weight.max() <= (6 / 36) ** 0.5)
+        True
+    """
+
+    def fill(self, w: Tensor, generator: torch.Generator | None) -> None:
+        """Fill `w`, which is float32 or wider and holds something, in place."""
+        raise TypeError(f"{type(self).__qualname__} must define fill(w, generator)")
+
+    @torch.no_grad()
+    def __call__(self, tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Fill a tensor in place, without gradient, and return it.
+
+        Args:
+            tensor: of any floating type; a half one is drawn in float32 and rounded. On the meta device, and when
+                empty, nothing happens.
+            generator: where the random numbers come from; torch's global one by default.
+        """
+        if tensor.is_meta or tensor.numel() == 0:
+            return tensor
+        if tensor.dtype in (torch.float16, torch.bfloat16):
+            wide = torch.empty_like(tensor, dtype=torch.float32)
+            self.fill(wide, generator)
+            return tensor.copy_(wide)
+        self.fill(tensor, generator)
+        return tensor
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"

@@ -1,0 +1,92 @@
+"""Random weights whose spread does not depend on their shape."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.errors import SettingError
+from regtorch.functional.truncated_normal import truncated_normal_
+from regtorch.initializers.base import Initializer
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+@register("initializer", "truncated_normal")
+class TruncatedNormal(Initializer):
+    """Normal, cut at two standard deviations and not rescaled. See `regtorch.functional.truncated_normal`.
+
+    Args:
+        mean: of the distribution.
+        std: of the distribution before it is cut, >= 0; the values' own is 0.8796 times that.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Example:
+        >>> bool(TruncatedNormal(std=0.1)(torch.empty(1000)).abs().max() <= 0.2)
+        True
+    """
+
+    def __init__(self, mean: float = 0.0, std: float = 0.05) -> None:
+        check(mean=mean, std=std)
+        self.mean = mean
+        self.std = std
+
+    def fill(self, w: Tensor, generator: torch.Generator | None) -> None:
+        """Fill a tensor of any shape in place."""
+        truncated_normal_(w, self.mean, self.std, generator=generator)
+
+
+@register("initializer", "random_normal")
+class RandomNormal(Initializer):
+    """Normal: ``mean + std * z``.
+
+    Args:
+        mean: of the distribution.
+        std: its standard deviation, >= 0.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Example:
+        >>> RandomNormal(mean=2.0, std=0.0)(torch.empty(2))
+        tensor([2., 2.])
+    """
+
+    def __init__(self, mean: float = 0.0, std: float = 0.05) -> None:
+        check(mean=mean, std=std)
+        self.mean = mean
+        self.std = std
+
+    def fill(self, w: Tensor, generator: torch.Generator | None) -> None:
+        """Fill a tensor of any shape in place."""
+        w.normal_(self.mean, self.std, generator=generator)
+
+
+@register("initializer", "random_uniform")
+class RandomUniform(Initializer):
+    """Uniform between `low` and `high`.
+
+    Args:
+        low: smallest value.
+        high: largest value, not below `low`.
+
+    Raises:
+        SettingError: bounds that are no numbers, or in the wrong order.
+
+    Example:
+        >>> RandomUniform(low=2.0, high=2.0)(torch.empty(2))
+        tensor([2., 2.])
+    """
+
+    def __init__(self, low: float = -0.05, high: float = 0.05) -> None:
+        check(low=low, high=high)
+        if low > high:
+            raise SettingError(f"low={low} is not allowed: it must be at most high={high}")
+        self.low = low
+        self.high = high
+
+    def fill(self, w: Tensor, generator: torch.Generator | None) -> None:
+        """Fill a tensor of any shape in place."""
+        w.uniform_(self.low, self.high, generator=generator)

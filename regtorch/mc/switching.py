@@ -1,0 +1,79 @@
+"""Dropout on and everything else in eval mode, for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+
+import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from regtorch.dropout.base import DropoutModule
+from regtorch.dropout.convert import convert_dropout
+from regtorch.errors import NothingBoundError
+
+#: starts the masks of one sample: (seed, sample) -> None
+Draw = Callable[[int, int], None]
+
+
+def dropouts(model: nn.Module) -> dict[str, nn.Module]:
+    """The dropouts in a model, regtorch's and torch's, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, (DropoutModule, _DropoutNd))}
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether a model has a dropout that drops something."""
+    return any(getattr(module, "drop_prob", getattr(module, "p", 1.0)) > 0 for module in dropouts(model).values())
+
+
+@contextmanager
+def switched_on(model: nn.Module, shared: bool = True) -> Iterator[Draw]:
+    """Put the model into eval mode with its dropouts on; modes are as before afterwards, also after an exception.
+
+    Yields a function that starts the masks of one sample: each dropout then draws from a generator of its own, which
+    depends on the seed, the dropout's name and the sample's number alone, and not from torch's global one.
+
+    Args:
+        model: any module with dropout.
+        shared: one mask for all rows of a batch.
+
+    Raises:
+        NothingBoundError: the model has no dropout.
+    """
+    found = dropouts(model)
+    if not found:
+        raise NothingBoundError(f"{type(model).__name__} has no dropout: there is nothing to sample")
+    modes = {module: module.training for module in model.modules()}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    generators = {name: torch.Generator(device) for name in found}
+    stand_ins: dict[str, DropoutModule] = {}
+    borrowed: list[nn.Module] = []
+
+    def draw(seed: int, sample: int) -> None:
+        for name, generator in generators.items():
+            digest = blake2b(f"{seed}/{name}/{sample}".encode(), digest_size=8).digest()
+            generator.manual_seed(int.from_bytes(digest, "big") >> 1)
+
+    try:
+        model.eval()
+        for name, module in found.items():
+            if isinstance(module, DropoutModule):
+                stand_ins[name] = module
+            else:  # one of torch's: its counterpart computes in its place
+                counterpart = convert_dropout(module)
+                stand_ins[name] = counterpart
+                module.forward = counterpart.forward
+                borrowed.append(module)
+            stand_ins[name].train()
+            module.training = True
+            stand_ins[name].generator, stand_ins[name].shared = generators[name], shared
+        yield draw
+    finally:
+        for module in borrowed:
+            del module.forward
+        for module in stand_ins.values():
+            module.generator, module.shared = None, False
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,46 @@
+"""Checkpoints, early stopping and the progress bar of a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+
+
+def make_callbacks(config: Mapping[str, Any], folder: Path, validated: bool) -> list[lightning.Callback]:
+    """The callbacks of a run.
+
+    Args:
+        config: the node ``callbacks``.
+        folder: the run's.
+        validated: whether there is a validation part; without one, what would look at the validation loss looks at the
+            training loss.
+    """
+    monitor = config["monitor"] if validated else config["monitor"].removeprefix("val_")
+    mode = "max" if monitor.endswith("accuracy") else "min"
+    checkpoints: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    callbacks: list[lightning.Callback] = [
+        ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=True, **checkpoints),
+        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **checkpoints),
+    ]
+    if config["patience"] is not None:
+        stopping = {"patience": config["patience"], "min_delta": config["min_delta"], "mode": mode}
+        callbacks.append(EarlyStopping(monitor, check_on_train_epoch_end=True, **stopping))
+    if sys.stderr.isatty():
+        callbacks.append(ProgressBar())
+    return callbacks
+
+
+class ProgressBar(TQDMProgressBar):
+    """A bar with loss, penalty and accuracy so far, speed and time left."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        """The running epoch's values, and the last validation's."""
+        metrics = getattr(pl_module, "training_metrics", None)
+        values = {**getattr(pl_module, "epoch_values", {}), **(metrics.running() if metrics else {})}
+        shown = ("loss", "penalty", "accuracy", "val_loss", "val_accuracy")
+        return {name: f"{values[name]:.4g}" for name in shown if name in values}

@@ -1,0 +1,129 @@
+"""Metrics over an epoch, by torchmetrics, updated in blocks of batches so that small models are not slowed down."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+
+from regtorch.training.errors import NonFiniteLossError
+
+
+class BrierScore(MeanMetric):
+    """Mean over examples of the squared distance between probabilities and the one-hot label, 0 to 2.
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    """
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:  # type: ignore[override]
+        one_hot = nn.functional.one_hot(labels, probabilities.shape[1])
+        super().update((probabilities - one_hot).square().sum(1))
+
+
+class TrainingMetrics(nn.Module):
+    """Loss, data loss, penalty and accuracy of the batches that were trained on.
+
+    Args:
+        classes: number of classes.
+        block: batches that are gathered before the metrics are updated.
+    """
+
+    def __init__(self, classes: int, block: int = 64) -> None:
+        super().__init__()
+        self.block = block
+        self.data_loss = MeanMetric(nan_strategy="disable")
+        self.penalty = MeanMetric(nan_strategy="disable")
+        self.accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self._batches: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._finite = "none"
+
+    def add(self, step: int, data_loss: Tensor, penalty: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Gather one batch's results, the last of so many steps."""
+        self._batches.append((data_loss.detach(), penalty.detach(), logits.detach(), labels))
+        if len(self._batches) == self.block:
+            self.flush(step)
+
+    def flush(self, step: int) -> None:
+        """Update the metrics with what was gathered.
+
+        Raises:
+            NonFiniteLossError: a batch's loss was NaN or infinite.
+        """
+        if not self._batches:
+            return
+        data_losses, penalties, logits, labels = zip(*self._batches, strict=True)
+        self._batches = []
+        losses = torch.stack([torch.stack(data_losses).float(), torch.stack(penalties).float()], dim=1)
+        self._check_finite(losses, step)
+        rows = torch.tensor([len(y) for y in labels], dtype=torch.float32, device=losses.device)
+        self.data_loss.update(losses[:, 0], rows)
+        self.penalty.update(losses[:, 1], rows)
+        self.accuracy.update(torch.cat(logits), torch.cat(labels))
+
+    def _check_finite(self, losses: Tensor, step: int) -> None:
+        finite = losses.isfinite().all(1)
+        ok = int(finite.long().cumprod(0).sum())  # batches before the first that is not finite
+        if ok:
+            self._finite = _words(losses[ok - 1])
+        if ok < len(losses):
+            at = step - len(losses) + ok + 1
+            raise NonFiniteLossError(f"the loss became {_words(losses[ok])} in batch {at}; the last finite values were {self._finite}")
+
+    def running(self) -> dict[str, float]:
+        """The last batch's loss and penalty and the share of it that was right, for the progress bar."""
+        if not self._batches:
+            return {}
+        data_loss, penalty, logits, labels = self._batches[-1]
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return {"loss": float(data_loss + penalty), "penalty": float(penalty), "accuracy": float(accuracy)}
+
+    def compute(self) -> dict[str, float]:
+        """The means of the epoch so far, and start anew."""
+        data_loss, penalty = float(self.data_loss.compute()), float(self.penalty.compute())
+        accuracy = float(self.accuracy.compute())
+        for metric in (self.data_loss, self.penalty, self.accuracy):
+            metric.reset()
+        return {"loss": data_loss + penalty, "data_loss": data_loss, "penalty": penalty, "accuracy": accuracy}
+
+
+def _words(losses: Tensor) -> str:
+    data_loss, penalty = losses.tolist()
+    return f"data_loss={data_loss:.6g} penalty={penalty:.6g}"
+
+
+class EvaluationMetrics(nn.Module):
+    """Accuracy, NLL, Brier score and expected calibration error of predicted probabilities.
+
+    Args:
+        classes: number of classes.
+        full: whether to compute the Brier score and the calibration error too.
+    """
+
+    def __init__(self, classes: int, full: bool = True) -> None:
+        super().__init__()
+        metrics: dict[str, Metric] = {
+            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
+            "nll": MeanMetric(nan_strategy="disable"),
+        }
+        if full:
+            metrics["brier"] = BrierScore()
+            metrics["ece"] = MulticlassCalibrationError(classes, n_bins=15, validate_args=False)
+        self.metrics = nn.ModuleDict(metrics)
+
+    def update(self, log_probabilities: Tensor, labels: Tensor) -> None:
+        """Add a batch of log-probabilities (batch, classes) and labels (batch,)."""
+        nll = nn.functional.nll_loss(log_probabilities, labels)
+        self.metrics["accuracy"].update(log_probabilities, labels)
+        self.metrics["nll"].update(nll, len(labels))
+        if "brier" in self.metrics:
+            probabilities = log_probabilities.exp()
+            self.metrics["brier"].update(probabilities, labels)
+            self.metrics["ece"].update(probabilities, labels)
+
+    def compute(self) -> dict[str, float]:
+        """The values so far, and start anew."""
+        values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
+        for metric in self.metrics.values():
+            metric.reset()
+        return values

@@ -1,0 +1,222 @@
+"""One training run: from a checked configuration to a folder with checkpoints, metrics and results."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import nn
+
+from regtorch.advice import advise
+from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.data.base import DataSet
+from regtorch.files import write_json
+from regtorch.mc import MCPredictor, has_dropout
+from regtorch.regularizers.activity import Activity
+from regtorch.regularizers.base import Regularizer
+from regtorch.regularizers.several import SeveralRegularizers
+from regtorch.registry import create
+from regtorch.selection import is_kernel, places
+from regtorch.training.callbacks import make_callbacks
+from regtorch.training.classifier import Classifier
+from regtorch.training.data_module import DataModule
+from regtorch.where import OF_PLACE
+
+log = logging.getLogger("regtorch")
+
+
+def run(
+    config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Train, measure, and write the run's folder; ``results.json`` comes last.
+
+    Args:
+        config: a checked configuration of ``train.py``, as plain containers.
+        data: its data set.
+        folder: of the run.
+        ckpt_path: a checkpoint to go on from.
+        overrides: what was typed, for the record.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
+    """
+    (folder / "results.json").unlink(missing_ok=True)
+    record: dict[str, Any] = {
+        "status": "failed",
+        "seed": config["seed"],
+        "advice": advise(config),
+        "versions": _versions(),
+        "overrides": list(overrides),
+    }
+    start = time.perf_counter()
+    try:
+        record |= _train_and_measure(config, data, folder, ckpt_path, start)
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+        reason = {"status": "interrupted" if interrupted else "failed", "reason": str(error) or type(error).__name__}
+        write_json(folder / "results.json", {**record, **reason, "seconds": time.perf_counter() - start})
+        raise
+    write_json(folder / "results.json", record)
+    return record
+
+
+def _train_and_measure(
+    config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None, start: float
+) -> dict[str, Any]:
+    _quiet()
+    lightning.seed_everything(config["seed"], workers=True, verbose=False)
+    batches = DataModule(data, config["seed"])
+    splits = batches.splits
+    module = make_module(config, splits.shape, len(splits.classes))
+    trainer = make_trainer(config, folder, validated=splits.val is not None)
+    for advice in advise(config):
+        log.warning("%s (%s)", advice["text"], advice["source"])
+    parameters = sum(p.numel() for p in module.model.parameters())
+    log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
+    trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
+    epochs = trainer.current_epoch
+    names = ("loss", "data_loss", "penalty", "accuracy")
+    train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
+
+    load_weights(module, folder / "checkpoints" / f"{config['evaluate']}.ckpt")
+    measured: dict[str, Any] = {"train_eval": _measure(trainer, module, batches.evaluation(splits.train))}
+    measured["val"] = None if splits.val is None else _measure(trainer, module, batches.evaluation(splits.val))
+    measured["test"] = _measure(trainer, module, batches.test_dataloader())
+    measured["test_mc"] = _measure_mc(config, trainer, module, batches)
+    return {
+        "status": "completed",
+        "epochs": epochs,
+        "seconds": round(time.perf_counter() - start, 3),
+        "parameters": parameters,
+        "train": train,
+        **measured,
+        "sparsity": sparsity(module.model),
+    }
+
+
+def _measure(trainer: lightning.Trainer, module: Classifier, batches: Any) -> dict[str, float]:
+    trainer.test(module, dataloaders=batches, verbose=False)
+    return module.measured
+
+
+def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: Classifier, batches: DataModule) -> Any:
+    mc = config["mc"]
+    if mc["name"] == "none" or not has_dropout(module.model):
+        return None
+    module.predictor = MCPredictor(module.model, samples=mc["samples"], tolerance=mc["tolerance"], seed=config["seed"])
+    return {**_measure(trainer, module, batches.test_dataloader()), "samples": mc["samples"]}
+
+
+def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
+    """The model of a configuration, sized for the data."""
+    parts = {name: config[name] for name in ("activation", "initializer", "dropout", "input_dropout")}
+    model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
+    return model
+
+
+def make_penalties(config: Mapping[str, Any], model: nn.Module) -> list[WeightPenalty]:
+    """The penalties of a configuration, bound to the model."""
+    penalties = []
+    for place in ("regularizer", "bias_regularizer", "activity_regularizer"):
+        rule = create("regularizer", **config[place])
+        if config[place]["name"] != "none":
+            rule = _of_activity(rule) if place == "activity_regularizer" else rule
+            penalties.append(WeightPenalty(model, rule, where=rule.where or OF_PLACE.get(place, "kernel")))
+    return penalties
+
+
+def _of_activity(rule: Regularizer) -> Regularizer:
+    """The same rule on what layers give out."""
+    if isinstance(rule, Activity):
+        return rule
+    wrapped: Regularizer = (
+        SeveralRegularizers([_of_activity(r) for r in rule.rules])  # type: ignore[arg-type]
+        if isinstance(rule, SeveralRegularizers)
+        else Activity(rule)
+    )
+    wrapped.where = rule.where
+    return wrapped
+
+
+def make_constraints(config: Mapping[str, Any], model: nn.Module) -> list[WeightConstraint]:
+    """The constraints of a configuration, bound to the model."""
+    constraints = []
+    for place in ("constraint", "bias_constraint"):
+        rule = create("constraint", **config[place])
+        if config[place]["name"] != "none":
+            constraints.append(WeightConstraint(model, rule, where=rule.where or OF_PLACE[place]))
+    return constraints
+
+
+def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> Classifier:
+    """The classifier of a configuration."""
+    model = make_model(config, shape, classes)
+    augmentation = None if config["augmentation"]["name"] == "none" else create("augmentation", **config["augmentation"])
+    module = Classifier(
+        model,
+        classes,
+        optimizer=lambda parameters: create("optimizer", **config["optimizer"], params=parameters),
+        scheduler=lambda optimizer, **steps: create("scheduler", **config["scheduler"]).build(optimizer, **steps),
+        penalties=make_penalties(config, model),
+        constraints=make_constraints(config, model),
+        augmentation=augmentation,
+    )
+    module.description = {name: config[name] for name in ("model", "activation", "dropout", "input_dropout")}
+    module.description |= {"shape": list(shape), "classes": classes}
+    return module
+
+
+def make_trainer(config: Mapping[str, Any], folder: Path, validated: bool) -> lightning.Trainer:
+    """Lightning's Trainer with the run's callbacks and loggers."""
+    callbacks = make_callbacks(config["callbacks"], folder, validated)
+    loggers: list[Logger] = []
+    if config["logger"]["csv"]:
+        loggers.append(CSVLogger(folder, name="", version=""))
+    if config["logger"]["tensorboard"]:
+        loggers.append(TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard"))
+    return lightning.Trainer(
+        **config["trainer"],
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=any(isinstance(c, lightning.callbacks.ProgressBar) for c in callbacks),
+    )
+
+
+def load_weights(module: Classifier, path: Path) -> None:
+    """Load a checkpoint's weights without running what is in it; leave the module as it is if there is none."""
+    if path.exists():
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def sparsity(model: nn.Module) -> float:
+    """Share of the kernels' weights that are exactly zero."""
+    kernels = [p.parameter for p in places(model) if is_kernel(p.module, p.attribute, p.parameter)]
+    return float(sum((w == 0).sum() for w in kernels)) / max(1, sum(w.numel() for w in kernels))
+
+
+def _versions() -> dict[str, str]:
+    packages = ("regtorch", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
+    return {"python": python_version(), **{package: version(package) for package in packages}}
+
+
+def _quiet() -> None:
+    """Lightning's hints are for people who write a Trainer themselves."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message)
