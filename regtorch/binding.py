@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -90,12 +89,6 @@ class WeightPenalty:
         return f"{type(self).__name__}({self.regularizer!r}, bound to {', '.join(self.names) or 'nothing'})"
 
 
-def _penalty(regularizer: Regularizer) -> Callable[[list[Tensor]], Tensor]:
-    """A regularizer's sum over tensors; a plain module's or function's calls added up."""
-    total = getattr(regularizer, "total", None)
-    return total if total is not None else lambda weights: torch.stack([regularizer(w) for w in weights]).sum()
-
-
 class _BoundWeights:
     """One regularizer and the parameters it is bound to."""
 
@@ -108,15 +101,8 @@ class _BoundWeights:
         for place in self.places:
             w = place.parameter
             if w.requires_grad:
-                turned = getattr(self.regularizer, "by_unit", False) and place.groups is not None
-                weights.append(units_first(w, place.groups) if turned and place.groups else w)
-        if not weights:
-            return None
-        device_type = weights[0].device.type
-        if torch.is_autocast_enabled(device_type):
-            with torch.autocast(device_type, enabled=False):
-                return _penalty(self.regularizer)(weights)
-        return _penalty(self.regularizer)(weights)
+                weights.append(units_first(w, place.groups) if self.regularizer.by_unit and place.groups else w)
+        return self.regularizer.total(weights) if weights else None
 
 
 class _BoundActivity:

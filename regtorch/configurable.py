@@ -17,6 +17,12 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _arguments(cls: type[Configurable]) -> list[str]:
+    """The constructor's arguments that have a name of their own."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, parameter in inspect.signature(cls).parameters.items() if parameter.kind in named]
+
+
 def _called(cls: type[Configurable]) -> str:
     return " ".join(cls.registered_as) if cls.registered_as else cls.__qualname__
 
@@ -35,17 +41,15 @@ class Configurable:
         Raises:
             SettingError: a setting that the constructor does not have; the ones it has are listed.
         """
-        known = inspect.signature(cls).parameters
-        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+        known = _arguments(cls)
         for key, value in settings.items():
-            if key not in known and not takes_any:
+            if key not in known:
                 raise SettingError(f"{key}={value}: {_called(cls)} has no such setting; it has: {', '.join(known) or 'none'}")
         return cls(**settings)
 
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument."""
-        names = [name for name in inspect.signature(type(self)).parameters if name not in self.not_settings]
-        return {name: plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in _arguments(type(self)) if name not in self.not_settings}
 
     def to_config(self) -> dict[str, Any]:
         """The node that ``create(kind, **node)`` builds an equal component from."""

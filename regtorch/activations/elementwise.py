@@ -41,7 +41,10 @@ class ReLU6(_Activation, nn.ReLU6):
 
 @register("activation", "selu")
 class SELU(_Activation, nn.SELU):
-    """``1.0507 * (x if x > 0 else 1.6733 * (exp(x) - 1))``: with LeCun normal weights, signals keep mean 0 and variance 1."""
+    """``1.0507 * (x if x > 0 else 1.6733 * (exp(x) - 1))``.
+
+    With LeCun normal weights, signals keep mean 0 and variance 1.
+    """
 
 
 @register("activation", "silu")

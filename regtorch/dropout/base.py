@@ -90,7 +90,7 @@ class Noise(Configurable, nn.Module):
 class ProbabilityDropout(Noise):
     """A dropout with a probability, given as exactly one of `drop_prob` and `keep_prob`, by name.
 
-    Subclass it and write `forward(x)`, which reads `self.drop_prob`, `self.training`, `self.generator` and `self.shared`.
+    Subclass it and write `forward(x)`, which reads `drop_prob`, `training`, `generator` and `shared` of itself.
 
     Args:
         drop_prob: probability to drop, from 0 to 1.

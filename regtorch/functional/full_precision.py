@@ -18,6 +18,17 @@ def widened(w: Tensor) -> Tensor:
     return w.float() if w.dtype in (torch.float16, torch.bfloat16) else w
 
 
+def in_full_precision(formula: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
+    """``formula(w)`` with autocast off and `w` in float32 or wider; its gradient is computed in the same way."""
+    if not torch.is_autocast_enabled(w.device.type):
+        return formula(widened(w))
+    with torch.autocast(w.device.type, enabled=False):
+        if torch.compiler.is_compiling():
+            return formula(widened(w))
+        result: Tensor = _AutocastOff.apply(lambda v: formula(widened(v)), w)
+        return result
+
+
 def full_precision(formula: Formula[P]) -> Formula[P]:
     """Let a function of one weight tensor run with autocast off and in float32 or wider.
 
@@ -31,13 +42,7 @@ def full_precision(formula: Formula[P]) -> Formula[P]:
 
     @wraps(formula)
     def wide(w: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        if not torch.is_autocast_enabled(w.device.type):
-            return formula(widened(w), *args, **kwargs)
-        with torch.autocast(w.device.type, enabled=False):
-            if torch.compiler.is_compiling():
-                return formula(widened(w), *args, **kwargs)
-            result: Tensor = _AutocastOff.apply(lambda v: formula(widened(v), *args, **kwargs), w)
-            return result
+        return in_full_precision(lambda v: formula(v, *args, **kwargs), w)
 
     return wide
 

@@ -36,5 +36,5 @@ def gaussian_dropout(
     if not training or drop_prob == 0:
         return x
     std = (drop_prob / (1 - drop_prob)) ** 0.5
-    noise = 1 + std * standard_normal(x, generator=generator, shared=shared)
+    noise: Tensor = 1 + std * standard_normal(x, generator=generator, shared=shared)
     return (widened(x) * noise).to(x.dtype)

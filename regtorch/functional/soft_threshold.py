@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.functional.full_precision import widened
+
 
 def soft_threshold(w: Tensor, threshold: float, *, out: Tensor | None = None) -> Tensor:
     """Nearest weights at the price of their L1 norm: ``argmin_v  |v - w|^2 / 2 + threshold * sum|v|``.
@@ -23,5 +25,5 @@ def soft_threshold(w: Tensor, threshold: float, *, out: Tensor | None = None) ->
         >>> soft_threshold(torch.tensor([1.0, -0.5, 0.1]), threshold=0.25)
         tensor([ 0.7500, -0.2500,  0.0000])
     """
-    shrunk = torch.nn.functional.softshrink(w, threshold)
+    shrunk = torch.nn.functional.softshrink(widened(w), threshold).to(w.dtype)
     return shrunk if out is None else out.copy_(shrunk)

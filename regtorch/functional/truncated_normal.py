@@ -11,7 +11,9 @@ from torch import Tensor
 TRUNCATED_STD = 0.87962566103423978
 
 
-def truncated_normal_(w: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: torch.Generator | None = None) -> Tensor:
+def truncated_normal_(
+    w: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: torch.Generator | None = None
+) -> Tensor:
     """Fill with ``mean + std * z``, z standard normal given that |z| <= 2.
 
     Cut and not rescaled: the values' own standard deviation is ``0.8796 * std``. Drawn by inverting the

@@ -54,7 +54,7 @@ def variance_scaling_(
 
     Example:
         >>> w = variance_scaling_(torch.empty(100, 300), scale=3.0, distribution="uniform")
-        >>> bool(w.abs().max() <= 0.1732)
+        >>> bool(w.abs().max() <= 0.1733)
         True
     """
     fan_in, fan_out = fans(w.shape)

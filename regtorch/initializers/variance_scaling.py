@@ -37,11 +37,13 @@ class VarianceScaling(_Scaled):
 
     Example:
         >>> w = VarianceScaling(scale=3.0, distribution="uniform")(torch.empty(100, 300))
-        >>> bool(w.abs().max() <= 0.1732)
+        >>> bool(w.abs().max() <= 0.1733)
         True
     """
 
-    def __init__(self, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal") -> None:
+    def __init__(
+        self, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
+    ) -> None:
         check(component=("initializer", "variance_scaling"), scale=scale, mode=mode, distribution=distribution)
         self.scale = scale
         self.mode = mode

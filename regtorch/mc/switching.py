@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from regtorch.dropout.base import DropoutModule
+from regtorch.dropout.base import Noise
 from regtorch.dropout.convert import convert_dropout
 from regtorch.errors import NothingBoundError
 
@@ -20,7 +20,7 @@ Draw = Callable[[int, int], None]
 
 def dropouts(model: nn.Module) -> dict[str, nn.Module]:
     """The dropouts in a model, regtorch's and torch's, by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, (DropoutModule, _DropoutNd))}
+    return {name: module for name, module in model.named_modules() if isinstance(module, (Noise, _DropoutNd))}
 
 
 def has_dropout(model: nn.Module) -> bool:
@@ -48,7 +48,7 @@ def switched_on(model: nn.Module, shared: bool = True) -> Iterator[Draw]:
     modes = {module: module.training for module in model.modules()}
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     generators = {name: torch.Generator(device) for name in found}
-    stand_ins: dict[str, DropoutModule] = {}
+    stand_ins: dict[str, Noise] = {}
     borrowed: list[nn.Module] = []
 
     def draw(seed: int, sample: int) -> None:
@@ -59,7 +59,7 @@ def switched_on(model: nn.Module, shared: bool = True) -> Iterator[Draw]:
     try:
         model.eval()
         for name, module in found.items():
-            if isinstance(module, DropoutModule):
+            if isinstance(module, Noise):
                 stand_ins[name] = module
             else:  # one of torch's: its counterpart computes in its place
                 counterpart = convert_dropout(module)

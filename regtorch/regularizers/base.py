@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regtorch.functional.full_precision import in_full_precision
 from regtorch.rule import Rule
 
 
@@ -32,4 +33,4 @@ class Regularizer(Rule):
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors; a regularizer that can do all at once overrides this."""
-        return torch.stack([self(w) for w in weights]).sum()
+        return torch.stack([in_full_precision(self, w) for w in weights]).sum()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtorch.functional.full_precision import widened
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
 
@@ -38,4 +39,5 @@ class SeveralRegularizers(Regularizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """The sum of all rules' penalties of one tensor."""
-        return torch.stack([rule(w) for rule in self.rules]).sum() if len(self.rules) else 0.0 * w.sum()
+        wide = widened(w)  # once, so that half-precision gradients are added up in float32
+        return torch.stack([rule(wide) for rule in self.rules]).sum() if len(self.rules) else 0.0 * wide.sum()

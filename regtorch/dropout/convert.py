@@ -1,0 +1,114 @@
+"""Replacing the dropouts of a model that was written without regtorch."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any
+
+from torch import nn
+
+from regtorch.dropout.alpha_dropout import AlphaDropout
+from regtorch.dropout.base import ProbabilityDropout
+from regtorch.dropout.drop_block2d import DropBlock2d
+from regtorch.dropout.drop_connect import DropConnect
+from regtorch.dropout.drop_path import DropPath
+from regtorch.dropout.dropout import Dropout
+from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
+from regtorch.dropout.none import NoDropout
+from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.errors import SettingError
+from regtorch.registry import component
+
+#: torch's dropouts and what does the same here; their `p` is the probability to drop
+_COUNTERPARTS: dict[type[nn.Module], type[ProbabilityDropout]] = {
+    nn.Dropout: Dropout,
+    nn.Dropout1d: SpatialDropout1d,
+    nn.Dropout2d: SpatialDropout2d,
+    nn.Dropout3d: SpatialDropout3d,
+    nn.AlphaDropout: AlphaDropout,
+    nn.FeatureAlphaDropout: FeatureAlphaDropout,
+}
+
+
+def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = None) -> nn.Module:
+    """Replace torch's dropout modules, in place, by regtorch's with the same probability to drop.
+
+    Without a target each becomes its counterpart: ``nn.Dropout``, ``Dropout1d/2d/3d``, ``AlphaDropout``,
+    ``FeatureAlphaDropout``, torchvision's ``StochasticDepth`` (row mode) and ``DropBlock2d``, and modules called
+    ``DropPath`` as timm has them. With a target all of them become that class, element-wise and spatial ones,
+    regtorch's own as well; only a ``DropPath`` stays one, as it drops branches and not units.
+
+    Each module keeps its training mode; one that stands in two places stays one module. A subclass with a
+    `forward` of its own is left alone, and so is what is no module: ``F.dropout`` calls, the ``dropout=`` of
+    attention and recurrent layers.
+
+    Args:
+        model: the model, or a single dropout.
+        target: a dropout class that takes `drop_prob`, or its registered name.
+
+    Returns:
+        The model; where it is itself a dropout, the new module.
+
+    Raises:
+        SettingError: a target that is no dropout of units, or that cannot take a probability found in the model
+            (then nothing is replaced).
+        UnknownNameError: no dropout is registered under the target's name.
+
+    Warns:
+        UserWarning: nothing was found to convert.
+
+    Example:
+        >>> convert_dropout(nn.Sequential(nn.SELU(), nn.Dropout(0.1)), AlphaDropout)
+        Sequential(
+          (0): SELU()
+          (1): AlphaDropout(drop_prob=0.1, keep_prob=0.9)
+        )
+    """
+    chosen = None if target is None else _dropout_class(target)
+    replaced = {old: new for old in model.modules() if (new := _replacement(old, chosen)) is not None}
+    if not replaced:
+        warnings.warn("convert_dropout found no dropout module to convert", stacklevel=2)
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in replaced:
+                parent._modules[name] = replaced[child]
+    return replaced.get(model, model)
+
+
+def _dropout_class(target: type[nn.Module] | str) -> Any:
+    cls: Any = component("dropout", target).load() if isinstance(target, str) else target
+    is_module = inspect.isclass(cls) and issubclass(cls, nn.Module)
+    if not is_module or "drop_prob" not in inspect.signature(cls).parameters or cls in (NoDropout, DropConnect):
+        raise SettingError(f"target={target!r} is not allowed: it must be a class that drops units with a drop_prob")
+    return cls
+
+
+def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
+    """The module to stand in the old one's place, or None if that is nothing to convert."""
+    found = _counterpart(old)
+    if found is None:
+        return None
+    same, settings = found
+    cls = same if chosen is None or same is DropPath else chosen
+    if cls is type(old):
+        return None
+    new: nn.Module = cls(**settings) if cls is same else cls(drop_prob=settings["drop_prob"])
+    return new.train(old.training)
+
+
+def _counterpart(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
+    """The class here that does what the old module does, and its settings."""
+    if isinstance(old, ProbabilityDropout):
+        return None if isinstance(old, DropConnect) else (type(old), old.settings())
+    for torchs, ours in _COUNTERPARTS.items():
+        if isinstance(old, torchs) and type(old).forward is torchs.forward:
+            return ours, {"drop_prob": old.p}
+    match type(old).__name__:
+        case "StochasticDepth" if old.mode == "row":
+            return DropPath, {"drop_prob": old.p}
+        case "DropPath" if getattr(old, "scale_by_keep", True):
+            return DropPath, {"drop_prob": getattr(old, "p", getattr(old, "drop_prob", None)) or 0.0}
+        case "DropBlock2d" if hasattr(old, "p"):
+            return DropBlock2d, {"drop_prob": old.p, "block_size": old.block_size}
+    return None

@@ -1,0 +1,81 @@
+"""Adam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, optim
+from torch.optim.optimizer import ParamsT
+
+from regtorch.optimizers.base import KerasOptimizer
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+class KerasEpsilon(KerasOptimizer):
+    """Stands before torch's Adam: epsilon is added to the root before its bias is corrected, as in Keras and the paper.
+
+    Torch adds ``eps`` to the corrected root ``sqrt(v / (1 - beta2^t))``, so its eps is set to
+    ``epsilon / sqrt(1 - beta2^t)`` before each step. t is that of the group's first parameter with a gradient.
+    """
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params_with_grad: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        max_exp_avg_sqs: list[Tensor],
+        state_steps: list[Tensor],
+    ) -> Any:
+        # torch's step calls this to collect the tensors, and reads group["eps"] afterwards
+        has_complex = super()._init_group(  # type: ignore[misc]
+            group, params_with_grad, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps
+        )
+        epsilon = group.setdefault("epsilon", group["eps"])
+        if state_steps:
+            group["eps"] = epsilon / math.sqrt(1.0 - group["betas"][1] ** (state_steps[0].item() + 1.0))
+        return has_complex
+
+
+@register("optimizer", "adam")
+class Adam(KerasEpsilon, optim.Adam):
+    """Steps of about lr whatever the gradient's size: ``w <- w - lr_t * m / (sqrt(v) + epsilon)``.
+
+    m and v are running means of g and g^2, ``lr_t = lr * sqrt(1 - beta2^t) / (1 - beta1^t)``.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0.
+        beta1: share of m kept at each step, 0 to below 1.
+        beta2: share of v kept at each step, 0 to below 1.
+        epsilon: keeps the quotient finite, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Source: Kingma and Ba, 2015.
+
+    Example:
+        >>> import torch
+        >>> w = torch.ones(1, requires_grad=True)
+        >>> (2 * w).sum().backward()
+        >>> Adam([w], lr=0.1).step()
+        >>> w.data
+        tensor([0.9000])
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check(lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=(beta1, beta2), eps=epsilon, weight_decay=weight_decay)

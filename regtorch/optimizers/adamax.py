@@ -1,0 +1,51 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from torch import optim
+from torch.optim.optimizer import ParamsT
+
+from regtorch.optimizers.base import KerasOptimizer
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+@register("optimizer", "adamax")
+class Adamax(KerasOptimizer, optim.Adamax):
+    """Adam with the largest gradient so far: ``w <- w - lr / (1 - beta1^t) * m / (u + epsilon)``.
+
+    m is the running mean of g, ``u <- max(beta2 * u, |g|)``.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0.
+        beta1: share of m kept at each step, 0 to below 1.
+        beta2: share of u kept at each step, 0 to below 1.
+        epsilon: keeps the quotient finite, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Source: Kingma and Ba, 2015.
+
+    Example:
+        >>> import torch
+        >>> w = torch.ones(1, requires_grad=True)
+        >>> (2 * w).sum().backward()
+        >>> Adamax([w], lr=0.1).step()
+        >>> w.data
+        tensor([0.9000])
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+    ) -> None:
+        check(lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=(beta1, beta2), eps=epsilon, weight_decay=weight_decay)

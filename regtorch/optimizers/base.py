@@ -1,0 +1,73 @@
+"""What regtorch's optimizers add to torch's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from regtorch.configurable import Configurable
+from regtorch.settings import check
+
+if TYPE_CHECKING:
+    _Base = Optimizer
+else:
+    _Base = object  # a mixin, to stand before a torch optimizer
+
+
+class KerasOptimizer(Configurable, _Base):
+    """Stands before a torch optimizer: settings under Keras' names, and the fused kernel on the CPU.
+
+    There the fused kernel takes about half the time of the others. It is chosen group by group, and left to unscale
+    no gradients: a step that a ``GradScaler`` skips is not called at all.
+
+    A parameter group takes the same names: ``Adam([{"params": kernels, "lr": 1e-4, "beta1": 0.8}])``.
+
+    A subclass must not call ``super().step()``: torch wraps ``step`` on each class, and the hooks of both would run.
+    """
+
+    not_settings = frozenset({"params"})
+
+    def settings(self) -> dict[str, Any]:
+        """Name -> value of every constructor argument but the parameters."""
+        values = dict(self.defaults)
+        values["epsilon"] = values.get("eps")
+        values["rho"] = values.get("rho", values.get("alpha"))
+        values["beta1"], values["beta2"] = values.get("betas", (None, None))
+        return {
+            name: values[name] for name in inspect.signature(type(self)).parameters if name not in self.not_settings
+        }
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with settings of their own where the group names them.
+
+        Raises:
+            SettingError: a value outside its range.
+        """
+        group = dict(param_group)
+        check(**{key: value for key, value in group.items() if key != "params"})
+        for ours, torchs in (("epsilon", "eps"), ("rho", "alpha")):
+            if ours in group and torchs in self.defaults:
+                group[torchs] = group.pop(ours)
+        if "betas" in self.defaults:
+            beta1, beta2 = group.get("betas", self.defaults["betas"])
+            group["betas"] = (group.pop("beta1", beta1), group.pop("beta2", beta2))
+        super().add_param_group(group)
+        _choose_kernel(self.param_groups[-1])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # a checkpoint may come from another device
+            _choose_kernel(group)
+
+
+def _choose_kernel(group: dict[str, Any]) -> None:
+    if "fused" in group:
+        group["fused"] = all(map(_fits_fused, group["params"])) or None
+
+
+def _fits_fused(w: Tensor) -> bool:
+    return type(w) in (Tensor, nn.Parameter) and w.device.type == "cpu" and torch.is_floating_point(w)

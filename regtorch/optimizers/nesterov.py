@@ -1,0 +1,40 @@
+"""Gradient descent with Nesterov's momentum."""
+
+from __future__ import annotations
+
+from torch import optim
+from torch.optim.optimizer import ParamsT
+
+from regtorch.optimizers.base import KerasOptimizer
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+@register("optimizer", "nesterov")
+class Nesterov(KerasOptimizer, optim.SGD):
+    """Looks ahead: ``v <- momentum * v + g;  w <- w - lr * (g + momentum * v)``. Keras multiplies by lr
+    inside v: the same while lr stays the same.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, > 0.
+        momentum: share of the velocity kept at each step, above 0 and below 1.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+
+    Raises:
+        SettingError: a value outside its range.
+
+    Source: Nesterov, 1983; Sutskever et al., 2013.
+
+    Example:
+        >>> import torch
+        >>> w = torch.ones(1, requires_grad=True)
+        >>> (2 * w).sum().backward()
+        >>> Nesterov([w], lr=0.1).step()
+        >>> w.data
+        tensor([0.6200])
+    """
+
+    def __init__(self, params: ParamsT, lr: float = 1e-3, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
+        check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=True)

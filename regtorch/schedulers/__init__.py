@@ -1,0 +1,1 @@
+"""Learning-rate schedules: settings, which build torch's schedulers once optimizer and length are known."""
