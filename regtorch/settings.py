@@ -146,6 +146,7 @@ OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
         "mode": one_of("fan_in", "fan_out", "fan_avg"),
         "distribution": one_of("truncated_normal", "untruncated_normal", "uniform"),
     },
+    ("optimizer", "nesterov"): {"momentum": INSIDE_ZERO_ONE},
     ("model", "mlp"): {"hidden": _COUNTS, **_ORDER},
     ("model", "cnn"): {
         "channels": _COUNTS,

@@ -21,26 +21,30 @@ def _blocks_over(size: int, block: int) -> Counter[int]:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def block_prob(height: int, width: int, block_height: int, block_width: int, drop_prob: float) -> float:
     """The probability for a block to stand at a place that makes ``mean over units of P(dropped)`` equal `drop_prob`.
 
-    A unit that `c` blocks can cover is dropped with probability ``1 - (1 - block_prob)^c``; solved by bisection.
+    A unit that `c` blocks can cover is dropped with probability ``1 - (1 - block_prob)^c``.
 
     Example:
         >>> round(block_prob(1, 1, 1, 1, 0.3), 12)
         0.3
     """
-    rows, columns = _blocks_over(height, block_height), _blocks_over(width, block_width)
+    return _solve(height, width, block_height, block_width, drop_prob)
+
+
+@cache
+def _solve(height: int, width: int, block_height: int, block_width: int, drop_prob: float) -> float:
+    """By bisection over ``log(1 - block_prob)``."""
     cover = Counter[int]()
-    for r, rows_with in rows.items():
-        for c, columns_with in columns.items():
+    for r, rows_with in _blocks_over(height, block_height).items():
+        for c, columns_with in _blocks_over(width, block_width).items():
             cover[r * c] += rows_with * columns_with
 
-    def dropped(log_keep: float) -> float:
-        return sum(-math.expm1(c * log_keep) * units for c, units in cover.items()) / (height * width)
+    def dropped(log_none: float) -> float:
+        return -sum(math.expm1(c * log_none) * units for c, units in cover.items()) / (height * width)
 
-    low, high = -50.0, 0.0  # of log(1 - block_prob)
+    low, high = -50.0, 0.0
     while (middle := (low + high) / 2) not in (low, high):
         low, high = (middle, high) if dropped(middle) > drop_prob else (low, middle)
     return -math.expm1(low)

@@ -30,6 +30,7 @@ def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
     """
     if w.ndim < 2:
         raise SettingError(f"identity weights need two dimensions or more, not the shape {tuple(w.shape)}")
-    centre = tuple(size // 2 for size in w.shape[2:])
-    w.zero_()[(slice(None), slice(None), *centre)].diagonal().fill_(gain)
+    every = slice(None)
+    at_centre: tuple[slice | int, ...] = (every, every, *(size // 2 for size in w.shape[2:]))
+    w.zero_()[at_centre].diagonal().fill_(gain)
     return w

@@ -12,8 +12,9 @@ from regtorch.settings import check
 
 @register("optimizer", "momentum")
 class Momentum(KerasOptimizer, optim.SGD):
-    """Heavy ball: ``v <- momentum * v + g;  w <- w - lr * v``. Keras multiplies by lr inside v: the same while lr
-    stays the same.
+    """Heavy ball: ``v <- momentum * v + g;  w <- w - lr * v``.
+
+    Keras multiplies by lr inside v, which is the same while lr stays the same.
 
     Args:
         params: parameters, or groups of them.

@@ -12,8 +12,9 @@ from regtorch.settings import check
 
 @register("optimizer", "nadam")
 class Nadam(KerasOptimizer, optim.NAdam):
-    """Adam with Nesterov's look ahead, whose momentum warms up: ``beta1 * (1 - 0.5 * 0.96^t)``, at Keras'
-    pace (torch's ``momentum_decay`` of 1, not 0.004).
+    """Adam with Nesterov's look ahead, whose momentum warms up: ``beta1 * (1 - 0.5 * 0.96^t)``.
+
+    That is Keras' pace, torch's ``momentum_decay`` of 1 instead of 0.004.
 
     Args:
         params: parameters, or groups of them.

@@ -12,8 +12,9 @@ from regtorch.settings import check
 
 @register("optimizer", "nesterov")
 class Nesterov(KerasOptimizer, optim.SGD):
-    """Looks ahead: ``v <- momentum * v + g;  w <- w - lr * (g + momentum * v)``. Keras multiplies by lr
-    inside v: the same while lr stays the same.
+    """Looks ahead: ``v <- momentum * v + g;  w <- w - lr * (g + momentum * v)``.
+
+    Keras multiplies by lr inside v, which is the same while lr stays the same.
 
     Args:
         params: parameters, or groups of them.
@@ -36,5 +37,5 @@ class Nesterov(KerasOptimizer, optim.SGD):
     """
 
     def __init__(self, params: ParamsT, lr: float = 1e-3, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
-        check(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        check(component=("optimizer", "nesterov"), lr=lr, momentum=momentum, weight_decay=weight_decay)
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=True)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from regtorch.registry import register
 from regtorch.schedulers.base import Scheduler
 from regtorch.settings import check
 
+#: the first learning rate, as a share of the largest
+LOWEST = 1 / 25
+
 
 @register("scheduler", "one_cycle")
 class OneCycleScheduler(Scheduler):
-    """From lr / 25 up to lr, then down to almost nothing. Source: Smith and Topin, "Super-convergence", 2019.
+    """From lr / 25 up to lr, then down to 0, each along half a cosine; the momentum stays as it is.
 
-    The momentum stays as it is.
+    Source: Smith and Topin, "Super-convergence", 2019.
 
     Args:
         warmup_fraction: share of all steps on the way up, 0 to 1.
@@ -38,13 +42,11 @@ class OneCycleScheduler(Scheduler):
 
     def build(self, optimizer: Optimizer, *, total_steps: int, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
         """The schedule for one optimizer."""
-        return {
-            "scheduler": OneCycleLR(
-                optimizer,
-                max_lr=[group["lr"] for group in optimizer.param_groups],
-                total_steps=max(1, total_steps) + 1,  # a scheduler is stepped once more after the last optimizer step
-                pct_start=self.warmup_fraction,
-                cycle_momentum=False,
-            ),
-            "interval": "step",
-        }
+        warmup = round(self.warmup_fraction * total_steps)
+
+        def up_and_down(step: int) -> float:
+            if step < warmup:
+                return LOWEST + (1.0 - LOWEST) * (1.0 - math.cos(math.pi * step / warmup)) / 2
+            return (1.0 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total_steps - warmup)))) / 2
+
+        return {"scheduler": LambdaLR(optimizer, up_and_down), "interval": "step"}

@@ -1,0 +1,73 @@
+"""Every option of every group, and random combinations of them, train to the end."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import dataset, validate
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = {
+    "regularizer": "regularizer",
+    "regularizer@bias_regularizer": "regularizer",
+    "regularizer@activity_regularizer": "regularizer",
+    "dropout": "dropout",
+    "dropout@input_dropout": "dropout",
+    "constraint": "constraint",
+    "constraint@bias_constraint": "constraint",
+    "activation": "activation",
+    "initializer": "initializer",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "model": "model",
+    "augmentation": "augmentation",
+    "callbacks": "callbacks",
+    "trainer": "trainer",
+    "logger": "logger",
+    "mc": "mc",
+}
+WALKED = ["regularizer", "regularizer@bias_regularizer", "regularizer@activity_regularizer", "dropout", "constraint"]
+WALKED += ["activation", "initializer", "optimizer", "model"]
+QUICK = ["trainer.max_epochs=2", "mc.samples=4", "logger.tensorboard=false"]
+
+
+def options(group: str) -> list[str]:
+    found = sorted(path.stem for path in (CONF / GROUPS[group]).glob("*.yaml"))
+    return [option for option in found if (group, option) != ("trainer", "gpu")]
+
+
+def combination(seed: int) -> list[str]:
+    choose = random.Random(seed).choice
+    return [f"{group}={choose(options(group))}" for group in WALKED]
+
+
+SINGLE = [f"{group}={option}" for group in GROUPS for option in options(group)]
+
+
+def train(overrides: list[str], folder: Path) -> dict:
+    from regtorch.training.run import run
+
+    quick = [o for o in QUICK if not (o.startswith("mc.") and "mc=none" in overrides)]
+    config = compose([*overrides, *quick])
+    validate(config)
+    run(config, dataset(config), folder)
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize("override", SINGLE)
+def test_every_single_option(override: str, tmp_path: Path) -> None:
+    results = train([override], tmp_path)
+    assert results["status"] == "completed"
+    assert results["epochs"] == 2
+    drops = override.startswith("dropout") and not override.endswith("=none")
+    assert (results["test_mc"] is not None) == drops
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_combinations(seed: int, tmp_path: Path) -> None:
+    assert train(combination(seed), tmp_path)["status"] == "completed"
