@@ -45,7 +45,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         try:
             return OmegaConf.to_container(hydra_compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
         except (HydraException, OmegaConfBaseException) as error:
-            raise SettingError(_one_line(error, overrides)) from error
+            wrong = error
+    raise SettingError(_one_line(wrong, overrides)) from wrong
 
 
 def points(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -83,16 +84,14 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
         options = [name for name in error.options or () if name != "__init__"]
         given = next((o for o in overrides if o.split("=")[0].split("@")[0] == group and o.endswith(f"={option}")), f"{group}={option}")
         return f"{given}: there is no such option{near(option, options)}"
-    missing = re.search(r"Could not (?:override|append to config|delete from config|find group to override)[^']*'([^']+)'", text)
-    if missing is None:
-        missing = re.search(r"full_key: (\S+)", text)
+    missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
-        key = missing.group(1).split("=")[0].strip()
+        key = missing.group(1).split("=")[0].rstrip(".")
         given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
-        if "not in struct" in text or "No match in the defaults list" in text or "not found" in text.lower():
-            return f"{given}: there is no such key{near_key(key)}"
-        return f"{given}: {_flat(text)}"
-    return _flat(text)
+        chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
+        return f"{given}: there is no such key{near_key(key, chosen)}"
+    unread = getattr(error, "override", None)
+    return f"{unread}: {_flat(text)}" if unread and unread not in text else _flat(text)
 
 
 def _flat(text: str) -> str:
@@ -107,13 +106,13 @@ def near(name: str, names: Sequence[str]) -> str:
     return f"{meant}; there are: {', '.join(sorted(names))}" if names else meant
 
 
-def near_key(key: str) -> str:
-    """What would be right instead of a key that is not there."""
+def near_key(key: str, chosen: Sequence[str]) -> str:
+    """What would be right instead of a key that is not there, given the options that were chosen."""
     parent, _, last = key.rpartition(".")
     if last in _PROBABILITY_WORDS:
         place = f"{parent}." if parent else ""
         return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
-    node: Any = compose([])
+    node: Any = compose(chosen)
     for part in parent.split(".") if parent else []:
         node = node.get(part) if isinstance(node, dict) else None
     return near(last, [str(k) for k in node]) if isinstance(node, dict) else ""

@@ -75,6 +75,8 @@ def validate(config: Mapping[str, Any]) -> None:
             allowed.check(key, node[last])
     for place, kind in PLACES.items():
         check_node(place, kind, config[place])
+    if config["input_dropout"]["name"] == "drop_connect":
+        raise SettingError("input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect")
     check_devices(config["trainer"])
     check_places(config)
     check_checkpoint(config)
@@ -97,6 +99,9 @@ def check_node(place: str, kind: str, node: Any) -> None:
             if value is None and known.get(key) is not None:
                 raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
+    for key in ("drop_prob", "keep_prob"):
+        if node["name"] == "none" and node.get(key) is not None:
+            raise SettingError(f"{place}.{key}={node[key]} is not allowed with {place}=none, which drops nothing; take {place}=standard")
     if kind == "dropout" and node.get("drop_prob") is not None and node.get("keep_prob") is not None:
         raise SettingError(
             f"{place}.drop_prob={node['drop_prob']} and {place}.keep_prob={node['keep_prob']} are both given: give one of them"
@@ -225,6 +230,6 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         for name in keys:
             if here.get(name) != there.get(name) and (group != "dropout" or "drop_connect" in (here[name], there[name])):
                 raise DataError(
-                    f"{key}={config[key]} is of another model: it has {group}.{name}={there.get(name)}, this run {here.get(name)}"
+                    f"{key}={config[key]} is of another model: it has {group}.{name}={there.get(name)}, this run has {here.get(name)}"
                 )
 

@@ -53,23 +53,20 @@ def run(
         NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
     """
     (folder / "results.json").unlink(missing_ok=True)
-    record: dict[str, Any] = {
-        "status": "failed",
-        "seed": config["seed"],
-        "advice": advise(config),
-        "versions": _versions(),
-        "overrides": list(overrides),
-    }
+    context = {"advice": advise(config), "versions": _versions(), "overrides": list(overrides)}
     start = time.perf_counter()
     try:
-        record |= _train_and_measure(config, data, folder, ckpt_path, start)
+        measured = _train_and_measure(config, data, folder, ckpt_path, start)
     except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-        reason = {"status": "interrupted" if interrupted else "failed", "reason": str(error) or type(error).__name__}
-        write_json(folder / "results.json", {**record, **reason, "seconds": time.perf_counter() - start})
+        status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
+        reason = str(error) or type(error).__name__
+        seconds = round(time.perf_counter() - start, 3)
+        failure = {"status": status, "reason": reason, "seed": config["seed"], "seconds": seconds}
+        write_json(folder / "results.json", {**failure, **context})
         raise
-    write_json(folder / "results.json", record)
-    return record
+    results = {"status": "completed", "seed": config["seed"], **measured, **context}
+    write_json(folder / "results.json", results)
+    return results
 
 
 def _train_and_measure(
@@ -96,7 +93,6 @@ def _train_and_measure(
     measured["test"] = _measure(trainer, module, batches.test_dataloader())
     measured["test_mc"] = _measure_mc(config, trainer, module, batches)
     return {
-        "status": "completed",
         "epochs": epochs,
         "seconds": round(time.perf_counter() - start, 3),
         "parameters": parameters,
@@ -218,5 +214,5 @@ def _quiet() -> None:
     """Lightning's hints are for people who write a Trainer themselves."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*"):
+    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
         warnings.filterwarnings("ignore", message)

@@ -1,0 +1,164 @@
+"""A user's mistake: one clear line that names key, value and what would be right; no traceback, no run folder, no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TRAIN = ROOT / "scripts" / "train.py"
+
+#: prints the modules that were imported when the process ends
+SPY = "import atexit, runpy, sys; atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else '', file=sys.stderr)); "
+SPY += f"sys.argv[0] = {str(TRAIN)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def refused(arguments: list[str], folder: Path) -> str:
+    """The one line that the command line answers with."""
+    done = subprocess.run([sys.executable, "-c", SPY, *arguments], cwd=folder, capture_output=True, text=True)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert "TORCH" not in lines, "torch was imported before the configuration was refused"
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert done.stdout == ""
+    assert not (folder / "outputs").exists()
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "group",
+    "data model activation initializer regularizer dropout constraint optimizer scheduler callbacks trainer logger augmentation mc".split(),
+)
+def test_an_unknown_option_lists_the_ones_there_are(group: str, tmp_path: Path) -> None:
+    line = refused([f"{group}=nonesuch"], tmp_path)
+    assert f"{group}=nonesuch" in line
+    options = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+    assert f"there are: {', '.join(options)}" in line
+
+
+def test_an_unknown_option_at_another_place_or_of_an_experiment(tmp_path: Path) -> None:
+    assert "regularizer@bias_regularizer=l3" in refused(["regularizer@bias_regularizer=l3"], tmp_path)
+    assert "digits_standard" in refused(["experiment=digits_standart"], tmp_path)
+
+
+WRONG = [
+    (["dropout=standard", "dropout.drop_prob=0.2", "dropout.keep_prob=0.8"], ["drop_prob=0.2", "keep_prob=0.8", "one of them"]),
+    (["dropout=standard", "dropout.drop_prob=1.5"], ["dropout.drop_prob=1.5", "0 to 1"]),
+    (["dropout=standard", "dropout.keep_prob=-0.1"], ["dropout.keep_prob=-0.1", "0 to 1"]),
+    (["dropout=alpha", "dropout.drop_prob=1"], ["dropout.drop_prob=1", "below 1"]),
+    (["dropout=standard", "dropout.p=0.5"], ["dropout.p=0.5", "drop_prob", "keep_prob"]),
+    (["dropout=standard", "+dropout.rate=0.5"], ["dropout.rate=0.5", "drop_prob", "keep_prob"]),
+    (["dropout.drop_prob=0.2", "dropout=none"], ["dropout.drop_prob=0.2", "dropout=standard"]),
+    (["regularizer=l1", "regularizer.l1=-0.1"], ["regularizer.l1=-0.1", ">= 0"]),
+    (["regularizer=l1_l2", "regularizer.l2=nan"], ["regularizer.l2=nan", ">= 0"]),
+    (["regularizer=l2", "regularizer.l1=0.1"], ["regularizer.l1=0.1", "l2"]),
+    (["regularizer@bias_regularizer=l1", "bias_regularizer.l1=-1"], ["bias_regularizer.l1=-1"]),
+    (["regularizer=several", "regularizer.rules=[{name: l1, l1: -1}]"], ["regularizer.rules[0].l1=-1"]),
+    (["regularizer=several", "regularizer.rules=[{name: l5}]"], ["l5", "l1"]),
+    (["constraint=max_norm", "constraint.max_value=0"], ["constraint.max_value=0", "> 0"]),
+    (["constraint=min_max_norm", "constraint.min_value=3"], ["constraint.min_value=3", "at most"]),
+    (["regularizer=l1", "regularizer.where=tail.*"], ["regularizer.where=tail.*", "hidden.0.linear.weight", "head.bias"]),
+    (["constraint=non_neg", "constraint.where=kernel:conv*"], ["constraint.where=kernel:conv*", "head.weight"]),
+    (["model.hidden=[]"], ["model.hidden=[]", "non-empty"]),
+    (["model.hidden=[64,-3]"], ["model.hidden=[64, -3]", ">= 1"]),
+    (["model=cnn", "model.channels=[8,8,8,8,8]"], ["model.channels", "8x8"]),
+    (["model=cnn", "data=synthetic"], ["model=cnn", "images", "mlp"]),
+    (["augmentation=flip", "data=synthetic"], ["augmentation=flip", "images"]),
+    (["data.batch_size=0"], ["data.batch_size=0", ">= 1"]),
+    (["data.batchsize=8"], ["data.batchsize=8", "batch_size"]),
+    (["data=image_folder", "data.path=nowhere"], ["data.path=nowhere"]),
+    (["data=fashion_mnist", "data.path=nowhere"], ["data.path=nowhere"]),
+    (["data=cifar10", "data.path=nowhere"], ["data.path=nowhere"]),
+    (["trainer=cpu", "trainer.devices=4096"], ["trainer.devices=4096", "CPU core"]),
+    (["trainer.max_epochs=0"], ["trainer.max_epochs=0", ">= 1"]),
+    (["trainer.precision=fp8"], ["trainer.precision=fp8", "bf16-mixed"]),
+    (["optimizer.lr=0"], ["optimizer.lr=0", "> 0"]),
+    (["seed=-1"], ["seed=-1"]),
+    (["evaluate=first"], ["evaluate=first", "best, last"]),
+    (["mc.samples=0"], ["mc.samples=0", ">= 1"]),
+    (["ckpt_path=nowhere.ckpt"], ["ckpt_path=nowhere.ckpt"]),
+    (["resume=nowhere"], ["resume=nowhere"]),
+    (["regulariser=l1"], ["regulariser=l1", "regularizer"]),
+    (["regularizer=l1", "regularizer.l1=[1"], ["regularizer.l1=[1"]),
+    (["+model._target_=os.system"], ["_target_"]),
+    (["-m", "regularizer=none,l3"], ["regularizer=l3", "there are"]),
+    (["-m", "regularizer=l1", "regularizer.l1=0.1,-0.1"], ["regularizer.l1=-0.1"]),
+    (["-m", "dropout=none,standard", "dropout.drop_prob=0.2,0.5"], ["dropout.drop_prob=0.2", "dropout=none"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if "=" in value[0] else "")
+def test_one_line_names_key_value_and_what_would_be_right(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    line = refused(arguments, tmp_path)
+    for word in words:
+        assert word in line
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia/gpus").exists(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    assert "trainer=cpu" in refused(["trainer=gpu"], tmp_path)
+
+
+def arrays(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    good = {"x_train": rng.random((40, 6)), "y_train": np.arange(40) % 3, "x_test": rng.random((9, 6)), "y_test": np.arange(9) % 3}
+    return {**good, **changes}
+
+
+NAN = arrays()["x_train"].copy()
+NAN[7, 2] = np.nan
+BAD_ARRAYS = {
+    "without the keys": ({"x": np.zeros(3)}, ["x_train"]),
+    "mismatched lengths": (arrays(y_train=np.arange(39) % 3), ["40", "39"]),
+    "labels outside the classes": (arrays(y_test=np.full(9, 3)), ["y_test", "3"]),
+    "NaN pixels": (arrays(x_train=NAN), ["x_train", "NaN", "row 7"]),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_bad_arrays(content: dict, words: list[str], tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", **content)
+    line = refused(["data=arrays", "data.path=bad.npz"], tmp_path)
+    for word in ["data.path=bad.npz", *words]:
+        assert word in line
+
+
+def test_a_truncated_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", **arrays())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    assert "data.path=cut.npz" in refused(["data=arrays", "data.path=cut.npz"], tmp_path)
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(TRAIN), "hydra.run.dir=run", "trainer.max_epochs=2", "logger.tensorboard=false", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"})
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
+    assert run([], tmp_path).returncode == 0
+    line = refused(["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path)
+    assert "model.hidden=[64], this run has [32]" in line
+    line = refused(["resume=run", "activation=prelu"], tmp_path)
+    assert "activation" in line
+    (tmp_path / "broken.ckpt").write_bytes((tmp_path / "run/checkpoints/last.ckpt").read_bytes()[:1000])
+    assert "broken.ckpt" in refused(["ckpt_path=broken.ckpt"], tmp_path)
+    assert run(["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=3", "hydra.run.dir=again"], tmp_path).returncode == 0
+    assert json.loads((tmp_path / "again/results.json").read_text())["epochs"] == 3
+
+
+def test_a_loss_that_turns_nan_stops_the_run(tmp_path: Path) -> None:
+    done = run(["optimizer=sgd", "optimizer.lr=1e30", "trainer.max_epochs=5"], tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "the last finite values were" in line
+    assert "Traceback" not in done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["status"] == "failed"
+    assert results["reason"] in line
