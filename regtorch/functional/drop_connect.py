@@ -23,7 +23,7 @@ def drop_connect(
         drop_prob: probability that a weight is dropped, from 0 to 1; at 1 the result is zero.
         training: False gives `w` itself.
         generator: source of all randomness; by default torch's own.
-        shared: taken for the sake of the other dropouts; a weight has no rows, its mask always holds for the whole batch.
+        shared: taken as by the other dropouts, without effect: a weight's mask holds for the whole batch anyway.
 
     Source: Wan et al., "Regularization of neural networks using DropConnect", 2013.
 

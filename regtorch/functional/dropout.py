@@ -10,7 +10,7 @@ from regtorch.functional.masked import masked
 
 
 def keep_scale(drop_prob: float) -> float:
-    """What kept units are multiplied by so that the expected value stays: ``1 / (1 - drop_prob)``; 0 if none is kept."""
+    """What keeps the expected value when it multiplies kept units: ``1 / (1 - drop_prob)``; 0 if none is kept."""
     return 1 / (1 - drop_prob) if drop_prob < 1 else 0.0
 
 

@@ -22,7 +22,7 @@ def keep_mask(
 
     On the CPU a unit costs 8 random bits instead of a float. What 8 bits cannot say of a probability is scattered
     over the units as a Poisson process, so that the draws stay independent and the probability exact, 1e-6 as well
-    as 0.3.
+    as 0.3. On other devices, and compiled, the probability is that of a float32 draw: a multiple of 2^-24.
 
     Args:
         shape: the shape of the mask.
@@ -46,7 +46,8 @@ def keep_mask(
     rest, level = math.modf(min(drop_prob, 1 - drop_prob) * _LEVELS)
     bits = random_bits(size, torch.uint8, generator)
     mask = (bits.ge_(int(level)) if drops_are_rare else bits.lt_(int(level))).view(torch.bool)
-    if rest and size:  # a unit is hit at least once with probability rest / (_LEVELS - level), independently of all others
+    if rest and size:
+        # each unit is hit at least once with probability rest / (_LEVELS - level), independently of all others
         hits_per_unit = -math.log1p(-rest / (_LEVELS - level))
         hits = int(torch.poisson(torch.tensor(size * hits_per_unit, dtype=torch.float64), generator=generator))
         mask[torch.randint(size, (hits,), generator=generator)] = not drops_are_rare

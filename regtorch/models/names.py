@@ -32,10 +32,12 @@ def parameter_names(model: Mapping[str, Any], **parts: Mapping[str, Any]) -> Ite
         yield f"{layer}.weight", True, False
         if normed != "before" if model["bias"] is None else model["bias"]:
             yield f"{layer}.bias", False, True
-        if normed != "none":
+        if normed == "before":
             yield from _norm(f"hidden.{index}.batch_norm")
         if parts["activation"]["name"] == "prelu":
             yield f"hidden.{index}.activation.weight", False, False
+        if normed in ("after", "after_dropout"):
+            yield from _norm(f"hidden.{index}.batch_norm")
     yield "head.weight", True, False
     yield "head.bias", False, True
 

@@ -188,6 +188,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path, validated: bool) -> li
         logger=loggers,
         default_root_dir=folder,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validated else 0,
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(c, lightning.callbacks.ProgressBar) for c in callbacks),
     )

@@ -1,0 +1,160 @@
+"""Monte Carlo prediction: what is on, what is off, and what a sample is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import regtorch
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.mc import has_dropout
+from regtorch.mc.moments import RunningMoments
+
+
+def network(dropout: nn.Module | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    drop = regtorch.Dropout(drop_prob=0.5) if dropout is None else dropout
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), drop, nn.Linear(16, 3))
+
+
+X = torch.randn(10, 4, generator=torch.Generator().manual_seed(5))
+
+DROPOUTS = {
+    "ours": lambda: regtorch.Dropout(drop_prob=0.5),
+    "torch": lambda: nn.Dropout(0.5),
+    "alpha": lambda: nn.AlphaDropout(0.3),
+    "gaussian": lambda: regtorch.GaussianDropout(drop_prob=0.3),
+    "exact": lambda: regtorch.ExactCountDropout(drop_prob=0.3),
+}
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS.values(), ids=DROPOUTS)
+def test_moments_agree_with_a_plain_loop(dropout: object) -> None:
+    model = network(dropout()).eval()
+    out = regtorch.MCPredictor(model, samples=2000)(X)
+    model[3].train()
+    with torch.no_grad():
+        loop = torch.stack([model(X).softmax(1) for _ in range(2000)])
+    error = math.sqrt(2 / 2000) * loop.std(0)
+    assert ((out.mean - loop.mean(0)).abs() < 5 * error).all()
+    torch.testing.assert_close(out.std, loop.std(0), rtol=0.15, atol=1e-3)
+
+
+def test_a_sample_is_a_function_of_seed_site_and_number_alone() -> None:
+    model = network()
+    whole = regtorch.MCPredictor(model, samples=7, seed=3)(X)
+    for rows in (slice(0, 1), slice(3, 8), torch.tensor([9, 2, 2])):
+        part = regtorch.MCPredictor(model, samples=7, seed=3)(X[rows])
+        torch.testing.assert_close(part.mean, whole.mean[rows])
+        torch.testing.assert_close(part.std, whole.std[rows])
+    again = regtorch.MCPredictor(model, samples=7, seed=3)(X)
+    assert torch.equal(again.mean, whole.mean)
+    other = regtorch.MCPredictor(model, samples=7, seed=4)(X)
+    assert not torch.allclose(other.mean, whole.mean)
+
+
+def test_one_network_for_all_rows_or_one_for_each() -> None:
+    same = X[:1].expand(6, 4)
+    model = network()
+    shared = regtorch.MCPredictor(model, samples=5)(same)
+    torch.testing.assert_close(shared.mean, shared.mean[:1].expand(6, 3))
+    independent = regtorch.MCPredictor(model, samples=5, masks="independent")(same)
+    assert not torch.allclose(independent.mean[0], independent.mean[1])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("dropout", ["ours", "torch"])
+def test_modes_buffers_and_random_state_are_as_before(fails: bool, training: bool, dropout: str) -> None:
+    model = network(DROPOUTS[dropout]()).train(training)
+    model[0].eval()
+    modes = [module.training for module in model.modules()]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    state = torch.get_rng_state()
+
+    def transform(logits: torch.Tensor) -> torch.Tensor:
+        if fails:
+            raise RuntimeError("on purpose")
+        return logits
+
+    predictor = regtorch.MCPredictor(model, samples=3, transform=transform)
+    if fails:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            predictor(X)
+    else:
+        predictor(X)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert "forward" not in vars(model[3])
+    assert getattr(model[3], "generator", None) is None
+
+
+def test_batch_normalisation_stays_in_eval_mode() -> None:
+    model = network(regtorch.Dropout(drop_prob=0.0))
+    torch.testing.assert_close(regtorch.MCPredictor(model, samples=3)(X).mean, model.eval()(X).softmax(1))
+
+
+def test_entropies() -> None:
+    model = network()
+    out = regtorch.MCPredictor(model, samples=50)(X)
+    entropy = -(out.mean * out.mean.log()).sum(1)
+    torch.testing.assert_close(out.predictive_entropy, entropy)
+    torch.testing.assert_close(out.mutual_information, out.predictive_entropy - out.expected_entropy)
+    assert (out.mutual_information > 0).all()
+    plain = regtorch.MCPredictor(model, samples=3, transform=None)(X)
+    assert plain.predictive_entropy is None
+    binary = regtorch.MCPredictor(model, samples=3, transform="sigmoid")(X)
+    assert binary.predictive_entropy.shape == (10,)
+
+
+def test_rows_stop_when_they_are_sure_enough() -> None:
+    model = network()
+    out = regtorch.MCPredictor(model, samples=400, tolerance=0.02)(X)
+    used = out.samples_used
+    assert used.min() >= 16
+    assert len(used.unique()) > 1
+    assert used.max() < 400
+    alone = regtorch.MCPredictor(model, samples=int(used[0]))(X[:1])
+    torch.testing.assert_close(alone.mean, out.mean[:1])
+    assert (out.std / (used[:, None] - 1).sqrt() < 0.021).all()
+
+
+def test_an_empty_batch_is_an_empty_result() -> None:
+    out = regtorch.MCPredictor(network(), samples=3)(X[:0])
+    assert out.mean.shape == (0, 3)
+    assert out.samples_used.shape == (0,)
+
+
+def test_no_dropout_is_an_error() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    assert not has_dropout(model)
+    with pytest.raises(NothingBoundError, match="Sequential has no dropout"):
+        regtorch.MCPredictor(model)(X[:, :2])
+
+
+@pytest.mark.parametrize(
+    "bad", [{"samples": 0}, {"samples": 2.5}, {"tolerance": 0.0}, {"transform": "argmax"}, {"masks": "one"}, {"seed": -1}]
+)
+def test_bad_settings(bad: dict) -> None:
+    ((key, value),) = bad.items()
+    with pytest.raises(SettingError, match=f"{key}={value}"):
+        regtorch.MCPredictor(network(), **bad)
+
+
+def test_a_transform_that_gives_no_finite_numbers_is_an_error() -> None:
+    with pytest.raises(SettingError, match="not finite"):
+        regtorch.MCPredictor(network(), transform=torch.log)(X)
+
+
+def test_running_moments_are_numpys() -> None:
+    samples = torch.randn(30, 4, 2, dtype=torch.float64) + 1e4
+    moments = RunningMoments(4)
+    for sample in samples:
+        moments.add(sample, torch.arange(4))
+    np.testing.assert_allclose(moments.mean, samples.numpy().mean(0), rtol=1e-12)
+    np.testing.assert_allclose(moments.std, samples.numpy().std(0), rtol=1e-8)

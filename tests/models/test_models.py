@@ -1,0 +1,181 @@
+"""The models: names, shapes, order of the parts, and Keras' conventions in them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from regtorch import create
+from regtorch.cli.composition import compose
+from regtorch.errors import SettingError
+from regtorch.models.batch_norm import batch_norm
+from regtorch.models.names import parameter_names
+from regtorch.selection import is_bias, is_kernel
+from regtorch.training.run import make_model
+
+
+def built(*overrides: str, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:
+    return make_model(compose(list(overrides)), shape, 10)
+
+
+def parts(model: nn.Module, layer: int) -> list[str]:
+    return [name for name, _ in model.hidden[layer].named_children()]
+
+
+def test_an_mlp_has_the_names_and_sizes_that_are_pinned() -> None:
+    model = built("model.hidden=[32,16]")
+    shapes = {name: tuple(w.shape) for name, w in model.named_parameters()}
+    assert shapes == {
+        "hidden.0.linear.weight": (32, 64),
+        "hidden.0.linear.bias": (32,),
+        "hidden.1.linear.weight": (16, 32),
+        "hidden.1.linear.bias": (16,),
+        "head.weight": (10, 16),
+        "head.bias": (10,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("none", ["linear", "activation", "dropout"]),
+        ("before", ["linear", "batch_norm", "activation", "dropout"]),
+        ("after", ["linear", "activation", "batch_norm", "dropout"]),
+        ("after_dropout", ["linear", "activation", "dropout", "batch_norm"]),
+    ],
+)
+def test_the_order_of_a_layers_parts(order: str, expected: list[str]) -> None:
+    model = built(f"model.batch_norm={order}", "dropout=standard")
+    assert parts(model, 0) == expected
+    assert (model.hidden[0].linear.bias is None) == (order == "before")
+    conv = built("model=cnn", f"model.batch_norm={order}", "dropout=spatial2d")
+    pooled = list(expected)
+    pooled[0] = "conv"
+    pooled.insert(pooled.index("dropout"), "pool")
+    assert parts(conv, 0) == pooled
+    assert (conv.hidden[0].conv.bias is None) == (order == "before")
+
+
+def test_the_input_is_normalised_and_dropped() -> None:
+    model = built("model.input_batch_norm=true", "dropout@input_dropout=alpha", "input_dropout.drop_prob=0.2")
+    assert [name for name, _ in model.input.named_children()] == ["batch_norm", "dropout"]
+    assert model.input.dropout.drop_prob == 0.2
+
+
+def test_bias_by_choice() -> None:
+    assert built("model.bias=false").hidden[0].linear.bias is None
+    assert built("model.bias=true", "model.batch_norm=before").hidden[0].linear.bias is not None
+
+
+def test_a_cnn_is_sized_by_its_data() -> None:
+    model = built("model=cnn", shape=(3, 33, 20))
+    assert model(torch.randn(2, 3, 33, 20)).shape == (2, 10)
+    assert model.hidden[3].linear.in_features == 128 * 8 * 5
+    assert model.head.in_features == 64
+    small = built("model=cnn", "model.head=[]", "model.global_pooling=true", "dropout=standard")
+    assert small.head.in_features == 128
+    assert small.flat_dropout.drop_prob == 0.5
+
+
+def test_whole_map_dropouts_go_behind_convolutions_others_behind_dense_layers() -> None:
+    maps, units = built("model=cnn", "dropout=drop_block2d"), built("model=cnn", "dropout=standard")
+    assert ["dropout" in parts(maps, layer) for layer in range(4)] == [True, True, True, False]
+    assert ["dropout" in parts(units, layer) for layer in range(4)] == [False, False, False, True]
+    both = built("model=cnn", "dropout=standard", "model.dropout_at=both")
+    assert all("dropout" in parts(both, layer) for layer in range(4))
+
+
+@pytest.mark.parametrize("dropout", ["spatial1d", "spatial2d", "spatial3d", "drop_block2d"])
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_a_spatial_dropout_drops_whole_maps_in_any_model(dropout: str, model: str) -> None:
+    network = built(f"model={model}", f"dropout={dropout}", "model.dropout_at=both" if model == "cnn" else "seed=0")
+    seen = []
+    network.hidden[0].dropout.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
+    network.train()(torch.randn(16, 1, 8, 8))
+    ((x, y),) = seen
+    assert x.shape == y.shape
+    dropped = (y == 0) & (x != 0)
+    assert dropped.any()
+    if dropout != "drop_block2d" and model == "cnn":
+        of_map = dropped.flatten(2)
+        alive = (x != 0).flatten(2)
+        assert ((of_map == alive).all(2) | ~of_map.any(2)).all()
+
+
+def test_each_prelu_and_dropout_is_its_own() -> None:
+    model = built("model.hidden=[8,4]", "activation=prelu", "dropout=standard")
+    assert [layer.activation.weight.numel() for layer in model.hidden] == [8, 4]
+    assert model.hidden[0].dropout is not model.hidden[1].dropout
+
+
+def test_kernels_are_initialised_and_biases_zero() -> None:
+    model = built("initializer=constant", "initializer.value=0.25")
+    assert (model.hidden[0].linear.weight == 0.25).all()
+    assert (model.head.bias == 0).all()
+
+
+def test_drop_connect_wraps_the_hidden_layers() -> None:
+    model = built("dropout=drop_connect")
+    assert [name for name, _ in model.named_parameters()][0] == "hidden.0.linear.layer.weight"
+    x = torch.randn(1, 1, 8, 8)
+    model.train()
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+CHOICES = {
+    "model": ["mlp", "cnn"],
+    "model.batch_norm": ["none", "before", "after"],
+    "model.input_batch_norm": ["true", "false"],
+    "activation": ["relu", "prelu"],
+    "dropout": ["none", "drop_connect", "standard"],
+}
+
+
+@pytest.mark.parametrize("values", list(itertools.product(*CHOICES.values())), ids=" ".join)
+@pytest.mark.parametrize("extra", [(), ("model.dropout_at=both", "model.dense_batch_norm=true")], ids=["plain", "more"])
+def test_the_names_without_torch_are_the_models_own(values: tuple[str, ...], extra: tuple[str, ...]) -> None:
+    if extra and values[0] == "mlp":
+        extra = ("model.hidden=[8,4]", "model.bias=true")
+    config = compose([*(f"{key}={value}" for key, value in zip(CHOICES, values, strict=True)), *extra])
+    model = make_model(config, (1, 8, 8), 10)
+    modules = dict(model.named_modules())
+    own = []
+    for name, parameter in model.named_parameters():
+        prefix, _, attribute = name.rpartition(".")
+        own.append((name, is_kernel(modules[prefix], attribute, parameter), is_bias(modules[prefix], attribute, parameter)))
+    assert list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"])) == own
+
+
+def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
+    for spatial_dims, shape in ((0, (5, 3)), (2, (5, 3, 4, 4))):
+        layer = batch_norm(3, spatial_dims)
+        x = torch.randn(shape) * 3 + 1
+        layer.train()(x)
+        over = (0, 2, 3)[: 1 + spatial_dims]
+        torch.testing.assert_close(layer.running_mean, 0.01 * x.mean(over))
+        torch.testing.assert_close(layer.running_var, 0.99 + 0.01 * x.var(over, unbiased=False))
+        before = layer.running_var.clone()
+        layer.eval()(x)
+        assert torch.equal(layer.running_var, before)
+    assert layer.eps == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("mlp", {"hidden": []}, "hidden="),
+        ("mlp", {"hidden": [3, 0]}, "hidden="),
+        ("mlp", {"batch_norm": "behind"}, "batch_norm=behind"),
+        ("cnn", {"kernel_size": 2}, "kernel_size=2"),
+        ("cnn", {"channels": [4] * 6}, "leave nothing of 8x8"),
+        ("cnn", {"dropout_at": "head"}, "dropout_at=head"),
+    ],
+)
+def test_bad_settings(name: str, settings: dict, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        create("model", name, shape=(1, 8, 8), classes=3, **settings)

@@ -1,0 +1,112 @@
+"""A run's folder, its results, and that the same seed gives the same bits."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import dataset, validate
+from regtorch.training.run import make_module, run
+
+ALPHA = ["regularizer=l1_l2", "dropout=alpha", "activation=selu", "initializer=lecun_normal"]
+
+
+def train(folder: Path, *overrides: str) -> dict:
+    folder.mkdir(exist_ok=True)
+    config = compose(["trainer.max_epochs=3", "mc.samples=5", *overrides])
+    validate(config)
+    run(config, dataset(config), folder, overrides=overrides)
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, train(folder, *ALPHA)
+
+
+def test_the_results_are_what_the_design_pins(finished: tuple[Path, dict]) -> None:
+    folder, results = finished
+    pinned = "status seed epochs seconds parameters train train_eval val test test_mc sparsity advice versions overrides"
+    assert list(results) == pinned.split()
+    assert results["status"] == "completed"
+    assert results["epochs"] == 3
+    assert results["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
+    assert list(results["test"]) == ["accuracy", "loss", "nll", "brier", "ece"]
+    assert set(results["test_mc"]) == {*results["test"], "samples"}
+    assert set(results["train"]) == {"loss", "data_loss", "penalty", "accuracy"}
+    assert results["train"]["loss"] == pytest.approx(results["train"]["data_loss"] + results["train"]["penalty"])
+    assert results["train_eval"]["accuracy"] > results["train"]["accuracy"]  # without dropout it does better
+    assert results["overrides"] == ALPHA
+    assert results["sparsity"] == 0.0
+    assert not list(folder.glob(".results*"))
+
+
+def test_the_folder_holds_metrics_tensorboard_and_checkpoints(finished: tuple[Path, dict]) -> None:
+    folder, results = finished
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    for name in ("loss", "data_loss", "penalty", "accuracy", "val_loss", "val_accuracy", "lr"):
+        assert all(row[name] for row in rows)
+    assert float(rows[-1]["loss"]) == pytest.approx(results["train"]["loss"])
+    assert list((folder / "tensorboard").glob("events*"))
+    for name in ("best", "last"):
+        assert torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["regtorch"]["classes"] == 10
+
+
+def test_what_is_measured_is_the_checkpoint_that_evaluate_names(tmp_path: Path) -> None:
+    results = train(tmp_path, "optimizer.lr=0.3", "evaluate=last")
+    config = compose([])
+    splits = dataset(config).load()
+    module = make_module(config, splits.shape, len(splits.classes))
+    accuracies = {}
+    for name in ("best", "last"):
+        module.load_state_dict(torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"])
+        x, y = (torch.as_tensor(part) for part in (splits.test.x, splits.test.y))
+        accuracies[name] = (module.model.eval()(x).argmax(1) == y).float().mean().item()
+    assert results["test"]["accuracy"] == pytest.approx(accuracies["last"])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:
+    weights = {}
+    for name, seed in (("one", 7), ("two", 7), ("three", 8)):
+        train(tmp_path / name, *ALPHA, f"seed={seed}", "augmentation=flip")
+        weights[name] = torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(w, weights["two"][key]) for key, w in weights["one"].items())
+    assert not all(torch.equal(w, weights["three"][key]) for key, w in weights["one"].items())
+
+
+def test_going_on_from_a_checkpoint_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
+    train(tmp_path / "whole", "trainer.max_epochs=4")
+    train(tmp_path / "half", "trainer.max_epochs=2")
+    config = compose(["trainer.max_epochs=4"])
+    (tmp_path / "rest").mkdir()
+    run(config, dataset(config), tmp_path / "rest", ckpt_path=tmp_path / "half/checkpoints/last.ckpt")
+    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "rest"))
+    assert one["global_step"] == two["global_step"]
+    assert all(torch.equal(w, two["state_dict"][key]) for key, w in one["state_dict"].items())
+
+
+def test_soft_thresholding_makes_exact_zeros(tmp_path: Path) -> None:
+    assert train(tmp_path, "constraint=soft_threshold", "constraint.strength=1.0")["sparsity"] > 0.05
+
+
+def test_early_stopping_stops(tmp_path: Path) -> None:
+    stopping = ["callbacks=early_stopping", "callbacks.patience=2", "callbacks.min_delta=10"]
+    assert train(tmp_path, *stopping, "trainer.max_epochs=9")["epochs"] == 3
+
+
+def test_without_a_validation_part(tmp_path: Path) -> None:
+    results = train(tmp_path, "data.validation_fraction=0", "callbacks=early_stopping")
+    assert results["val"] is None
+    assert results["status"] == "completed"
+
+
+def test_mixed_precision_on_the_cpu(tmp_path: Path) -> None:
+    results = train(tmp_path, *ALPHA, "trainer=cpu", "trainer.precision=bf16-mixed", "trainer.max_epochs=10")
+    assert results["test"]["accuracy"] > 0.85
