@@ -30,7 +30,20 @@ _HOMES = {
     "UnknownNameError": "regtorch.errors",
     "NameTakenError": "regtorch.errors",
 }
-_SUBPACKAGES = {"constraints", "data", "dropout", "functional", "initializers", "mc", "models", "optimizers", "regularizers", "registry", "settings", "training"}
+_SUBPACKAGES = {
+    "constraints",
+    "data",
+    "dropout",
+    "functional",
+    "initializers",
+    "mc",
+    "models",
+    "optimizers",
+    "regularizers",
+    "registry",
+    "settings",
+    "training",
+}
 
 
 def __getattr__(name: str) -> _Any:

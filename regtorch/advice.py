@@ -47,7 +47,9 @@ ADVICE = (
         "Klambauer et al., Self-Normalizing Neural Networks, 2017",
     ),
     Advice(
-        lambda c: _name(c, "dropout") not in ("none", "drop_connect") and c["model"].get("batch_norm") == "after_dropout",
+        lambda c: (
+            _name(c, "dropout") not in ("none", "drop_connect") and c["model"].get("batch_norm") == "after_dropout"
+        ),
         "batch normalisation behind dropout sees another variance in evaluation than in training; put dropout last",
         "Li et al., Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, 2019",
     ),
@@ -62,7 +64,9 @@ ADVICE = (
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
     Advice(
-        lambda c: _penalises_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad"),
+        lambda c: (
+            _penalises_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
+        ),
         "both an L2 penalty and weight_decay shrink the weights: coupled, weight_decay=d adds what l2=d/2 does",
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
@@ -72,8 +76,10 @@ ADVICE = (
         "Beck and Teboulle, A Fast Iterative Shrinkage-Thresholding Algorithm, 2009",
     ),
     Advice(
-        lambda c: _name(c, "model") == "mlp"
-        and _name(c, "dropout") in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "feature_alpha"),
+        lambda c: (
+            _name(c, "model") == "mlp"
+            and _name(c, "dropout") in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "feature_alpha")
+        ),
         "in an mlp a feature is a map of one pixel, so dropping whole maps is dropping units; take model=cnn or dropout=standard",
         "Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015",
     ),

@@ -11,19 +11,17 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
 from regtorch.constraints.base import Constraint
-from regtorch.constraints.none import NoConstraint
-from regtorch.constraints.several import SeveralConstraints
+from regtorch.errors import SettingError
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
-from regtorch.regularizers.none import NoRegularizer
-from regtorch.regularizers.several import SeveralRegularizers
-from regtorch.rule import Where
+from regtorch.rule import Rule, Where
 from regtorch.selection import Place, select, select_layers, units_first
 
 
-def _first(*places: Where | None) -> Where:
-    """The first place that was given, or else the kernels."""
-    return next((place for place in places if place is not None), "kernel")
+def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
+    """Where a rule is bound: the binding's place comes before its own, but a rule of several keeps its own."""
+    order = (where, rule.where) if rule is whole else (rule.where, where, whole.where)
+    return next((place for place in order if place is not None), "kernel")
 
 
 class WeightPenalty:
@@ -51,17 +49,19 @@ class WeightPenalty:
     """
 
     def __init__(self, model: nn.Module, regularizer: Regularizer, where: Where | None = None) -> None:
+        if not isinstance(regularizer, Regularizer):
+            raise SettingError(
+                f"regularizer={regularizer} is not allowed: it must be a Regularizer, e.g. regtorch.L2(1e-4)"
+            )
         self.model = model
         self.regularizer = regularizer
-        several = isinstance(regularizer, SeveralRegularizers)
         self._weights: list[_BoundWeights] = []
         self._activities: list[_BoundActivity] = []
-        for rule in regularizer.rules if several else [regularizer]:
-            # a rule of several keeps its own place; the binding's is for those that name none
-            place = _first(rule.where, where, regularizer.where) if several else _first(where, rule.where)
+        for rule in regularizer.parts():
+            place = _place(rule, regularizer, where)
             if isinstance(rule, Activity):
                 self._activities.append(_BoundActivity(model, rule, place))
-            elif not isinstance(rule, NoRegularizer):
+            else:
                 self._weights.append(_BoundWeights(rule, select(model, place)))
 
     @property
@@ -77,7 +77,8 @@ class WeightPenalty:
 
     def __call__(self) -> Tensor:
         """The penalty now."""
-        parts = [part for part in [rule() for rule in (*self._weights, *self._activities)] if part is not None]
+        values = [*(rule() for rule in self._weights), *(rule() for rule in self._activities)]
+        parts = [value for value in values if value is not None]
         if len(parts) == 1:
             return parts[0]
         if parts:
@@ -154,13 +155,14 @@ class WeightConstraint:
     """
 
     def __init__(self, model: nn.Module, constraint: Constraint, where: Where | None = None) -> None:
+        if not isinstance(constraint, Constraint):
+            raise SettingError(
+                f"constraint={constraint} is not allowed: it must be a Constraint, e.g. regtorch.MaxNorm(2.0)"
+            )
         self.constraint = constraint
-        several = isinstance(constraint, SeveralConstraints)
         self._bound: list[tuple[Constraint, list[Place]]] = []
-        for rule in constraint.rules if several else [constraint]:
-            place = _first(rule.where, where, constraint.where) if several else _first(where, rule.where)
-            if not isinstance(rule, NoConstraint):
-                self._bound.append((rule, select(model, place)))
+        for rule in constraint.parts():
+            self._bound.append((rule, select(model, _place(rule, constraint, where))))
 
     @property
     def names(self) -> list[str]:

@@ -44,7 +44,9 @@ class Configurable:
         known = _arguments(cls)
         for key, value in settings.items():
             if key not in known:
-                raise SettingError(f"{key}={value}: {_called(cls)} has no such setting; it has: {', '.join(known) or 'none'}")
+                raise SettingError(
+                    f"{key}={value}: {_called(cls)} has no such setting; it has: {', '.join(known) or 'none'}"
+                )
         return cls(**settings)
 
     def settings(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Component:
 
     def load(self) -> Callable[..., Any]:
         """The class or function itself; a built-in one is imported on first use."""
-        return self.factory or getattr(importlib.import_module(self.module), self.attribute)  # type: ignore[no-any-return]
+        return self.factory or getattr(importlib.import_module(self.module), self.attribute)
 
 
 @cache

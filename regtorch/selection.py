@@ -105,7 +105,11 @@ def select(model: nn.Module, where: Where) -> list[Place]:
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, parameter in module._parameters.items():
             name = f"{prefix}.{attribute}" if prefix else attribute
-            if parameter is not None and id(parameter) not in found and _matches(where, module, attribute, name, parameter):
+            if (
+                parameter is not None
+                and id(parameter) not in found
+                and _matches(where, module, attribute, name, parameter)
+            ):
                 found[id(parameter)] = Place(module, attribute, name)
     if not found:
         names = [place.name for place in places(model)]
@@ -147,7 +151,9 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
         inside = any(name.startswith(f"{outer}.") for outer in found)
         if not name or inside or not fnmatchcase(name, pattern):
             continue
-        kernels = [(m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if is_kernel(m, n, w)]
+        kernels = [
+            (m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if is_kernel(m, n, w)
+        ]
         if callable(where):
             kernels = [(m, n, w) for m, n, w in kernels if where(m, f"{name}.{n}", w)]
         if kernels or not with_kernel:
@@ -170,4 +176,3 @@ def _has_activation(module: nn.Module) -> bool:
 def _output_of(module: nn.Module) -> nn.Module:
     output: nn.Module = module.activation if _has_activation(module) else module  # type: ignore[assignment]
     return output
-

@@ -42,15 +42,23 @@ def _counts(value: Any, *lengths: int) -> bool:
 
 def one_of(*choices: Any) -> Range:
     """One of the listed values."""
-    return Range("one of " + ", ".join(map(str, choices)), lambda v: any(type(v) is type(c) and v == c for c in choices))
+    return Range(
+        "one of " + ", ".join(map(str, choices)), lambda v: any(type(v) is type(c) and v == c for c in choices)
+    )
 
 
 ANY_NUMBER = Range("a finite number", _number)
 NON_NEGATIVE = Range("a number >= 0", lambda v: _number(v) and v >= 0)
 POSITIVE = Range("a number > 0", lambda v: _number(v) and v > 0)
 PROBABILITY = Range("a probability from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
-DROP_BELOW_ONE = Range("a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)", lambda v: _number(v) and 0 <= v < 1)
-KEEP_ABOVE_ZERO = Range("a probability from above 0 to 1 (at 0 nothing is left that could keep the variance)", lambda v: _number(v) and 0 < v <= 1)
+DROP_BELOW_ONE = Range(
+    "a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)",
+    lambda v: _number(v) and 0 <= v < 1,
+)
+KEEP_ABOVE_ZERO = Range(
+    "a probability from above 0 to 1 (at 0 nothing is left that could keep the variance)",
+    lambda v: _number(v) and 0 < v <= 1,
+)
 FRACTION = Range("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 FRACTION_BELOW_ONE = Range("a number from 0 to below 1", lambda v: _number(v) and 0 <= v < 1)
 COUNT = Range("a whole number >= 1", lambda v: _whole(v) and v >= 1)
@@ -125,7 +133,10 @@ RANGES: dict[str, Range] = {
 }
 
 
-_COUNTS = Range("a non-empty list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and _counts(v, len(v)))
+_COUNTS = Range(
+    "a non-empty list of whole numbers >= 1",
+    lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and _counts(v, len(v)),
+)
 _COUNTS_OR_EMPTY = Range("a list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
 _NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
 _ORDER = {

@@ -108,7 +108,7 @@ def test_a_regularizer_of_ones_own() -> None:
 
 def test_a_rule_bound_to_nothing_is_an_error() -> None:
     for bind, rule in ((regtorch.WeightPenalty, regtorch.L1()), (regtorch.WeightConstraint, regtorch.NonNeg())):
-        with pytest.raises(NothingBoundError, match="where=hidden.* it has: weight, bias"):
+        with pytest.raises(NothingBoundError, match=r"where=hidden.* it has: weight, bias"):
             bind(the_example(), rule, where="hidden*")
 
 

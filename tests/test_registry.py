@@ -68,7 +68,7 @@ def test_a_name_taken_twice_names_both_owners() -> None:
 
 
 def test_an_unknown_name_lists_the_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match="regularizer=l1l2 .*did you mean l1_l2"):
+    with pytest.raises(UnknownNameError, match=r"regularizer=l1l2 .*did you mean l1_l2"):
         regtorch.create("regularizer", "l1l2")
     with pytest.raises(UnknownNameError, match="did you mean regularizer"):
         regtorch.available("regulariser")

@@ -22,7 +22,18 @@ def overrides_of(arguments: Sequence[str]) -> list[str] | None:
         return None
     overrides, rest = [], iter(arguments)
     for argument in rest:
-        if argument in ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"):
+        if argument in (
+            "--cfg",
+            "-c",
+            "--package",
+            "-p",
+            "--config-dir",
+            "-cd",
+            "--config-name",
+            "-cn",
+            "--config-path",
+            "-cp",
+        ):
             next(rest, None)
         elif not argument.startswith("-"):
             overrides.append(argument)
@@ -66,7 +77,9 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
     for text, override in zip(overrides, parsed, strict=True):
         values = override.is_sweep_override() and override.is_discrete_sweep()
         key = override.get_key_element()
-        choices.append([f"{key}={value}" for value in islice(override.sweep_string_iterator(), 1000)] if values else [text])
+        choices.append(
+            [f"{key}={value}" for value in islice(override.sweep_string_iterator(), 1000)] if values else [text]
+        )
     first = [choice[0] for choice in choices]
     yield first
     for index, choice in enumerate(choices):
@@ -82,7 +95,10 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [name for name in error.options or () if name != "__init__"]
-        given = next((o for o in overrides if o.split("=")[0].split("@")[0] == group and o.endswith(f"={option}")), f"{group}={option}")
+        given = next(
+            (o for o in overrides if o.split("=")[0].split("@")[0] == group and o.endswith(f"={option}")),
+            f"{group}={option}",
+        )
         return f"{given}: there is no such option{near(option, options)}"
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:

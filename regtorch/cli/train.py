@@ -83,7 +83,9 @@ def show(results: dict[str, Any], folder: Path) -> None:
             table.add_row(part, *(f"{values[name]:.4f}" for name in ("accuracy", "loss", "nll", "brier", "ece")))
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"{results['epochs']} epochs, {results['seconds']:.1f} s, {results['parameters']:,} parameters", soft_wrap=True)
+    console.print(
+        f"{results['epochs']} epochs, {results['seconds']:.1f} s, {results['parameters']:,} parameters", soft_wrap=True
+    )
     console.print(str(folder), soft_wrap=True)
 
 

@@ -39,7 +39,9 @@ _RUN_KEYS: dict[str, Range] = {
     "seed": SEED,
     "evaluate": one_of("best", "last"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
-    "trainer.devices": Range("a whole number >= 1, or -1 or auto for all", lambda v: COUNT.holds(v) or v in (-1, "auto")),
+    "trainer.devices": Range(
+        "a whole number >= 1, or -1 or auto for all", lambda v: COUNT.holds(v) or v in (-1, "auto")
+    ),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
     "trainer.max_epochs": COUNT,
     "trainer.max_steps": _COUNT_OR_ALL,
@@ -76,7 +78,9 @@ def validate(config: Mapping[str, Any]) -> None:
     for place, kind in PLACES.items():
         check_node(place, kind, config[place])
     if config["input_dropout"]["name"] == "drop_connect":
-        raise SettingError("input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect")
+        raise SettingError(
+            "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
+        )
     check_devices(config["trainer"])
     check_places(config)
     check_checkpoint(config)
@@ -94,25 +98,39 @@ def check_node(place: str, kind: str, node: Any) -> None:
         for key, value in given.items():
             if key not in known and key != "where":
                 if kind == "dropout" and key in ("p", "rate"):
-                    raise SettingError(f"{place}.{key}={value}: say {place}.drop_prob or {place}.keep_prob, which {key} leaves open")
-                raise SettingError(f"{place}.{key}={value}: {kind} {node['name']} has no such setting; it has: {', '.join(known)}")
+                    raise SettingError(
+                        f"{place}.{key}={value}: say {place}.drop_prob or {place}.keep_prob, which {key} leaves open"
+                    )
+                raise SettingError(
+                    f"{place}.{key}={value}: {kind} {node['name']} has no such setting; it has: {', '.join(known)}"
+                )
             if value is None and known.get(key) is not None:
                 raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
-            raise SettingError(f"{place}.{key}={node[key]} is not allowed with {place}=none, which drops nothing; take {place}=standard")
+            raise SettingError(
+                f"{place}.{key}={node[key]} is not allowed with {place}=none, which drops nothing; take {place}=standard"
+            )
     if kind == "dropout" and node.get("drop_prob") is not None and node.get("keep_prob") is not None:
         raise SettingError(
             f"{place}.drop_prob={node['drop_prob']} and {place}.keep_prob={node['keep_prob']} are both given: give one of them"
         )
-    if node.get("min_value") is not None and node.get("max_value") is not None and node["min_value"] > node["max_value"]:
-        raise SettingError(f"{place}.min_value={node['min_value']} is not allowed: it must be at most max_value={node['max_value']}")
+    if (
+        node.get("min_value") is not None
+        and node.get("max_value") is not None
+        and node["min_value"] > node["max_value"]
+    ):
+        raise SettingError(
+            f"{place}.min_value={node['min_value']} is not allowed: it must be at most max_value={node['max_value']}"
+        )
     if isinstance(node.get("where"), str):
         split_where(node["where"])
     if node["name"] == "several":
         if not isinstance(node.get("rules"), (list, tuple)) or not node["rules"]:
-            raise SettingError(f"{place}.rules={node.get('rules')} is not allowed: it must be a non-empty list of nodes")
+            raise SettingError(
+                f"{place}.rules={node.get('rules')} is not allowed: it must be a non-empty list of nodes"
+            )
         for index, rule in enumerate(node["rules"]):
             check_node(f"{place}.rules[{index}]", kind, rule)
     if node["name"] == "activity":
@@ -137,7 +155,9 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     cores = os.cpu_count() or 1
     if accelerator in ("gpu", "cuda") and not gpus():
-        raise SettingError(f"trainer.accelerator={accelerator} is not allowed: there is no GPU on this machine; take trainer=cpu")
+        raise SettingError(
+            f"trainer.accelerator={accelerator} is not allowed: there is no GPU on this machine; take trainer=cpu"
+        )
     if not COUNT.holds(devices):
         return
     if accelerator in ("gpu", "cuda") and gpus() and devices > gpus():
@@ -205,7 +225,9 @@ def dataset(config: Mapping[str, Any]) -> Any:
 def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
     """The checkpoint that a configuration goes on from."""
     if config.get("resume") is not None and config.get("ckpt_path") is not None:
-        raise SettingError(f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them")
+        raise SettingError(
+            f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them"
+        )
     if config.get("resume") is not None:
         return Path(str(config["resume"])) / "checkpoints" / "last.ckpt"
     return None if config.get("ckpt_path") is None else Path(str(config["ckpt_path"]))
@@ -228,8 +250,9 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
             raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
         keys = ["name"] if group != "model" else sorted({*here, *there})
         for name in keys:
-            if here.get(name) != there.get(name) and (group != "dropout" or "drop_connect" in (here[name], there[name])):
+            if here.get(name) != there.get(name) and (
+                group != "dropout" or "drop_connect" in (here[name], there[name])
+            ):
                 raise DataError(
                     f"{key}={config[key]} is of another model: it has {group}.{name}={there.get(name)}, this run has {here.get(name)}"
                 )
-

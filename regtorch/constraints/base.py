@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from regtorch.rule import Rule
@@ -25,6 +27,10 @@ class Constraint(Rule):
     def forward(self, w: Tensor) -> Tensor:
         """The constrained tensor; `w` itself is not changed."""
         raise TypeError(f"{type(self).__qualname__} must define forward(w)")
+
+    def parts(self) -> Sequence[Constraint]:
+        """The rules to bind one by one: itself, unless it stands for several or for none."""
+        return [self]
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
         """Constrain `w` in place, after an optimizer step of size `step_size`."""

@@ -1,5 +1,7 @@
 """No constraint."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from regtorch.constraints.base import Constraint
@@ -15,6 +17,10 @@ class NoConstraint(Constraint):
         >>> NoConstraint()(torch.ones(2))
         tensor([1., 1.])
     """
+
+    def parts(self) -> Sequence[Constraint]:
+        """Nothing to bind."""
+        return []
 
     def forward(self, w: Tensor) -> Tensor:
         """`w` itself."""

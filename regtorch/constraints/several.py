@@ -36,10 +36,14 @@ class SeveralConstraints(Constraint):
 
     def settings(self) -> dict[str, Any]:
         """The rules' nodes."""
-        return {"rules": [rule.to_config() for rule in self.rules]}
+        return {"rules": [rule.to_config() for rule in self.parts()]}
+
+    def parts(self) -> Sequence[Constraint]:
+        """The rules."""
+        return [rule for rule in self.rules if isinstance(rule, Constraint)]
 
     def forward(self, w: Tensor) -> Tensor:
         """One tensor after all constraints."""
-        for rule in self.rules:
+        for rule in self.parts():
             w = rule(w)
         return w

@@ -7,5 +7,9 @@ for _path in sorted(_Path(__file__).parent.glob("[!_]*.py")):
     _module = _import_module(f"{__name__}.{_path.stem}")
     # the function takes the place of the submodule of the same name
     globals().update(
-        {k: v for k, v in vars(_module).items() if not k.startswith("_") and getattr(v, "__module__", "") == _module.__name__}
+        {
+            k: v
+            for k, v in vars(_module).items()
+            if not k.startswith("_") and getattr(v, "__module__", "") == _module.__name__
+        }
     )

@@ -57,7 +57,7 @@ class _AutocastOff(torch.autograd.Function):
         return formula(w)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[None, Tensor]:
         (w,) = ctx.saved_tensors
         second_order = torch.is_grad_enabled()
         with torch.autocast(w.device.type, enabled=False), torch.enable_grad():

@@ -28,4 +28,5 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
         >>> group_lasso(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), strength=0.1)
         tensor(0.5000)
     """
-    return strength * torch.linalg.vector_norm(w.reshape(len(w), -1), dim=1).sum()
+    norms: Tensor = torch.linalg.vector_norm(w.reshape(len(w), -1), dim=1)
+    return strength * norms.sum()

@@ -62,7 +62,7 @@ class _L1L2(torch.autograd.Function):
         ctx.save_for_backward(*weights, *signs)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Any) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor, *_: Any) -> Any:
         count = len(ctx.needs_input_grad) - 2
         weights, signs = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         of_sign, of_weight = ctx.l1 * upstream, 2 * ctx.l2 * upstream

@@ -8,7 +8,9 @@ from torch import Tensor
 from regtorch.functional.unit_norms import is_plain, norm_dims, rescale, unit_norms
 
 
-def max_norm(w: Tensor, max_value: float, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None) -> Tensor:
+def max_norm(
+    w: Tensor, max_value: float, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None
+) -> Tensor:
     """Nearest weights whose units have norm at most `max_value`: ``argmin |v - w|  s.t.  ||v_u|| <= max_value``.
 
     A unit outside is scaled onto the ball; one inside stays bit for bit what it was.

@@ -27,4 +27,5 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
         tensor(0.3000)
     """
     matrix = w.flatten(1) if w.ndim > 1 else w[None]
-    return strength * torch.linalg.matrix_norm(matrix, ord=2)
+    largest: Tensor = torch.linalg.matrix_norm(matrix, ord=2)
+    return strength * largest

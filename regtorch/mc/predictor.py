@@ -127,10 +127,12 @@ class MCPredictor:
                 raise SettingError(f"transform={self.transform} is not allowed: it gave numbers that are not finite")
             return predicted.float()
         wide: Tensor = output if output.dtype == torch.float64 else output.float()
-        return {"softmax": lambda v: v.softmax(1), "sigmoid": torch.sigmoid, None: lambda v: v}[self.transform](wide)
+        if self.transform is None:
+            return wide
+        return wide.softmax(1) if self.transform == "softmax" else wide.sigmoid()
 
     def _entropy(self, probabilities: Tensor) -> Tensor:
-        entropy = torch.special.entr(probabilities).flatten(1).sum(1)
+        entropy: Tensor = torch.special.entr(probabilities).flatten(1).sum(1)
         if self.transform == "sigmoid":
             entropy = entropy + torch.special.entr(1 - probabilities).flatten(1).sum(1)
         return entropy

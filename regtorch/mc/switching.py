@@ -62,7 +62,7 @@ def switched_on(model: nn.Module, shared: bool = True) -> Iterator[Draw]:
             if isinstance(module, Noise):
                 stand_ins[name] = module
             else:  # one of torch's: its counterpart computes in its place
-                counterpart = convert_dropout(module)
+                counterpart: Noise = convert_dropout(module)  # type: ignore[assignment]
                 stand_ins[name] = counterpart
                 module.forward = counterpart.forward
                 borrowed.append(module)

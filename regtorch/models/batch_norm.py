@@ -12,12 +12,12 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.track_running_stats):
             return super().forward(x)
-        before = self.running_var.clone()  # type: ignore[union-attr, operator]
+        before = self.running_var.clone()  # type: ignore[union-attr]
         result = super().forward(x)
         count = x.numel() // x.shape[1]
         with torch.no_grad():
             kept = (1 - self.momentum) * before  # type: ignore[operator]
-            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)  # type: ignore[union-attr, operator]
+            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)  # type: ignore[union-attr]
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -123,7 +124,7 @@ class CNN(nn.Module):
         order: Order = batch_norm if dense_batch_norm else "none"
         dense = [
             dense_layer(inputs, units, activation, on_units, order, momentum, epsilon, bias)
-            for inputs, units in zip(sizes, sizes[1:], strict=False)
+            for inputs, units in pairwise(sizes)
         ]
         self.input = input_layer(shape[0], input_dropout, input_batch_norm, batch_norm, momentum, epsilon, 2)
         self.hidden = nn.ModuleList([*convolutions, *dense])
@@ -132,7 +133,7 @@ class CNN(nn.Module):
         self.head = nn.Linear(sizes[-1], classes)
         self._convolutions = len(channels)
         initialize(self, initializer)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

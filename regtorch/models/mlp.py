@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any, Literal
 
@@ -130,7 +131,7 @@ class MLP(nn.Module):
         self.hidden = nn.Sequential(
             *(
                 dense_layer(inputs, units, activation, dropout, batch_norm, momentum, epsilon, bias)
-                for inputs, units in zip(sizes, sizes[1:], strict=False)
+                for inputs, units in pairwise(sizes)
             )
         )
         self.head = nn.Linear(sizes[-1], classes)

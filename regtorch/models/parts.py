@@ -24,12 +24,15 @@ def fresh(kind: str, part: Part) -> nn.Module | None:
     """A module of its own for each place: built from its node, or a copy."""
     if is_none(part):
         return None
-    return create(kind, **part) if isinstance(part, Mapping) else deepcopy(part)  # type: ignore[no-any-return]
+    return create(kind, **part) if isinstance(part, Mapping) else deepcopy(part)
 
 
 def fresh_activation(part: Part, units: int) -> nn.Module:
     """An activation for a layer of so many units; one with a slope per unit is told their number."""
-    if isinstance(part, Mapping) and "num_parameters" in signature(component("activation", part["name"]).load()).parameters:
+    if (
+        isinstance(part, Mapping)
+        and "num_parameters" in signature(component("activation", part["name"]).load()).parameters
+    ):
         part = {**part, "num_parameters": part.get("num_parameters") or units}
     return fresh("activation", part) or nn.Identity()
 

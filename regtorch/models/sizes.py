@@ -18,7 +18,9 @@ def check_image(shape: Sequence[int], channels: Sequence[int], pooling: str) -> 
         (8, 8)
     """
     if len(shape) != 3:
-        raise SettingError(f"model=cnn needs images (channels, height, width), not rows of shape {tuple(shape)}; take model=mlp")
+        raise SettingError(
+            f"model=cnn needs images (channels, height, width), not rows of shape {tuple(shape)}; take model=mlp"
+        )
     halvings = len(channels) - 1 if pooling != "none" else 0
     height, width = shape[1] >> halvings, shape[2] >> halvings
     if min(height, width) < 1:

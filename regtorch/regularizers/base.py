@@ -31,6 +31,10 @@ class Regularizer(Rule):
         """The penalty of one tensor, a 0-dim tensor."""
         raise TypeError(f"{type(self).__qualname__} must define forward(w)")
 
+    def parts(self) -> Sequence[Regularizer]:
+        """The rules to bind one by one: itself, unless it stands for several or for none."""
+        return [self]
+
     def total(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors; a regularizer that can do all at once overrides this."""
         return torch.stack([in_full_precision(self, w) for w in weights]).sum()

@@ -1,5 +1,7 @@
 """No regularizer."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from regtorch.registry import register
@@ -15,6 +17,10 @@ class NoRegularizer(Regularizer):
         >>> NoRegularizer()(torch.ones(3))
         tensor(0.)
     """
+
+    def parts(self) -> Sequence[Regularizer]:
+        """Nothing to bind."""
+        return []
 
     def forward(self, w: Tensor) -> Tensor:
         """A 0-dim zero."""

@@ -35,9 +35,13 @@ class SeveralRegularizers(Regularizer):
 
     def settings(self) -> dict[str, Any]:
         """The rules' nodes."""
-        return {"rules": [rule.to_config() for rule in self.rules]}
+        return {"rules": [rule.to_config() for rule in self.parts()]}
+
+    def parts(self) -> Sequence[Regularizer]:
+        """The rules."""
+        return [rule for rule in self.rules if isinstance(rule, Regularizer)]
 
     def forward(self, w: Tensor) -> Tensor:
         """The sum of all rules' penalties of one tensor."""
         wide = widened(w)  # once, so that half-precision gradients are added up in float32
-        return torch.stack([rule(wide) for rule in self.rules]).sum() if len(self.rules) else 0.0 * wide.sum()
+        return torch.stack([wide.new_zeros(()), *(rule(wide) for rule in self.parts())]).sum()

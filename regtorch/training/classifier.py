@@ -72,7 +72,9 @@ class Classifier(RegularizedModule):
         if self.make_scheduler is None:
             return optimizer
         steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
-        schedule = self.make_scheduler(optimizer, total_steps=steps, epochs=epochs, steps_per_epoch=max(1, steps // epochs))
+        schedule = self.make_scheduler(
+            optimizer, total_steps=steps, epochs=epochs, steps_per_epoch=max(1, steps // epochs)
+        )
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

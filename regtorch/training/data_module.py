@@ -33,9 +33,7 @@ class DataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """The training part, shuffled anew each epoch."""
-        return loader(
-            self.splits.train, self.data.batch_size, shuffle=True, workers=self.data.workers, seed=self.seed
-        )
+        return loader(self.splits.train, self.data.batch_size, shuffle=True, workers=self.data.workers, seed=self.seed)
 
     def val_dataloader(self) -> Any:
         """The validation part, or nothing."""

@@ -17,6 +17,7 @@ class BrierScore(MeanMetric):
     """
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:  # type: ignore[override]
+        """Add a batch of probabilities (batch, classes) and labels (batch,)."""
         one_hot = nn.functional.one_hot(labels, probabilities.shape[1])
         super().update((probabilities - one_hot).square().sum(1))
 
@@ -68,7 +69,9 @@ class TrainingMetrics(nn.Module):
             self._finite = _words(losses[ok - 1])
         if ok < len(losses):
             at = step - len(losses) + ok + 1
-            raise NonFiniteLossError(f"the loss became {_words(losses[ok])} in batch {at}; the last finite values were {self._finite}")
+            raise NonFiniteLossError(
+                f"the loss became {_words(losses[ok])} in batch {at}; the last finite values were {self._finite}"
+            )
 
     def running(self) -> dict[str, float]:
         """The last batch's loss and penalty and the share of it that was right, for the progress bar."""
@@ -109,21 +112,22 @@ class EvaluationMetrics(nn.Module):
         if full:
             metrics["brier"] = BrierScore()
             metrics["ece"] = MulticlassCalibrationError(classes, n_bins=15, validate_args=False)
-        self.metrics = nn.ModuleDict(metrics)
+        self.metrics = nn.ModuleDict(metrics)  # its device follows the module's
+        self._by_name = metrics
 
     def update(self, log_probabilities: Tensor, labels: Tensor) -> None:
         """Add a batch of log-probabilities (batch, classes) and labels (batch,)."""
         nll = nn.functional.nll_loss(log_probabilities, labels)
-        self.metrics["accuracy"].update(log_probabilities, labels)
-        self.metrics["nll"].update(nll, len(labels))
-        if "brier" in self.metrics:
+        self._by_name["accuracy"].update(log_probabilities, labels)
+        self._by_name["nll"].update(nll, len(labels))
+        if "brier" in self._by_name:
             probabilities = log_probabilities.exp()
-            self.metrics["brier"].update(probabilities, labels)
-            self.metrics["ece"].update(probabilities, labels)
+            self._by_name["brier"].update(probabilities, labels)
+            self._by_name["ece"].update(probabilities, labels)
 
     def compute(self) -> dict[str, float]:
         """The values so far, and start anew."""
-        values = {name: float(metric.compute()) for name, metric in self.metrics.items()}
-        for metric in self.metrics.values():
+        values = {name: float(metric.compute()) for name, metric in self._by_name.items()}
+        for metric in self._by_name.values():
             metric.reset()
         return values

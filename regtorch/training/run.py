@@ -21,10 +21,10 @@ from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.base import DataSet
 from regtorch.files import write_json
 from regtorch.mc import MCPredictor, has_dropout
+from regtorch.registry import create
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
-from regtorch.registry import create
 from regtorch.selection import is_kernel, places
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
@@ -138,7 +138,7 @@ def _of_activity(rule: Regularizer) -> Regularizer:
     if isinstance(rule, Activity):
         return rule
     wrapped: Regularizer = (
-        SeveralRegularizers([_of_activity(r) for r in rule.rules])  # type: ignore[arg-type]
+        SeveralRegularizers([_of_activity(r) for r in rule.parts()])
         if isinstance(rule, SeveralRegularizers)
         else Activity(rule)
     )
@@ -159,7 +159,9 @@ def make_constraints(config: Mapping[str, Any], model: nn.Module) -> list[Weight
 def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> Classifier:
     """The classifier of a configuration."""
     model = make_model(config, shape, classes)
-    augmentation = None if config["augmentation"]["name"] == "none" else create("augmentation", **config["augmentation"])
+    augmentation = (
+        None if config["augmentation"]["name"] == "none" else create("augmentation", **config["augmentation"])
+    )
     module = Classifier(
         model,
         classes,
@@ -215,5 +217,10 @@ def _quiet() -> None:
     """Lightning's hints are for people who write a Trainer themselves."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*", ".*LeafSpec.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", message)

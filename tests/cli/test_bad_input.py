@@ -34,7 +34,22 @@ def refused(arguments: list[str], folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "group",
-    "data model activation initializer regularizer dropout constraint optimizer scheduler callbacks trainer logger augmentation mc".split(),
+    [
+        "data",
+        "model",
+        "activation",
+        "initializer",
+        "regularizer",
+        "dropout",
+        "constraint",
+        "optimizer",
+        "scheduler",
+        "callbacks",
+        "trainer",
+        "logger",
+        "augmentation",
+        "mc",
+    ],
 )
 def test_an_unknown_option_lists_the_ones_there_are(group: str, tmp_path: Path) -> None:
     line = refused([f"{group}=nonesuch"], tmp_path)
@@ -49,7 +64,10 @@ def test_an_unknown_option_at_another_place_or_of_an_experiment(tmp_path: Path) 
 
 
 WRONG = [
-    (["dropout=standard", "dropout.drop_prob=0.2", "dropout.keep_prob=0.8"], ["drop_prob=0.2", "keep_prob=0.8", "one of them"]),
+    (
+        ["dropout=standard", "dropout.drop_prob=0.2", "dropout.keep_prob=0.8"],
+        ["drop_prob=0.2", "keep_prob=0.8", "one of them"],
+    ),
     (["dropout=standard", "dropout.drop_prob=1.5"], ["dropout.drop_prob=1.5", "0 to 1"]),
     (["dropout=standard", "dropout.keep_prob=-0.1"], ["dropout.keep_prob=-0.1", "0 to 1"]),
     (["dropout=alpha", "dropout.drop_prob=1"], ["dropout.drop_prob=1", "below 1"]),
@@ -64,7 +82,10 @@ WRONG = [
     (["regularizer=several", "regularizer.rules=[{name: l5}]"], ["l5", "l1"]),
     (["constraint=max_norm", "constraint.max_value=0"], ["constraint.max_value=0", "> 0"]),
     (["constraint=min_max_norm", "constraint.min_value=3"], ["constraint.min_value=3", "at most"]),
-    (["regularizer=l1", "regularizer.where=tail.*"], ["regularizer.where=tail.*", "hidden.0.linear.weight", "head.bias"]),
+    (
+        ["regularizer=l1", "regularizer.where=tail.*"],
+        ["regularizer.where=tail.*", "hidden.0.linear.weight", "head.bias"],
+    ),
     (["constraint=non_neg", "constraint.where=kernel:conv*"], ["constraint.where=kernel:conv*", "head.weight"]),
     (["model.hidden=[]"], ["model.hidden=[]", "non-empty"]),
     (["model.hidden=[64,-3]"], ["model.hidden=[64, -3]", ">= 1"]),
@@ -95,7 +116,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if "=" in value[0] else "")
-def test_one_line_names_key_value_and_what_would_be_right(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+def test_one_line_names_key_value_and_what_would_be_right(
+    arguments: list[str], words: list[str], tmp_path: Path
+) -> None:
     line = refused(arguments, tmp_path)
     for word in words:
         assert word in line
@@ -108,7 +131,12 @@ def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
 
 def arrays(**changes: np.ndarray) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    good = {"x_train": rng.random((40, 6)), "y_train": np.arange(40) % 3, "x_test": rng.random((9, 6)), "y_test": np.arange(9) % 3}
+    good = {
+        "x_train": rng.random((40, 6)),
+        "y_train": np.arange(40) % 3,
+        "x_test": rng.random((9, 6)),
+        "y_test": np.arange(9) % 3,
+    }
     return {**good, **changes}
 
 
@@ -137,8 +165,17 @@ def test_a_truncated_npz(tmp_path: Path) -> None:
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TRAIN), "hydra.run.dir=run", "trainer.max_epochs=2", "logger.tensorboard=false", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"})
+    command = [
+        sys.executable,
+        str(TRAIN),
+        "hydra.run.dir=run",
+        "trainer.max_epochs=2",
+        "logger.tensorboard=false",
+        *arguments,
+    ]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"}
+    )
 
 
 def test_a_checkpoint_of_another_model_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
@@ -149,7 +186,10 @@ def test_a_checkpoint_of_another_model_is_refused_and_one_of_the_same_goes_on(tm
     assert "activation" in line
     (tmp_path / "broken.ckpt").write_bytes((tmp_path / "run/checkpoints/last.ckpt").read_bytes()[:1000])
     assert "broken.ckpt" in refused(["ckpt_path=broken.ckpt"], tmp_path)
-    assert run(["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=3", "hydra.run.dir=again"], tmp_path).returncode == 0
+    assert (
+        run(["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=3", "hydra.run.dir=again"], tmp_path).returncode
+        == 0
+    )
     assert json.loads((tmp_path / "again/results.json").read_text())["epochs"] == 3
 
 

@@ -37,12 +37,32 @@ MIN_MAX = {"min_value": 0.5, "max_value": 1.5}
 
 CASES = [
     Case("none", {}, lambda w: w, lambda w: w),
-    Case("max_norm", {"max_value": 1.0}, lambda w: _scaled(w, np.minimum(_norms(w), 1.0)), lambda w: 0.1 * w, {"max_value": 0, "dims": "all"}),
-    Case("min_max_norm", MIN_MAX, lambda w: _min_max(w, 1.0), lambda w: _scaled(w, 0 * _norms(w) + 1), {"rate": 1.1, "min_value": 2.0}),
-    Case("min_max_norm", {**MIN_MAX, "rate": 0.3}, lambda w: _min_max(w, 0.3), lambda w: _scaled(w, 0 * _norms(w) + 1), {"max_value": -1}),
+    Case(
+        "max_norm",
+        {"max_value": 1.0},
+        lambda w: _scaled(w, np.minimum(_norms(w), 1.0)),
+        lambda w: 0.1 * w,
+        {"max_value": 0, "dims": "all"},
+    ),
+    Case(
+        "min_max_norm",
+        MIN_MAX,
+        lambda w: _min_max(w, 1.0),
+        lambda w: _scaled(w, 0 * _norms(w) + 1),
+        {"rate": 1.1, "min_value": 2.0},
+    ),
+    Case(
+        "min_max_norm",
+        {**MIN_MAX, "rate": 0.3},
+        lambda w: _min_max(w, 0.3),
+        lambda w: _scaled(w, 0 * _norms(w) + 1),
+        {"max_value": -1},
+    ),
     Case("unit_norm", {}, lambda w: _scaled(w, np.ones_like(_norms(w))), None, {"dims": 1.5}),
     Case("non_neg", {}, lambda w: np.maximum(w, 0), np.abs),
-    Case("soft_threshold", {"strength": 0.3}, lambda w: np.sign(w) * np.maximum(abs(w) - 0.3, 0), None, {"strength": -1}),
+    Case(
+        "soft_threshold", {"strength": 0.3}, lambda w: np.sign(w) * np.maximum(abs(w) - 0.3, 0), None, {"strength": -1}
+    ),
     Case(
         "several",
         {"rules": [{"name": "non_neg"}, {"name": "max_norm", "max_value": 1.0}]},

@@ -138,7 +138,8 @@ def test_no_dropout_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"samples": 0}, {"samples": 2.5}, {"tolerance": 0.0}, {"transform": "argmax"}, {"masks": "one"}, {"seed": -1}]
+    "bad",
+    [{"samples": 0}, {"samples": 2.5}, {"tolerance": 0.0}, {"transform": "argmax"}, {"masks": "one"}, {"seed": -1}],
 )
 def test_bad_settings(bad: dict) -> None:
     ((key, value),) = bad.items()

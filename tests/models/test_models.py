@@ -119,7 +119,7 @@ def test_kernels_are_initialised_and_biases_zero() -> None:
 
 def test_drop_connect_wraps_the_hidden_layers() -> None:
     model = built("dropout=drop_connect")
-    assert [name for name, _ in model.named_parameters()][0] == "hidden.0.linear.layer.weight"
+    assert next(name for name, _ in model.named_parameters()) == "hidden.0.linear.layer.weight"
     x = torch.randn(1, 1, 8, 8)
     model.train()
     assert not torch.equal(model(x), model(x))
@@ -147,7 +147,9 @@ def test_the_names_without_torch_are_the_models_own(values: tuple[str, ...], ext
     own = []
     for name, parameter in model.named_parameters():
         prefix, _, attribute = name.rpartition(".")
-        own.append((name, is_kernel(modules[prefix], attribute, parameter), is_bias(modules[prefix], attribute, parameter)))
+        own.append(
+            (name, is_kernel(modules[prefix], attribute, parameter), is_bias(modules[prefix], attribute, parameter))
+        )
     assert list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"])) == own
 
 

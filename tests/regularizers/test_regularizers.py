@@ -33,11 +33,18 @@ NEGATIVE = {"strength": -0.1}
 CASES = [
     Case("l1", {"l1": 0.003}, lambda w: 0.003 * abs(w).sum(), {"l1": -1.0}),
     Case("l2", {"l2": 0.05}, lambda w: 0.05 * (w**2).sum(), {"l2": "a lot"}),
-    Case("l1_l2", {"l1": 0.003, "l2": 0.05}, lambda w: 0.003 * abs(w).sum() + 0.05 * (w**2).sum(), {"l1": -1, "l2": float("nan")}),
+    Case(
+        "l1_l2",
+        {"l1": 0.003, "l2": 0.05},
+        lambda w: 0.003 * abs(w).sum() + 0.05 * (w**2).sum(),
+        {"l1": -1, "l2": float("nan")},
+    ),
     Case("squared_l1", {"factor": 0.001}, lambda w: 0.001 * abs(w).sum() ** 2, {"factor": -1e-9}),
     Case("orthogonal", {"strength": 0.1}, lambda w: 0.1 * _mean_cosine(_matrix(w)), {**NEGATIVE, "mode": "diagonal"}),
     Case("orthogonal", {"strength": 0.1, "mode": "columns"}, lambda w: 0.1 * _mean_cosine(_matrix(w).T), NEGATIVE),
-    Case("group_lasso", {"strength": 0.1}, lambda w: 0.1 * np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).sum(), NEGATIVE),
+    Case(
+        "group_lasso", {"strength": 0.1}, lambda w: 0.1 * np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).sum(), NEGATIVE
+    ),
     Case("spectral", {"strength": 0.1}, lambda w: 0.1 * np.linalg.svd(_matrix(w))[1][0], {"strength": True}),
     Case("activity", {"regularizer": {"name": "l1", "l1": 0.1}}, lambda w: 0.1 * abs(w).sum() / len(w)),
     Case(

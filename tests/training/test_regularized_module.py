@@ -20,7 +20,10 @@ ROWS, BATCH = 22, 4  # six batches, the last one shorter
 
 def batches(dtype: torch.dtype = torch.float64) -> DataLoader[Any]:
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(ROWS, 3, generator=generator, dtype=dtype), torch.randn(ROWS, 2, generator=generator, dtype=dtype)
+    x, y = (
+        torch.randn(ROWS, 3, generator=generator, dtype=dtype),
+        torch.randn(ROWS, 2, generator=generator, dtype=dtype),
+    )
     return DataLoader(TensorDataset(x, y), batch_size=BATCH)
 
 
@@ -52,7 +55,12 @@ class Regression(RegularizedModule):
 
 
 def fit(module: RegularizedModule, dtype: torch.dtype = torch.float64, **settings: Any) -> None:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     lightning.Trainer(max_epochs=2, accelerator="cpu", **quiet, **settings).fit(module, batches(dtype))
 
 
@@ -121,7 +129,10 @@ class TwoOptimizers(Regression):
         self.held: list[int] = []
 
     def configure_optimizers(self) -> Any:
-        return [torch.optim.SGD(self.model[0].parameters(), lr=0.1), torch.optim.Adam(self.model[2].parameters(), lr=0.1)]
+        return [
+            torch.optim.SGD(self.model[0].parameters(), lr=0.1),
+            torch.optim.Adam(self.model[2].parameters(), lr=0.1),
+        ]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         first, second = self.optimizers()

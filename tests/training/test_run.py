@@ -32,7 +32,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 def test_the_results_are_what_the_design_pins(finished: tuple[Path, dict]) -> None:
     folder, results = finished
-    pinned = "status seed epochs seconds parameters train train_eval val test test_mc sparsity advice versions overrides"
+    pinned = (
+        "status seed epochs seconds parameters train train_eval val test test_mc sparsity advice versions overrides"
+    )
     assert list(results) == pinned.split()
     assert results["status"] == "completed"
     assert results["epochs"] == 3

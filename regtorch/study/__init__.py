@@ -1,0 +1,1 @@
+"""Reads finished runs: curves and comparisons. Needs no torch."""

@@ -1,0 +1,6 @@
+"""Draw the learning curves of finished runs: python scripts/curves.py plain=FOLDER regularised=FOLDER --out curves.png."""
+
+from regtorch.cli.curves import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The digits notebook's two models against Keras' own training of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, variance
+
+import pytest
+
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import dataset, validate
+from regtorch.training.run import run
+
+#: test accuracies of five seeds each, trained by Keras 3.15.1
+KERAS = json.loads((Path(__file__).parents[1] / "reference/digits_studies.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", list(KERAS))
+def test_five_seeds_end_where_keras_ends(experiment: str, tmp_path: Path) -> None:
+    accuracies = []
+    for seed in range(1, 6):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        config = compose([f"experiment={experiment}", f"seed={seed}", "logger.tensorboard=false", "mc=none"])
+        validate(config)
+        accuracies.append(run(config, dataset(config), folder)["test"]["accuracy"])
+    theirs = KERAS[experiment]
+    two_standard_errors = 2 * (variance(accuracies) / 5 + variance(theirs) / 5) ** 0.5
+    assert abs(mean(accuracies) - mean(theirs)) <= max(0.005, two_standard_errors)
