@@ -1,0 +1,46 @@
+"""Known-bad combinations are said, good ones are not."""
+
+from __future__ import annotations
+
+import pytest
+
+from regtorch.advice import ADVICE, advise
+from regtorch.cli.composition import compose
+
+BAD = [
+    (["dropout=alpha"], "alpha dropout"),
+    (["activation=selu"], "LeCun"),
+    (["activation=selu", "initializer=lecun_normal", "dropout=standard"], "self-normalisation"),
+    (["dropout=standard", "model.batch_norm=after_dropout"], "batch normalisation behind dropout"),
+    (["regularizer=l2", "model.batch_norm=before", "optimizer=sgd"], "effective learning rate"),
+    (["regularizer=l2"], "decay take adamw"),
+    (["regularizer=l2", "optimizer=sgd", "optimizer.weight_decay=0.1"], "both an L2 penalty"),
+    (["regularizer=l1"], "soft_threshold"),
+    (["dropout=spatial2d"], "one pixel"),
+    (["initializer=zeros"], "stay equal"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_a_bad_combination_is_said_with_its_source(overrides: list[str], words: str) -> None:
+    (found,) = [advice for advice in advise(compose(overrides)) if words in advice["text"]]
+    assert found["source"][-4:].isdigit() or "section" in found["source"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["activation=selu", "initializer=lecun_normal", "dropout=alpha"],
+        ["dropout=standard", "model.batch_norm=before"],
+        ["regularizer=l2", "optimizer=momentum"],
+        ["model=cnn", "dropout=spatial2d"],
+    ],
+)
+def test_a_good_combination_is_not(overrides: list[str]) -> None:
+    assert advise(compose(overrides)) == []
+
+
+def test_every_advice_has_its_case() -> None:
+    said = {advice["text"] for overrides, _ in BAD for advice in advise(compose(overrides))}
+    assert said == {advice.text for advice in ADVICE}

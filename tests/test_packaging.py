@@ -1,0 +1,79 @@
+"""The wheel carries everything, and works without a checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built and unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    code = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(code: str, site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_wheel_holds_configs_types_and_licence(site: Path) -> None:
+    names = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
+    configs = {f"regtorch/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert configs <= names
+    assert {"regtorch/py.typed", "regtorch/conf/__init__.py"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"regtorch"}  # nothing beside the package
+    (points,) = site.glob("*.dist-info/entry_points.txt")
+    assert "regtorch-train = regtorch.cli.train:main" in points.read_text()
+
+
+def test_the_console_command_works_from_any_folder(site: Path, tmp_path: Path) -> None:
+    code = "import regtorch.cli.train as t; print(t.__file__); t.main()"
+    done = run(code, site, tmp_path, "regularizer=l1", "trainer.max_epochs=1", "hydra.run.dir=here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(site))
+    assert json.loads((tmp_path / "here/results.json").read_text())["status"] == "completed"
+
+
+def test_another_hydra_application_finds_the_groups(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/app.yaml").write_text(
+        "defaults: [{regularizer: l1_l2}, _self_]\nhydra: {searchpath: ['pkg://regtorch.conf']}\n"
+    )
+    (tmp_path / "app.py").write_text(
+        "import hydra, regtorch\n"
+        "@hydra.main(version_base=None, config_path='conf', config_name='app')\n"
+        "def app(cfg): print(regtorch.create('regularizer', **cfg.regularizer))\n"
+        "app()\n"
+    )
+    for path in (site, ROOT):  # from the wheel, and from a checkout
+        done = run("import runpy; runpy.run_path('app.py', run_name='__main__')", path, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "L1L2(l1=1e-05, l2=0.0001)"
+
+
+def test_help_and_the_printed_configuration_need_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from regtorch.cli.train import main; import atexit; "
+    code += "atexit.register(lambda: sys.stderr.write('TORCH' if 'torch' in sys.modules else '')); main()"
+    for arguments, words in ((["--help"], "drop_connect"), (["--cfg", "job", "dropout=alpha"], "name: alpha")):
+        done = run(code, ROOT, tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+        assert "TORCH" not in done.stderr
