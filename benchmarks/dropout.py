@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from statistics import median
-from time import perf_counter
 
 import torch
+from side_by_side import milliseconds
 from torch import Tensor, nn
 
 import regtorch
@@ -20,18 +19,6 @@ PAIRS = [
     (nn.Dropout(0.2), regtorch.Dropout(drop_prob=0.2)),
     (nn.AlphaDropout(0.2), regtorch.AlphaDropout(drop_prob=0.2)),
 ]
-
-
-def milliseconds(repeats: int, *runs: Callable[[], object]) -> list[float]:
-    """Median time of each run; they take turns, so that a busy machine slows all of them."""
-    times: list[list[float]] = [[] for _ in runs]
-    for repeat in range(-2, repeats):  # two rounds to warm up
-        for run, taken in zip(runs, times, strict=True):
-            start = perf_counter()
-            run()
-            if repeat >= 0:
-                taken.append(perf_counter() - start)
-    return [1000 * median(taken) for taken in times]
 
 
 def forward_of(module: nn.Module, x: Tensor) -> Callable[[], object]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.keep_mask import random_bits, rows_shape, transformed
+from regtorch.functional.keep_mask import random_bits, rows_shape
+from regtorch.functional.transformed import transformed
 from regtorch.functional.masked import masked
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regtorch.functional.transformed import transformed
+
 _LEVELS = 256
 
 
@@ -78,8 +80,3 @@ def random_bits(size: int, dtype: torch.dtype, generator: torch.Generator | None
     words = torch.empty(-(-size * dtype.itemsize // 8), dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
     return words.view(dtype)[:size]
-
-
-def transformed() -> bool:
-    """Whether torch.compile, torch.func or vmap is looking on, which want plain operations."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import widened
-from regtorch.functional.keep_mask import transformed
+from regtorch.functional.transformed import transformed
 
 
 def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: float = 0.0) -> Tensor:

@@ -10,14 +10,20 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
     """Moving variance of the biased batch variance, where torch's is of the unbiased one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and self.track_running_stats):
+        """Normalised over the batch while training, by the moving statistics in evaluation."""
+        if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
-        before = self.running_var.clone()  # type: ignore[union-attr]
-        result = super().forward(x)
+        self._check_input_dim(x)
+        # torch's kernel writes into copies: autograd keeps what it was given, and would notice a change
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        result = nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
         count = x.numel() // x.shape[1]
         with torch.no_grad():
-            kept = (1 - self.momentum) * before  # type: ignore[operator]
-            self.running_var.sub_(kept).mul_((count - 1) / count).add_(kept)  # type: ignore[union-attr]
+            kept = (1 - self.momentum) * self.running_var
+            self.running_mean.copy_(mean)
+            self.running_var.copy_((variance - kept) * ((count - 1) / count) + kept)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked += 1
         return result
 
 

@@ -48,6 +48,7 @@ def combination(seed: int) -> list[str]:
 
 
 SINGLE = [f"{group}={option}" for group in GROUPS for option in options(group)]
+ORDERS = [f"model={model} model.batch_norm={order}" for model in ("mlp", "cnn") for order in ("before", "after", "after_dropout")]
 
 
 def train(overrides: list[str], folder: Path) -> dict:
@@ -67,6 +68,14 @@ def test_every_single_option(override: str, tmp_path: Path) -> None:
     assert results["epochs"] == 2
     drops = override.startswith("dropout") and not override.endswith("=none")
     assert (results["test_mc"] is not None) == drops
+
+
+@pytest.mark.parametrize("overrides", ORDERS)
+def test_every_order_of_batch_normalisation(overrides: str, tmp_path: Path) -> None:
+    settings = ["model.input_batch_norm=true", "dropout=standard", "dropout@input_dropout=standard"]
+    results = train([*overrides.split(), *settings], tmp_path)
+    assert results["status"] == "completed"
+    assert results["train"]["accuracy"] > 0.3
 
 
 @pytest.mark.parametrize("seed", range(60))

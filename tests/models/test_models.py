@@ -156,8 +156,13 @@ def test_the_names_without_torch_are_the_models_own(values: tuple[str, ...], ext
 def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
     for spatial_dims, shape in ((0, (5, 3)), (2, (5, 3, 4, 4))):
         layer = batch_norm(3, spatial_dims)
-        x = torch.randn(shape) * 3 + 1
-        layer.train()(x)
+        x = (torch.randn(shape) * 3 + 1).requires_grad_()
+        theirs = nn.functional.batch_norm(x, None, None, layer.weight, layer.bias, training=True, eps=1e-3)
+        layer.train()(x).square().sum().backward()
+        (gradient,) = torch.autograd.grad(theirs.square().sum(), x)
+        torch.testing.assert_close(x.grad, gradient)
+        x = x.detach()
+        assert layer.num_batches_tracked == 1
         over = (0, 2, 3)[: 1 + spatial_dims]
         torch.testing.assert_close(layer.running_mean, 0.01 * x.mean(over))
         torch.testing.assert_close(layer.running_var, 0.99 + 0.01 * x.var(over, unbiased=False))

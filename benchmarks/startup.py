@@ -1,0 +1,25 @@
+"""Seconds until the command line answers, as whole processes: ``python benchmarks/startup.py``. Budget 0.8 s each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from side_by_side import milliseconds
+
+TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
+CASES = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "an error": ["regularizer=l3"], "bad data": ["data.batch_size=0"]}
+
+
+def main() -> None:
+    def run(arguments: list[str]) -> object:
+        return subprocess.run([sys.executable, str(TRAIN), *arguments], capture_output=True)
+
+    times = milliseconds(5, *(lambda arguments=arguments: run(arguments) for arguments in CASES.values()))
+    for name, taken in zip(CASES, times, strict=True):
+        print(f"{name:12} {taken / 1000:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
