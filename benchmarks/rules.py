@@ -17,7 +17,9 @@ import regtorch
 STEPS = 50
 
 
-def trainer(make_penalty: Callable[[nn.Module], Callable[[], Tensor]] | None, constrained: bool, optimizer: str) -> Callable[[], None]:
+def trainer(
+    make_penalty: Callable[[nn.Module], Callable[[], Tensor]] | None, constrained: bool, optimizer: str
+) -> Callable[[], None]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
     x, y = torch.randn(32, 784), torch.randint(10, (32,))

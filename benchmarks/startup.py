@@ -9,7 +9,12 @@ from pathlib import Path
 from side_by_side import milliseconds
 
 TRAIN = Path(__file__).parents[1] / "scripts" / "train.py"
-CASES = {"--help": ["--help"], "--cfg job": ["--cfg", "job"], "an error": ["regularizer=l3"], "bad data": ["data.batch_size=0"]}
+CASES = {
+    "--help": ["--help"],
+    "--cfg job": ["--cfg", "job"],
+    "an error": ["regularizer=l3"],
+    "bad data": ["data.batch_size=0"],
+}
 
 
 def main() -> None:

@@ -31,7 +31,12 @@ CASES = {
 def through_regtorch(overrides: list[str], epochs: int) -> Callable[[], None]:
     config = compose(overrides)
     batches = DataModule(dataset(config), 0)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
 
     def run() -> None:
         module = make_module(config, batches.splits.shape, len(batches.splits.classes))

@@ -21,7 +21,9 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "words"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("overrides", "words"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_a_bad_combination_is_said_with_its_source(overrides: list[str], words: str) -> None:
     (found,) = [advice for advice in advise(compose(overrides)) if words in advice["text"]]
     assert found["source"][-4:].isdigit() or "section" in found["source"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 
 def make_callbacks(config: Mapping[str, Any], folder: Path, validated: bool) -> list[lightning.Callback]:
@@ -44,3 +45,7 @@ class ProgressBar(TQDMProgressBar):
         values = {**getattr(pl_module, "epoch_values", {}), **(metrics.running() if metrics else {})}
         shown = ("loss", "penalty", "accuracy", "val_loss", "val_accuracy")
         return {name: f"{values[name]:.4g}" for name in shown if name in values}
+
+    def init_test_tqdm(self) -> Tqdm:
+        """No bar while the results are measured."""
+        return Tqdm(disable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -214,7 +215,11 @@ def _versions() -> dict[str, str]:
 
 
 def _quiet() -> None:
-    """Lightning's hints are for people who write a Trainer themselves."""
+    """Lightning's hints are for people who write a Trainer themselves; on a terminal the bar stands for the epochs' lines."""
+    if sys.stderr.isatty():
+        for handler in logging.getLogger().handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.WARNING)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

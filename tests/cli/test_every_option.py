@@ -48,7 +48,11 @@ def combination(seed: int) -> list[str]:
 
 
 SINGLE = [f"{group}={option}" for group in GROUPS for option in options(group)]
-ORDERS = [f"model={model} model.batch_norm={order}" for model in ("mlp", "cnn") for order in ("before", "after", "after_dropout")]
+ORDERS = [
+    f"model={model} model.batch_norm={order}"
+    for model in ("mlp", "cnn")
+    for order in ("before", "after", "after_dropout")
+]
 
 
 def train(overrides: list[str], folder: Path) -> dict:
