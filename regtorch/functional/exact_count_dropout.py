@@ -9,8 +9,8 @@ from torch import Tensor
 
 from regtorch.errors import SettingError
 from regtorch.functional.keep_mask import random_bits, rows_shape
-from regtorch.functional.transformed import transformed
 from regtorch.functional.masked import masked
+from regtorch.functional.transformed import transformed
 
 
 def dropped_units(drop_prob: float, units: int) -> int:

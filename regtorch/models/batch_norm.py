@@ -13,7 +13,7 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
         """Normalised over the batch while training, by the moving statistics in evaluation."""
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
-        self._check_input_dim(x)
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
         # torch's kernel writes into copies: autograd keeps what it was given, and would notice a change
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         result = nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)

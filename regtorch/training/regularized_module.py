@@ -22,8 +22,9 @@ class _AfterStepHooks(lightning.Callback):
         self.handles: list[RemovableHandle] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        hook = pl_module.on_after_optimizer_step
-        self.handles = [after_step(optimizer, hook) for optimizer in trainer.optimizers]  # type: ignore[arg-type]
+        if isinstance(pl_module, RegularizedModule):
+            hook = pl_module.on_after_optimizer_step
+            self.handles = [after_step(optimizer, hook) for optimizer in trainer.optimizers]
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         for handle in self.handles:
@@ -96,6 +97,14 @@ class RegularizedModule(lightning.LightningModule):
         for constraint in self.constraints:
             constraint.after_step(optimizer)
 
-    def configure_callbacks(self) -> list[lightning.Callback]:
-        """The callback that registers `on_after_optimizer_step`; add your own to this list."""
-        return [_AfterStepHooks()]
+    @property
+    def trainer(self) -> lightning.Trainer:
+        """The Trainer that the module is attached to."""
+        return super().trainer
+
+    @trainer.setter
+    def trainer(self, trainer: Any) -> None:
+        lightning.LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
+        # here, and not in a hook of Lightning's, because a subclass may override those and forget about super()
+        if trainer is not None and not any(isinstance(callback, _AfterStepHooks) for callback in trainer.callbacks):
+            trainer.callbacks.append(_AfterStepHooks())

@@ -35,7 +35,7 @@ def test_a_picture_is_drawn(run: Path, tmp_path: Path) -> None:
 
 
 def test_no_metrics_is_one_line(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no metrics.csv"):
+    with pytest.raises(DataError, match=r"there is no metrics\.csv"):
         read_metrics(tmp_path)
     (run / "metrics.csv").write_text(ROWS.splitlines()[0])
     with pytest.raises(DataError, match="no finished epoch"):

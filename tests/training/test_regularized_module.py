@@ -197,6 +197,21 @@ def test_the_hook_is_gone_after_training_and_comes_back_with_the_next() -> None:
     assert len(module.steps) == 2 * count
 
 
+def test_a_subclass_that_overrides_lightnings_hooks_keeps_the_constraint() -> None:
+    class Forgetful(Regression):
+        def configure_callbacks(self) -> list[lightning.Callback]:
+            return [lightning.callbacks.EarlyStopping("nothing", strict=False)]
+
+        def on_fit_start(self) -> None: ...
+        def on_train_start(self) -> None: ...
+        def setup(self, stage: str) -> None: ...
+
+    module = Forgetful()
+    fit(module)
+    assert len(module.steps) == 12
+    assert norms(module).max() <= 0.5 + 1e-6
+
+
 def test_bf16_mixed_keeps_the_penalty_in_float32() -> None:
     seen = []
 
