@@ -59,8 +59,9 @@ def run(
     try:
         measured = _train_and_measure(config, data, folder, ckpt_path, start)
     except BaseException as error:
-        status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
-        reason = str(error) or type(error).__name__
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning exits on Ctrl-C
+        status = "interrupted" if interrupted else "failed"
+        reason = "stopped from outside" if interrupted else str(error) or type(error).__name__
         seconds = round(time.perf_counter() - start, 3)
         failure = {"status": status, "reason": reason, "seed": config["seed"], "seconds": seconds}
         write_json(folder / "results.json", {**failure, **context})
