@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
 from regtorch.constraints.base import Constraint
-from regtorch.errors import SettingError
+from regtorch.errors import NothingBoundError, SettingError
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.rule import Rule, Where
@@ -188,7 +188,13 @@ class WeightConstraint:
 
         Returns:
             A handle whose ``remove()`` detaches it.
+
+        Raises:
+            NothingBoundError: the optimizer holds none of the bound parameters.
         """
+        held = {id(w) for group in optimizer.param_groups for w in group["params"]}
+        if self._bound and not any(id(place.parameter) in held for _, places in self._bound for place in places):
+            raise NothingBoundError(f"the optimizer holds none of the constrained parameters: {', '.join(self.names)}")
         return after_step(optimizer, self.after_step)
 
     @torch.no_grad()

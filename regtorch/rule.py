@@ -30,4 +30,5 @@ class Rule(Configurable, nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, as the constructor takes them."""
-        return ", ".join(f"{key}={value}" for key, value in self.settings().items())
+        shown = self.settings() if self.where is None else {**self.settings(), "where": self.where}
+        return ", ".join(f"{key}={value}" for key, value in shown.items())

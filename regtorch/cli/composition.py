@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from regtorch.errors import SettingError
@@ -38,6 +39,23 @@ def overrides_of(arguments: Sequence[str]) -> list[str] | None:
         elif not argument.startswith("-"):
             overrides.append(argument)
     return overrides
+
+
+def earlier_overrides(overrides: Sequence[str]) -> list[str]:
+    """What the run that ``resume=<folder>`` names was started with, but for what is given anew."""
+    folder = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), "")
+    path = Path(folder) / ".hydra" / "overrides.yaml"
+    if not folder or not path.is_file():
+        return []
+    import yaml
+
+    def key(override: str) -> str:
+        return override.lstrip("+~").partition("=")[0]
+
+    given = {key(override) for override in overrides} | {"ckpt_path"}
+    return [
+        override for override in yaml.safe_load(path.read_text(encoding="utf-8")) or [] if key(override) not in given
+    ]
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:

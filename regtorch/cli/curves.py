@@ -24,6 +24,8 @@ def main() -> None:
         draw_curves(runs, arguments.out)
     except RegtorchError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: --out={arguments.out}: {error.strerror or error}")
     except ValueError as error:  # a type that matplotlib does not write
         sys.exit(f"error: --out={arguments.out}: {str(error).splitlines()[0]}")
     print(arguments.out)

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.composition import compose, overrides_of, points
+from regtorch.cli.composition import compose, earlier_overrides, overrides_of, points
 from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
-    overrides = overrides_of(sys.argv[1:])
-    multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
     try:
-        if overrides is not None:
-            for point in points(overrides) if multirun else [overrides]:
-                config = compose(point)
-                if not _prints_only():
-                    validate(config)
+        sys.exit(_main())
     except RegtorchError as error:
         sys.exit(_say(error))
+    except OSError as error:  # a run's folder that cannot be made, a disk that is full
+        sys.exit(_say(f"{error.filename or 'writing'}: {error.strerror or error}"))
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+
+
+def _main() -> int:
+    overrides = overrides_of(sys.argv[1:])
+    multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
+    if overrides is not None:
+        earlier = earlier_overrides(overrides)
+        sys.argv[1:] = [*earlier, *sys.argv[1:]]
+        overrides = [*earlier, *overrides]
+        for point in points(overrides) if multirun else [overrides]:
+            config = compose(point)
+            if not _prints_only():
+                validate(config)
 
     import hydra
     from omegaconf import DictConfig
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, instead of Hydra's printing them
     failures: list[str] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://regtorch.conf", config_name="train")
@@ -35,13 +50,28 @@ def main() -> None:
             return _train(config, multirun)
         except RegtorchError as error:
             failures.append(str(error))
-            return None
+        except SystemExit as error:  # how Lightning ends on a signal
+            _say("interrupted")
+            sys.exit(143 if type(error).__name__ == "SIGTERMException" else 130)
+        except Exception as error:
+            _keep_traceback()
+            failures.append(
+                f"{type(error).__name__}: {str(error).strip() or 'no message'} (the traceback is in train.log)"
+            )
+        return None
 
     train()
-    if failures:
-        for failure in failures:
-            _say(failure)
-        sys.exit(1)
+    for failure in failures:
+        _say(failure)
+    return 1 if failures else 0
+
+
+def _keep_traceback() -> None:
+    """Into the run's log file, not onto the terminal."""
+    log = logging.getLogger("regtorch")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "the run failed", (), sys.exc_info()))
 
 
 def _prints_only() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -34,11 +35,13 @@ PLACES = {
     "augmentation": "augmentation",
 }
 
+_OTHER_KEYS = ("callbacks", "logger", "trainer", "mc", "seed", "evaluate", "ckpt_path", "resume")
+
 _COUNT_OR_ALL = Range("a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or v in (-1, "auto"))
 _RUN_KEYS: dict[str, Range] = {
     "seed": SEED,
     "evaluate": one_of("best", "last"),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else [])),
     "trainer.devices": Range(
         "a whole number >= 1, or -1 or auto for all", lambda v: COUNT.holds(v) or v in (-1, "auto")
     ),
@@ -68,6 +71,11 @@ def validate(config: Mapping[str, Any]) -> None:
     Raises:
         RegtorchError: the first thing that is wrong, in one line.
     """
+    for key, value in config.items():
+        if key not in (*PLACES, *_OTHER_KEYS):
+            raise SettingError(
+                f"{key}={value}: there is no such key; there are: {', '.join(sorted((*PLACES, *_OTHER_KEYS)))}"
+            )
     for key, allowed in _RUN_KEYS.items():
         node: Any = config
         *parents, last = key.split(".")
@@ -90,7 +98,10 @@ def validate(config: Mapping[str, Any]) -> None:
 def check_node(place: str, kind: str, node: Any) -> None:
     """Check one component's node, and those inside it."""
     if not isinstance(node, Mapping) or "name" not in node:
-        raise SettingError(f"{place}={node} is not allowed: it must be a node with a name, e.g. {{name: none}}")
+        option = f"{kind}={node}" if place == kind else f"{kind}@{place}={node}"
+        raise SettingError(
+            f"{place}={node} is not allowed: it must be a node with a name; to choose an option, write {option}"
+        )
     component(kind, node["name"])
     known = _packaged(kind, node["name"])
     given = {key: value for key, value in node.items() if key != "name"}
@@ -159,6 +170,8 @@ def check_devices(trainer: Mapping[str, Any]) -> None:
             f"trainer.accelerator={accelerator} is not allowed: there is no GPU on this machine; take trainer=cpu"
         )
     if not COUNT.holds(devices):
+        if accelerator == "cpu" or (accelerator == "auto" and not gpus()):
+            raise SettingError(f"trainer.devices={devices} is not allowed on the CPU: it must be a whole number >= 1")
         return
     if accelerator in ("gpu", "cuda") and gpus() and devices > gpus():
         raise SettingError(f"trainer.devices={devices} is not allowed: there are {gpus()} GPUs")
@@ -203,6 +216,10 @@ def check_data(config: Mapping[str, Any]) -> None:
     splits = data.load()
     if config["model"]["name"] == "cnn":
         check_image(splits.shape, config["model"]["channels"], config["model"]["pooling"])
+    if config["scheduler"]["name"] == "plateau" and splits.val is None:
+        raise SettingError(
+            "scheduler=plateau looks at the validation loss, and there is no validation part: give data.validation_fraction"
+        )
     if config["augmentation"]["name"] != "none" and len(splits.shape) != 3:
         raise SettingError(
             f"augmentation={config['augmentation']['name']} needs images, and data={config['data']['name']} has rows of shape "
@@ -244,15 +261,21 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise DataError(f"{key}={config[key]}: there is no checkpoint {path}")
     trained = described_model(path)
-    for group in ("model", "activation", "dropout", "input_dropout"):
-        here, there = config[group], trained.get(group)
+    for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
+        here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):
             raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
-        keys = ["name"] if group != "model" else sorted({*here, *there})
-        for name in keys:
-            if here.get(name) != there.get(name) and (
-                group != "dropout" or "drop_connect" in (here[name], there[name])
-            ):
+        compared = {"model": {*here, *there}, "data": {*here, *there} - {"batch_size", "workers", "path"}}.get(
+            place, {"name"}
+        )
+        for name in sorted(compared):
+            weights_alike = place == "dropout" and "drop_connect" not in (here[name], there[name])
+            if here.get(name) != there.get(name) and not weights_alike:
                 raise DataError(
-                    f"{key}={config[key]} is of another model: it has {group}.{name}={there.get(name)}, this run has {here.get(name)}"
+                    f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
+    if trained.get("epochs", 0) >= config["trainer"]["max_epochs"]:
+        raise DataError(
+            f"{key}={config[key]} has trained {trained['epochs']} epochs already: trainer.max_epochs={config['trainer']['max_epochs']} "
+            "must be more"
+        )

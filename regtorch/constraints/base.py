@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from regtorch.errors import SettingError
 from regtorch.rule import Rule
 
 
@@ -34,7 +35,12 @@ class Constraint(Rule):
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
         """Constrain `w` in place, after an optimizer step of size `step_size`."""
-        w.copy_(self(w))
+        result = self(w)
+        if result.shape != w.shape:
+            raise SettingError(
+                f"{type(self).__name__} gave shape {tuple(result.shape)} for a weight of shape {tuple(w.shape)}: it must keep the shape"
+            )
+        w.copy_(result)
 
 
 def as_dims(dims: int | list[int] | tuple[int, ...] | None) -> int | tuple[int, ...] | None:

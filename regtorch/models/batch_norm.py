@@ -16,12 +16,13 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
         # torch's kernel writes into copies: autograd keeps what it was given, and would notice a change
         mean, variance = self.running_mean.clone(), self.running_var.clone()
-        result = nn.functional.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum, self.eps)
+        enabled = torch.backends.cudnn.enabled
+        result = torch.batch_norm(x, self.weight, self.bias, mean, variance, True, self.momentum, self.eps, enabled)
         count = x.numel() // x.shape[1]
         with torch.no_grad():
             kept = (1 - self.momentum) * self.running_var
             self.running_mean.copy_(mean)
-            self.running_var.copy_((variance - kept) * ((count - 1) / count) + kept)
+            self.running_var.copy_((variance - kept) * ((count - 1) / count) + kept if count > 1 else kept)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         return result

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from regtorch.errors import SettingError
 from regtorch.functional.activity import activity
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
@@ -22,6 +23,7 @@ class Activity(Regularizer):
         regularizer: a `Regularizer`, or its configuration node.
 
     Raises:
+        SettingError: neither a regularizer nor a node.
         UnknownNameError: the node names no registered regularizer.
 
     Example:
@@ -32,9 +34,10 @@ class Activity(Regularizer):
 
     def __init__(self, regularizer: Regularizer | Mapping[str, Any]) -> None:
         super().__init__()
-        self.regularizer: Regularizer = (
-            create("regularizer", **regularizer) if isinstance(regularizer, Mapping) else regularizer
-        )
+        rule = create("regularizer", **regularizer) if isinstance(regularizer, Mapping) else regularizer
+        if not isinstance(rule, Regularizer):
+            raise SettingError(f"regularizer={rule} is not allowed: it must be a Regularizer or its node")
+        self.regularizer: Regularizer = rule
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one layer's output (batch, ...)."""

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.mc import MCPredictor
-from regtorch.training.metrics import EvaluationMetrics, TrainingMetrics
+from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
 from regtorch.training.regularized_module import RegularizedModule
 
 log = logging.getLogger("regtorch")
@@ -56,7 +55,7 @@ class Classifier(RegularizedModule):
         self.training_metrics = TrainingMetrics(classes)
         self.validation_metrics = EvaluationMetrics(classes, full=False)
         self.test_metrics = EvaluationMetrics(classes)
-        self.evaluation_penalty = MeanMetric(nan_strategy="disable")
+        self.evaluation_penalty = Mean()
         #: predicts in the test loop instead of one deterministic pass
         self.predictor: MCPredictor | None = None
         #: what a checkpoint says of its model: plain containers
@@ -102,7 +101,7 @@ class Classifier(RegularizedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint says what model it holds."""
-        checkpoint["regtorch"] = self.description
+        checkpoint["regtorch"] = {**self.description, "epochs": self.current_epoch + 1}
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from regtorch.training.errors import NonFiniteLossError
 
 
-class BrierScore(MeanMetric):
+class Mean(Metric):
+    """Weighted mean; a NaN stays one. (torchmetrics' own leaves out either the NaNs or the weights.)"""
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "weight"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, weights: Tensor | float = 1.0) -> None:
+        """Add values, each with a weight or all with the same."""
+        weights = torch.as_tensor(weights, dtype=torch.float64, device=values.device).expand(values.shape)
+        self.total += (values.double() * weights).sum()
+        self.weight += weights.sum()
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return self.total / self.weight
+
+
+class BrierScore(Mean):
     """Mean over examples of the squared distance between probabilities and the one-hot label, 0 to 2.
 
     Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
@@ -33,8 +55,8 @@ class TrainingMetrics(nn.Module):
     def __init__(self, classes: int, block: int = 64) -> None:
         super().__init__()
         self.block = block
-        self.data_loss = MeanMetric(nan_strategy="disable")
-        self.penalty = MeanMetric(nan_strategy="disable")
+        self.data_loss = Mean()
+        self.penalty = Mean()
         self.accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self._batches: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._finite = "none"
@@ -107,7 +129,7 @@ class EvaluationMetrics(nn.Module):
         super().__init__()
         metrics: dict[str, Metric] = {
             "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
-            "nll": MeanMetric(nan_strategy="disable"),
+            "nll": Mean(),
         }
         if full:
             metrics["brier"] = BrierScore()

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.errors import SettingError
 
 
 class _AfterStepHooks(lightning.Callback):
@@ -55,6 +56,12 @@ class RegularizedModule(lightning.LightningModule):
         super().__init__()
         if model is not None:
             self.model = model
+        for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
+            for rule in bound:
+                if not isinstance(rule, kind):
+                    raise SettingError(
+                        f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)"
+                    )
         self.penalties = list(penalties)
         self.constraints = list(constraints)
 

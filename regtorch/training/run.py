@@ -173,7 +173,8 @@ def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -
         constraints=make_constraints(config, model),
         augmentation=augmentation,
     )
-    module.description = {name: config[name] for name in ("model", "activation", "dropout", "input_dropout")}
+    described = ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
+    module.description = {name: config[name] for name in described}
     module.description |= {"shape": list(shape), "classes": classes}
     return module
 
@@ -224,9 +225,10 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
-        ".*does not have many workers.*",
-        ".*smaller than the logging interval.*",
-        ".*exists and is not empty.*",
-        ".*LeafSpec.*",
+        "does not have many workers",
+        "smaller than the logging",
+        "exists and is not empty",
+        "LeafSpec",
+        "dirpath has",
     ):
-        warnings.filterwarnings("ignore", message)
+        warnings.filterwarnings("ignore", f".*{message}.*")

@@ -181,7 +181,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_checkpoint_of_another_model_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
     assert run([], tmp_path).returncode == 0
     line = refused(["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path)
-    assert "model.hidden=[64], this run has [32]" in line
+    assert "model.hidden=[64], this one has [32]" in line
     line = refused(["resume=run", "activation=prelu"], tmp_path)
     assert "activation" in line
     (tmp_path / "broken.ckpt").write_bytes((tmp_path / "run/checkpoints/last.ckpt").read_bytes()[:1000])

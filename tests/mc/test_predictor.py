@@ -124,6 +124,37 @@ def test_rows_stop_when_they_are_sure_enough() -> None:
     assert (out.std / (used[:, None] - 1).sqrt() < 0.021).all()
 
 
+ATTENTION = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "dropout": 0.3}
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_transformers_are_sampled_inside_too(batch_first: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(**ATTENTION, batch_first=batch_first)
+    x = torch.randn(4, 4, 8)
+    state = torch.get_rng_state()
+    out = regtorch.MCPredictor(model, samples=600, transform=None, masks="independent")(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    model.train()
+    with torch.no_grad():
+        loop = torch.stack([model(x) for _ in range(600)])
+    torch.testing.assert_close(out.std, loop.std(0), rtol=0.25, atol=0.02)
+    again = regtorch.MCPredictor(model, samples=600, transform=None, masks="independent")(x)
+    assert torch.equal(again.mean, out.mean)
+
+
+def test_a_recurrent_layers_own_dropout_is_sampled() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, num_layers=2, dropout=0.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x[None])[0][0]
+
+    assert regtorch.MCPredictor(Last(), samples=20, transform=None)(X).std.min() > 0
+
+
 def test_an_empty_batch_is_an_empty_result() -> None:
     out = regtorch.MCPredictor(network(), samples=3)(X[:0])
     assert out.mean.shape == (0, 3)
@@ -133,7 +164,7 @@ def test_an_empty_batch_is_an_empty_result() -> None:
 def test_no_dropout_is_an_error() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
     assert not has_dropout(model)
-    with pytest.raises(NothingBoundError, match="Sequential has no dropout"):
+    with pytest.raises(NothingBoundError, match="Sequential has no dropout layer"):
         regtorch.MCPredictor(model)(X[:, :2])
 
 

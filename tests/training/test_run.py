@@ -11,6 +11,7 @@ import torch
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset, validate
+from regtorch.training.metrics import TrainingMetrics
 from regtorch.training.run import make_module, run
 
 ALPHA = ["regularizer=l1_l2", "dropout=alpha", "activation=selu", "initializer=lecun_normal"]
@@ -72,6 +73,30 @@ def test_what_is_measured_is_the_checkpoint_that_evaluate_names(tmp_path: Path) 
         x, y = (torch.as_tensor(part) for part in (splits.test.x, splits.test.y))
         accuracies[name] = (module.model.eval()(x).argmax(1) == y).float().mean().item()
     assert results["test"]["accuracy"] == pytest.approx(accuracies["last"])
+
+
+def test_means_are_over_rows_not_batches(tmp_path: Path) -> None:
+    results = train(tmp_path, "evaluate=last", "trainer.max_epochs=2")
+    config = compose([])
+    splits = dataset(config).load()
+    module = make_module(config, splits.shape, len(splits.classes))
+    module.load_state_dict(torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    x, y = (
+        torch.as_tensor(splits.train.x).double(),
+        torch.as_tensor(splits.train.y),
+    )  # 1,293 rows: no multiple of a batch
+    nll = torch.nn.functional.cross_entropy(module.model.double().eval()(x), y).item()
+    assert results["train_eval"]["nll"] == pytest.approx(nll, rel=1e-5)
+
+
+def test_the_epochs_training_loss_is_the_mean_over_its_rows() -> None:
+    metrics = TrainingMetrics(2)
+    for step, (rows, loss) in enumerate(((3, 1.0), (1, 5.0)), start=1):
+        metrics.add(
+            step, torch.tensor(loss), torch.tensor(0.5), torch.zeros(rows, 2), torch.zeros(rows, dtype=torch.long)
+        )
+    metrics.flush(2)
+    assert metrics.compute() == {"loss": 2.5, "data_loss": 2.0, "penalty": 0.5, "accuracy": 1.0}
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:
