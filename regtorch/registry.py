@@ -78,10 +78,11 @@ def _components() -> dict[tuple[str, str], Component]:
 
 def _check_kind(kind: str) -> None:
     if kind not in PACKAGES:
-        raise UnknownNameError(f"there is no kind {kind!r} of component{_near(kind, PACKAGES)}")
+        raise UnknownNameError(f"there is no kind {kind!r} of component{near(kind, PACKAGES)}")
 
 
-def _near(name: str, names: Any) -> str:
+def near(name: str, names: Any) -> str:
+    """What was perhaps meant, and what there is, to end a message with."""
     known = sorted(names)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     listed = ", ".join(known)
@@ -112,7 +113,8 @@ def register(kind: str, name: str) -> Callable[[C], C]:
     def decorate(factory: C) -> C:
         new = Component(kind, name, factory.__module__, factory.__qualname__, factory)
         taken = _components().get((kind, name))
-        if taken is not None and taken.owner != new.owner:
+        reloaded = taken is not None and taken.owner == new.owner and "<locals>" not in new.owner
+        if taken is not None and not reloaded:
             raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")
         _registered[kind, name] = new
         factory.registered_as = (kind, name)  # type: ignore[attr-defined]
@@ -142,7 +144,7 @@ def component(kind: str, name: str) -> Component:
     _check_kind(kind)
     found = _components().get((kind, name))
     if found is None:
-        raise UnknownNameError(f"{kind}={name} is not registered{_near(name, available(kind))}")
+        raise UnknownNameError(f"{kind}={name} is not registered{near(name, available(kind))}")
     return found
 
 

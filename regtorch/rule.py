@@ -30,5 +30,6 @@ class Rule(Configurable, nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, as the constructor takes them."""
-        shown = self.settings() if self.where is None else {**self.settings(), "where": self.where}
+        shown = {key: value for key, value in self.settings().items() if key != "rules"}  # those are shown as modules
+        shown = shown if self.where is None else {**shown, "where": self.where}
         return ", ".join(f"{key}={value}" for key, value in shown.items())

@@ -60,10 +60,13 @@ def _is_embedding(module: nn.Module) -> bool:
 def is_kernel(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter is what Keras calls a kernel: the weight of a linear or convolution layer.
 
-    It has two dimensions or more and is called ``weight``, or ``*_proj_weight`` (attention) or ``weight_ih_l*``
+    That is the ``weight`` of a Linear or convolution layer and of what derives from them. Elsewhere it has two
+    dimensions or more and is called ``weight``, or ``*_proj_weight`` (attention) or ``weight_ih_l*``
     (the input kernel of a recurrent layer; ``weight_hh_l*`` is what Keras calls the recurrent kernel), and its
     module is no normalisation layer and no embedding.
     """
+    if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+        return attribute == "weight"
     named = attribute == "weight" or attribute.endswith("proj_weight") or attribute.startswith("weight_ih")
     return named and parameter.ndim >= 2 and not _is_normalisation(module) and not _is_embedding(module)
 

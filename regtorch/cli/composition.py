@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.errors import SettingError
+from regtorch.registry import near
 
 #: flags of Hydra's that print something instead of running
 _INFORMATIVE = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
@@ -73,8 +73,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
             return OmegaConf.to_container(hydra_compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
-        except (HydraException, OmegaConfBaseException) as error:
-            wrong = error
+        except (HydraException, OmegaConfBaseException, ValueError, KeyError, TypeError) as error:
+            wrong: Exception = error
     raise SettingError(_one_line(wrong, overrides)) from wrong
 
 
@@ -131,13 +131,6 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
 def _flat(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
     return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """What was perhaps meant, and what there is."""
-    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
-    meant = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"{meant}; there are: {', '.join(sorted(names))}" if names else meant
 
 
 def near_key(key: str, chosen: Sequence[str]) -> str:

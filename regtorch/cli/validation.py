@@ -11,7 +11,7 @@ from typing import Any
 
 from regtorch import settings
 from regtorch.errors import DataError, NothingBoundError, SettingError
-from regtorch.models.names import parameter_names
+from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
 from regtorch.registry import component, create
 from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
@@ -84,7 +84,7 @@ def validate(config: Mapping[str, Any]) -> None:
         if last in node:
             allowed.check(key, node[last])
     for place, kind in PLACES.items():
-        check_node(place, kind, config[place])
+        check_node(place, kind, config.get(place))
     if config["input_dropout"]["name"] == "drop_connect":
         raise SettingError(
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
@@ -135,8 +135,11 @@ def check_node(place: str, kind: str, node: Any) -> None:
         raise SettingError(
             f"{place}.min_value={node['min_value']} is not allowed: it must be at most max_value={node['max_value']}"
         )
-    if isinstance(node.get("where"), str):
-        split_where(node["where"])
+    if node.get("where") is not None:
+        try:
+            split_where(node["where"])
+        except SettingError as error:
+            raise SettingError(f"{place}.{error}") from error
     if node["name"] == "several":
         if not isinstance(node.get("rules"), (list, tuple)) or not node["rules"]:
             raise SettingError(
@@ -197,16 +200,20 @@ def check_places(config: Mapping[str, Any]) -> None:
     if config["model"]["name"] not in ("mlp", "cnn"):
         return
     names = list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"]))
-    for place, default in OF_PLACE.items():
+    for place in ("regularizer", "bias_regularizer", "activity_regularizer", "constraint", "bias_constraint"):
         node = config[place]
-        for rule in node["rules"] if node["name"] == "several" else [node]:
-            where = rule.get("where") or default
-            if rule["name"] in ("none", "activity") or any(matches(where, *parameter) for parameter in names):
-                continue
-            raise NothingBoundError(
-                f"{place}.where={where} matches no parameter of the {config['model']['name']}; "
-                f"it has: {', '.join(name for name, *_ in names)}"
-            )
+        several = node["name"] == "several"
+        for index, rule in enumerate(node["rules"] if several else [node]):
+            key = f"{place}.rules[{index}]" if several else place
+            where = rule.get("where") or OF_PLACE.get(place, "kernel")
+            of_layers = place == "activity_regularizer" or rule["name"] == "activity"
+            there = layer_names(names) if of_layers else names
+            if rule["name"] != "none" and not any(matches(where, *found) for found in there):
+                what = "layer" if of_layers else "parameter"
+                raise NothingBoundError(
+                    f"{key}.where={where} matches no {what} of the {config['model']['name']}; "
+                    f"it has: {', '.join(name for name, *_ in there)}"
+                )
 
 
 def check_data(config: Mapping[str, Any]) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from regtorch.functional.full_precision import in_full_precision
+
 
 def activity(output: Tensor, penalty: Callable[[Tensor], Tensor]) -> Tensor:
     """Penalty of a layer's output per example: ``penalty(output) / batch size``.
@@ -22,4 +24,4 @@ def activity(output: Tensor, penalty: Callable[[Tensor], Tensor]) -> Tensor:
         >>> activity(torch.ones(4, 3), torch.sum)
         tensor(3.)
     """
-    return penalty(output) / max(len(output), 1)
+    return in_full_precision(penalty, output) / max(len(output), 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from regtorch.errors import SettingError
+from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.keep_mask import random_bits, rows_shape
 from regtorch.functional.masked import masked
 from regtorch.functional.transformed import transformed
@@ -58,7 +59,7 @@ def exact_count_dropout(
     units = math.prod(sample)
     dropped = dropped_units(drop_prob, units)
     if not x.is_cpu or transformed():
-        keys = torch.rand((rows, units), device=x.device, generator=generator)
+        keys = torch.rand((rows, units), device=x.device, **drawn_from(generator))
     else:
         keys = random_bits(rows * units, torch.int32, generator).view(rows, units)
     keep_fewer = dropped > units // 2  # the fewer are found faster

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.full_precision import widened
 from regtorch.functional.keep_mask import rows_shape
 
 
 def standard_normal(x: Tensor, *, generator: torch.Generator | None, shared: bool) -> Tensor:
     """N(0, 1) for each unit of `x`, in float32 or wider; `shared`: for each unit of one row, to hold for every row."""
-    return torch.randn(rows_shape(x, shared), dtype=widened(x).dtype, device=x.device, generator=generator)
+    dtype = widened(x).dtype
+    return torch.randn(rows_shape(x, shared), dtype=dtype, device=x.device, **drawn_from(generator))
 
 
 def gaussian_noise(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.transformed import transformed
 
 _LEVELS = 256
@@ -42,7 +43,7 @@ def keep_mask(
         0.7
     """
     if torch.device(device).type != "cpu" or transformed():
-        return torch.rand(tuple(shape), device=device, generator=generator) >= drop_prob
+        return torch.rand(tuple(shape), device=device, **drawn_from(generator)) >= drop_prob
     size = math.prod(shape)
     drops_are_rare = drop_prob <= 0.5
     rest, level = math.modf(min(drop_prob, 1 - drop_prob) * _LEVELS)

@@ -20,24 +20,38 @@ Draw = Callable[[int, int], None]
 
 #: layers with a dropout of their own inside, which works while they are in training mode
 _WITH_DROPOUT_INSIDE = (nn.MultiheadAttention, nn.RNNBase)
+#: torch's dropouts, whose counterparts compute in their place
+_TORCHS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 #: layers whose fused evaluation pass leaves their dropouts out
 _FUSED = (nn.TransformerEncoderLayer, nn.TransformerEncoder)
 
 
 def layers_with_dropout_inside(model: nn.Module) -> list[nn.Module]:
-    """Attention and recurrent layers that drop something."""
-    found = [module for module in model.modules() if isinstance(module, _WITH_DROPOUT_INSIDE)]
-    return [module for module in found if module.dropout > 0]  # type: ignore[operator]
+    """Layers that drop something in a way of their own: attention, recurrent ones, dropouts with another forward."""
+    found = [module for module in model.modules() if isinstance(module, _WITH_DROPOUT_INSIDE) and module.dropout > 0]
+    others = [module for module in model.modules() if isinstance(module, _DropoutNd)]
+    return [*found, *(module for module in others if type(module).forward not in [kind.forward for kind in _TORCHS])]
 
 
 def dropouts(model: nn.Module) -> dict[str, nn.Module]:
     """The dropouts in a model, regtorch's and torch's, by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, (Noise, _DropoutNd))}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Noise) or type(module).forward in [kind.forward for kind in _TORCHS]
+    }
+
+
+def _strength(module: nn.Module) -> float:
+    """How much a dropout does: its probability, or its noise's standard deviation."""
+    return float(
+        next((getattr(module, name) for name in ("drop_prob", "p", "std") if getattr(module, name, None)), 0.0)
+    )
 
 
 def has_dropout(model: nn.Module) -> bool:
     """Whether a model has a dropout that drops something."""
-    drops = any(getattr(module, "drop_prob", getattr(module, "p", 1.0)) > 0 for module in dropouts(model).values())
+    drops = any(_strength(module) > 0 for module in dropouts(model).values())
     return drops or bool(layers_with_dropout_inside(model))
 
 
@@ -85,8 +99,8 @@ def switched_on(model: nn.Module, shared: bool = True) -> Iterator[Draw]:
             if isinstance(module, Noise):
                 stand_ins[name] = module
             else:  # one of torch's: its counterpart computes in its place
-                counterpart: Noise = convert_dropout(module)  # type: ignore[assignment]
-                stand_ins[name] = counterpart
+                counterpart = convert_dropout(module)
+                stand_ins[name] = counterpart  # type: ignore[assignment]
                 module.forward = counterpart.forward
                 borrowed.append(module)
             stand_ins[name].train()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -40,6 +40,24 @@ def parameter_names(model: Mapping[str, Any], **parts: Mapping[str, Any]) -> Ite
             yield from _norm(f"hidden.{index}.batch_norm")
     yield "head.weight", True, False
     yield "head.bias", False, True
+
+
+def layer_names(parameters: Iterable[tuple[str, bool, bool]]) -> list[tuple[str, bool, bool]]:
+    """The layers that an activity's place may name: each, whether it has a kernel, and False.
+
+    Example:
+        >>> layer_names([("hidden.0.linear.weight", True, False), ("head.weight", True, False)])
+        [('hidden.0', True, False), ('hidden.0.activation', False, False), ('hidden.0.linear', True, False), ('head', True, False)]
+    """
+    layers: dict[str, bool] = {}
+    for name, kernel, _ in parameters:
+        parts = name.split(".")
+        if parts[0] == "hidden":
+            layers[f"hidden.{parts[1]}"] = True
+            layers.setdefault(f"hidden.{parts[1]}.activation", False)
+        layer = name.rpartition(".")[0]
+        layers[layer] = layers.get(layer, False) or kernel
+    return [(name, kernel, False) for name, kernel in layers.items()]
 
 
 def _norm(name: str) -> Iterator[tuple[str, bool, bool]]:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from regtorch.registry import component, create
+from regtorch.selection import is_bias, is_kernel, places
 
 #: a component, its configuration node, or none
 Part = nn.Module | Mapping[str, Any] | None
@@ -78,8 +79,6 @@ def wrap_weights(layer: nn.Module, part: Part) -> nn.Module:
 
 def initialize(model: nn.Module, initializer: Any) -> None:
     """Kernels by the initializer, biases zero, as Keras does; other parameters stay."""
-    from regtorch.selection import is_bias, is_kernel, places
-
     fill = create("initializer", **initializer) if isinstance(initializer, Mapping) else initializer
     for place in places(model):
         if is_kernel(place.module, place.attribute, place.parameter):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.mc import MCPredictor
+from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
 from regtorch.training.regularized_module import RegularizedModule
 
@@ -58,6 +60,8 @@ class Classifier(RegularizedModule):
         self.evaluation_penalty = Mean()
         #: predicts in the test loop instead of one deterministic pass
         self.predictor: MCPredictor | None = None
+        #: batches that were trained on, over all epochs
+        self.batches_seen = 0
         #: what a checkpoint says of its model: plain containers
         self.description: dict[str, Any] = {}
         #: the last epoch's values, by name
@@ -84,13 +88,15 @@ class Classifier(RegularizedModule):
         logits = self.model(x)
         data_loss = nn.functional.cross_entropy(logits, y)
         penalty = self.penalty()
-        self.training_metrics.add(batch_idx + 1, data_loss, penalty, logits, y)
+        self.batches_seen += 1
+        self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
         return self.regularized(data_loss, batch_idx, penalty)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's values, one row for training and validation together."""
-        self.training_metrics.flush(self.trainer.num_training_batches)  # type: ignore[arg-type]
+        self.training_metrics.flush(self.batches_seen)
         values = self.training_metrics.compute()
+        self._check_finite()  # before the checkpoints are written, so that they stay good
         self.log_dict(values, logger=False)
         self.epoch_values = {**self.epoch_values, **values}
         rates = {"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
@@ -99,9 +105,26 @@ class Classifier(RegularizedModule):
         described = "  ".join(f"{name} {value:.4g}" for name, value in self.epoch_values.items())
         log.info("epoch %d/%s  %s", self.current_epoch + 1, self.trainer.max_epochs, described)
 
+    def _check_finite(self) -> None:
+        wrong = [
+            name for name, w in self.model.state_dict().items() if w.is_floating_point() and not w.isfinite().all()
+        ]
+        values = {name: value for name, value in self.epoch_values.items() if not isfinite(value)}
+        if wrong or values:
+            what = ", ".join(wrong[:3]) or ", ".join(f"{name}={value}" for name, value in values.items())
+            finite = self.training_metrics.last_finite
+            raise NonFiniteLossError(
+                f"{what} became NaN or infinite by step {self.batches_seen}; the last finite values were {finite}"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint says what model it holds."""
-        checkpoint["regtorch"] = {**self.description, "epochs": self.current_epoch + 1}
+        progress = {"epochs": self.current_epoch + 1, "batches_seen": self.batches_seen}
+        checkpoint["regtorch"] = {**self.description, **progress}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count on from where the checkpoint was."""
+        self.batches_seen = checkpoint.get("regtorch", {}).get("batches_seen", 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""

@@ -59,10 +59,10 @@ class TrainingMetrics(nn.Module):
         self.penalty = Mean()
         self.accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
         self._batches: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        self._finite = "none"
+        self.last_finite = "none"
 
     def add(self, step: int, data_loss: Tensor, penalty: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Gather one batch's results, the last of so many steps."""
+        """Gather one batch's results: the one with this number, counted from 1 over all epochs."""
         self._batches.append((data_loss.detach(), penalty.detach(), logits.detach(), labels))
         if len(self._batches) == self.block:
             self.flush(step)
@@ -88,11 +88,11 @@ class TrainingMetrics(nn.Module):
         finite = losses.isfinite().all(1)
         ok = int(finite.long().cumprod(0).sum())  # batches before the first that is not finite
         if ok:
-            self._finite = _words(losses[ok - 1])
+            self.last_finite = _words(losses[ok - 1])
         if ok < len(losses):
-            at = step - len(losses) + ok + 1
+            batch = step - len(losses) + ok + 1
             raise NonFiniteLossError(
-                f"the loss became {_words(losses[ok])} in batch {at}; the last finite values were {self._finite}"
+                f"the loss became {_words(losses[ok])} in step {batch}; the last finite values were {self.last_finite}"
             )
 
     def running(self) -> dict[str, float]:

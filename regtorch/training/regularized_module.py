@@ -28,6 +28,12 @@ class _AfterStepHooks(lightning.Callback):
             self.handles = [after_step(optimizer, hook) for optimizer in trainer.optimizers]
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        self._remove()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: Any) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         for handle in self.handles:
             handle.remove()
         self.handles = []

@@ -7,7 +7,9 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from math import isfinite
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -17,6 +19,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
+import regtorch
 from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.base import DataSet
@@ -30,6 +33,7 @@ from regtorch.selection import is_kernel, places
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
+from regtorch.training.errors import NonFiniteLossError
 from regtorch.where import OF_PLACE
 
 log = logging.getLogger("regtorch")
@@ -89,7 +93,11 @@ def _train_and_measure(
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
-    load_weights(module, folder / "checkpoints" / f"{config['evaluate']}.ckpt")
+    best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    if not best.exists():
+        log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
+        trainer.save_checkpoint(best)
+    load_weights(module, best if config["evaluate"] == "best" else last)
     measured: dict[str, Any] = {"train_eval": _measure(trainer, module, batches.evaluation(splits.train))}
     measured["val"] = None if splits.val is None else _measure(trainer, module, batches.evaluation(splits.val))
     measured["test"] = _measure(trainer, module, batches.test_dataloader())
@@ -106,6 +114,11 @@ def _train_and_measure(
 
 def _measure(trainer: lightning.Trainer, module: Classifier, batches: Any) -> dict[str, float]:
     trainer.test(module, dataloaders=batches, verbose=False)
+    for name, value in module.measured.items():
+        if not isfinite(value):
+            raise NonFiniteLossError(
+                f"{name} of the trained network is {value}: its weights are too large to be of use"
+            )
     return module.measured
 
 
@@ -200,9 +213,8 @@ def make_trainer(config: Mapping[str, Any], folder: Path, validated: bool) -> li
 
 
 def load_weights(module: Classifier, path: Path) -> None:
-    """Load a checkpoint's weights without running what is in it; leave the module as it is if there is none."""
-    if path.exists():
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    """Load a checkpoint's weights without running what is in it."""
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
 
 
 def sparsity(model: nn.Module) -> float:
@@ -212,8 +224,11 @@ def sparsity(model: nn.Module) -> float:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("regtorch", "torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "numpy")
-    return {"python": python_version(), **{package: version(package) for package in packages}}
+    versions = {"python": python_version(), "regtorch": regtorch.__version__}
+    for package in ("torch", "lightning", "torchmetrics", "torchvision", "hydra-core", "numpy"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def _quiet() -> None:
