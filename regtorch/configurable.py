@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -15,6 +16,8 @@ def plain(value: Any) -> Any:
         return value.to_config()
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
     if isinstance(value, Real) and not isinstance(value, (int, float)):
         return float(value)  # a NumPy number
     return value

@@ -67,6 +67,20 @@ def test_a_name_taken_twice_names_both_owners() -> None:
     assert type(regtorch.create("regularizer", "l1")) is regtorch.L1
 
 
+def test_two_classes_from_one_place_are_two_owners() -> None:
+    def declare() -> type:
+        @regtorch.register("regularizer", "test_twin")
+        class Twin(regtorch.Regularizer):
+            pass
+
+        return Twin
+
+    first = declare()
+    with pytest.raises(NameTakenError, match="test_twin"):
+        declare()
+    assert registry.component("regularizer", "test_twin").load() is first
+
+
 def test_an_unknown_name_lists_the_near_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"regularizer=l1l2 .*did you mean l1_l2"):
         regtorch.create("regularizer", "l1l2")

@@ -121,3 +121,12 @@ def test_the_units_of_a_transposed_convolution_are_its_output_channels(groups: i
         used = units_first(layer.weight.grad, groups) != 0
         assert used[channel].all()
         assert used.sum() == turned[channel].numel()
+
+
+def test_what_derives_from_a_linear_or_convolution_layer_has_a_kernel_whatever_it_is_called() -> None:
+    class PatchEmbedding(nn.Conv2d): ...
+
+    class NormalizedLinear(nn.Linear): ...
+
+    model = nn.Sequential(PatchEmbedding(1, 2, 3), NormalizedLinear(2, 2))
+    assert [place.name for place in select(model, "kernel")] == ["0.weight", "1.weight"]

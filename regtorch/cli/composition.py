@@ -125,6 +125,8 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
         chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
         return f"{given}: there is no such key{near_key(key, chosen)}"
     unread = getattr(error, "override", None)
+    if "Config group override" in text:
+        unread = next((override for override in overrides if override.endswith(("=null", "="))), None)
     return f"{unread}: {_flat(text)}" if unread and unread not in text else _flat(text)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from regtorch.configurable import Configurable, plain
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.mlp import GLOROT, RELU, Order, _sequence, dense_layer, input_layer
 from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, initialize, is_none, place_dropout
@@ -20,7 +21,7 @@ POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2
 
 
 @register("model", "cnn")
-class CNN(nn.Module):
+class CNN(Configurable, nn.Module):
     """Convolutions, then dense layers: images (batch, channels, height, width) -> (batch, classes) logits.
 
     The parts are named ``input``, ``hidden.0``, ... (convolutions first, then dense layers) and ``head``; a
@@ -77,7 +78,9 @@ class CNN(nn.Module):
         epsilon: float = 1e-3,
         bias: bool | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
+        self.given = given
         check(
             "model.",
             component=("model", "cnn"),
@@ -134,6 +137,10 @@ class CNN(nn.Module):
         self._convolutions = len(channels)
         initialize(self, initializer)
         self.to(memory_format=torch.channels_last)
+
+    def settings(self) -> dict[str, Any]:
+        """Name -> value of every constructor argument; some of the names are those of the model's parts."""
+        return {name: plain(value) for name, value in self.given.items()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from regtorch.configurable import Configurable, plain
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.parts import Part, fresh_activation, initialize, place_dropout, wrap_weights
 from regtorch.registry import register
@@ -70,7 +71,7 @@ def _sequence(parts: dict[str, nn.Module | None]) -> nn.Sequential:
 
 
 @register("model", "mlp")
-class MLP(nn.Module):
+class MLP(Configurable, nn.Module):
     """Linear layers with activations between them: (batch, *shape) -> (batch, classes) logits.
 
     The parts are named ``input``, ``hidden.0``, ``hidden.1``, ... and ``head``; a hidden layer's are ``linear``,
@@ -115,7 +116,9 @@ class MLP(nn.Module):
         epsilon: float = 1e-3,
         bias: bool | None = None,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
+        self.given = given
         check(
             "model.",
             component=("model", "mlp"),
@@ -136,6 +139,10 @@ class MLP(nn.Module):
         )
         self.head = nn.Linear(sizes[-1], classes)
         initialize(self, initializer)
+
+    def settings(self) -> dict[str, Any]:
+        """Name -> value of every constructor argument; some of the names are those of the model's parts."""
+        return {name: plain(value) for name, value in self.given.items()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

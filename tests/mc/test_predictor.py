@@ -124,6 +124,32 @@ def test_rows_stop_when_they_are_sure_enough() -> None:
     assert (out.std / (used[:, None] - 1).sqrt() < 0.021).all()
 
 
+class Own(nn.Dropout):
+    """A dropout of somebody else's, with a forward of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (torch.rand_like(x) > self.p) if self.training else x
+
+
+def test_a_dropout_with_a_forward_of_its_own_is_sampled_and_leaves_the_random_state() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), Own(0.5), nn.Linear(8, 3))
+    state = torch.get_rng_state()
+    one, two = (regtorch.MCPredictor(model, samples=10)(X) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one.mean, two.mean)
+    assert one.std.min() > 0
+    assert set(vars(model[1])) == set(vars(Own(0.5)))
+
+
+def test_each_dropout_draws_for_itself() -> None:
+    model = nn.Sequential(regtorch.Dropout(drop_prob=0.5), regtorch.Dropout(drop_prob=0.5))
+    out = regtorch.MCPredictor(model, samples=400, transform=None)(torch.ones(1, 64))
+    # kept by both with probability 1/4, then 4: the variance is 3; with one mask for both it would be 4
+    assert out.std.square().mean().item() == pytest.approx(3.0, rel=0.1)
+    both = regtorch.MCPredictor(model, samples=1, transform=None)(torch.ones(1, 4096)).mean
+    assert (both > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
 ATTENTION = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "dropout": 0.3}
 
 

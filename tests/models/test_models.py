@@ -186,3 +186,22 @@ def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
 def test_bad_settings(name: str, settings: dict, words: str) -> None:
     with pytest.raises(SettingError, match=words):
         create("model", name, shape=(1, 8, 8), classes=3, **settings)
+
+
+@pytest.mark.parametrize("overrides", [[], ["model=cnn", "dropout=spatial2d", "activation=prelu"]], ids=["mlp", "cnn"])
+def test_the_node_of_a_model_builds_it_again(overrides: list[str]) -> None:
+    model = built(*overrides)
+    node = model.to_config()
+    again = create("model", **node)
+    assert again.to_config() == node
+    assert {n: w.shape for n, w in again.named_parameters()} == {n: w.shape for n, w in model.named_parameters()}
+    assert node["shape"] == [1, 8, 8]
+    assert node["classes"] == 10
+
+
+def test_a_batch_of_one_row_trains_as_in_keras() -> None:
+    layer = batch_norm(3, 0).train()
+    y = layer(torch.randn(1, 3))
+    torch.testing.assert_close(y, torch.zeros(1, 3), rtol=0, atol=1e-5)  # its variance is 0
+    torch.testing.assert_close(layer.running_var, torch.full((3,), 0.99))
+    y.sum().backward()

@@ -247,6 +247,12 @@ class DropoutTester:
                     a, b = gone.narrow(dim, 0, gone.shape[dim] - 1), gone.narrow(dim, 1, gone.shape[dim] - 1)
                     assert abs((a - 0.5).mul(b - 0.5).mean()) <= SIGMAS * 0.25 / math.sqrt(a.numel())
 
+    def test_compiled_it_takes_batches_of_any_size(self, case: Case) -> None:
+        torch._dynamo.reset()
+        module = torch.compile(case.make(0.5), backend="aot_eager", fullgraph=True)
+        for rows in (8, 5, 1, 7):
+            assert module(torch.ones(rows, *case.shape[1:])).shape == (rows, *case.shape[1:])
+
     def test_compiles_without_a_graph_break(self, case: Case) -> None:
         torch._dynamo.reset()
         torch.manual_seed(0)

@@ -212,6 +212,18 @@ def test_a_subclass_that_overrides_lightnings_hooks_keeps_the_constraint() -> No
     assert norms(module).max() <= 0.5 + 1e-6
 
 
+def test_a_fit_that_raised_leaves_no_hook_behind() -> None:
+    module = Regression()
+    kept = torch.optim.SGD(module.parameters(), lr=0.1)
+    module.configure_optimizers = lambda: kept
+    loss, module.data_loss = module.data_loss, None
+    with pytest.raises(TypeError):
+        fit(module)
+    module.data_loss = loss
+    fit(module)
+    assert len(module.steps) == 12
+
+
 def test_bf16_mixed_keeps_the_penalty_in_float32() -> None:
     seen = []
 
