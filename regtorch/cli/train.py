@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli.composition import compose, earlier_overrides, overrides_of, points
+from regtorch.cli.help import help_text
 from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError
 
@@ -27,6 +28,9 @@ def main() -> None:
 
 
 def _main() -> int:
+    if any(flag in sys.argv[1:] for flag in ("-h", "--help")):
+        print(help_text())
+        return 0
     overrides = overrides_of(sys.argv[1:])
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
     if overrides is not None:

@@ -1,0 +1,39 @@
+"""``--help``: the groups, their options, and the keys that people type. Hydra's own takes a second to list them."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import regtorch.conf
+from regtorch.registry import PACKAGES, available
+
+_HEAD = """\
+Train a regularised network: regtorch-train GROUP=OPTION ... KEY=VALUE ...
+
+Groups and their options:
+"""
+_TAIL = """
+At another place: regularizer@bias_regularizer=l2, regularizer@activity_regularizer=l1, constraint@bias_constraint=max_norm,
+dropout@input_dropout=alpha
+
+Keys people type: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
+model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where, dropout.drop_prob, dropout.keep_prob,
+constraint.max_value, evaluate, ckpt_path, resume
+
+A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
+The configuration as it stands:    regtorch-train ... --cfg job
+Hydra's own flags:                 regtorch-train --hydra-help
+"""
+
+
+def help_text() -> str:
+    """What ``regtorch-train --help`` prints; needs no torch."""
+    folder = Path(regtorch.conf.__file__).parent
+    lines = []
+    for group in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.yaml"))):
+        options = {path.stem for path in group.glob("*.yaml")}
+        options |= set(available(group.name)) if group.name in PACKAGES else set()
+        text = ", ".join(sorted(options))
+        lines.append(textwrap.fill(text, 118, initial_indent=f"  {group.name:14}", subsequent_indent=" " * 16))
+    return _HEAD + "\n".join(lines) + "\n" + _TAIL
