@@ -8,8 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import regtorch.conf
 from regtorch.errors import SettingError
 from regtorch.registry import near
+
+_CONF = Path(regtorch.conf.__file__).parent
 
 #: flags of Hydra's that print something instead of running
 _INFORMATIVE = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
@@ -39,6 +42,22 @@ def overrides_of(arguments: Sequence[str]) -> list[str] | None:
         elif not argument.startswith("-"):
             overrides.append(argument)
     return overrides
+
+
+def implied_overrides(overrides: Sequence[str]) -> list[str]:
+    """Standard dropout, where a probability is given and no dropout was chosen: ``dropout.drop_prob=0.2`` alone works.
+
+    Example:
+        >>> implied_overrides(["dropout.keep_prob=0.8"])
+        ['dropout=standard']
+    """
+    keys = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    implied = []
+    for place, group in (("dropout", "dropout"), ("input_dropout", "dropout@input_dropout")):
+        given = {f"{place}.drop_prob", f"{place}.keep_prob"} & keys
+        if given and not {group, "experiment"} & keys:
+            implied.append(f"{group}=standard")
+    return implied
 
 
 def earlier_overrides(overrides: Sequence[str]) -> list[str]:
@@ -135,12 +154,23 @@ def _flat(text: str) -> str:
     return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))
 
 
+def _chosen(group: str, overrides: Sequence[str]) -> bool:
+    return any(override.startswith(f"{group}=") for override in overrides)
+
+
 def near_key(key: str, chosen: Sequence[str]) -> str:
     """What would be right instead of a key that is not there, given the options that were chosen."""
     parent, _, last = key.rpartition(".")
     if last in _PROBABILITY_WORDS:
         place = f"{parent}." if parent else ""
         return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
+    options = (
+        []
+        if "." in parent
+        else sorted(p.stem for p in (_CONF / parent).glob("*.yaml") if f"\n{last}:" in p.read_text())
+    )
+    if options and (f"{parent}=none" in chosen or not _chosen(parent, chosen)):
+        return f" in {parent}=none; take {' or '.join(f'{parent}={option}' for option in options)}"
     node: Any = compose(chosen)
     for part in parent.split(".") if parent else []:
         node = node.get(part) if isinstance(node, dict) else None

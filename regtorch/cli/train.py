@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.composition import compose, earlier_overrides, overrides_of, points
+from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of, points
 from regtorch.cli.help import help_text
 from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError
@@ -35,8 +35,9 @@ def _main() -> int:
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
     if overrides is not None:
         earlier = earlier_overrides(overrides)
-        sys.argv[1:] = [*earlier, *sys.argv[1:]]
-        overrides = [*earlier, *overrides]
+        added = [*implied_overrides([*earlier, *overrides]), *earlier]
+        sys.argv[1:] = [*added, *sys.argv[1:]]
+        overrides = [*added, *overrides]
         for point in points(overrides) if multirun else [overrides]:
             config = compose(point)
             if not _prints_only():

@@ -76,6 +76,7 @@ WRONG = [
     (["dropout.drop_prob=0.2", "dropout=none"], ["dropout.drop_prob=0.2", "dropout=standard"]),
     (["regularizer=l1", "regularizer.l1=-0.1"], ["regularizer.l1=-0.1", ">= 0"]),
     (["regularizer=l1_l2", "regularizer.l2=nan"], ["regularizer.l2=nan", ">= 0"]),
+    (["regularizer.l1=0.1"], ["regularizer.l1=0.1", "regularizer=l1 or regularizer=l1_l2"]),
     (["regularizer=l2", "regularizer.l1=0.1"], ["regularizer.l1=0.1", "l2"]),
     (["regularizer@bias_regularizer=l1", "bias_regularizer.l1=-1"], ["bias_regularizer.l1=-1"]),
     (["regularizer=several", "regularizer.rules=[{name: l1, l1: -1}]"], ["regularizer.rules[0].l1=-1"]),
