@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,19 +190,66 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_checkpoint_of_another_model_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
     assert run([], tmp_path).returncode == 0
-    line = refused(["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path)
-    assert "model.hidden=[64], this one has [32]" in line
-    line = refused(["resume=run", "activation=prelu"], tmp_path)
-    assert "activation" in line
+    assert "model.hidden=[64], this one has [32]" in refused(
+        ["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path
+    )
+    assert "activation" in refused(["resume=run", "activation=prelu"], tmp_path)
+    assert "2 epochs already" in refused(["resume=run"], tmp_path)
+    assert "data.split_seed" in refused(["resume=run", "trainer.max_epochs=3", "data.split_seed=1"], tmp_path)
+    assert "optimizer.name" in refused(["resume=run", "trainer.max_epochs=3", "optimizer=sgd"], tmp_path)
     (tmp_path / "broken.ckpt").write_bytes((tmp_path / "run/checkpoints/last.ckpt").read_bytes()[:1000])
     assert "broken.ckpt" in refused(["ckpt_path=broken.ckpt"], tmp_path)
-    assert (
-        run(["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=3", "hydra.run.dir=again"], tmp_path).returncode
-        == 0
-    )
+    on = ["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=3", "hydra.run.dir=again"]
+    assert run(on, tmp_path).returncode == 0
     assert json.loads((tmp_path / "again/results.json").read_text())["epochs"] == 3
+
+
+def test_resume_goes_on_with_what_the_run_was_started_with(tmp_path: Path) -> None:
+    assert run(["regularizer=l1", "dropout=standard", "model.hidden=[16]"], tmp_path).returncode == 0
+    command = [sys.executable, str(TRAIN), "resume=run", "trainer.max_epochs=3", "hydra.run.dir=on"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "on/results.json").read_text())
+    assert {"regularizer=l1", "dropout=standard", "model.hidden=[16]", "trainer.max_epochs=3"} <= set(
+        results["overrides"]
+    )
+    assert results["epochs"] == 3
+    assert results["test_mc"] is not None
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, str(TRAIN), "hydra.run.dir=file/run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "file" in done.stderr
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
+    done = run(["+trainer.foo=1"], tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "foo" in line
+    assert "Traceback" in (tmp_path / "run/train.log").read_text()
+    assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_is_said_in_the_results_and_the_exit_status(number: int, status: int, tmp_path: Path) -> None:
+    command = [sys.executable, str(TRAIN), "hydra.run.dir=run", "trainer.max_epochs=100000", "logger.tensorboard=false"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run/checkpoints/last.ckpt").exists():
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert said.strip().splitlines()[-1] == "error: interrupted"
+    assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "interrupted"
 
 
 def test_a_loss_that_turns_nan_stops_the_run(tmp_path: Path) -> None:
