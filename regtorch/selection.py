@@ -134,10 +134,10 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
 
     Args:
         model: any module.
-        where: ``"kernel"`` and ``"all"``: every layer that has a kernel; a glob over module names: the outermost modules
-            that match; ``"kernel:<glob>"``: the layers with a kernel among them; a callable as for `select`, asked
-            about each layer's kernel. A block that names its activation (an attribute ``activation``) gives out what
-            its activation does, as a layer with an activation does in Keras.
+        where: ``"kernel"`` and ``"all"``: every layer that has a kernel; ``"bias"``: that has a bias; a glob over module
+            names: the outermost modules that match; ``"kernel:<glob>"``: the layers with a kernel among them; a
+            callable as for `select`, asked about each layer's kernel. A block that names its activation (an attribute
+            ``activation``) gives out what its activation does, as a layer with an activation does in Keras.
 
     Raises:
         NothingBoundError: nothing matches; the model's module names are listed.
@@ -148,18 +148,17 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
         ['0', '2']
     """
     kind, pattern = ("kernel", "*") if callable(where) else split_where(where)
-    with_kernel = kind == "kernel" or where == "all"
+    belongs = is_bias if kind == "bias" else is_kernel
+    any_module = kind == "all" and where != "all"
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in found)
         if not name or inside or not fnmatchcase(name, pattern):
             continue
-        kernels = [
-            (m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if is_kernel(m, n, w)
-        ]
+        owned = [(m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if belongs(m, n, w)]
         if callable(where):
-            kernels = [(m, n, w) for m, n, w in kernels if where(m, f"{name}.{n}", w)]
-        if kernels or not with_kernel:
+            owned = [(m, n, w) for m, n, w in owned if where(m, f"{name}.{n}", w)]
+        if owned or any_module:
             found[name] = module
     if not found:
         names = [name for name, _ in model.named_modules() if name]

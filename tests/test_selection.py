@@ -106,6 +106,9 @@ def test_layers_are_read_behind_their_activation() -> None:
     model = nn.Sequential(block, nn.Linear(3, 1))
     assert select_layers(model, "kernel") == [("0", block.activation), ("1", model[1])]
     assert select_layers(model, "0*") == [("0", block.activation)]
+    model[1].bias = None
+    assert [name for name, _ in select_layers(model, "bias")] == ["0"]
+    assert [name for name, _ in select_layers(model, "all")] == ["0", "1"]
     with pytest.raises(NothingBoundError, match=r"it has: 0, 0\.linear, 0\.activation, 1"):
         select_layers(model, "hidden.*")
 

@@ -43,21 +43,25 @@ def parameter_names(model: Mapping[str, Any], **parts: Mapping[str, Any]) -> Ite
 
 
 def layer_names(parameters: Iterable[tuple[str, bool, bool]]) -> list[tuple[str, bool, bool]]:
-    """The layers that an activity's place may name: each, whether it has a kernel, and False.
+    """The layers that an activity's place may name: each, whether it has a kernel and whether a bias.
 
     Example:
         >>> layer_names([("hidden.0.linear.weight", True, False), ("head.weight", True, False)])
         [('hidden.0', True, False), ('hidden.0.activation', False, False), ('hidden.0.linear', True, False), ('head', True, False)]
     """
-    layers: dict[str, bool] = {}
-    for name, kernel, _ in parameters:
+    layers: dict[str, tuple[bool, bool]] = {}
+
+    def note(layer: str, kernel: bool, bias: bool) -> None:
+        before = layers.get(layer, (False, False))
+        layers[layer] = (before[0] or kernel, before[1] or bias)
+
+    for name, kernel, bias in parameters:
         parts = name.split(".")
         if parts[0] == "hidden":
-            layers[f"hidden.{parts[1]}"] = True
-            layers.setdefault(f"hidden.{parts[1]}.activation", False)
-        layer = name.rpartition(".")[0]
-        layers[layer] = layers.get(layer, False) or kernel
-    return [(name, kernel, False) for name, kernel in layers.items()]
+            note(f"hidden.{parts[1]}", kernel, bias)
+            note(f"hidden.{parts[1]}.activation", False, False)
+        note(name.rpartition(".")[0], kernel, bias)
+    return [(name, *owns) for name, owns in layers.items()]
 
 
 def _norm(name: str) -> Iterator[tuple[str, bool, bool]]:
