@@ -131,7 +131,7 @@ class DataSet(Configurable):
         Raises:
             DataError: the data is missing or cannot be read.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__qualname__} must define read()")
 
     def load(self) -> Splits:
         """The parts, ready for `regtorch.data.batches.loader`; read once, and kept.
