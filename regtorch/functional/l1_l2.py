@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,12 +44,13 @@ class _L1L2(torch.autograd.Function):
 
     @staticmethod
     def forward(l1: float, l2: float, *weights: Tensor) -> Tensor:
+        pieces = [piece for w in weights for piece in _pieces(w)]
         total = weights[0].new_zeros(())
-        for w in weights:
-            if l1:
-                total = total.add(w.abs().sum(), alpha=l1)
-            if l2:
-                total = total.add(_sum_of_squares(w), alpha=l2)
+        if l1:
+            total = total.add(torch.stack([piece.abs().sum() for piece in pieces]).sum(), alpha=l1)
+        if l2:
+            squares = [torch.dot(piece, piece) if piece.ndim == 1 else piece.square().sum() for piece in pieces]
+            total = total.add(torch.stack(squares).sum(), alpha=l2)
         return total
 
     @staticmethod
@@ -68,17 +70,13 @@ class _L1L2(torch.autograd.Function):
         return None, None, *((ctx.l1 * s + 2 * ctx.l2 * w) * upstream for s, w in pairs)
 
 
-_PIECE = 1 << 17  # of a float32 sum: longer ones lose digits
+_PIECE = 1 << 16  # longer float32 dot products lose digits, and longer temporaries are fetched anew from the system
 
 
-def _sum_of_squares(w: Tensor) -> Tensor:
-    """By the BLAS dot product, the fastest that torch has on the CPU, in pieces."""
-    if type(w) not in (Tensor, torch.nn.Parameter):
-        return w.square().sum()  # a sharded tensor: dot has no sharding rule
-    flat = w.reshape(-1)
-    if len(flat) <= _PIECE:
-        return torch.dot(flat, flat)
-    return torch.stack([torch.dot(piece, piece) for piece in flat.split(_PIECE)]).sum()
+def _pieces(w: Tensor) -> Sequence[Tensor]:
+    """A weight on the CPU as short vectors; any other (on a GPU, sharded, compiled) as it is."""
+    plain = w.is_cpu and type(w) in (Tensor, torch.nn.Parameter) and not transformed()
+    return w.reshape(-1).split(_PIECE) if plain else [w]
 
 
 def _gradient(w: Tensor, of_sign: float, of_weight: float) -> Tensor:
