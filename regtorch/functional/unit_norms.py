@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.errors import SettingError
 from regtorch.functional.full_precision import widened
 
 
 def norm_dims(w: Tensor, dims: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """The dimensions of one unit's incoming weights: `dims`, or all but the first (a vector: its only one)."""
     if dims is not None:
-        return (dims,) if isinstance(dims, int) else tuple(dims)
+        chosen = (dims,) if isinstance(dims, int) else tuple(dims)
+        if any(not -w.ndim <= dim < w.ndim for dim in chosen):
+            raise SettingError(
+                f"dims={dims} is not allowed for a weight of shape {tuple(w.shape)}: it has {w.ndim} dimensions"
+            )
+        return chosen
     return tuple(range(1, w.ndim)) if w.ndim > 1 else (0,)
 
 

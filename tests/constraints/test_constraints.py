@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from regtorch import available, create
+from regtorch.errors import SettingError
 from regtorch.registry import component
 from tests.testers.constraint import Case, ConstraintTester, check_ranks
 from tests.testers.ranks import on_two_ranks
@@ -131,3 +132,8 @@ def test_max_norm_does_not_drift_inside_the_ball() -> None:
     for _ in range(1000):
         rule.project_(moved)
     assert torch.equal(moved, w)
+
+
+def test_a_dimension_that_the_weight_does_not_have_is_one_line() -> None:
+    with pytest.raises(SettingError, match=r"dims=7 .* \(3, 2\): it has 2 dimensions"):
+        create("constraint", "max_norm", dims=7)(torch.ones(3, 2))
