@@ -105,6 +105,7 @@ WRONG = [
     (["~optimizer"], ["optimizer"]),
     (["model=null"], ["model=null"]),
     (["data.batch_size=0"], ["data.batch_size=0", ">= 1"]),
+    (["data.path=x"], ["data.path=x", "batch_size"]),
     (["data.batchsize=8"], ["data.batchsize=8", "batch_size"]),
     (["data=image_folder", "data.path=nowhere"], ["data.path=nowhere"]),
     (["data=fashion_mnist", "data.path=nowhere"], ["data.path=nowhere"]),
