@@ -27,3 +27,7 @@ class NothingBoundError(RegtorchError, ValueError):
 
 class DataError(RegtorchError, ValueError):
     """Data that is missing, unreadable or not what it must be."""
+
+
+class KerasFileError(RegtorchError, ValueError):
+    """A ``.keras`` file that is damaged, or that holds what cannot be read here."""
