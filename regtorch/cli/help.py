@@ -15,7 +15,7 @@ Groups and their options:
 """
 _TAIL = """
 At another place: regularizer@bias_regularizer=l2, regularizer@activity_regularizer=l1, constraint@bias_constraint=max_norm,
-dropout@input_dropout=alpha
+dropout@input_dropout=alpha, initializer@head_initializer=glorot_uniform
 
 Keys people type: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
 model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where, dropout.drop_prob, dropout.keep_prob,

@@ -23,6 +23,7 @@ PLACES = {
     "model": "model",
     "activation": "activation",
     "initializer": "initializer",
+    "head_initializer": "initializer",
     "regularizer": "regularizer",
     "bias_regularizer": "regularizer",
     "activity_regularizer": "regularizer",
@@ -34,6 +35,9 @@ PLACES = {
     "scheduler": "scheduler",
     "augmentation": "augmentation",
 }
+
+#: places where nothing may stand
+_OPTIONAL = ("head_initializer",)
 
 _OTHER_KEYS = ("callbacks", "logger", "trainer", "mc", "seed", "evaluate", "ckpt_path", "resume")
 
@@ -84,7 +88,8 @@ def validate(config: Mapping[str, Any]) -> None:
         if last in node:
             allowed.check(key, node[last])
     for place, kind in PLACES.items():
-        check_node(place, kind, config.get(place))
+        if config.get(place) is not None or place not in _OPTIONAL:
+            check_node(place, kind, config.get(place))
     if config["input_dropout"]["name"] == "drop_connect":
         raise SettingError(
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"

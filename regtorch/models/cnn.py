@@ -37,6 +37,7 @@ class CNN(Configurable, nn.Module):
         global_pooling: average each map to one number before the dense layers, instead of flattening.
         activation: an activation or its node.
         initializer: fills the kernels; biases start at zero.
+        head_initializer: fills the kernel of the logits instead; None: as the others.
         dropout: where `dropout_at` says.
         dropout_at: conv, dense, both, or auto: dropouts of whole maps behind the convolutions, others behind the
             dense layers (before the logits where there are none).
@@ -68,6 +69,7 @@ class CNN(Configurable, nn.Module):
         global_pooling: bool = False,
         activation: Part = RELU,
         initializer: Any = GLOROT,
+        head_initializer: Any = None,
         dropout: Part = None,
         dropout_at: Literal["auto", "conv", "dense", "both"] = "auto",
         input_dropout: Part = None,
@@ -136,6 +138,8 @@ class CNN(Configurable, nn.Module):
         self.head = nn.Linear(sizes[-1], classes)
         self._convolutions = len(channels)
         initialize(self, initializer)
+        if head_initializer is not None:
+            initialize(self.head, head_initializer)
         self.to(memory_format=torch.channels_last)
 
     def settings(self) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class MLP(Configurable, nn.Module):
         hidden: units of each hidden layer.
         activation: an activation or its node.
         initializer: fills the kernels; biases start at zero.
+        head_initializer: fills the head's kernel instead; None: as the others.
         dropout: after each hidden layer's activation (a weight dropout: around its linear map).
         input_dropout: on the input.
         batch_norm: none, before (the activation), after (it), after_dropout.
@@ -108,6 +109,7 @@ class MLP(Configurable, nn.Module):
         hidden: Sequence[int] = (64,),
         activation: Part = RELU,
         initializer: Any = GLOROT,
+        head_initializer: Any = None,
         dropout: Part = None,
         input_dropout: Part = None,
         batch_norm: Order = "none",
@@ -139,6 +141,8 @@ class MLP(Configurable, nn.Module):
         )
         self.head = nn.Linear(sizes[-1], classes)
         initialize(self, initializer)
+        if head_initializer is not None:
+            initialize(self.head, head_initializer)
 
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument; some of the names are those of the model's parts."""

@@ -133,6 +133,7 @@ def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: C
 def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
     """The model of a configuration, sized for the data."""
     parts = {name: config[name] for name in ("activation", "initializer", "dropout", "input_dropout")}
+    parts["head_initializer"] = config.get("head_initializer")
     model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
     return model
 

@@ -22,6 +22,7 @@ GROUPS = {
     "constraint@bias_constraint": "constraint",
     "activation": "activation",
     "initializer": "initializer",
+    "initializer@head_initializer": "initializer",
     "optimizer": "optimizer",
     "scheduler": "scheduler",
     "model": "model",

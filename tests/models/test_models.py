@@ -117,6 +117,17 @@ def test_kernels_are_initialised_and_biases_zero() -> None:
     assert (model.head.bias == 0).all()
 
 
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_the_head_may_have_an_initializer_of_its_own(model: str) -> None:
+    ones = [f"model={model}", "initializer=ones"]
+    network = built(*ones, "initializer@head_initializer=constant", "head_initializer.value=0.25")
+    assert (network.head.weight == 0.25).all()
+    assert (network.head.bias == 0).all()
+    assert (network.hidden[-1].linear.weight == 1).all()
+    assert (built(*ones).head.weight == 1).all()
+    assert network.to_config()["head_initializer"] == {"name": "constant", "value": 0.25}
+
+
 def test_drop_connect_wraps_the_hidden_layers() -> None:
     model = built("dropout=drop_connect")
     assert next(name for name, _ in model.named_parameters()) == "hidden.0.linear.layer.weight"
