@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
 from regtorch.errors import SettingError
 from regtorch.registry import near
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _CONF = Path(regtorch.conf.__file__).parent
 
@@ -83,6 +86,15 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         SettingError: one line for whatever Hydra finds wrong with them.
     """
+    return compose_as_written(overrides)[0]
+
+
+def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
+    """The same, and beside it the configuration before what refers to other keys (``${seed}``) is filled in.
+
+    Raises:
+        SettingError: one line for whatever Hydra finds wrong with them.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.errors import HydraException
@@ -91,7 +103,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
-            return OmegaConf.to_container(hydra_compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
+            written = hydra_compose("train", list(overrides))
+            return OmegaConf.to_container(written, resolve=True), written  # type: ignore[return-value]
         except (HydraException, OmegaConfBaseException, ValueError, KeyError, TypeError) as error:
             wrong: Exception = error
     raise SettingError(_one_line(wrong, overrides)) from wrong

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from regtorch.cli import job
 from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of, points
+from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
-from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
-    try:
-        sys.exit(_main())
-    except RegtorchError as error:
-        sys.exit(_say(error))
-    except OSError as error:  # a run's folder that cannot be made, a disk that is full
-        sys.exit(_say(f"{error.filename or 'writing'}: {error.strerror or error}"))
-    except KeyboardInterrupt:
-        _say("interrupted")
-        sys.exit(130)
+    exit_with(_main)
 
 
 def _main() -> int:
@@ -39,9 +31,10 @@ def _main() -> int:
         sys.argv[1:] = [*added, *sys.argv[1:]]
         overrides = [*added, *overrides]
         for point in points(overrides) if multirun else [overrides]:
-            config = compose(point)
-            if not _prints_only():
-                validate(config)
+            if _prints_only():
+                compose(point)
+            else:
+                job.checked(point)
 
     import hydra
     from omegaconf import DictConfig
@@ -55,37 +48,18 @@ def _main() -> int:
             return _train(config, multirun)
         except RegtorchError as error:
             failures.append(str(error))
-        except SystemExit as error:  # how Lightning ends on a signal
-            _say("interrupted")
-            sys.exit(143 if type(error).__name__ == "SIGTERMException" else 130)
-        except Exception as error:
-            _keep_traceback()
-            failures.append(
-                f"{type(error).__name__}: {str(error).strip() or 'no message'} (the traceback is in train.log)"
-            )
+        except SystemExit as error:
+            exit_interrupted(error)
         return None
 
     train()
     for failure in failures:
-        _say(failure)
+        say(failure)
     return 1 if failures else 0
-
-
-def _keep_traceback() -> None:
-    """Into the run's log file, not onto the terminal."""
-    log = logging.getLogger("regtorch")
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "the run failed", (), sys.exc_info()))
 
 
 def _prints_only() -> bool:
     return any(argument.split("=")[0] in ("--cfg", "-c") for argument in sys.argv[1:])
-
-
-def _say(error: Any) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
 
 
 def _train(config: Any, multirun: bool) -> Any:
@@ -93,14 +67,9 @@ def _train(config: Any, multirun: bool) -> Any:
     from omegaconf import OmegaConf
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    validate(plain)
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    typed = list(hydra_config.overrides.task)
-
-    from regtorch.training.run import run
-
-    results = run(plain, dataset(plain), folder, checkpoint_path(plain), typed)
+    results = job.train(plain, folder, list(hydra_config.overrides.task))
     show(results, folder)
     return results["test"]["accuracy"]
 

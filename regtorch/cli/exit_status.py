@@ -1,0 +1,34 @@
+"""How a command ends: a user's mistake is one line and status 2, an interrupt 130, and no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from regtorch.errors import RegtorchError
+
+
+def exit_with(command: Callable[[], int]) -> NoReturn:
+    """Run a command and end the process with the status that it gives back, or with that of its error."""
+    try:
+        sys.exit(command())
+    except RegtorchError as error:
+        sys.exit(say(error))
+    except OSError as error:  # a folder that cannot be made, a disk that is full
+        sys.exit(say(f"{error.filename or 'writing'}: {error.strerror or error}"))
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+
+
+def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
+    """End the process after Lightning has ended a run on a signal: 143 on SIGTERM, 130 on Ctrl-C."""
+    say(f"interrupted{hint}")
+    sys.exit(143 if type(error).__name__ == "SIGTERMException" else 130)
+
+
+def say(error: Any) -> int:
+    """Say what is wrong in one line; gives back status 2."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
