@@ -91,6 +91,7 @@ RANGES: dict[str, Range] = {
     # data and augmentation
     "batch_size": COUNT,
     "workers": COUNT_OR_ZERO,
+    "reshuffle": SWITCH,
     "validation_fraction": FRACTION_BELOW_ONE,
     "test_fraction": INSIDE_ZERO_ONE,
     "split_seed": SEED,

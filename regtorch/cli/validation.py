@@ -95,6 +95,11 @@ def validate(config: Mapping[str, Any]) -> None:
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
         )
     check_devices(config["trainer"])
+    if config["data"].get("reshuffle") is False and config["trainer"]["devices"] != 1:
+        raise SettingError(
+            f"data.reshuffle=false is not allowed with trainer.devices={config['trainer']['devices']}: "
+            "several devices share the rows out anew each epoch; take data.reshuffle=true"
+        )
     check_places(config)
     check_checkpoint(config)
     check_data(config)
@@ -277,9 +282,10 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):
             raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
-        compared = {"model": {*here, *there}, "data": {*here, *there} - {"batch_size", "workers", "path"}}.get(
-            place, {"name"}
-        )
+        compared = {
+            "model": {*here, *there},
+            "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path"},
+        }.get(place, {"name"})
         for name in sorted(compared):
             weights_alike = place == "dropout" and "drop_connect" not in (here[name], there[name])
             if here.get(name) != there.get(name) and not weights_alike:

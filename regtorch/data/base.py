@@ -107,6 +107,7 @@ class DataSet(Configurable):
     Args:
         batch_size: rows a batch.
         workers: processes that fetch batches beside the training; 0: none.
+        reshuffle: whether the training rows get a new order each epoch, or one order for all epochs.
         validation_fraction: of the training rows, drawn with `split_seed`; 0: no validation part.
             Has no effect where the data brings a validation part of its own.
         split_seed: of the draw.
@@ -117,6 +118,7 @@ class DataSet(Configurable):
 
     batch_size: int = 32
     workers: int = 0
+    reshuffle: bool = True
     validation_fraction: float | None = 0.1
     split_seed: int = 42
 

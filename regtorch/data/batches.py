@@ -65,18 +65,20 @@ class EpochShuffle(RandomSampler):
     Args:
         dataset: anything with a length.
         seed: of all orders.
+        reshuffle: False keeps the first epoch's order.
     """
 
-    def __init__(self, dataset: Any, seed: int) -> None:
+    def __init__(self, dataset: Any, seed: int, reshuffle: bool = True) -> None:
         super().__init__(dataset)
-        self.seed, self.epoch = seed, 0
+        self.seed, self.epoch, self.reshuffle = seed, 0, reshuffle
 
     def set_epoch(self, epoch: int) -> None:
         """The number of the epoch that the next iteration is."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_samples)
+        epoch = self.epoch if self.reshuffle else 0
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
         self.epoch += 1
         yield from order.tolist()
 
@@ -109,7 +111,14 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def loader(
-    split: Split, batch_size: int, *, shuffle: bool = False, workers: int = 0, seed: int = 0, drop_last: bool = False
+    split: Split,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    reshuffle: bool = True,
+    workers: int = 0,
+    seed: int = 0,
+    drop_last: bool = False,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """A `DataLoader` of batches (x, y); Lightning can put its distributed sampler into it.
 
@@ -117,6 +126,7 @@ def loader(
         split: the part of a data set.
         batch_size: rows a batch.
         shuffle: a new order each epoch.
+        reshuffle: False makes it one order for all epochs (a distributed sampler draws a new one all the same).
         workers: processes that fetch; 0: none.
         seed: of the orders; leaves torch's global random state alone.
         drop_last: leave out a last batch that is smaller.
@@ -129,7 +139,7 @@ def loader(
         (torch.Size([32, 1, 8, 8]), torch.Size([32]))
     """
     dataset = BatchDataset(split)
-    sampler = EpochShuffle(dataset, seed) if shuffle else SequentialSampler(dataset)
+    sampler = EpochShuffle(dataset, seed, reshuffle) if shuffle else SequentialSampler(dataset)
     return DataLoader(
         dataset,
         batch_sampler=ArrayBatchSampler(sampler, batch_size, drop_last),

@@ -32,8 +32,16 @@ class DataModule(lightning.LightningDataModule):
         self.seed = seed
 
     def train_dataloader(self) -> Loader:
-        """The training part, shuffled anew each epoch."""
-        return loader(self.splits.train, self.data.batch_size, shuffle=True, workers=self.data.workers, seed=self.seed)
+        """The training part, shuffled."""
+        data = self.data
+        return loader(
+            self.splits.train,
+            data.batch_size,
+            shuffle=True,
+            reshuffle=data.reshuffle,
+            workers=data.workers,
+            seed=self.seed,
+        )
 
     def val_dataloader(self) -> Any:
         """The validation part, or nothing."""

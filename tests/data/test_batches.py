@@ -67,6 +67,14 @@ def numbered():
     return Split(np.zeros((50, 2), np.float32), np.arange(50))
 
 
+def test_one_order_for_all_epochs(numbered):
+    kept, other = (loader(numbered, 8, shuffle=True, reshuffle=False, seed=seed) for seed in (1, 2))
+    kept.batch_sampler.sampler.set_epoch(3)  # as Lightning does
+    epochs = [order(kept) for _ in range(3)]
+    assert epochs == [order(loader(numbered, 8, shuffle=True, seed=1))] * 3
+    assert epochs[0] != order(other)
+
+
 def test_the_order_is_the_seeds_and_new_each_epoch(numbered):
     first, again, other = (loader(numbered, 8, shuffle=True, seed=seed) for seed in (1, 1, 2))
     epochs = [order(first) for _ in range(3)]

@@ -146,6 +146,12 @@ def test_training_rows_are_shuffled_anew_and_others_stay_in_order() -> None:
     assert torch.equal(torch.cat([y for _, y in batches.test_dataloader()]), torch.as_tensor(batches.splits.test.y))
 
 
+def test_without_reshuffling_all_epochs_have_one_order() -> None:
+    loader = DataModule(dataset(compose(["data.reshuffle=false"])), seed=3).train_dataloader()
+    epochs = [torch.cat([y for _, y in loader]) for _ in range(2)]
+    assert torch.equal(epochs[0], epochs[1])
+
+
 def test_augmentation_is_for_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
