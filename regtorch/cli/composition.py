@@ -150,6 +150,9 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
             f"{group}={option}",
         )
         return f"{given}: there is no such option{near(option, options)}"
+    study = next((o for o in overrides if o.startswith("study=")), None)
+    if study and "study" in text:
+        return f"{study}: a study is run by scripts/compare.py {study} (regtorch-compare {study})"
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
         key = missing.group(1).split("=")[0].rstrip(".")

@@ -1,0 +1,127 @@
+"""``regtorch-compare``: recipes over seeds; trains the runs that are missing and says which differences are more than noise."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from regtorch.cli.exit_status import exit_with, say
+from regtorch.cli.request import Request, parse, studies
+from regtorch.study.comparison import RULE, Comparison, compare
+from regtorch.study.grouping import group_runs
+from regtorch.study.metrics import METRICS
+from regtorch.study.results import Run, find_runs
+
+_HELP = """\
+Compare recipes over seeds: regtorch-compare experiment=NAME,NAME,... seeds=5 [KEY=VALUE ...]
+                            regtorch-compare study=NAME [seeds=...] [KEY=VALUE ...]
+                            regtorch-compare FOLDER FOLDER ...
+
+Trains the runs that are missing, prints each metric's mean and standard deviation over seeds, a bootstrap interval, the
+difference to the first recipe seed by seed, and whether it is distinguishable from seed noise. Stop it at any time: the same
+command goes on. Folders are those of finished runs, or folders of such; what differs in its seed only belongs together.
+
+  experiment  recipes of conf/experiment; the others are compared with the first
+  study       a list of recipes and seeds: {studies}
+  seeds       5: seeds 1 to 5 (the default); [3,7]: these
+  out         the study's folder (default: studies/ and the names); holds runs/<experiment>/<seed>, comparison.csv, .md and
+              .png. With more recipes or seeds and the same out, only the new runs are trained
+  metrics     which to show, with commas between them:
+              {metrics}
+  KEY=VALUE   goes into every run, as with train.py: trainer.max_epochs=5, data.path=...
+"""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
+    exit_with(_main)
+
+
+def _main() -> int:
+    arguments = sys.argv[1:]
+    if any(flag in arguments for flag in ("-h", "--help")):
+        metrics = textwrap.fill(", ".join(METRICS), 118, initial_indent=" " * 14, subsequent_indent=" " * 14).strip()
+        print(_HELP.format(studies=", ".join(studies()), metrics=metrics), end="")
+        return 0
+    request = parse(arguments)
+    groups, notes, failures = _finished(request) if request.folders else _trained(request)
+    for failure in failures:
+        say(failure)
+    if failures and not groups:
+        return 1
+    comparison = compare(_values(groups), request.metrics)
+    out = _out(request, list(groups))
+    _save(comparison, out, notes + [f"failed: {failure}" for failure in failures], request)
+    _show(comparison, notes, out)
+    return 1 if failures else 0
+
+
+_Groups = Mapping[str, Mapping[int, Run]]
+
+
+def _finished(request: Request) -> tuple[_Groups, list[str], list[str]]:
+    groups, notes = group_runs(find_runs(request.folders))
+    return groups, notes, []
+
+
+def _trained(request: Request) -> tuple[_Groups, list[str], list[str]]:
+    from regtorch.cli.study import Study
+
+    study = Study(request.experiments, request.seeds, request.overrides, _out(request, request.experiments))
+    study.train_missing()
+    groups = {}
+    for name in request.experiments:
+        if runs := {seed: run for seed in request.seeds if (run := study.run(name, seed))}:
+            groups[name] = runs
+    return groups, [], study.failures
+
+
+def _values(groups: _Groups) -> dict[str, dict[int, Mapping[str, float]]]:
+    return {label: {seed: run.values for seed, run in runs.items()} for label, runs in groups.items()}
+
+
+def _out(request: Request, names: Sequence[str]) -> Path:
+    """The study's folder: what ``out=`` says, or one named by what is compared."""
+    if request.out is not None:
+        return request.out
+    name = request.name or "-".join(re.sub(r"[^\w.=+]+", "_", name).strip("_") for name in names)
+    if len(name) > 120:  # folders' names have an end
+        name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return Path("studies") / name
+
+
+def _save(comparison: Comparison, out: Path, notes: Sequence[str], request: Request) -> None:
+    from regtorch.files import replaced
+    from regtorch.study.comparison_plot import draw_comparison
+    from regtorch.study.comparison_table import as_csv, as_markdown
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (("comparison.csv", as_csv(comparison)), ("comparison.md", as_markdown(comparison, notes))):
+        with replaced(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    chosen = None if request.metrics is None else tuple(metric.name for metric in request.metrics)
+    draw_comparison(comparison, out / "comparison.png", chosen)
+
+
+def _show(comparison: Comparison, notes: Sequence[str], out: Path) -> None:
+    from rich.console import Console
+
+    from regtorch.study.comparison_table import as_rich
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+    for table in as_rich(comparison, console.width):
+        console.print(table)
+        console.print()
+    for line in (f"The first is {comparison.recipes[0]}.", *RULE):
+        console.print(line, style="dim", markup=False)
+    for note in notes:
+        console.print(note, markup=False)
+    console.print(f"{out / 'comparison.md'}, comparison.csv and comparison.png beside it", soft_wrap=True, markup=False)
+
+
+if __name__ == "__main__":
+    main()

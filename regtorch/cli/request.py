@@ -1,0 +1,159 @@
+"""What a command line of ``regtorch-compare`` asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import regtorch.conf
+from regtorch.errors import DataError, SettingError
+from regtorch.registry import near
+from regtorch.settings import SEED, Range
+from regtorch.study.metrics import Metric, metrics_named
+
+_STUDIES = Path(regtorch.conf.__file__).parent / "study"
+_OWN_KEYS = ("experiment", "seeds", "study", "out", "metrics")
+_MOST_SEEDS = 10_000
+_USUAL_SEEDS = 5
+
+_NUMBER_OF_SEEDS = Range(
+    f"a whole number from 1 to {_MOST_SEEDS} (seeds 1 to this) or a list of different seeds, such as [3,7]",
+    lambda v: isinstance(v, int) and 1 <= v <= _MOST_SEEDS,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Either recipes to train over seeds, or folders of finished runs."""
+
+    experiments: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    overrides: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    metrics: tuple[Metric, ...] | None = None
+    out: Path | None = None
+    name: str = field(default="")  # of a study under conf/study
+
+
+def parse(arguments: Sequence[str]) -> Request:
+    """Read a command line: folders, and KEY=VALUE.
+
+    Raises:
+        RegtorchError: the first thing that is wrong with it.
+    """
+    given: dict[str, str] = {}
+    overrides, folders = [], []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if Path(argument).is_dir():
+            folders.append(Path(argument))
+        elif argument.startswith("-"):
+            raise SettingError(
+                f"{argument}: there is no such flag; say --help, KEY=VALUE or name folders of finished runs"
+            )
+        elif not equals or "/" in key:
+            raise DataError(f"{argument}: there is no such folder; name folders of finished runs, or say KEY=VALUE")
+        elif key not in _OWN_KEYS:
+            overrides.append(argument)
+        elif key in given:
+            raise SettingError(f"{key}={value}: {key}={given[key]} is given too; give one of them")
+        else:
+            given[key] = value
+    metrics = tuple(metrics_named(_list_of("metrics", given["metrics"]))) if "metrics" in given else None
+    out = _out(given["out"]) if "out" in given else None
+    trained = [f"{key}={given[key]}" for key in ("experiment", "study", "seeds") if key in given] + overrides
+    if folders:
+        if trained:
+            raise SettingError(f"{trained[0]}: {folders[0]} is a finished run; give folders, or experiments to train")
+        return Request(folders=tuple(folders), metrics=metrics, out=out)
+    for override in overrides:
+        _check_override(override)
+    if "study" in given:
+        if "experiment" in given:
+            raise SettingError(
+                f"study={given['study']} and experiment={given['experiment']} are both given: give one of them"
+            )
+        study = _study(given["study"])
+    elif "experiment" in given:
+        study = {"experiments": _list_of("experiment", given["experiment"]), "seeds": _USUAL_SEEDS}
+    else:
+        raise SettingError(
+            f"{trained[0] + ': ' if trained else ''}there is nothing to compare: give experiment=NAME,NAME seeds=5, "
+            "study=NAME, or folders of finished runs"
+        )
+    seeds = _seeds(_seed_text(given["seeds"]) if "seeds" in given else study["seeds"])
+    experiments = tuple(study["experiments"])
+    for name in experiments:
+        if experiments.count(name) > 1:
+            raise SettingError(f"experiment={name} is named {experiments.count(name)} times: once is enough")
+    return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
+
+
+def _check_override(override: str) -> None:
+    """Refuse what a study sets itself."""
+    key = override.lstrip("+~").partition("=")[0]
+    instead = {
+        "seed": "say seeds=[3,7], or seeds=5 for seeds 1 to 5",
+        "resume": "a study trains each of its runs from the start",
+        "hydra": "out=FOLDER says where the study is kept",
+    }
+    if key.split(".")[0] in instead:
+        raise SettingError(f"{override} is not allowed in a study: {instead[key.split('.')[0]]}")
+
+
+def _list_of(key: str, text: str) -> list[str]:
+    parts = [part.strip() for part in re.sub(r"^\[(.*)\]$", r"\1", text.strip()).split(",")]
+    if not all(parts):
+        raise SettingError(f"{key}={text} is not allowed: it must be a name, or several with commas between them")
+    return parts
+
+
+def _seed_text(text: str) -> Any:
+    """``5`` is how many; ``[3,7]``, ``3,7`` and ``[5]`` are which."""
+    listed = text.startswith("[") or "," in text
+    try:
+        return [int(part) for part in text.strip("[]").split(",")] if listed else int(text)
+    except ValueError:
+        return text
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if isinstance(given, list):
+        if not given or len(set(map(str, given))) < len(given):
+            raise SettingError(f"seeds={given} is not allowed: it must be {_NUMBER_OF_SEEDS.words}")
+        for seed in given:
+            SEED.check("seeds", seed)
+        return tuple(given)
+    _NUMBER_OF_SEEDS.check("seeds", given)
+    return tuple(range(1, given + 1))
+
+
+def _out(text: str) -> Path:
+    out = Path(text)
+    if not text or (out.exists() and not out.is_dir()):
+        raise SettingError(f"out={text} is not allowed: it must be a folder, or the name of a new one")
+    return out
+
+
+def studies() -> list[str]:
+    """The names of the studies under conf/study."""
+    return sorted(path.stem for path in _STUDIES.glob("*.yaml"))
+
+
+def _study(name: str) -> dict[str, Any]:
+    """A study's file."""
+    if name not in studies():
+        raise SettingError(f"study={name}: there is no such study{near(name, studies())}")
+    import yaml
+
+    study = yaml.safe_load((_STUDIES / f"{name}.yaml").read_text(encoding="utf-8"))
+    if (
+        not isinstance(study, dict)
+        or set(study) != {"experiments", "seeds"}
+        or not isinstance(study["experiments"], list)
+    ):
+        raise SettingError(f"study={name}: its file must hold experiments (a list) and seeds, and nothing else")
+    return study

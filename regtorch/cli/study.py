@@ -1,0 +1,165 @@
+"""Train the runs of a study that are not there yet, one after the other in this process."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regtorch.cli import job
+from regtorch.cli.composition import compose_as_written
+from regtorch.cli.exit_status import exit_interrupted
+from regtorch.cli.validation import validate
+from regtorch.errors import RegtorchError, SettingError
+from regtorch.files import replaced, write_json
+from regtorch.study.results import Run, read_run, recipe_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass
+class Study:
+    """Recipes over seeds, kept in a folder: ``<out>/runs/<experiment>/<seed>``.
+
+    Args:
+        experiments: their names.
+        seeds: the seeds that each is trained with.
+        overrides: what is typed besides, for all of them.
+        out: the folder.
+
+    Raises:
+        RegtorchError: an experiment, an override or the data is wrong; nothing has been trained or written then.
+    """
+
+    experiments: Sequence[str]
+    seeds: Sequence[int]
+    overrides: Sequence[str]
+    out: Path
+    failures: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._written: dict[str, DictConfig] = {}
+        configs = []
+        for name in self.experiments:
+            config, self._written[name] = compose_as_written(self._typed(name, self.seeds[0]))
+            configs.append(config)
+        for config in configs:  # after all were composed, as this reads the data
+            validate(config)
+            if config["trainer"]["devices"] != 1:
+                raise SettingError(
+                    f"trainer.devices={config['trainer']['devices']} is not allowed in a study, which trains on one device: "
+                    "train with train.py -m and compare the folders"
+                )
+
+    def _typed(self, name: str, seed: int) -> list[str]:
+        return [f"experiment={name}", *self.overrides, f"seed={seed}"]
+
+    @property
+    def _earlier(self) -> Path:
+        return self.out / "earlier"
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Where a run is kept."""
+        return self.out / "runs" / name / str(seed)
+
+    def run(self, name: str, seed: int) -> Run | None:
+        """The completed run of this recipe and seed; None if there is none, or one of another configuration."""
+        found = _completed(self.folder(name, seed))
+        same = found is not None and found.seed == seed and found.recipe == recipe_of(self._config(name, seed, False))
+        return found if same else None
+
+    def _config(self, name: str, seed: int, resolve: bool) -> dict[str, Any]:
+        from omegaconf import OmegaConf
+
+        self._written[name].seed = seed
+        config: dict[str, Any] = OmegaConf.to_container(self._written[name], resolve=resolve)  # type: ignore[assignment]
+        return config
+
+    def train_missing(self) -> None:
+        """Train what is not there yet, seed by seed, so that a study cut short has its pairs; failures are kept by name.
+
+        Raises:
+            SystemExit: on Ctrl-C or SIGTERM. What has been trained stays, and is not trained again.
+        """
+        everything = [(name, seed) for seed in self.seeds for name in self.experiments]
+        missing = [(name, seed) for name, seed in everything if self.run(name, seed) is None]
+        if missing:
+            _tell(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
+            if others := sum(_completed(self.folder(name, seed)) is not None for name, seed in missing):
+                _tell(f"{others} runs that are there have another configuration; they are kept under {self._earlier}")
+        for index, (name, seed) in enumerate(missing, start=1):
+            try:
+                results = self._train(name, seed)
+            except RegtorchError as error:
+                self._record_failure(name, seed, error)
+                continue
+            except SystemExit as error:
+                exit_interrupted(error, f"; {index - 1} of {len(missing)} runs are trained, the same command goes on")
+            accuracy, seconds = results["test"]["accuracy"], results["seconds"]
+            _tell(f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s")
+
+    def _train(self, name: str, seed: int) -> dict[str, Any]:
+        from omegaconf import OmegaConf
+
+        folder = self.folder(name, seed)
+        if _completed(folder):
+            self._set_aside(name, seed)
+        elif folder.exists():
+            shutil.rmtree(folder)  # what an interrupted or a failed run has left
+        typed = self._typed(name, seed)
+        config = self._config(name, seed, True)
+        (folder / ".hydra").mkdir(parents=True)
+        for file, content in (("config", self._written[name]), ("overrides", typed)):
+            with replaced(folder / ".hydra" / f"{file}.yaml") as temporary:
+                OmegaConf.save(OmegaConf.create(content), temporary)
+        with _logged_to(folder / "train.log"):
+            return job.train(config, folder, typed)
+
+    def _set_aside(self, name: str, seed: int) -> None:
+        """Keep a completed run of another configuration: it may have taken hours."""
+        kept = self._earlier / name
+        kept.mkdir(parents=True, exist_ok=True)
+        target = next(path for n in range(1, sys.maxsize) if not (path := kept / f"{seed}-{n}").exists())
+        self.folder(name, seed).rename(target)
+
+    def _record_failure(self, name: str, seed: int, error: RegtorchError) -> None:
+        folder = self.folder(name, seed)
+        if not (folder / "results.json").is_file():  # it failed before it began
+            write_json(folder / "results.json", {"status": "failed", "reason": str(error), "seed": seed})
+        self.failures.append(f"{name}, seed {seed}: {error}")
+        _tell(f"{name}, seed {seed}: failed; the others go on")
+
+
+def _completed(folder: Path) -> Run | None:
+    try:
+        found = read_run(folder)
+        return found if found.completed and found.recipe else None
+    except RegtorchError:  # none, or damaged
+        return None
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """What is logged in the block goes into the run's log."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,139 @@
+"""Finished runs, as their folders hold them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from regtorch.errors import DataError
+from regtorch.study.metrics import METRICS
+
+#: keys that say which run it is, where it began or what it writes, not what is trained
+_APART = ("seed", "resume", "logger")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's ``results.json``."""
+
+    folder: Path
+    status: str
+    reason: str
+    seed: int
+    overrides: tuple[str, ...]
+    values: Mapping[str, float]  # metric's name -> value
+
+    @property
+    def completed(self) -> bool:
+        """Whether it was trained and measured to its end."""
+        return self.status == "completed"
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What was trained: the run's configuration, but for its seed.
+
+        Raises:
+            DataError: the folder does not hold it.
+        """
+        path = self.folder / ".hydra" / "config.yaml"
+        if not path.is_file():
+            raise DataError(
+                f"{self.folder}: there is no .hydra/config.yaml beside results.json to say what was trained"
+            )
+        from omegaconf import OmegaConf
+
+        try:
+            config = OmegaConf.to_container(OmegaConf.load(path))
+        except Exception as error:  # of YAML's and OmegaConf's own kinds
+            raise DataError(f"{path} is damaged ({type(error).__name__})") from error
+        if not isinstance(config, dict):
+            raise DataError(f"{path} is damaged (no mapping)")
+        return recipe_of({str(key): value for key, value in config.items()})
+
+
+def recipe_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the seed, where the run began and what it logs; keys that are null are as good as none.
+
+    Example:
+        >>> recipe_of({"seed": 3, "optimizer": {"lr": 0.1, "eps": None}, "ckpt_path": None})
+        {'optimizer': {'lr': 0.1}}
+    """
+
+    def given(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {key: given(value) for key, value in node.items() if value is not None}
+        return [given(value) for value in node] if isinstance(node, (list, tuple)) else node
+
+    kept: dict[str, Any] = given({key: value for key, value in config.items() if key not in _APART})
+    return kept
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's results.
+
+    Raises:
+        DataError: there are none, or they are damaged.
+    """
+    path = folder / "results.json"
+    if not path.is_file():
+        raise DataError(f"{folder}: there is no results.json; is it the folder of a run?")
+
+    def damaged(why: str) -> DataError:
+        return DataError(f"{path} is damaged ({why}); train that run again")
+
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(f"no JSON: {error}") from error
+    if not isinstance(results, dict):
+        raise damaged("no JSON object")
+    status, seed, overrides = results.get("status"), results.get("seed"), results.get("overrides", [])
+    if not isinstance(status, str):
+        raise damaged(f"status={status}: it must be a word")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise damaged(f"seed={seed}: it must be a whole number")
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise damaged(f"overrides={overrides}: it must be a list of texts")
+    values = {}
+    for name, metric in METRICS.items():
+        value = metric.of(results)
+        if value is None:
+            continue
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise damaged(f"{name}={value}: it must be a finite number")
+        values[name] = float(value)
+    if status == "completed" and "test.accuracy" not in values:
+        raise damaged("completed, but without test.accuracy")
+    return Run(folder, status, str(results.get("reason", "")), seed, tuple(overrides), values)
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """The runs in these folders, or in those below them (``multirun/...``), each once.
+
+    Raises:
+        DataError: a folder with no run in it, or with a damaged one.
+    """
+    found: dict[Path, Run] = {}
+    for folder in folders:
+        here = [folder] if (folder / "results.json").is_file() else sorted_folders(folder)
+        if not here:
+            raise DataError(f"{folder}: there is no results.json in it or below it; give folders of finished runs")
+        for path in here:
+            found.setdefault(path.resolve(), read_run(path))
+    return list(found.values())
+
+
+def sorted_folders(folder: Path) -> list[Path]:
+    """The folders of runs below a folder; numbers are sorted as numbers."""
+
+    def by_number(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.findall(r"\d+|\D+", str(path))
+        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+    return sorted((path.parent for path in folder.rglob("results.json")), key=by_number)
