@@ -22,6 +22,7 @@ model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where,
 constraint.max_value, evaluate, ckpt_path, resume
 
 A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
+Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
 The configuration as it stands:    regtorch-train ... --cfg job
 Hydra's own flags:                 regtorch-train --hydra-help
 """
@@ -31,7 +32,10 @@ def help_text() -> str:
     """What ``regtorch-train --help`` prints; needs no torch."""
     folder = Path(regtorch.conf.__file__).parent
     lines = []
-    for group in sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.yaml"))):
+    groups = sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+    for group in groups:
+        if group.name == "study":  # no part of a run: a list of recipes for regtorch-compare
+            continue
         options = {path.stem for path in group.glob("*.yaml")}
         options |= set(available(group.name)) if group.name in PACKAGES else set()
         text = ", ".join(sorted(options))
