@@ -29,11 +29,15 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
 
 
 class BatchNorm1d(_KerasStatistics, nn.BatchNorm1d):
-    """Over (batch, features)."""
+    """Over (batch, features) or (batch, channels, length)."""
 
 
 class BatchNorm2d(_KerasStatistics, nn.BatchNorm2d):
     """Over (batch, channels, height, width)."""
+
+
+class BatchNorm3d(_KerasStatistics, nn.BatchNorm3d):
+    """Over (batch, channels, depth, height, width)."""
 
 
 def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: float = 1e-3) -> nn.Module:
@@ -44,7 +48,7 @@ def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: f
 
     Args:
         units: features or channels.
-        spatial_dims: 0 for (batch, features), 2 for (batch, channels, height, width).
+        spatial_dims: 0 for (batch, features), 1 to 3 for (batch, channels, *sizes).
         momentum: the share of the moving statistics that is kept at each step (torch's momentum is 1 minus this).
         epsilon: added to the variance.
 
@@ -54,5 +58,5 @@ def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: f
         >>> batch_norm(3, spatial_dims=0).momentum
         0.01
     """
-    kind = BatchNorm1d if spatial_dims == 0 else BatchNorm2d
+    kind = (BatchNorm1d, BatchNorm1d, BatchNorm2d, BatchNorm3d)[spatial_dims]
     return kind(units, eps=epsilon, momentum=round(1 - momentum, 12))

@@ -1,0 +1,247 @@
+"""Activations: layers of their own, and names or layers that other layers have as their ``activation``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.activations import elementwise
+from regtorch.keras.layout import Arrangement, as_it_is
+from regtorch.keras.settings import Settings
+from regtorch.keras.translation import Translation, Value, translates
+
+
+class Formula(nn.Module):
+    """An activation that torch has no module for, by its formula."""
+
+    def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`."""
+        return self.formula(x)
+
+    def extra_repr(self) -> str:
+        """The formula's name."""
+        return self.formula.__name__
+
+
+def square_plus(x: Tensor) -> Tensor:
+    """``(x + sqrt(x^2 + 4)) / 2``."""
+    return 0.5 * (x + (x.square() + 4).sqrt())
+
+
+def sparse_plus(x: Tensor) -> Tensor:
+    """0 below -1, ``(x + 1)^2 / 4`` between -1 and 1, x above."""
+    return torch.where(x <= -1, 0.0, torch.where(x < 1, 0.25 * (x + 1).square(), x))
+
+
+def sparse_sigmoid(x: Tensor) -> Tensor:
+    """``(x + 1) / 2``, cut at 0 and 1."""
+    return (0.5 * (x + 1)).clamp(0, 1)
+
+
+class Sparsemax(nn.Module):
+    """The nearest point of the simplex. Source: Martins and Astudillo, "From softmax to sparsemax", 2016."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; sums to 1 along the dimension, some entries 0."""
+        ordered = x.sort(self.dim, descending=True).values
+        shape = [1] * x.ndim
+        shape[self.dim] = -1
+        counts = torch.arange(1, x.shape[self.dim] + 1, device=x.device, dtype=x.dtype).view(shape)
+        sums = ordered.cumsum(self.dim)
+        kept = (1 + counts * ordered > sums).sum(self.dim, keepdim=True)
+        threshold = (sums.gather(self.dim, kept - 1) - 1) / kept
+        return (x - threshold).clamp_min(0)
+
+
+class ClippedReLU(nn.Module):
+    """``max_value`` from there on, x from `threshold` on, and ``negative_slope * (x - threshold)`` below it."""
+
+    def __init__(self, max_value: float | None, negative_slope: float, threshold: float) -> None:
+        super().__init__()
+        self.max_value = max_value
+        self.negative_slope = negative_slope
+        self.threshold = threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`."""
+        low = self.negative_slope * (x - self.threshold)
+        y = torch.where(x >= self.threshold, x, low)
+        return y if self.max_value is None else y.clamp_max(self.max_value)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"max_value={self.max_value}, negative_slope={self.negative_slope}, threshold={self.threshold}"
+
+
+class PReLU(nn.Module):
+    """``x if x > 0 else slope * x`` with a learned slope for each entry of an example, or for all along some axes."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(*shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`."""
+        return x.clamp_min(0) + self.weight * x.clamp_max(0)
+
+    def extra_repr(self) -> str:
+        """The slopes' shape."""
+        return f"shape={tuple(self.weight.shape)}"
+
+
+#: activations that look at each number alone
+_ELEMENTWISE: dict[str, Callable[[], nn.Module]] = {
+    "linear": nn.Identity,
+    "relu": elementwise.ReLU,
+    "relu6": elementwise.ReLU6,
+    "leaky_relu": lambda: elementwise.LeakyReLU(0.2),
+    "elu": elementwise.ELU,
+    "selu": elementwise.SELU,
+    "celu": elementwise.CELU,
+    "gelu": elementwise.GELU,
+    "silu": elementwise.SiLU,
+    "swish": elementwise.SiLU,
+    "mish": elementwise.Mish,
+    "tanh": elementwise.Tanh,
+    "sigmoid": elementwise.Sigmoid,
+    "hard_sigmoid": elementwise.HardSigmoid,
+    "hard_silu": elementwise.HardSiLU,
+    "hard_swish": elementwise.HardSiLU,
+    "softplus": elementwise.Softplus,
+    "softsign": elementwise.Softsign,
+    "log_sigmoid": nn.LogSigmoid,
+    "hard_tanh": nn.Hardtanh,
+    "soft_shrink": nn.Softshrink,
+    "hard_shrink": nn.Hardshrink,
+    "tanh_shrink": nn.Tanhshrink,
+    "exponential": lambda: Formula(torch.exp),
+    "squareplus": lambda: Formula(square_plus),
+    "sparse_plus": lambda: Formula(sparse_plus),
+    "sparse_sigmoid": lambda: Formula(sparse_sigmoid),
+}
+
+#: activations along the last axis of Keras'
+_ALONG_AN_AXIS: dict[str, Callable[[int], nn.Module]] = {
+    "softmax": nn.Softmax,
+    "log_softmax": nn.LogSoftmax,
+    "sparsemax": Sparsemax,
+    "glu": nn.GLU,
+}
+
+ACTIVATIONS = (*_ELEMENTWISE, *_ALONG_AN_AXIS)
+
+#: activations that are split off at the end of a model: its output is logits
+_FINAL = ("softmax", "sigmoid")
+
+#: layers that are activations without weights: what another layer may have as its `activation`
+_LAYERS = ("ReLU", "LeakyReLU", "ELU", "Softmax", "Activation")
+
+
+def unreadable_activation(value: Any) -> str | None:
+    """What keeps an ``activation`` from being read; None where nothing does."""
+    if value is None or (isinstance(value, str) and value in ACTIVATIONS):
+        return None
+    if isinstance(value, dict) and str(value.get("module")).split(".")[0] == "keras":
+        if value.get("class_name") == "Activation":
+            return unreadable_activation((value.get("config") or {}).get("activation"))
+        if value.get("class_name") in _LAYERS:
+            return None
+    name = value.get("config") if isinstance(value, dict) and isinstance(value.get("config"), str) else value
+    name = name.get("class_name") if isinstance(name, dict) else name
+    return f"its activation {name!r} is not one of Keras' own"
+
+
+def activated(t: Translation, x: Value, suffix: str = "_activation") -> Value:
+    """The layer's own `activation` behind it."""
+    value = t.settings.get("activation")
+    if isinstance(value, dict):
+        return _layer(t, x, str(value.get("class_name")), Settings(f"the activation of {t.layer}", value["config"]), suffix)
+    return _named(t, x, value or "linear", suffix)
+
+
+def _named(t: Translation, x: Value, name: str, suffix: str, axis: int = -1) -> Value:
+    if name in _FINAL and t.number in t.plan.split and axis % x.layout.rank == x.layout.rank - 1:
+        t.plan.split[t.number] = name
+        return x
+    if name == "linear":
+        return x
+    if name in _ELEMENTWISE:
+        return t.step(_ELEMENTWISE[name](), x, x.layout, suffix=suffix)
+    if name != "glu":
+        return t.step(_ALONG_AN_AXIS[name](x.layout.dim(axis)), x, x.layout, suffix=suffix)
+    x = t.plan.in_keras_order(x, t.layer.name)
+    halved = (*x.layout.shape[:-1], t.size(x, -1) // 2)
+    return t.step(nn.GLU(x.layout.rank), x, x.layout.resized(*halved), suffix=suffix)
+
+
+def _layer(t: Translation, x: Value, class_name: str, settings: Settings, suffix: str) -> Value:
+    """An activation layer, or a layer that stands as another's activation."""
+    if class_name == "Activation":
+        return _named(t, x, str(settings.get("activation")), suffix)
+    if class_name == "Softmax":
+        axes = settings.axes("axis", x.layout.rank + 1)
+        if len(axes) != 1 or axes[0] == 0:
+            raise settings.wrong("axis", "one axis, not that of the batch")
+        if x.mask is not None:
+            raise t.wrong("a softmax over masked positions cannot be read")
+        return _named(t, x, "softmax", suffix, axes[0] - 1)
+    module: nn.Module
+    if class_name == "LeakyReLU":
+        slope = settings.number("negative_slope", settings.get("alpha", 0.3), low=0)
+        module = elementwise.LeakyReLU(slope)
+    elif class_name == "ELU":
+        module = nn.ELU(settings.number("alpha", 1.0))
+    else:
+        highest = None if settings.get("max_value") is None else settings.number("max_value", low=0)
+        slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
+        if threshold or (slope and highest is not None) or slope < 0:
+            module = ClippedReLU(highest, slope, threshold)
+        elif slope:
+            module = elementwise.LeakyReLU(slope)
+        else:
+            module = elementwise.ReLU() if highest is None else nn.Hardtanh(0.0, highest)
+    return t.step(module, x, x.layout, suffix=suffix)
+
+
+@translates(*_LAYERS)
+def activation(t: Translation) -> Value:
+    """An activation as a layer of its own."""
+    x = t.one()
+    y = _layer(t, x, t.layer.class_name, t.settings, "")
+    # what is split off leaves nothing behind, unless a penalty has to read it
+    if y is not x or (t.number in t.plan.split and t.settings.get("activity_regularizer") is None):
+        return y
+    return t.step(nn.Identity(), x, x.layout)
+
+
+@translates("PReLU")
+def prelu(t: Translation) -> Value:
+    """Learned slopes: torch's PReLU where there is one for each channel, else one of our own."""
+    x = t.one()
+    rank = x.layout.rank
+    shared = [] if t.settings.get("shared_axes") is None else t.settings.axes("shared_axes", rank + 1)
+    shape = tuple(1 if axis + 1 in shared else t.size(x, axis) for axis in range(rank))
+    t.expect(alpha=shape)
+    channels = x.layout.order[0]
+    if x.layout.features is not None and shape != (1,):
+        arrangement = as_it_is(shape, x.layout.features)
+    else:
+        arrangement = Arrangement(shape, x.layout.order)
+    by_channel = all(shape[axis] == 1 for axis in range(rank) if axis != channels)
+    if by_channel:
+        arrangement = Arrangement(shape, arrangement.order, (shape[channels],), arrangement.gathered)
+        module: nn.Module = nn.PReLU(shape[channels])
+    else:
+        module = PReLU(arrangement.torch_shape)
+    return t.step(module, x, x.layout, alpha=("weight", arrangement))

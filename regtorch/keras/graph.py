@@ -1,0 +1,348 @@
+"""The layers of a Keras model and who calls whom: models inside models are taken apart into one list of calls."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from regtorch.errors import KerasFileError
+from regtorch.keras.settings import Settings
+
+_MODELS = ("Sequential", "Functional", "Model")
+
+#: more than any real network has, so that a hostile file cannot keep us busy
+_MOST_CALLS, _DEEPEST = 100_000, 32
+
+
+@dataclass(eq=False)
+class Layer:
+    """One layer with its weights; a shared one is called several times.
+
+    Args:
+        name: what its torch module is called; unique in the network.
+        keras_name: what it is called in the file.
+        class_name: of its Keras class.
+        built_in: whether that class is one of Keras' own layers.
+        settings: its configuration.
+        path: of its arrays in the weight file.
+        trainable: whether it and all models around it train.
+        built_for: the input shape that the file notes, with the batch's dimension, if any.
+        position: its number among all layers, in the order in which Keras counts them.
+        calls: how often it is called.
+    """
+
+    name: str
+    keras_name: str
+    class_name: str
+    built_in: bool
+    settings: Settings
+    path: str
+    trainable: bool
+    built_for: Any = None
+    position: int = 0
+    calls: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.keras_name!r} ({self.class_name})"
+
+
+@dataclass(eq=False)
+class Call:
+    """One application of a layer: `inputs` are the numbers of the calls whose results it takes."""
+
+    layer: Layer
+    inputs: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Graph:
+    """All calls, each behind those it takes its inputs from.
+
+    Args:
+        calls: in an order in which they can be made.
+        inputs: the numbers of the input layers' calls, in the order of the model's inputs.
+        outputs: the numbers of the calls whose results the model gives.
+        single: whether it gives one tensor rather than a list.
+    """
+
+    calls: list[Call] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    single: bool = True
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Every layer once, in the order of the file."""
+        return list({id(call.layer): call.layer for call in self.calls}.values())
+
+    def consumers(self) -> Counter[int]:
+        """How often each call's result is used, the model's outputs included."""
+        return Counter([*(number for call in self.calls for number in call.inputs), *self.outputs])
+
+
+def read_graph(config: Any) -> Graph:
+    """The graph of ``config.json``.
+
+    Raises:
+        KerasFileError: no Sequential or functional model, or one whose parts do not fit together.
+    """
+    root = Settings("the model", config)
+    name = root.get("class_name")
+    if name not in _MODELS or not _is_built_in(root):
+        raise KerasFileError(
+            f"the model is a {name!r}: only Sequential and functional models say in their file what they do; "
+            "rebuild it as one of these in Keras, or in torch"
+        )
+    graph = Graph()
+    model = _Model(root, "", _Names(), trainable=True, depth=0)
+    graph.outputs, graph.single = model.apply(graph, None)
+    return graph
+
+
+class _Names:
+    """Names for torch modules that are unique and that torch allows."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._taken)
+
+    def unique(self, wanted: str) -> str:
+        base = re.sub(r"\W", "_", wanted) or "layer"
+        base = f"{base}_" if hasattr(nn.Sequential, base) else base
+        name, number = base, 1
+        while name in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+
+class _Model:
+    """A Sequential or functional model; `apply` adds its calls to a graph, once for each time it is called."""
+
+    def __init__(self, node: Settings, path: str, names: _Names, trainable: bool, depth: int, prefix: str = "") -> None:
+        if depth > _DEEPEST:
+            raise KerasFileError(f"models are nested more than {_DEEPEST} deep")
+        config = node.get("config")
+        # very old files keep a Sequential's layers as a bare list
+        self.settings = Settings("the model", {"layers": config} if isinstance(config, list) else config)
+        self.sequential = node.get("class_name") == "Sequential"
+        self.keras_name = str(self.settings.get("name", node.get("class_name")))
+        self.input_shape = self.settings.get("build_input_shape") or _built_for(node)
+        trainable = trainable and self.settings.get("trainable", True) is True
+        self.parts: dict[str, Layer | _Model] = {}
+        self.nodes: dict[str, Any] = {}
+        used: Counter[str] = Counter()
+        for entry in _list(self.settings, "layers"):
+            part = Settings(f"a layer of {self.keras_name!r}", entry)
+            own = part.get("config")
+            name = str(part.get("name") or (own.get("name") if isinstance(own, dict) else None) or len(self.parts))
+            if name in self.parts:
+                raise KerasFileError(f"two layers of {self.keras_name!r} are called {name!r}")
+            class_name = str(part.get("class_name"))
+            place = ""
+            if "ops" not in str(part.get("module")).split("."):  # operations are not counted among the layers
+                snake = _snake_case(class_name)
+                place = f"{path}layers/{snake}_{used[snake]}" if used[snake] else f"{path}layers/{snake}"
+                used[snake] += 1
+            if class_name in _MODELS and _is_built_in(part):
+                self.parts[name] = _Model(part, f"{place}/", names, trainable, depth + 1, f"{prefix}{name}_")
+            else:
+                self.parts[name] = _layer(part, name, class_name, place, names, trainable, prefix)
+            self.nodes[name] = part.get("inbound_nodes", [])
+
+    def apply(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
+        """Add the model's calls; without arguments its inputs become the graph's own."""
+        if len(graph.calls) > _MOST_CALLS:
+            raise KerasFileError(f"the model makes more than {_MOST_CALLS:,} calls")
+        return self._chain(graph, arguments) if self.sequential else self._functional(graph, arguments)
+
+    def _chain(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
+        parts = list(self.parts.values())
+        entry = parts.pop(0) if parts and isinstance(parts[0], Layer) and parts[0].class_name == "InputLayer" else None
+        if arguments is None:
+            if entry is None and parts and isinstance(parts[0], _Model):
+                results, _ = parts.pop(0).apply(graph, None)  # type: ignore[union-attr]
+            else:
+                results = [_enter(graph, entry if isinstance(entry, Layer) else self._entry(parts))]
+        else:
+            results = list(arguments)
+        for part in parts:
+            results = _call(graph, part, results)
+        return self._one(results), True
+
+    def _one(self, results: list[int]) -> list[int]:
+        if len(results) != 1:
+            raise KerasFileError(f"the layers of {self.keras_name!r} must hand on one tensor, not {len(results)}")
+        return results
+
+    def _entry(self, parts: list[Any]) -> Layer:
+        """The input layer of a Sequential model that does not name one."""
+        first = parts[0].settings.get("batch_input_shape") if parts and isinstance(parts[0], Layer) else None
+        shape = first or self.input_shape
+        if shape is None:
+            raise KerasFileError(f"{self.keras_name!r} has never been built: its input shape is not in the file")
+        settings = Settings("the input", {"batch_shape": shape})
+        return Layer("input", "input", "InputLayer", True, settings, "", True)
+
+    def _functional(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
+        entries = [name for name, _, _ in _references(self.settings.get("input_layers"), self.keras_name)]
+        done: dict[tuple[str, int], list[int]] = {}
+        for number, name in enumerate(entries):
+            layer = self.parts.get(name)
+            if not isinstance(layer, Layer) or layer.class_name != "InputLayer":
+                raise KerasFileError(f"the input {name!r} of {self.keras_name!r} is no input layer")
+            if arguments is not None and len(arguments) != len(entries):
+                raise KerasFileError(f"{self.keras_name!r} takes {len(entries)} tensors, not {len(arguments)}")
+            done[name, 0] = [_enter(graph, layer) if arguments is None else arguments[number]]
+        wanted = _references(self.settings.get("output_layers"), self.keras_name)
+        # a functional model's first call is its own making: the outputs count it, the calls inside do not
+        own = [(n, i - self._is_functional(n), t) for n, i, t in wanted]
+        for reference in own:
+            self._resolve(reference, done, graph)
+        structure = self.settings.get("output_layers")
+        return [_tensor(done, *reference) for reference in own], _is_reference(structure)
+
+    def _is_functional(self, name: str) -> bool:
+        part = self.parts.get(name)
+        return isinstance(part, _Model) and not part.sequential
+
+    def _resolve(self, reference: tuple[str, int, int], done: dict[tuple[str, int], list[int]], graph: Graph) -> None:
+        """Make the calls that a result needs, those that they need first; without recursion, as networks are deep."""
+        stack, open_nodes = [reference[:2]], set()
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+                continue
+            inputs = [ref for ref in self._inputs(*node)]
+            missing = [ref[:2] for ref in inputs if ref[:2] not in done]
+            if missing:
+                if node in open_nodes:
+                    raise KerasFileError(f"the layers of {self.keras_name!r} form a loop at {node[0]!r}")
+                open_nodes.add(node)
+                stack.extend(missing)
+                continue
+            done[node] = _call(graph, self.parts[node[0]], [_tensor(done, *ref) for ref in inputs])
+            stack.pop()
+
+    def _inputs(self, name: str, index: int) -> list[tuple[str, int, int]]:
+        nodes = self.nodes.get(name)
+        if not isinstance(nodes, list) or not 0 <= index < len(nodes):
+            raise KerasFileError(f"{self.keras_name!r} uses call {index} of {name!r}, which is not there")
+        node = nodes[index]
+        if isinstance(node, list):  # as Keras 2 writes it: [[name, call, tensor, further arguments], ...]
+            entries = [node] if node and isinstance(node[0], str) else node
+            return [self._older(name, entry) for entry in entries]
+        node = Settings(f"call {index} of {name!r}", node)
+        others = {k: v for k, v in (node.get("kwargs") or {}).items() if k not in ("training", "mask")}
+        found = list(_tensors([node.get("args"), others], name))
+        if not found:
+            raise KerasFileError(f"call {index} of {name!r} takes no tensor")
+        return found
+
+    def _older(self, name: str, entry: Any) -> tuple[str, int, int]:
+        if not isinstance(entry, list) or len(entry) not in (3, 4) or (len(entry) == 4 and set(entry[3]) - {"training", "mask"}):
+            raise KerasFileError(f"a call of {name!r} takes {entry!r}, which cannot be read")
+        [(source, index, tensor)] = _references(entry[:3], name)
+        return source, index - self._is_functional(source) if index else index, tensor
+
+
+def _layer(
+    part: Settings, name: str, class_name: str, place: str, names: _Names, trainable: bool, prefix: str
+) -> Layer:
+    settings = Settings(f"layer {name!r} ({class_name})", part.get("config"))
+    trains = trainable and settings.get("trainable", True) is True
+    position, unique = names.count, names.unique(prefix + name)
+    return Layer(unique, name, class_name, _is_built_in(part), settings, place, trains, _built_for(part), position)
+
+
+def _built_for(part: Settings) -> Any:
+    build = part.get("build_config")
+    return build.get("input_shape") if isinstance(build, dict) else None
+
+
+def _enter(graph: Graph, layer: Layer) -> int:
+    [number] = _call(graph, layer, [])
+    graph.inputs.append(number)
+    return number
+
+
+def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int]) -> list[int]:
+    if isinstance(part, _Model):
+        return part.apply(graph, inputs)[0]
+    part.calls += 1
+    graph.calls.append(Call(part, tuple(inputs)))
+    return [len(graph.calls) - 1]
+
+
+def _tensor(done: dict[tuple[str, int], list[int]], name: str, index: int, tensor: int) -> int:
+    results = done[name, index]
+    if not 0 <= tensor < len(results):
+        raise KerasFileError(f"{name!r} gives {len(results)} tensors, and number {tensor} of them is used")
+    return results[tensor]
+
+
+def _list(settings: Settings, key: str) -> list[Any]:
+    value = settings.get(key)
+    if not isinstance(value, list):
+        raise settings.wrong(key, "a list")
+    return value
+
+
+def _is_reference(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) == 3
+        and isinstance(value[0], str)
+        and all(type(v) is int for v in value[1:])
+    )
+
+
+def _references(value: Any, owner: str) -> list[tuple[str, int, int]]:
+    """All [layer, call, tensor] in a structure of lists and mappings, in order."""
+    if _is_reference(value):
+        return [tuple(value)]  # type: ignore[list-item]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        raise KerasFileError(f"{owner!r} refers to {value!r}, which is no call of a layer")
+    return [reference for entry in value for reference in _references(entry, owner)]
+
+
+def _tensors(value: Any, owner: str) -> Iterator[tuple[str, int, int]]:
+    """The references in a call's arguments; anything else that stands there is more than can be read."""
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        yield from _references(Settings(owner, value.get("config")).get("keras_history"), owner)
+    elif isinstance(value, dict) and value.get("class_name") == "__tuple__":
+        yield from _tensors(value.get("config"), owner)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _tensors(entry, owner)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _tensors(entry, owner)
+    elif value is not None:
+        raise KerasFileError(f"{owner!r} is called with {value!r}: only tensors can be read here")
+
+
+def _is_built_in(part: Settings) -> bool:
+    module, registered = part.get("module"), part.get("registered_name")
+    return str(module).split(".")[0] == "keras" and (registered is None or ">" not in str(registered))
+
+
+def _snake_case(class_name: str) -> str:
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+

@@ -1,0 +1,99 @@
+"""The torch network that a plan describes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.errors import SettingError
+from regtorch.keras.layout import Layout
+from regtorch.keras.translation import Step
+
+
+@torch.fx.wrap
+def as_input(x: Tensor, sizes: tuple[int | None, ...], dtype: torch.dtype, sequence: bool) -> Tensor:
+    """Check and cast what a model is called with; images become channels-last in memory, where convolutions are fast."""
+    if sequence and tuple(x.shape[1:]) != sizes and tuple(x.shape[1:]) == sizes[::-1]:
+        x = x.transpose(1, 2)  # as torch's Conv1d has it
+    if x.ndim != 1 + len(sizes) or any(size not in (None, n) for n, size in zip(x.shape[1:], sizes, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in sizes)
+        raise SettingError(f"x has the shape {tuple(x.shape)}: the model takes (batch, {wanted})")
+    x = x.to(dtype)
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+class Entry(nn.Module):
+    """Where a tensor enters: checks its shape and casts it.
+
+    Args:
+        layout: of one example.
+        whole_numbers: whether the model takes whole numbers.
+        sequence: whether the input is a sequence (length, channels) for layers of maps.
+    """
+
+    def __init__(self, layout: Layout, whole_numbers: bool, sequence: bool) -> None:
+        super().__init__()
+        self.sizes = layout.sizes
+        self.dtype = torch.int64 if whole_numbers else torch.float32
+        self.sequence = sequence
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, *sizes), checked."""
+        return as_input(x, self.sizes, self.dtype, self.sequence)
+
+    def extra_repr(self) -> str:
+        """What it takes."""
+        return f"(batch, {', '.join('any' if size is None else str(size) for size in self.sizes)}), {self.dtype}"
+
+
+@torch.fx.wrap
+def gathered(tensors: Any) -> list[Tensor]:
+    """The tensors in a structure of lists and tuples, in order."""
+    if isinstance(tensors, (list, tuple)):
+        return [tensor for entry in tensors for tensor in gathered(entry)]
+    return [tensors]
+
+
+class Network(nn.Module):
+    """Modules that take their inputs from any that ran before them.
+
+    Args:
+        steps: in an order in which they can run; a module may stand in several.
+        inputs: the numbers of the tensors that come in.
+        outputs: the numbers of the tensors that it gives.
+        single: whether it gives one tensor rather than a list.
+    """
+
+    def __init__(self, steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], single: bool) -> None:
+        super().__init__()
+        for step in steps:
+            self.add_module(step.name, step.module)
+        self._calls = [(step.name, step.inputs, step.output) for step in steps]
+        self._inputs, self._outputs, self._single = tuple(inputs), tuple(outputs), single
+
+    def forward(self, x: Tensor | Sequence[Tensor], *more: Tensor) -> Any:
+        """One tensor for each input, or a list of them."""
+        given = gathered((x, more))
+        values = {number: given[place] for place, number in enumerate(self._inputs)}
+        for name, inputs, output in self._calls:
+            values[output] = self._modules[name](*(values[number] for number in inputs))  # type: ignore[misc]
+        results = [values[number] for number in self._outputs]
+        return results[0] if self._single else results
+
+
+def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], single: bool) -> nn.Module:
+    """The steps as a torch module: an ``nn.Sequential`` where each takes what the one before it gives."""
+    if _is_chain(steps, inputs, outputs) and single:
+        return nn.Sequential(OrderedDict((step.name, step.module) for step in steps))
+    return Network(steps, inputs, outputs, single)
+
+
+def _is_chain(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]) -> bool:
+    if len({step.name for step in steps}) < len(steps) or len(inputs) != 1 or len(outputs) != 1:
+        return False
+    taken = [(inputs[0],), *((step.output,) for step in steps)]
+    return all(step.inputs == before for step, before in zip(steps, taken, strict=False)) and taken[-1] == (outputs[0],)

@@ -1,0 +1,93 @@
+"""Padding and cropping: Keras' ``same`` puts the odd pixel behind, which torch's symmetric padding cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.keras.layout import maps_layout
+from regtorch.keras.translation import Translation, Value, translates
+
+
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """Pixels before and behind so that ``ceil(size / stride)`` come out, the odd one behind.
+
+    Example:
+        >>> same_padding(28, kernel=3, stride=2)
+        (0, 1)
+    """
+    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+@torch.fx.wrap
+def pad_same(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], value: float = 0.0
+) -> Tensor:
+    """Pad (batch, channels, *sizes) as ``same`` does."""
+    pads: list[int] = []
+    for size, *settings in zip(x.shape[2:], kernel, stride, dilation, strict=True):
+        pads = [*same_padding(size, *settings), *pads]  # torch counts dimensions from the last
+    return nn.functional.pad(x, pads, value=value)
+
+
+class SamePad(nn.Module):
+    """Pads as Keras' ``same`` before a convolution or pooling, for whatever size comes in."""
+
+    def __init__(
+        self, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], value: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.dilation, self.value = tuple(kernel), tuple(stride), tuple(dilation), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, *sizes), larger."""
+        return pad_same(x, self.kernel, self.stride, self.dilation, self.value)
+
+    def extra_repr(self) -> str:
+        """The settings of what comes behind it."""
+        return f"kernel={self.kernel}, stride={self.stride}, dilation={self.dilation}"
+
+
+def symmetric_same(
+    sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, ...] | None:
+    """The padding on both sides that is as good as ``same``; None where it is not symmetric, or depends on the size."""
+    found = []
+    for size, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
+        if size is None and s > 1:
+            return None
+        before, behind = same_padding(size or 10**6, k, s, d)
+        if before != behind:
+            return None
+        found.append(before)
+    return tuple(found)
+
+
+class Pad(nn.Module):
+    """Zeros around (batch, channels, *sizes); negative numbers cut off instead."""
+
+    def __init__(self, pads: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.pads = [side for pair in reversed(pads) for side in pair]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same number of dimensions, of other sizes."""
+        return nn.functional.pad(x, self.pads)
+
+    def extra_repr(self) -> str:
+        """As torch writes it: the last dimension first."""
+        return f"{self.pads}"
+
+
+@translates("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D")
+def pad_or_crop(t: Translation) -> Value:
+    """Zeros before and behind each dimension, or so much cut off."""
+    rank, crops = int(t.layer.class_name[-2]), t.layer.class_name.startswith("Cropping")
+    pads = t.settings.pairs("cropping" if crops else "padding", rank)
+    pads = tuple((-before, -behind) for before, behind in pads) if crops else pads
+    x, sizes = t.maps(rank)
+    padded = tuple(None if size is None else size + sum(pair) for size, pair in zip(sizes, pads, strict=True))
+    return t.step(Pad(pads), x, maps_layout(x.layout.sizes[0], padded, t.channels_last()))

@@ -1,0 +1,231 @@
+"""A Keras model in torch: the network, its penalty, its constraints, and predictions as Keras' own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.keras.archive import WEIGHTS, Archive
+from regtorch.keras.layout import Layout
+from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer
+from regtorch.keras.translation import Plan, Weight
+from regtorch.keras.weights import WeightFile
+from regtorch.regularizers.activity import Activity
+from regtorch.regularizers.l1_l2 import L1L2
+
+
+class Named:
+    """The place of parameters that are named one by one, for ``where=``."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = frozenset(names)
+
+    def __call__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
+        """Whether this parameter is among them."""
+        return name in self.names
+
+
+class KerasPort:
+    """What `from_keras` gives.
+
+    Args:
+        archive: the file.
+        config: its configuration.
+        model: the network.
+        plan: what it was built from.
+
+    Attributes:
+        model: the torch module. It takes images in NCHW and gives logits: a softmax or sigmoid at the end of the
+            Keras model is left to the loss (``cross_entropy``, ``binary_cross_entropy_with_logits``) and to `predict`.
+        penalties: the regularizers, bound to the model's parameters and layers.
+        constraints: the constraints, bound: ``for constraint in port.constraints: constraint.attach(optimizer)``.
+    """
+
+    def __init__(self, archive: Archive, config: dict[str, Any], model: nn.Module, plan: Plan) -> None:
+        self.model = model
+        self._archive, self._config = archive, config
+        self._weights = sorted(plan.weights, key=lambda weight: (weight.layer.position, weight.index))
+        self._steps = plan.steps
+        self._layers = sorted(plan.graph.layers, key=lambda layer: layer.position)
+        self._results: list[Layout] = [value.layout for value in plan.results]
+        self._final = [plan.split.get(number, "") for number in plan.graph.outputs]
+        self._single = plan.graph.single
+        self.penalties = [*_weight_penalties(model, plan), *_activity_penalties(model, plan)]
+        self.constraints = _constraints(model, plan)
+
+    def penalty(self) -> Tensor:
+        """The sum that Keras calls ``model.losses``: of the weights now, and of what layers gave out in the last forward.
+
+        Returns:
+            A 0-dim tensor, float32 or wider, to be added to the loss.
+        """
+        if self.penalties:
+            return torch.stack([penalty() for penalty in self.penalties]).sum()
+        parameter = next(self.model.parameters(), None)
+        return torch.zeros((), device=None if parameter is None else parameter.device)
+
+    @torch.no_grad()
+    def predict(self, x: Any, batch_size: int = 32) -> Any:
+        """What Keras' ``model.predict`` gives, dropout off: probabilities where the model ends in softmax or sigmoid.
+
+        Args:
+            x: (rows, ...), images in NCHW; NumPy or torch. A list or tuple, where the model has several inputs.
+            batch_size: rows at a time.
+
+        Returns:
+            A NumPy array in Keras' own layout; a list of them, where the model has several outputs.
+        """
+        inputs = [torch.as_tensor(one) for one in (x if isinstance(x, (list, tuple)) else [x])]
+        parameter = next(self.model.parameters(), None)
+        device = None if parameter is None else parameter.device
+        batches: list[list[np.ndarray]] = []
+        with _evaluating(self.model):
+            for start in range(0, max(len(inputs[0]), 1), batch_size):
+                output = self.model(*(one[start : start + batch_size].to(device) for one in inputs))
+                outputs = zip([output] if self._single else output, self._final, self._results, strict=True)
+                batches.append([in_keras(finish(*result), result[2]).numpy(force=True) for result in outputs])
+        joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        return joined[0] if self._single else joined
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a ``.keras`` file with the model's weights as they are now; all else is as in the file it came from.
+
+        Raises:
+            OSError: the file cannot be written; what was there before is still there.
+        """
+        file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
+        arrays = {
+            (weight.layer.path, weight.index): weight.arrangement.to_keras(self._tensor(weight)).numpy(force=True)
+            for weight in self._weights
+        }
+        self._archive.save_as(path, file.with_arrays(arrays))
+
+    def _tensor(self, weight: Weight) -> Tensor:
+        owner, _, name = weight.full_name.rpartition(".")
+        tensor: Tensor = getattr(self.model.get_submodule(owner), name)
+        return tensor.detach()
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The optimizer the model was compiled with, over the model's parameters, with its state (Adam's moments).
+
+        None where the file has none.
+
+        Raises:
+            SettingError: one that has no counterpart here.
+        """
+        from regtorch.keras.optimizer import restored
+
+        file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
+        trained = [w for w in self._weights if w.trains and w.layer.trainable]
+        return restored(self._config, file, [(w, self.model.get_parameter(w.full_name)) for w in trained])
+
+    def to_config(self) -> dict[str, Any]:
+        """The configuration of ``train.py`` that builds an equal model with equal rules.
+
+        Raises:
+            SettingError: there is none, and why.
+        """
+        from regtorch.keras.equivalent import equivalent
+
+        return equivalent(self._config, self._layers, self._steps, self._results)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._archive.path}: {self.model!r})"
+
+
+def finish(output: Tensor, activation: str, layout: Layout) -> Tensor:
+    """The final activation that the model leaves out."""
+    if activation == "softmax":
+        return output.softmax(layout.dim(-1))
+    return output.sigmoid() if activation == "sigmoid" else output
+
+
+def in_keras(tensor: Tensor, layout: Layout) -> Tensor:
+    """A batch as Keras has it."""
+    return tensor.permute(0, *(layout.dim(axis) for axis in range(layout.rank)))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _setting_of(weight: Weight, kind: str) -> Any:
+    """A layer's regularizer, constraint or initializer for one of its weights."""
+    settings = weight.layer.settings
+    return settings.get(f"{weight.name}_{kind}", settings.get(f"{weight.name.removesuffix('_kernel')}_{kind}"))
+
+
+def _weight_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
+    """One penalty for each regularizer, bound to all weights that have an equal one."""
+    bound: dict[str, tuple[Any, list[str]]] = {}
+    for weight in plan.weights:
+        node = _setting_of(weight, "regularizer")
+        if node is not None and weight.layer.built_in:
+            turned = weight.arrangement.order[:2] == (1, 0) and len(weight.arrangement.keras_shape) == 2
+            rule = make_regularizer(f"layer {weight.layer}: {weight.name}_regularizer", node, plan.custom, turned)
+            bound.setdefault(repr(rule), (rule, []))[1].append(weight.full_name)
+    return [WeightPenalty(model, rule, where=Named(names)) for rule, names in bound.values()]
+
+
+def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
+    penalties = []
+    for number, call in enumerate(plan.graph.calls):
+        layer, settings = call.layer, call.layer.settings
+        node = settings.get("activity_regularizer")
+        if not layer.built_in or layer not in plan.ends or call is not _first_call(plan, layer):
+            continue
+        owner = f"layer {layer}: activity_regularizer"
+        if layer.class_name == "ActivityRegularization":
+            rule: Any = L1L2(settings.number("l1", 0.0, low=0), settings.number("l2", 0.0, low=0))
+        elif node is not None:
+            rule = make_regularizer(owner, node, plan.custom, turned=False)
+        else:
+            continue
+        if final := plan.split.get(number):
+            layout = plan.results[plan.graph.outputs.index(number)].layout
+            rule = OfActivation(rule, _Final(final, layout))
+        penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{plan.ends[layer]}"))
+    return penalties
+
+
+def _first_call(plan: Plan, layer: Any) -> Any:
+    return next(call for call in plan.graph.calls if call.layer is layer)
+
+
+class _Final:
+    """The final activation as a function, where a penalty reads what the model leaves out."""
+
+    def __init__(self, activation: str, layout: Layout) -> None:
+        self.activation, self.layout = activation, layout
+
+    def __call__(self, output: Tensor) -> Tensor:
+        return finish(output, self.activation, self.layout)
+
+
+def _constraints(model: nn.Module, plan: Plan) -> list[WeightConstraint]:
+    constraints = []
+    for weight in plan.weights:
+        node = _setting_of(weight, "constraint")
+        if node is not None and weight.layer.built_in:
+            owner = f"layer {weight.layer}: {weight.name}_constraint"
+            rule = make_constraint(owner, node, plan.custom, weight.arrangement)
+            constraints.append(WeightConstraint(model, rule, where=Named([weight.full_name])))
+    return constraints
+
+

@@ -1,0 +1,192 @@
+"""Keras' regularizers, constraints and initializers, as regtorch's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from regtorch.constraints.base import Constraint
+from regtorch.constraints.max_norm import MaxNorm
+from regtorch.constraints.min_max_norm import MinMaxNorm
+from regtorch.constraints.non_neg import NonNeg
+from regtorch.constraints.unit_norm import UnitNorm
+from regtorch.errors import KerasFileError
+from regtorch.keras.layout import Arrangement
+from regtorch.keras.settings import Settings
+from regtorch.regularizers.base import Regularizer
+from regtorch.regularizers.l1 import L1
+from regtorch.regularizers.l1_l2 import L1L2
+from regtorch.regularizers.l2 import L2
+from regtorch.regularizers.orthogonal import Orthogonal
+
+Custom = Mapping[str, Callable[..., Any]]
+
+_REGULARIZERS = ("L1", "L2", "L1L2", "OrthogonalRegularizer")
+_CONSTRAINTS = ("MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg")
+_SHORT = {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}
+
+
+def unreadable_rule(key: str, node: Any, custom: Custom) -> str | None:
+    """What keeps a regularizer or constraint from being read; None where nothing does."""
+    if node is None or _name(node) in custom:
+        return None
+    known = _REGULARIZERS if key.endswith("_regularizer") else _CONSTRAINTS
+    own = not isinstance(node, dict) or str(node.get("module")).split(".")[0] == "keras"
+    if own and _name(node) in known:
+        return None
+    return f"its {key} {_name(node)!r} is not one of Keras' own; give custom={{{_name(node)!r}: ...}}"
+
+
+def _name(node: Any) -> str:
+    if isinstance(node, dict):
+        name, config = node.get("class_name"), node.get("config")
+        return str(config if name == "function" and isinstance(config, str) else name)
+    return _SHORT.get(str(node), str(node))
+
+
+def _settings(owner: str, node: Any) -> Settings:
+    return Settings(owner, node.get("config") if isinstance(node, dict) else {})
+
+
+def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Regularizer:
+    """A regularizer from its node.
+
+    Args:
+        owner: what it is a rule of, for messages.
+        node: as the file has it.
+        custom: name -> factory, for what is not Keras' own.
+        turned: whether the tensor's first two axes are Keras' the other way round, as a dense layer's kernel is.
+    """
+    name, settings = _name(node), _settings(owner, node)
+    if name in custom:
+        return _custom(owner, name, settings, custom, Regularizer)
+    if name == "L1":
+        return L1(settings.number("l1", 0.01, low=0))
+    if name == "L2":
+        return L2(settings.number("l2", 0.01, low=0))
+    if name == "L1L2":
+        return L1L2(settings.number("l1", 0.0, low=0), settings.number("l2", 0.0, low=0))
+    mode = settings.choice("mode", ("rows", "columns"), "rows")
+    if turned:
+        mode = "columns" if mode == "rows" else "rows"
+    return Orthogonal(settings.number("factor", 0.01, low=0), mode)  # type: ignore[arg-type]
+
+
+def make_constraint(owner: str, node: Any, custom: Custom, arrangement: Arrangement) -> Constraint:
+    """A constraint from its node; its axes move with the weight's.
+
+    Args:
+        owner: what it is a rule of, for messages.
+        node: as the file has it.
+        custom: name -> factory, for what is not Keras' own.
+        arrangement: how the weight lies.
+    """
+    name, settings = _name(node), _settings(owner, node)
+    if name in custom:
+        return InKerasLayout(_custom(owner, name, settings, custom, Constraint), arrangement)
+    if name == "NonNeg":
+        return NonNeg()
+    axes = settings.axes("axis", len(arrangement.keras_shape), 0)
+    dims = arrangement.dims(axes)
+    rule = _of_units(name, settings, axes if dims is None else dims)
+    return InKerasLayout(rule, arrangement) if dims is None else rule
+
+
+def _of_units(name: str, settings: Settings, dims: tuple[int, ...]) -> Constraint:
+    if name == "UnitNorm":
+        return UnitNorm(dims)
+    if name == "MaxNorm":
+        return MaxNorm(settings.number("max_value", 2.0, low=0), dims)
+    low, high = settings.number("min_value", 0.0, low=0), settings.number("max_value", 1.0, low=0)
+    if low > high:
+        raise settings.wrong("min_value", f"at most max_value={high}")
+    return MinMaxNorm(low, high, settings.number("rate", 1.0, low=0, high=1), dims)
+
+
+def _custom(owner: str, name: str, settings: Settings, custom: Custom, kind: type) -> Any:
+    try:
+        rule = custom[name](**{str(key): value for key, value in settings.values.items()})
+    except Exception as error:
+        raise KerasFileError(f"{owner}: custom[{name!r}] failed with {type(error).__name__}: {error}") from error
+    if not isinstance(rule, kind):
+        raise KerasFileError(f"{owner}: custom[{name!r}] gave {type(rule).__name__}: it must be a {kind.__name__}")
+    return rule
+
+
+class InKerasLayout(Constraint):
+    """A constraint on a weight as Keras has it, where its axes are none of torch's.
+
+    A depthwise kernel is an example: Keras keeps inputs and multiplier apart, torch has one dimension for both.
+    """
+
+    def __init__(self, rule: Constraint, arrangement: Arrangement) -> None:
+        super().__init__()
+        self.rule = rule
+        self.arrangement = arrangement
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the rule itself."""
+        return self.rule.settings()
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The constrained tensor, in torch's layout."""
+        return self.arrangement.to_torch(self.rule(self.arrangement.to_keras(w)))
+
+
+class OfActivation(Regularizer):
+    """A regularizer of what an activation makes of a tensor: for a final activation that the model leaves out."""
+
+    def __init__(self, rule: Regularizer, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.rule = rule
+        self.activation = activation
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the rule itself."""
+        return self.rule.settings()
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The penalty of the activation's output."""
+        return self.rule(self.activation(w))
+
+
+_INITIALIZERS = {
+    "GlorotUniform": "glorot_uniform",
+    "GlorotNormal": "glorot_normal",
+    "HeUniform": "he_uniform",
+    "HeNormal": "he_normal",
+    "LecunUniform": "lecun_uniform",
+    "LecunNormal": "lecun_normal",
+    "VarianceScaling": "variance_scaling",
+    "RandomNormal": "random_normal",
+    "RandomUniform": "random_uniform",
+    "TruncatedNormal": "truncated_normal",
+    "Orthogonal": "orthogonal",
+    "OrthogonalInitializer": "orthogonal",
+    "Zeros": "zeros",
+    "Ones": "ones",
+    "Constant": "constant",
+    "Identity": "identity",
+    "IdentityInitializer": "identity",
+}
+_RENAMED = {"mean": "mean", "stddev": "std", "minval": "low", "maxval": "high", "gain": "gain", "value": "value"}
+_SCALED = ("scale", "mode", "distribution")
+
+
+def initializer_node(node: Any) -> dict[str, Any] | None:
+    """The configuration node of regtorch's initializer that draws as a layer's does; None where there is none.
+
+    Example:
+        >>> initializer_node({"class_name": "RandomNormal", "config": {"mean": 0.0, "stddev": 0.05, "seed": None}})
+        {'name': 'random_normal', 'mean': 0.0, 'std': 0.05}
+    """
+    name = _INITIALIZERS.get(_name(node))
+    config = node.get("config") if isinstance(node, dict) else None
+    if name is None:
+        return None
+    config = config if isinstance(config, dict) else {}
+    kept = {_RENAMED[key]: value for key, value in config.items() if key in _RENAMED}
+    kept |= {key: config[key] for key in _SCALED if name == "variance_scaling" and key in config}
+    return {"name": name, **kept}

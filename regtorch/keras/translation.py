@@ -1,0 +1,292 @@
+"""From calls of Keras layers to steps of a torch network; each family of layers has its translators beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from regtorch.errors import KerasFileError
+from regtorch.keras.graph import Call, Graph, Layer
+from regtorch.keras.layout import Arrangement, Layout, Shape, as_it_is, keras_layout
+from regtorch.keras.settings import Settings
+from regtorch.keras.weights import WeightFile
+
+#: no layer gives this many numbers for one example
+_MOST_VALUES = 2**31
+
+DATA_FORMATS = ("channels_last", "channels_first")
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor of the network: its number, how it lies, and the number of the integers that mask it, if any."""
+
+    number: int
+    layout: Layout
+    mask: int | None = None
+
+
+@dataclass(eq=False)
+class Step:
+    """One module of the network, the numbers of the tensors it takes, and of the one it gives."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[int, ...]
+    output: int
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """One array of the file and the parameter or buffer that it became.
+
+    Args:
+        layer: whose it is.
+        name: what Keras calls it: kernel, bias, gamma, ...
+        index: its number among the layer's arrays.
+        step: the name of the module that holds it.
+        attribute: what that module calls it.
+        arrangement: how it lies.
+        trains: whether it is a parameter that trains, as far as its layer does.
+    """
+
+    layer: Layer
+    name: str
+    index: int
+    step: str
+    attribute: str
+    arrangement: Arrangement
+    trains: bool = True
+
+    @property
+    def full_name(self) -> str:
+        """Its name in the network."""
+        return f"{self.step}.{self.attribute}"
+
+
+@dataclass(eq=False)
+class Plan:
+    """What is to be built, while it is put together; no memory is taken for weights."""
+
+    graph: Graph
+    file: WeightFile
+    custom: dict[str, Callable[..., nn.Module]]
+    steps: list[Step] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
+    #: layer -> the names of the modules whose output is its own, one for each call
+    ends: dict[Layer, str] = field(default_factory=dict)
+    #: layers whose final softmax or sigmoid was split off: the call's number -> its name
+    split: dict[int, str] = field(default_factory=dict)
+    #: calls of input layers -> the number of the tensor that comes in there
+    entries: dict[int, int] = field(default_factory=dict)
+    inputs: list[int] = field(default_factory=list)
+    results: list[Value] = field(default_factory=list)
+    _tensors: int = 0
+    _names: set[str] = field(default_factory=set)
+
+    def new_tensor(self) -> int:
+        """The number of a further tensor."""
+        self._tensors += 1
+        return self._tensors - 1
+
+    def step(self, name: str, module: nn.Module, inputs: Sequence[Value | int], layout: Layout) -> Value:
+        """Add a module."""
+        values = [value for value in inputs if isinstance(value, Value)]
+        numbers = tuple(value.number if isinstance(value, Value) else value for value in inputs)
+        known = [size for size in layout.shape if size is not None]
+        if any(size < 1 for size in known) or _product(known) > _MOST_VALUES:
+            raise KerasFileError(f"{name} would give the shape {layout.shape} for each example")
+        result = Value(self.new_tensor(), layout, next((v.mask for v in values if v.mask is not None), None))
+        self.steps.append(Step(name, module, numbers, result.number))
+        self._names.add(name)
+        return result
+
+    def unique(self, name: str) -> str:
+        """The name for a module that is no layer of the file."""
+        number, found = 1, name
+        while found in self._names:
+            number += 1
+            found = f"{name}_{number}"
+        return found
+
+    def reordered(self, value: Value, order: tuple[int, ...], name: str) -> Value:
+        """The same tensor with its axes in another order."""
+        value = self.in_keras_order(value, name) if value.layout.features is not None else value
+        if value.layout.order == order:
+            return value
+        dims = [value.layout.order.index(axis) for axis in order]
+        return self.step(self.unique(f"{name}_permute"), Permute(dims), [value], replace(value.layout, order=order))
+
+    def in_keras_order(self, value: Value, name: str) -> Value:
+        """The same tensor as Keras has it."""
+        if value.layout.features is not None:
+            places = np.argsort(value.layout.features)
+            return self.step(
+                self.unique(f"{name}_reorder"), Reorder(places), [value], keras_layout(value.layout.shape)
+            )
+        return self.reordered(value, tuple(range(value.layout.rank)), name)
+
+
+def _product(sizes: Sequence[int]) -> int:
+    product = 1
+    for size in sizes:
+        product *= size
+    return product
+
+
+class Permute(nn.Module):
+    """Another order of the dimensions behind the batch."""
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dims = tuple(1 + dim for dim in dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, ...) with its dimensions moved."""
+        return x.permute(0, *self.dims)
+
+    def extra_repr(self) -> str:
+        """The dimensions, the batch among them."""
+        return f"0, {', '.join(map(str, self.dims))}"
+
+
+class Reorder(nn.Module):
+    """Another order of the features of a vector."""
+
+    places: Tensor
+
+    def __init__(self, places: np.ndarray) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.from_numpy(np.ascontiguousarray(places)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, features)."""
+        return x.index_select(1, self.places)
+
+
+@dataclass(eq=False)
+class Translation:
+    """One call of one layer, for its translator to read and to add steps for."""
+
+    plan: Plan
+    call: Call
+    number: int
+    inputs: list[Value]
+    _shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that is called."""
+        return self.call.layer
+
+    @property
+    def settings(self) -> Settings:
+        """The layer's settings."""
+        return self.layer.settings
+
+    def wrong(self, message: str) -> KerasFileError:
+        """The error to raise about this layer."""
+        return KerasFileError(f"layer {self.layer}: {message}")
+
+    def one(self, rank: int | None = None) -> Value:
+        """The only input; of a layer that is called several times as Keras has it, so that the calls can share weights.
+
+        Args:
+            rank: how many axes it must have, the batch not counted.
+        """
+        if len(self.inputs) != 1:
+            raise self.wrong(f"takes one tensor, not {len(self.inputs)}")
+        [x] = self.inputs
+        if rank is not None and x.layout.rank != rank:
+            raise self.wrong(f"takes {rank} dimensions beside the batch, got the shape {x.layout.shape}")
+        return self.plan.in_keras_order(x, self.layer.name) if self.layer.calls > 1 else x
+
+    def size(self, x: Value, axis: int) -> int:
+        """The size of an axis that must be known."""
+        size = x.layout.shape[axis] if -x.layout.rank <= axis < x.layout.rank else None
+        if size is None:
+            raise self.wrong(f"needs to know the size of axis {axis} of the shape {x.layout.shape}")
+        return size
+
+    def channels_last(self) -> bool:
+        """Whether the layer takes channels last."""
+        return self.settings.choice("data_format", DATA_FORMATS, "channels_last") == "channels_last"
+
+    def maps(self, rank: int) -> tuple[Value, Shape]:
+        """The input with its channels first, as torch's layers of maps want it, and the maps' sizes.
+
+        Args:
+            rank: the number of dimensions of a map.
+        """
+        x = self.one(1 + rank)
+        last = rank if self.channels_last() else 0
+        order = (last, *(axis for axis in range(rank + 1) if axis != last))
+        x = self.plan.reordered(x, order, self.layer.name)
+        return x, x.layout.sizes[1:]
+
+    def expect(self, **shapes: tuple[int, ...]) -> None:
+        """Say which arrays the layer owns, in Keras' order; they are looked up in the file, not read."""
+        owned = self.plan.file.count(self.layer.path)
+        if owned != len(shapes):
+            raise self.wrong(f"has {len(shapes)} arrays ({', '.join(shapes)}), the file has {owned} of it")
+        for index, shape in enumerate(shapes.values()):
+            self.plan.file.check(self.layer.path, index, shape)
+        self._shapes = shapes
+
+    def step(
+        self,
+        module: nn.Module,
+        inputs: Value | Sequence[Value | int],
+        layout: Layout,
+        *,
+        suffix: str = "",
+        buffers: Sequence[str] = (),
+        **weights: tuple[str, Arrangement] | str,
+    ) -> Value:
+        """Add a module of the layer's; of a shared layer the second call takes the first one's modules.
+
+        Args:
+            module: built without memory for its weights (under the meta device).
+            inputs: what it takes.
+            layout: of what it gives.
+            suffix: what its name has beyond the layer's.
+            buffers: which of the weights do not train.
+            **weights: Keras' name of an array -> the module's attribute, and how it lies there unless as in Keras.
+        """
+        name = self.layer.name + suffix
+        inputs = [inputs] if isinstance(inputs, Value) else inputs
+        earlier = next((s.module for s in self.plan.steps if s.name == name), None) if self.layer.calls > 1 else None
+        result = self.plan.step(name, earlier or module, inputs, layout)
+        self.plan.ends[self.layer] = name
+        if earlier is not None:
+            return result
+        for key, target in weights.items():
+            if key not in self._shapes:
+                continue
+            attribute, arrangement = (target, as_it_is(self._shapes[key])) if isinstance(target, str) else target
+            index = list(self._shapes).index(key)
+            self.plan.weights.append(
+                Weight(self.layer, key, index, name, attribute, arrangement, trains=key not in buffers)
+            )
+        return result
+
+
+Translator = Callable[[Translation], Value]
+
+#: a Keras layer's class -> what translates a call of it
+TRANSLATORS: dict[str, Translator] = {}
+
+
+def translates(*class_names: str) -> Callable[[Translator], Translator]:
+    """Make a function known as the translator of these Keras layers."""
+
+    def decorate(translator: Translator) -> Translator:
+        TRANSLATORS.update(dict.fromkeys(class_names, translator))
+        return translator
+
+    return decorate
