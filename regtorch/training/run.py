@@ -33,6 +33,7 @@ from regtorch.selection import is_kernel, places
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
+from regtorch.training.denormals import flushed_denormals
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.where import OF_PLACE
 
@@ -61,7 +62,8 @@ def run(
     context = {"advice": advise(config), "versions": _versions(), "overrides": list(overrides)}
     start = time.perf_counter()
     try:
-        measured = _train_and_measure(config, data, folder, ckpt_path, start)
+        with flushed_denormals():
+            measured = _train_and_measure(config, data, folder, ckpt_path, start)
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning exits on Ctrl-C
         status = "interrupted" if interrupted else "failed"

@@ -1,0 +1,49 @@
+"""Weights that shrink for ever become zero, not numbers that slow the CPU down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import dataset
+from regtorch.training.denormals import flushed_denormals
+from regtorch.training.run import run
+
+TINY = torch.finfo(torch.float32).tiny
+
+
+def halved() -> float:
+    return (torch.tensor(TINY) * 0.5).item()
+
+
+def test_they_are_zero_inside_and_as_before_afterwards() -> None:
+    assert halved() > 0
+    with flushed_denormals():
+        assert halved() == 0
+    assert halved() > 0
+    with pytest.raises(ValueError, match="inside"), flushed_denormals():
+        raise ValueError("inside")
+    assert halved() > 0
+
+
+def test_whoever_flushes_them_already_goes_on_doing_so() -> None:
+    torch.set_flush_denormal(True)
+    try:
+        with flushed_denormals():
+            pass
+        assert halved() == 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_training_leaves_none(tmp_path: Path) -> None:
+    shrinking = ["optimizer=sgd", "optimizer.lr=0.1", "regularizer=l2", "regularizer.l2=2"]  # to 0.6 at each step
+    config = compose([*shrinking, "trainer.max_epochs=6", "logger.tensorboard=false"])
+    run(config, dataset(config), tmp_path)
+    weights = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    kernel = weights["model.hidden.0.linear.weight"].abs()
+    assert (kernel == 0).any()
+    assert not ((kernel > 0) & (kernel < TINY)).any()
