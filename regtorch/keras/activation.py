@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from regtorch.activations import elementwise
 from regtorch.keras.layout import Arrangement, as_it_is
-from regtorch.keras.settings import Settings
+from regtorch.keras.settings import Settings, of_keras
 from regtorch.keras.translation import Translation, Value, translates
 
 
@@ -46,22 +46,38 @@ def sparse_sigmoid(x: Tensor) -> Tensor:
 
 
 class Sparsemax(nn.Module):
-    """The nearest point of the simplex. Source: Martins and Astudillo, "From softmax to sparsemax", 2016."""
+    """Keras' sparsemax: like Martins and Astudillo's (2016), but its threshold adds up all partial sums of the support."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`; sums to 1 along the dimension, some entries 0."""
+        """The same shape as `x`."""
         ordered = x.sort(self.dim, descending=True).values
+        sums = ordered.cumsum(self.dim)
         shape = [1] * x.ndim
         shape[self.dim] = -1
         counts = torch.arange(1, x.shape[self.dim] + 1, device=x.device, dtype=x.dtype).view(shape)
-        sums = ordered.cumsum(self.dim)
-        kept = (1 + counts * ordered > sums).sum(self.dim, keepdim=True)
-        threshold = (sums.gather(self.dim, kept - 1) - 1) / kept
-        return (x - threshold).clamp_min(0)
+        support = ordered - (sums - 1) / counts > 0
+        kept = torch.where(support, sums, 0.0).sum(self.dim, keepdim=True)
+        return (x - (kept - 1) / support.sum(self.dim, keepdim=True)).clamp_min(0)
+
+
+class Softmax(nn.Module):
+    """Softmax over several dimensions together."""
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__()
+        self.dims = tuple(dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; sums to 1 over the dimensions."""
+        return (x - x.logsumexp(self.dims, keepdim=True)).exp()
+
+    def extra_repr(self) -> str:
+        """The dimensions."""
+        return f"dims={self.dims}"
 
 
 class ClippedReLU(nn.Module):
@@ -148,25 +164,43 @@ _FINAL = ("softmax", "sigmoid")
 _LAYERS = ("ReLU", "LeakyReLU", "ELU", "Softmax", "Activation")
 
 
-def unreadable_activation(value: Any) -> str | None:
+def _function(value: Any) -> str | None:
+    """The name of a function that is not Keras' own, without the package it was registered under."""
+    if isinstance(value, dict) and value.get("class_name") == "function":
+        return str(value.get("config")).rpartition(">")[2]
+    return None
+
+
+def unreadable_activation(value: Any, custom: Mapping[str, Any]) -> str | None:
     """What keeps an ``activation`` from being read; None where nothing does."""
-    if value is None or (isinstance(value, str) and value in ACTIVATIONS):
+    if value is None or (isinstance(value, str) and value in ACTIVATIONS) or _function(value) in custom:
         return None
-    if isinstance(value, dict) and str(value.get("module")).split(".")[0] == "keras":
+    if isinstance(value, dict) and of_keras(value.get("module")):
         if value.get("class_name") == "Activation":
-            return unreadable_activation((value.get("config") or {}).get("activation"))
+            return unreadable_activation((value.get("config") or {}).get("activation"), custom)
         if value.get("class_name") in _LAYERS:
             return None
-    name = value.get("config") if isinstance(value, dict) and isinstance(value.get("config"), str) else value
-    name = name.get("class_name") if isinstance(name, dict) else name
-    return f"its activation {name!r} is not one of Keras' own"
+        if value.get("class_name") == "PReLU":
+            return "its activation is a PReLU, which has weights; make it a layer of its own"
+    name = _function(value) or (value.get("class_name") if isinstance(value, dict) else value)
+    return f"its activation {name!r} is not one of Keras' own; give custom={{{name!r}: ...}}"
 
 
 def activated(t: Translation, x: Value, suffix: str = "_activation") -> Value:
     """The layer's own `activation` behind it."""
-    value = t.settings.get("activation")
+    return _any(t, x, t.settings.get("activation"), suffix)
+
+
+def _any(t: Translation, x: Value, value: Any, suffix: str) -> Value:
+    """An activation as settings have it: a name, a layer, a function of the user's, or none."""
+    name = _function(value)
+    if name is not None:
+        with torch.device("cpu"):
+            module: nn.Module = t.plan.custom[name]()
+        return t.step(module, x, x.layout, suffix=suffix)
     if isinstance(value, dict):
-        return _layer(t, x, str(value.get("class_name")), Settings(f"the activation of {t.layer}", value["config"]), suffix)
+        settings = Settings(f"the activation of {t.layer}", value.get("config"))
+        return _layer(t, x, str(value.get("class_name")), settings, suffix)
     return _named(t, x, value or "linear", suffix)
 
 
@@ -188,20 +222,21 @@ def _named(t: Translation, x: Value, name: str, suffix: str, axis: int = -1) -> 
 def _layer(t: Translation, x: Value, class_name: str, settings: Settings, suffix: str) -> Value:
     """An activation layer, or a layer that stands as another's activation."""
     if class_name == "Activation":
-        return _named(t, x, str(settings.get("activation")), suffix)
+        return _any(t, x, settings.get("activation"), suffix)
     if class_name == "Softmax":
         axes = settings.axes("axis", x.layout.rank + 1)
-        if len(axes) != 1 or axes[0] == 0:
-            raise settings.wrong("axis", "one axis, not that of the batch")
-        if x.mask is not None:
-            raise t.wrong("a softmax over masked positions cannot be read")
+        if 0 in axes:
+            raise settings.wrong("axis", "axes behind that of the batch")
+        if len(axes) != 1:
+            return t.step(Softmax([x.layout.dim(axis - 1) for axis in axes]), x, x.layout, suffix=suffix)
         return _named(t, x, "softmax", suffix, axes[0] - 1)
     module: nn.Module
     if class_name == "LeakyReLU":
         slope = settings.number("negative_slope", settings.get("alpha", 0.3), low=0)
         module = elementwise.LeakyReLU(slope)
     elif class_name == "ELU":
-        module = nn.ELU(settings.number("alpha", 1.0))
+        alpha = settings.number("alpha", 1.0)
+        module = elementwise.ELU(alpha) if alpha > 0 else nn.ELU(alpha)
     else:
         highest = None if settings.get("max_value") is None else settings.number("max_value", low=0)
         slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)

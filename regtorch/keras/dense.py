@@ -14,7 +14,6 @@ from regtorch.keras.translation import Translation, Value, translates
 def dense(t: Translation) -> Value:
     """A linear map of the last axis: the kernel (in, out) becomes a weight (out, in)."""
     units = t.settings.count("units")
-    t.settings.refuse(quantization_config=None, lora_rank=None)
     x = t.one()
     x = x if x.layout.rank == 1 else t.plan.in_keras_order(x, t.layer.name)
     inputs, bias = t.size(x, -1), t.settings.flag("use_bias", True)
@@ -43,7 +42,6 @@ class Embedding(nn.Embedding):
 def embedding(t: Translation) -> Value:
     """A table (words, features), which lies in torch as in Keras."""
     words, features = t.settings.count("input_dim"), t.settings.count("output_dim")
-    t.settings.refuse(quantization_config=None, lora_rank=None)
     x = t.plan.in_keras_order(t.one(), t.layer.name)
     t.expect(embeddings=(words, features))
     layout = keras_layout((*x.layout.shape, features))

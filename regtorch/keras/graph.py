@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from regtorch.errors import KerasFileError
-from regtorch.keras.settings import Settings
+from regtorch.keras.settings import Settings, of_keras
 
+_A_MODULE = nn.Sequential()
 _MODELS = ("Sequential", "Functional", "Model")
 
 #: more than any real network has, so that a hostile file cannot keep us busy
@@ -68,12 +69,14 @@ class Graph:
         inputs: the numbers of the input layers' calls, in the order of the model's inputs.
         outputs: the numbers of the calls whose results the model gives.
         single: whether it gives one tensor rather than a list.
+        output_keys: what its outputs are called, where it gives a mapping.
     """
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     single: bool = True
+    output_keys: tuple[str, ...] | None = None
 
     @property
     def layers(self) -> list[Layer]:
@@ -101,6 +104,8 @@ def read_graph(config: Any) -> Graph:
     graph = Graph()
     model = _Model(root, "", _Names(), trainable=True, depth=0)
     graph.outputs, graph.single = model.apply(graph, None)
+    outputs = None if model.sequential else model.settings.get("output_layers")
+    graph.output_keys = tuple(sorted(outputs)) if isinstance(outputs, dict) else None
     return graph
 
 
@@ -116,8 +121,9 @@ class _Names:
         return len(self._taken)
 
     def unique(self, wanted: str) -> str:
-        base = re.sub(r"\W", "_", wanted) or "layer"
-        base = f"{base}_" if hasattr(nn.Sequential, base) else base
+        base = re.sub(r"\W", "_", wanted)
+        base = f"layer{base}" if not base or base.startswith("_") else base
+        base = f"{base}_" if hasattr(_A_MODULE, base) else base
         name, number = base, 1
         while name in self._taken:
             number += 1
@@ -206,15 +212,22 @@ class _Model:
             done[name, 0] = [_enter(graph, layer) if arguments is None else arguments[number]]
         wanted = _references(self.settings.get("output_layers"), self.keras_name)
         # a functional model's first call is its own making: the outputs count it, the calls inside do not
-        own = [(n, i - self._is_functional(n), t) for n, i, t in wanted]
+        own = [(n, i - self._counts_itself(n), t) for n, i, t in wanted]
         for reference in own:
             self._resolve(reference, done, graph)
         structure = self.settings.get("output_layers")
-        return [_tensor(done, *reference) for reference in own], _is_reference(structure)
+        single = _is_reference(structure) or (self.older and len(own) == 1)  # Keras 2 writes one as a list of one
+        return [_tensor(done, *ref) for ref in own], single
 
-    def _is_functional(self, name: str) -> bool:
+    @property
+    def older(self) -> bool:
+        """Whether Keras 2 wrote it: there calls are lists."""
+        return any(isinstance(node, list) for nodes in self.nodes.values() if isinstance(nodes, list) for node in nodes)
+
+    def _counts_itself(self, name: str) -> bool:
+        """Whether a part is a model that takes its own making for its first call; in Keras 2 Sequential ones do too."""
         part = self.parts.get(name)
-        return isinstance(part, _Model) and not part.sequential
+        return isinstance(part, _Model) and (self.older or not part.sequential)
 
     def _resolve(self, reference: tuple[str, int, int], done: dict[tuple[str, int], list[int]], graph: Graph) -> None:
         """Make the calls that a result needs, those that they need first; without recursion, as networks are deep."""
@@ -254,7 +267,7 @@ class _Model:
         if not isinstance(entry, list) or len(entry) not in (3, 4) or (len(entry) == 4 and set(entry[3]) - {"training", "mask"}):
             raise KerasFileError(f"a call of {name!r} takes {entry!r}, which cannot be read")
         [(source, index, tensor)] = _references(entry[:3], name)
-        return source, index - self._is_functional(source) if index else index, tensor
+        return source, index - self._counts_itself(source) if index else index, tensor
 
 
 def _layer(
@@ -313,7 +326,7 @@ def _references(value: Any, owner: str) -> list[tuple[str, int, int]]:
     if _is_reference(value):
         return [tuple(value)]  # type: ignore[list-item]
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [value[key] for key in sorted(value)]  # the order in which Keras flattens them
     if not isinstance(value, list):
         raise KerasFileError(f"{owner!r} refers to {value!r}, which is no call of a layer")
     return [reference for entry in value for reference in _references(entry, owner)]
@@ -337,7 +350,7 @@ def _tensors(value: Any, owner: str) -> Iterator[tuple[str, int, int]]:
 
 def _is_built_in(part: Settings) -> bool:
     module, registered = part.get("module"), part.get("registered_name")
-    return str(module).split(".")[0] == "keras" and (registered is None or ">" not in str(registered))
+    return of_keras(module) and (registered is None or ">" not in str(registered))
 
 
 def _snake_case(class_name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,9 @@ class Entry(nn.Module):
 
 @torch.fx.wrap
 def gathered(tensors: Any) -> list[Tensor]:
-    """The tensors in a structure of lists and tuples, in order."""
+    """The tensors in a structure of lists, tuples and mappings (by the order of their keys), in order."""
+    if isinstance(tensors, dict):
+        tensors = [tensors[key] for key in sorted(tensors)]
     if isinstance(tensors, (list, tuple)):
         return [tensor for entry in tensors for tensor in gathered(entry)]
     return [tensors]
@@ -75,8 +77,8 @@ class Network(nn.Module):
         self._calls = [(step.name, step.inputs, step.output) for step in steps]
         self._inputs, self._outputs, self._single = tuple(inputs), tuple(outputs), single
 
-    def forward(self, x: Tensor | Sequence[Tensor], *more: Tensor) -> Any:
-        """One tensor for each input, or a list of them."""
+    def forward(self, x: Tensor | Sequence[Tensor] | Mapping[str, Tensor], *more: Tensor) -> Any:
+        """One tensor for each input, or a list of them, or a mapping by the inputs' names."""
         given = gathered((x, more))
         values = {number: given[place] for place, number in enumerate(self._inputs)}
         for name, inputs, output in self._calls:

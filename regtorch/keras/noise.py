@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
 
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.dropout import Dropout
-from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.gaussian_dropout import GaussianDropout
 from regtorch.dropout.gaussian_noise import GaussianNoise
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.functional.alpha_dropout import alpha_masked
+from regtorch.functional.keep_mask import keep_mask
+from regtorch.functional.masked import masked
 from regtorch.keras.translation import Translation, Value, translates
 
 _SPATIAL: tuple[type[ProbabilityDropout], ...] = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
@@ -23,30 +28,58 @@ def _drop_prob(t: Translation, below_one: bool = False) -> float:
     return drop_prob
 
 
+class SharedMaskDropout(ProbabilityDropout):
+    """Dropout whose mask is the same along some dimensions: Keras' ``noise_shape``.
+
+    Args:
+        drop_prob: probability that an entry of the mask drops, from 0 to 1.
+        keep_prob: 1 - drop_prob; give one of the two.
+        alike: the dimensions along which the mask is the same, the batch being 0.
+        alpha: whether it keeps mean 0 and variance 1, as alpha dropout does.
+    """
+
+    def __init__(self, *args: object, alike: Sequence[int] = (), alpha: bool = False, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.alike = tuple(alike)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; `x` itself in evaluation."""
+        if not self.training or self.drop_prob == 0:
+            return x
+        alike = {*self.alike, *([0] if self.shared else [])}
+        shape = [1 if dim in alike else size for dim, size in enumerate(x.shape)]
+        mask = keep_mask(shape, self.drop_prob, device=x.device, generator=self.generator)
+        if self.alpha:
+            return alpha_masked(x, mask, self.drop_prob)
+        return masked(x, mask, scale=1 / self.keep_prob if self.keep_prob else 0.0)
+
+
 @translates("Dropout", "AlphaDropout")
 def dropout(t: Translation) -> Value:
-    """Of single units, or of whole maps where `noise_shape` says so."""
+    """Of single units, or of as many together as `noise_shape` says."""
     alpha = t.layer.class_name == "AlphaDropout"
     drop_prob, x = _drop_prob(t, below_one=alpha), t.one()
-    noise_shape = t.settings.get("noise_shape")
-    if noise_shape is None or _whole(t, x, noise_shape, range(x.layout.rank)):
+    alike = _alike_along(t, x)
+    if not alike:
         return t.step((AlphaDropout if alpha else Dropout)(drop_prob=drop_prob), x, x.layout)
-    rank = x.layout.rank - 1
-    if not 1 <= rank <= len(_SPATIAL) or not _whole(t, x, noise_shape, [rank]):
-        raise t.settings.wrong("noise_shape", "null, or drop whole feature maps: 1 for each but the batch and the last axis")
-    x = t.plan.reordered(x, (rank, *range(rank)), t.layer.name)
-    return t.step((FeatureAlphaDropout if alpha else _SPATIAL[rank - 1])(drop_prob=drop_prob), x, x.layout)
+    if x.layout.features is not None:
+        x = t.plan.in_keras_order(x, t.layer.name)
+    dims = sorted(0 if axis == 0 else x.layout.dim(axis - 1) for axis in alike)
+    return t.step(SharedMaskDropout(drop_prob=drop_prob, alike=dims, alpha=alpha), x, x.layout)
 
 
-def _whole(t: Translation, x: Value, noise_shape: object, kept: object) -> bool:
-    """Whether a mask of this shape has an entry of its own for each index along the `kept` axes, and only those."""
-    if not isinstance(noise_shape, (list, tuple)) or len(noise_shape) != x.layout.rank + 1 or noise_shape[0] == 1:
-        return False
-    axes = list(kept)  # type: ignore[call-overload]
-    return all(
-        size in (None, x.layout.shape[axis]) if axis in axes else size == 1 or x.layout.shape[axis] == 1
-        for axis, size in enumerate(noise_shape[1:])
-    )
+def _alike_along(t: Translation, x: Value) -> list[int]:
+    """The axes, the batch being 0, along which `noise_shape` wants one draw for all."""
+    noise_shape = t.settings.get("noise_shape")
+    if noise_shape is None:
+        return []
+    sizes = (None, *x.layout.shape)
+    if not isinstance(noise_shape, (list, tuple)) or len(noise_shape) != len(sizes):
+        raise t.settings.wrong("noise_shape", f"null or {len(sizes)} sizes")
+    if any(size not in (None, 1, whole) and axis for axis, (size, whole) in enumerate(zip(noise_shape, sizes, strict=True))):
+        raise t.settings.wrong("noise_shape", f"null or 1 or the size itself at each place of {sizes}")
+    return [axis for axis, size in enumerate(noise_shape) if size == 1 and sizes[axis] != 1]
 
 
 @translates("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")

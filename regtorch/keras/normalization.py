@@ -75,8 +75,6 @@ def batch_normalization(t: Translation) -> Value:
     """As Keras has it: a momentum of 0.99, an epsilon of 1e-3, and moving variances of the biased variance."""
     x = t.one()
     t.settings.refuse(renorm=False)
-    if x.mask is not None:
-        raise t.wrong("batch normalisation over masked positions cannot be read")
     x, _, units = _axis_first(t, x)
     if x.layout.rank > len(_TRAINED):
         raise t.wrong(f"takes at most {len(_TRAINED)} dimensions beside the batch, got the shape {x.layout.shape}")

@@ -104,10 +104,8 @@ def global_pooling(t: Translation) -> Value:
     if x.mask is not None and not largest and t.channels_last():
         x = t.plan.in_keras_order(x, t.layer.name)
         layout = Layout(shape, tuple(range(rank + 1))) if keepdims else layout
-        y = t.step(MaskedAverage(keepdims), [x, x.mask], layout)
-    else:
-        dims = sorted(x.layout.dim(axis) for axis in axes)
-        y = t.step(Global(dims, keepdims, largest), x, layout)
-    return Value(y.number, y.layout)
+        return t.step(MaskedAverage(keepdims), [x, x.mask], layout)
+    dims = sorted(x.layout.dim(axis) for axis in axes)
+    return t.step(Global(dims, keepdims, largest), x, layout)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.keras.archive import WEIGHTS, Archive
 from regtorch.keras.layout import Layout
-from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer
+from regtorch.keras.network import gathered
+from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer, rule_of
 from regtorch.keras.translation import Plan, Weight
 from regtorch.keras.weights import WeightFile
 from regtorch.regularizers.activity import Activity
@@ -53,11 +54,11 @@ class KerasPort:
         self.model = model
         self._archive, self._config = archive, config
         self._weights = sorted(plan.weights, key=lambda weight: (weight.layer.position, weight.index))
-        self._steps = plan.steps
-        self._layers = sorted(plan.graph.layers, key=lambda layer: layer.position)
+        self._plan = plan
         self._results: list[Layout] = [value.layout for value in plan.results]
         self._final = [plan.split.get(number, "") for number in plan.graph.outputs]
         self._single = plan.graph.single
+        self._output_keys = plan.graph.output_keys
         self.penalties = [*_weight_penalties(model, plan), *_activity_penalties(model, plan)]
         self.constraints = _constraints(model, plan)
 
@@ -77,13 +78,13 @@ class KerasPort:
         """What Keras' ``model.predict`` gives, dropout off: probabilities where the model ends in softmax or sigmoid.
 
         Args:
-            x: (rows, ...), images in NCHW; NumPy or torch. A list or tuple, where the model has several inputs.
+            x: (rows, ...), images in NCHW; NumPy or torch. A list or a mapping, where the model has several inputs.
             batch_size: rows at a time.
 
         Returns:
-            A NumPy array in Keras' own layout; a list of them, where the model has several outputs.
+            A NumPy array in Keras' own layout; a list or a mapping of them, where the model gives that.
         """
-        inputs = [torch.as_tensor(one) for one in (x if isinstance(x, (list, tuple)) else [x])]
+        inputs = [torch.as_tensor(one) for one in gathered(x)]
         parameter = next(self.model.parameters(), None)
         device = None if parameter is None else parameter.device
         batches: list[list[np.ndarray]] = []
@@ -93,6 +94,8 @@ class KerasPort:
                 outputs = zip([output] if self._single else output, self._final, self._results, strict=True)
                 batches.append([in_keras(finish(*result), result[2]).numpy(force=True) for result in outputs])
         joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        if self._output_keys is not None:
+            return dict(zip(self._output_keys, joined, strict=True))
         return joined[0] if self._single else joined
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -136,7 +139,7 @@ class KerasPort:
         """
         from regtorch.keras.equivalent import equivalent
 
-        return equivalent(self._config, self._layers, self._steps, self._results)
+        return equivalent(self._config, self._plan)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._archive.path}: {self.model!r})"
@@ -165,17 +168,11 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _setting_of(weight: Weight, kind: str) -> Any:
-    """A layer's regularizer, constraint or initializer for one of its weights."""
-    settings = weight.layer.settings
-    return settings.get(f"{weight.name}_{kind}", settings.get(f"{weight.name.removesuffix('_kernel')}_{kind}"))
-
-
 def _weight_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
     """One penalty for each regularizer, bound to all weights that have an equal one."""
     bound: dict[str, tuple[Any, list[str]]] = {}
     for weight in plan.weights:
-        node = _setting_of(weight, "regularizer")
+        node = rule_of(weight, "regularizer")
         if node is not None and weight.layer.built_in:
             turned = weight.arrangement.order[:2] == (1, 0) and len(weight.arrangement.keras_shape) == 2
             rule = make_regularizer(f"layer {weight.layer}: {weight.name}_regularizer", node, plan.custom, turned)
@@ -221,7 +218,7 @@ class _Final:
 def _constraints(model: nn.Module, plan: Plan) -> list[WeightConstraint]:
     constraints = []
     for weight in plan.weights:
-        node = _setting_of(weight, "constraint")
+        node = rule_of(weight, "constraint")
         if node is not None and weight.layer.built_in:
             owner = f"layer {weight.layer}: {weight.name}_constraint"
             rule = make_constraint(owner, node, plan.custom, weight.arrangement)

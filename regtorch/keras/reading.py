@@ -19,7 +19,7 @@ from regtorch.keras.layout import Layout, keras_layout
 from regtorch.keras.network import Entry, build_network
 from regtorch.keras.port import KerasPort
 from regtorch.keras.rules import unreadable_rule
-from regtorch.keras.translation import TRANSLATORS, Plan, Translation, Value
+from regtorch.keras.translation import TRANSLATORS, Plan, Translation, Value, translate
 from regtorch.keras.weights import WeightFile
 
 for _family in ("convolution", "dense", "merging", "noise", "normalization", "pooling", "scaling", "shaping", "upsampling"):
@@ -70,6 +70,7 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
             plan = _plan(graph, file, stand_ins)
         model = build_network(plan.steps, plan.inputs, [value.number for value in plan.results], graph.single)
         _fill(model, plan)
+        plan.file = None  # its arrays are in the model now
         return KerasPort(archive, config, model, plan)
     except KerasFileError as error:
         message = str(error)
@@ -98,7 +99,9 @@ def _unreadable(layer: Layer, custom: dict[str, Callable[..., Any]]) -> str | No
     policy = layer.settings.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") not in ("DTypePolicy", "Policy"):
         return f"its dtype policy {policy.get('class_name')!r} is a quantized one"
-    reasons = [unreadable_activation(layer.settings.get("activation"))]
+    if layer.settings.get("lora_rank") or layer.settings.get("quantization_config"):
+        return "its weights are quantized or have LoRA parts; merge them in Keras first"
+    reasons = [unreadable_activation(layer.settings.get("activation"), custom)]
     for key, value in layer.settings.values.items():
         if str(key).endswith(("_regularizer", "_constraint")):
             reasons.append(unreadable_rule(str(key), value, custom))
@@ -118,7 +121,7 @@ def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]])
         translation = Translation(plan, call, number, [values[n] for n in call.inputs])
         key = next((name for name in (call.layer.keras_name, call.layer.class_name) if name in custom), None)
         values.append(
-            TRANSLATORS[call.layer.class_name](translation) if key is None else stand_in(translation, custom[key])
+            translate(translation) if key is None else stand_in(translation, custom[key])
         )
     plan.inputs = [plan.entries[number] for number in graph.inputs]
     for number in graph.outputs:

@@ -14,7 +14,8 @@ from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.unit_norm import UnitNorm
 from regtorch.errors import KerasFileError
 from regtorch.keras.layout import Arrangement
-from regtorch.keras.settings import Settings
+from regtorch.keras.settings import Settings, of_keras
+from regtorch.keras.translation import Weight
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.l1 import L1
 from regtorch.regularizers.l1_l2 import L1L2
@@ -33,21 +34,28 @@ def unreadable_rule(key: str, node: Any, custom: Custom) -> str | None:
     if node is None or _name(node) in custom:
         return None
     known = _REGULARIZERS if key.endswith("_regularizer") else _CONSTRAINTS
-    own = not isinstance(node, dict) or str(node.get("module")).split(".")[0] == "keras"
+    own = not isinstance(node, dict) or of_keras(node.get("module"))
     if own and _name(node) in known:
         return None
     return f"its {key} {_name(node)!r} is not one of Keras' own; give custom={{{_name(node)!r}: ...}}"
 
 
+def rule_of(weight: Weight, kind: str) -> Any:
+    """A layer's regularizer, constraint or initializer for one of its weights; None where it has none."""
+    settings = weight.layer.settings
+    return settings.get(f"{weight.name}_{kind}", settings.get(f"{weight.name.removesuffix('_kernel')}_{kind}"))
+
+
 def _name(node: Any) -> str:
+    """Of a rule's class or function, without the package it was registered under."""
     if isinstance(node, dict):
         name, config = node.get("class_name"), node.get("config")
-        return str(config if name == "function" and isinstance(config, str) else name)
+        return str(config if name == "function" and isinstance(config, str) else name).rpartition(">")[2]
     return _SHORT.get(str(node), str(node))
 
 
 def _settings(owner: str, node: Any) -> Settings:
-    return Settings(owner, node.get("config") if isinstance(node, dict) else {})
+    return Settings(owner, node.get("config") if isinstance(node, dict) and node.get("class_name") != "function" else {})
 
 
 def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Regularizer:

@@ -12,6 +12,11 @@ from regtorch.errors import KerasFileError
 _LARGEST = 2**31
 
 
+def of_keras(module: Any) -> bool:
+    """Whether an object of the file comes from Keras itself (or from Keras 2 under its later name)."""
+    return str(module).split(".")[0] in ("keras", "tf_keras")
+
+
 def tuple_of(value: Any, length: int) -> tuple[Any, ...]:
     """One value for all places, or as many values as there are places."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,) * length

@@ -39,8 +39,7 @@ def flatten(t: Translation) -> Value:
     layout = x.layout.flattened((*range(1, x.layout.rank), 0) if moves else None)
     if x.layout.rank == 0:
         return t.step(Reshape((1,)), x, keras_layout((1,)))
-    y = t.step(nn.Flatten(), x, layout)
-    return Value(y.number, y.layout)
+    return t.step(nn.Flatten(), x, layout)
 
 
 @translates("Reshape")
@@ -60,11 +59,9 @@ def reshape(t: Translation) -> Value:
     if None not in x.layout.shape and None not in shape and prod(map(_int, shape)) != prod(map(_int, x.layout.shape)):
         raise t.settings.wrong("target_shape", f"as many numbers as the shape {x.layout.shape} has")
     if len(shape) == 1 and None not in x.layout.shape:
-        y = t.step(nn.Flatten(), x, x.layout.flattened())
-    else:
-        x = t.plan.in_keras_order(x, t.layer.name)
-        y = t.step(Reshape(target), x, keras_layout(shape))
-    return Value(y.number, y.layout)
+        return t.step(nn.Flatten(), x, x.layout.flattened())
+    x = t.plan.in_keras_order(x, t.layer.name)
+    return t.step(Reshape(target), x, keras_layout(shape))
 
 
 def _int(size: int | None) -> int:

@@ -16,6 +16,14 @@ from regtorch.keras.layout import Arrangement, Layout, Shape, as_it_is, keras_la
 from regtorch.keras.settings import Settings
 from regtorch.keras.weights import WeightFile
 
+#: layers behind which a mask still holds
+_KEEP_MASKS = {"LayerNormalization", "GroupNormalization", "LeakyReLU", "ReLU", "PReLU", "Activation", "ELU"}
+_KEEP_MASKS |= {"Rescaling", "Normalization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Dropout"}
+_KEEP_MASKS |= {"ActivityRegularization", "Dense", "Identity", "SpatialDropout1D"}
+
+#: layers that read masks, or join several
+READ_MASKS = {"BatchNormalization", "Softmax", "Concatenate", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+
 #: no layer gives this many numbers for one example
 _MOST_VALUES = 2**31
 
@@ -101,7 +109,8 @@ class Plan:
         known = [size for size in layout.shape if size is not None]
         if any(size < 1 for size in known) or _product(known) > _MOST_VALUES:
             raise KerasFileError(f"{name} would give the shape {layout.shape} for each example")
-        result = Value(self.new_tensor(), layout, next((v.mask for v in values if v.mask is not None), None))
+        mask = values[0].mask if len(values) == 1 else None
+        result = Value(self.new_tensor(), layout, mask)
         self.steps.append(Step(name, module, numbers, result.number))
         self._names.add(name)
         return result
@@ -277,6 +286,17 @@ class Translation:
 
 
 Translator = Callable[[Translation], Value]
+
+
+def translate(t: Translation) -> Value:
+    """What a layer's translator makes of a call; a mask is handed on as Keras does it."""
+    name = t.layer.class_name
+    masked = any(value.mask is not None for value in t.inputs)
+    if masked and name in READ_MASKS:
+        raise t.wrong("what it makes of masked positions (mask_zero) cannot be read")
+    result = TRANSLATORS[name](t)
+    return replace(result, mask=None) if masked and name not in _KEEP_MASKS else result
+
 
 #: a Keras layer's class -> what translates a call of it
 TRANSLATORS: dict[str, Translator] = {}

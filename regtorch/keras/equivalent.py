@@ -1,0 +1,295 @@
+"""The configuration of ``train.py`` that builds the same network with the same rules, where one exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from regtorch.configurable import Configurable
+from regtorch.dropout.base import Noise
+from regtorch.errors import SettingError
+from regtorch.keras.network import Entry
+from regtorch.keras.optimizer import optimizer_node
+from regtorch.keras.pooling import Global
+from regtorch.keras.rules import initializer_node, make_constraint, make_regularizer, rule_of
+from regtorch.keras.translation import Plan, Weight
+from regtorch.registry import create
+
+NONE = {"name": "none"}
+
+#: one hidden layer: its linear map or convolution, and what stands behind it until the next
+Block = tuple[nn.Module, list[nn.Module]]
+
+
+def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
+    """The nodes of ``model``, ``activation``, ``initializer``, dropouts, rules and optimizer.
+
+    Args:
+        config: the file's.
+        plan: what was built from it.
+
+    Raises:
+        SettingError: no ``mlp`` or ``cnn`` is the same; the first difference is named.
+    """
+    modules = [step.module for step in plan.steps if not isinstance(step.module, (Entry, nn.Identity))]
+    blocks, entry = _blocks(plan, modules)
+    if any(not layer.trainable for layer in plan.graph.layers):
+        raise _none("a layer is frozen")
+    found: dict[str, Any] = _architecture(blocks, entry)
+    found |= _initializers(plan)
+    node = optimizer_node(config)
+    _compare(found, plan, modules)
+    found |= _rules(plan)
+    return found if node is None else {**found, "optimizer": node}
+
+
+def _none(reason: str) -> SettingError:
+    return SettingError(f"to_config: no configuration builds this network, as {reason}")
+
+
+def _blocks(plan: Plan, modules: list[nn.Module]) -> tuple[list[Block], list[nn.Module]]:
+    """The layers with kernels, each with what follows it, and what comes before the first."""
+    chain = len(plan.inputs) == 1 and plan.graph.single and all(layer.calls == 1 for layer in plan.graph.layers)
+    if not chain or any(len(step.inputs) != 1 for step in plan.steps):
+        raise _none("it is no chain of layers from one input to one output")
+    entry: list[nn.Module] = []
+    blocks: list[Block] = []
+    for module in modules:
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            blocks.append((module, []))
+        else:
+            (blocks[-1][1] if blocks else entry).append(module)
+    if len(blocks) < 2 or blocks[-1][1] or not isinstance(blocks[-1][0], nn.Linear):
+        raise _none("it does not end in hidden layers and one dense layer that gives the logits")
+    return blocks, entry
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return isinstance(module, (Configurable, nn.PReLU)) and not isinstance(module, Noise)
+
+
+def _node(module: nn.Module) -> dict[str, Any]:
+    """The node of a registered module; a PReLU's slopes are counted by the model."""
+    if isinstance(module, nn.PReLU):
+        return {"name": "prelu"}
+    if not isinstance(module, Configurable) or "registered_as" not in vars(type(module)):
+        raise _none(f"{type(module).__name__} has no name in the configuration")
+    return module.to_config()
+
+
+def _one(kind: str, nodes: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """The node that all layers have."""
+    if any(node != nodes[0] for node in nodes):
+        raise _none(f"its layers differ in their {kind}: {nodes}")
+    return nodes[0] if nodes and nodes[0] is not None else NONE
+
+
+def _first(modules: list[nn.Module], wanted: Any) -> nn.Module | None:
+    return next((module for module in modules if wanted(module)), None)
+
+
+def _is_dropout(module: nn.Module) -> bool:
+    return isinstance(module, Noise)
+
+
+def _position(block: Block) -> str | None:
+    """Where batch normalisation stands in a layer; None where both "after" and "after_dropout" would do."""
+    behind = block[1]
+    norm = next((i for i, module in enumerate(behind) if _is_norm(module)), None)
+    if norm is None:
+        return "none"
+    before = behind[:norm]
+    if not any(map(_is_activation, before)):
+        return "before"
+    if any(map(_is_dropout, before)):
+        return "after_dropout"
+    return "after" if any(map(_is_dropout, behind)) else None
+
+
+def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]:
+    hidden = blocks[:-1]
+    convs = [block for block in hidden if isinstance(block[0], nn.Conv2d)]
+    dense = [block for block in hidden if isinstance(block[0], nn.Linear)]
+    positions = {_position(block) for block in (convs or dense)}
+    if entry[:1] and any(map(_is_dropout, entry)) and any(map(_is_norm, entry)):
+        first_dropout = _is_dropout(next(m for m in entry if _is_dropout(m) or _is_norm(m)))
+        positions.add("after_dropout" if first_dropout else None)
+    known = positions - {None}
+    if len(known) > 1:
+        raise _none("batch normalisation does not stand at the same place in all its layers")
+    order = known.pop() if known else "after"
+    normed = {_position(block) != "none" for block in dense} if convs else set()
+    if len(normed) > 1:
+        raise _none("some of its dense layers have batch normalisation and some have not")
+    norms = [m for m in (*entry, *(m for block in hidden for m in block[1])) if _is_norm(m)]
+    model: dict[str, Any] = {"batch_norm": order, "input_batch_norm": any(map(_is_norm, entry))}
+    if norms:
+        settings = {(round(1 - float(m.momentum), 12), float(m.eps)) for m in norms}  # type: ignore[arg-type]
+        if len(settings) > 1:
+            raise _none("its batch normalisations differ in their momentum or epsilon")
+        model["momentum"], model["epsilon"] = settings.pop()
+    biases = {block[0].bias is not None for block in hidden}
+    if len(biases) > 1 or blocks[-1][0].bias is None:
+        raise _none("some of its layers have a bias and some have not")
+    model["bias"] = biases.pop()
+    if convs:
+        model |= _cnn(convs, dense, normed)
+    else:
+        model = {"name": "mlp", "hidden": [block[0].out_features for block in dense], **model}
+    at_conv = [_first(block[1], _is_dropout) for block in convs]
+    at_dense = [_first(block[1], _is_dropout) for block in dense]
+    dropouts = [m for m in (*at_conv, *at_dense) if m is not None]
+    if convs and dropouts:
+        model["dropout_at"] = "both" if any(at_conv) and any(at_dense) else "conv" if any(at_conv) else "dense"
+    placed = [*(at_conv if any(at_conv) else ()), *(at_dense if any(at_dense) else ())]
+    acts = [_first(block[1], _is_activation) for block in hidden]
+    drop = _first(entry, _is_dropout)
+    return {
+        "model": model,
+        "activation": _one("activation", [{"name": "identity"} if m is None else _node(m) for m in acts]),
+        "dropout": _one("dropout", [None if m is None else _node(m) for m in placed]) if placed else NONE,
+        "input_dropout": NONE if drop is None else _node(drop),
+    }
+
+
+def _cnn(convs: list[Block], dense: list[Block], normed: set[bool]) -> dict[str, Any]:
+    sizes = {block[0].kernel_size for block in convs}
+    pools = [_first(block[1], lambda m: isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))) for block in convs[:-1]]
+    kinds = {type(pool) for pool in pools}
+    if len(sizes) > 1 or len(kinds) > 1:
+        raise _none("its convolutions differ in the size of their kernels, or in what pools behind them")
+    pooling = {nn.MaxPool2d: "max", nn.AvgPool2d: "average"}.get(kinds.pop(), "none") if kinds else "max"
+    return {
+        "name": "cnn",
+        "channels": [block[0].out_channels for block in convs],
+        "kernel_size": sizes.pop()[0],
+        "pooling": pooling,
+        "head": [block[0].out_features for block in dense],
+        "global_pooling": any(isinstance(m, Global) for m in convs[-1][1]),
+        "dense_batch_norm": normed == {True},
+    }
+
+
+def _initializers(plan: Plan) -> dict[str, Any]:
+    kernels = [weight for weight in plan.weights if weight.name == "kernel"]
+    nodes = [initializer_node(rule_of(weight, "initializer")) for weight in kernels]
+    if any(node is None for node in nodes):
+        raise _none("an initializer has no name in the configuration")
+    hidden = _one("initializer", nodes[:-1])
+    return {"initializer": hidden} | ({} if nodes[-1] == hidden else {"head_initializer": nodes[-1]})
+
+
+def _compare(found: dict[str, Any], plan: Plan, modules: list[nn.Module]) -> None:
+    """Build the model that the configuration describes, without memory, and hold it against the network."""
+    parts = {key: found[key] for key in ("activation", "dropout", "input_dropout")}
+    entry = next(step.module for step in plan.steps if isinstance(step.module, Entry))
+    shape, classes = entry.sizes, plan.results[0].layout.shape[-1]
+    if None in shape:
+        raise _none("the size of its input is not fixed")
+    try:
+        with torch.device("meta"):
+            built = create("model", **found["model"], shape=shape, classes=classes, **parts)
+    except SettingError as error:
+        raise _none(f"{error}") from error
+    for ours, theirs in zip(_features(built.modules()), _features(modules), strict=False):
+        if ours != theirs:
+            raise _none(f"where an {found['model']['name']} has {ours}, it has {theirs}")
+    if len(_features(built.modules())) != len(_features(modules)):
+        raise _none(f"an {found['model']['name']} has other layers")
+
+
+def _features(modules: Any) -> list[Any]:
+    """What makes each module what it is, but for those that only arrange."""
+    found: list[Any] = []
+    for m in modules:
+        name = type(m).__name__
+        if isinstance(m, nn.Conv2d):
+            same = tuple(k // 2 for k in m.kernel_size) if m.padding == "same" else m.padding
+            found.append(("Conv2d", m.weight.shape, m.stride, same, m.dilation, m.groups, m.bias is None))
+        elif isinstance(m, nn.Linear):
+            found.append(("Linear", m.weight.shape, m.bias is None))
+        elif isinstance(m, (nn.MaxPool2d, nn.AvgPool2d)):
+            window = m.kernel_size if isinstance(m.kernel_size, tuple) else (m.kernel_size,) * 2
+            stride = m.stride if isinstance(m.stride, tuple) else (m.stride,) * 2
+            found.append((name, window, stride, m.padding in (0, (0, 0))))
+        elif isinstance(m, nn.modules.batchnorm._BatchNorm):
+            found.append((name, m.num_features, m.weight is None, m.bias is None))
+        elif isinstance(m, (nn.AdaptiveAvgPool2d, Global)):
+            found.append("global average" if not getattr(m, "largest", False) else "global maximum")
+        elif isinstance(m, nn.PReLU):
+            found.append(("PReLU", m.num_parameters))
+        elif not isinstance(m, (nn.Flatten, nn.Sequential, nn.ModuleList, nn.Identity)) and not any(m.children()):
+            found.append((name, m.extra_repr()))
+    return found
+
+
+def _rules(plan: Plan) -> dict[str, Any]:
+    kernels = [weight for weight in plan.weights if weight.name == "kernel"]
+    biases = [weight for weight in plan.weights if weight.name == "bias"]
+    for weight in plan.weights:
+        for kind in ("regularizer", "constraint"):
+            if weight not in kernels and weight not in biases and rule_of(weight, kind) is not None:
+                raise _none(f"a {weight.name} has a {kind}")
+    return {
+        "regularizer": _placed("kernel", [_regularizer(plan, w) for w in kernels]),
+        "bias_regularizer": _placed("bias", [_regularizer(plan, w) for w in biases]),
+        "activity_regularizer": _placed("layer", _activities(plan, kernels)),
+        "constraint": _placed("kernel", [_constraint(plan, w) for w in kernels]),
+        "bias_constraint": _placed("bias", [_constraint(plan, w) for w in biases]),
+    }
+
+
+def _regularizer(plan: Plan, weight: Weight) -> dict[str, Any] | None:
+    node = rule_of(weight, "regularizer")
+    if node is None:
+        return None
+    return make_regularizer(str(weight.layer), node, plan.custom, turned=weight.name == "kernel").to_config()
+
+
+def _constraint(plan: Plan, weight: Weight) -> dict[str, Any] | None:
+    node = rule_of(weight, "constraint")
+    if node is None:
+        return None
+    rule = make_constraint(str(weight.layer), node, plan.custom, weight.arrangement)
+    found = rule.to_config()
+    rank = len(weight.arrangement.torch_shape)
+    if found.get("dims") == (list(range(1, rank)) if rank > 1 else [0]):
+        found["dims"] = None  # as it is without saying so
+    return found
+
+
+def _activities(plan: Plan, kernels: list[Weight]) -> list[dict[str, Any] | None]:
+    owners = [weight.layer for weight in kernels]
+    found: list[dict[str, Any] | None] = [None] * len(kernels)
+    for layer in plan.graph.layers:
+        node = layer.settings.get("activity_regularizer")
+        if layer.class_name == "ActivityRegularization" or (node is not None and layer not in owners):
+            raise _none(f"{layer} has an activity regularizer and no kernel")
+        if node is not None:
+            if layer is owners[-1] and any(plan.split.values()):
+                raise _none(f"{layer} has an activity regularizer behind the final activation")
+            found[owners.index(layer)] = make_regularizer(str(layer), node, plan.custom, turned=False).to_config()
+    return found
+
+
+def _placed(kind: str, nodes: list[dict[str, Any] | None]) -> dict[str, Any]:
+    """One node for all, for the hidden layers alone, or one for each layer that has a rule."""
+    if not any(nodes):
+        return NONE
+    *hidden, head = nodes
+    if kind != "layer":
+        if nodes[0] is not None and all(node == nodes[0] for node in nodes):
+            return {**nodes[0], "where": kind}
+        if hidden[0] is not None and head is None and all(node == hidden[0] for node in hidden):
+            return {**hidden[0], "where": f"{kind}:hidden.*"}
+    places = [*(f"hidden.{index}" for index in range(len(hidden))), "head"]
+    wheres = places if kind == "layer" else [f"{kind}:{place}.*" for place in places]
+    rules = [{**node, "where": where} for node, where in zip(nodes, wheres, strict=True) if node is not None]
+    return rules[0] if len(rules) == 1 else {"name": "several", "rules": rules}
