@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import mean, variance
 
 import pytest
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset, validate
 from regtorch.training.run import run
+from tests.testers.agreement import check_agreement
 
 #: test accuracies of five seeds each, trained by Keras 3.15.1
 KERAS = json.loads((Path(__file__).parents[1] / "reference/digits_studies.json").read_text())
@@ -26,6 +26,4 @@ def test_five_seeds_end_where_keras_ends(experiment: str, tmp_path: Path) -> Non
         config = compose([f"experiment={experiment}", f"seed={seed}", "logger.tensorboard=false", "mc=none"])
         validate(config)
         accuracies.append(run(config, dataset(config), folder)["test"]["accuracy"])
-    theirs = KERAS[experiment]
-    two_standard_errors = 2 * (variance(accuracies) / 5 + variance(theirs) / 5) ** 0.5
-    assert abs(mean(accuracies) - mean(theirs)) <= max(0.005, two_standard_errors)
+    check_agreement(accuracies, KERAS[experiment])
