@@ -142,28 +142,28 @@ def separable_convolution(t: Translation) -> Value:
     return activated(t, y)
 
 
-class _Cropped:
+class _Cropped(nn.Module):
     """A transposed convolution that cuts off one pixel more behind than before."""
 
     crop: tuple[int, ...]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """(batch, in, *sizes) -> (batch, out, *larger sizes)."""
-        y: Tensor = super().forward(x)  # type: ignore[misc]
+        y: Tensor = super().forward(x)
         for dim, pixels in enumerate(self.crop, start=2):
             y = y.narrow(dim, 0, y.shape[dim] - pixels) if pixels else y
         return y
 
 
-class CroppedConvTranspose1d(_Cropped, nn.ConvTranspose1d):
+class CroppedConvTranspose1d(_Cropped, nn.ConvTranspose1d):  # type: ignore[misc]
     """In one dimension."""
 
 
-class CroppedConvTranspose2d(_Cropped, nn.ConvTranspose2d):
+class CroppedConvTranspose2d(_Cropped, nn.ConvTranspose2d):  # type: ignore[misc]
     """In two dimensions."""
 
 
-class CroppedConvTranspose3d(_Cropped, nn.ConvTranspose3d):
+class CroppedConvTranspose3d(_Cropped, nn.ConvTranspose3d):  # type: ignore[misc]
     """In three dimensions."""
 
 
@@ -201,7 +201,9 @@ def transposed_convolution(t: Translation) -> Value:
     )
     order = (g.rank + 1, g.rank, *range(g.rank))
     layout = maps_layout(filters, behind, t.channels_last())
-    return activated(t, t.step(conv, x, layout, kernel=("weight", Arrangement(shape, order)), bias=("bias", as_it_is((filters,)))))
+    return activated(
+        t, t.step(conv, x, layout, kernel=("weight", Arrangement(shape, order)), bias=("bias", as_it_is((filters,))))
+    )
 
 
 def _cut_off(padding: str, reach: int, stride: int, extra: int | None) -> int:

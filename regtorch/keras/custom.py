@@ -72,7 +72,8 @@ def _layout_behind(t: Translation, module: nn.Module, layouts: list[Layout]) -> 
     training = module.training
     try:
         with torch.no_grad(), torch.device("cpu"):
-            output: Tensor = module.eval()(*inputs)
+            module.eval()
+            output: Any = module(*inputs)
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise t.wrong(f"its stand-in failed on {shapes}: {type(error).__name__}: {error}") from error
@@ -93,17 +94,18 @@ def _load(t: Translation, module: nn.Module) -> None:
     if not count:
         return
     if hasattr(module, "load_keras"):
-        module.load_keras([t.plan.file.read(t.layer.path, index) for index in range(count)])
+        load: Any = module.load_keras
+        load([t.plan.file.read(t.layer.path, index) for index in range(count)])
         return
     places = [*module.named_parameters(), *module.named_buffers()]
+    hint = "give it a method load_keras(arrays)"
     if len(places) < count:
-        raise t.wrong(f"the file has {count} arrays of it, its stand-in {len(places)} parameters and buffers: give it load_keras(arrays)")
+        raise t.wrong(f"the file has {count} arrays of it, its stand-in {len(places)} parameters and buffers: {hint}")
     for index, (attribute, tensor) in enumerate(places[:count]):
+        shape = tuple(tensor.shape)
         try:
-            t.plan.file.check(t.layer.path, index, tuple(tensor.shape))
+            t.plan.file.check(t.layer.path, index, shape)
         except KerasFileError as error:
-            raise t.wrong(f"its stand-in's {attribute} has the shape {tuple(tensor.shape)}; give it load_keras(arrays): {error}") from error
+            raise t.wrong(f"its stand-in's {attribute} has the shape {shape}; {hint}: {error}") from error
         trains = isinstance(tensor, nn.Parameter)
-        t.plan.weights.append(
-            Weight(t.layer, attribute, index, t.layer.name, attribute, as_it_is(tuple(tensor.shape)), trains)
-        )
+        t.plan.weights.append(Weight(t.layer, attribute, index, t.layer.name, attribute, as_it_is(shape), trains))

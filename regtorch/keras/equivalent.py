@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +22,7 @@ from regtorch.registry import create
 NONE = {"name": "none"}
 
 #: one hidden layer: its linear map or convolution, and what stands behind it until the next
-Block = tuple[nn.Module, list[nn.Module]]
+Block = tuple[Any, list[nn.Module]]
 
 
 def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
@@ -43,11 +44,21 @@ def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
     node = optimizer_node(config)
     _compare(found, plan, modules)
     found |= _rules(plan)
-    return found if node is None else {**found, "optimizer": node}
+    found = found if node is None else {**found, "optimizer": node}
+    return {key: _shortest(value) for key, value in found.items()}
 
 
 def _none(reason: str) -> SettingError:
     return SettingError(f"to_config: no configuration builds this network, as {reason}")
+
+
+def _shortest(node: Any) -> Any:
+    """Numbers as they were typed: Keras keeps 0.001 as the nearest float32, which is 0.0010000000474974513."""
+    if isinstance(node, dict):
+        return {key: _shortest(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_shortest(value) for value in node]
+    return float(str(np.float32(node))) if isinstance(node, float) and np.float32(node) == node else node
 
 
 def _blocks(plan: Plan, modules: list[nn.Module]) -> tuple[list[Block], list[nn.Module]]:
@@ -129,7 +140,8 @@ def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]
     if len(normed) > 1:
         raise _none("some of its dense layers have batch normalisation and some have not")
     norms = [m for m in (*entry, *(m for block in hidden for m in block[1])) if _is_norm(m)]
-    model: dict[str, Any] = {"batch_norm": order, "input_batch_norm": any(map(_is_norm, entry))}
+    model: dict[str, Any] = {"name": "cnn" if convs else "mlp"}
+    model |= {"batch_norm": order, "input_batch_norm": any(map(_is_norm, entry))}
     if norms:
         settings = {(round(1 - float(m.momentum), 12), float(m.eps)) for m in norms}  # type: ignore[arg-type]
         if len(settings) > 1:
@@ -142,7 +154,7 @@ def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]
     if convs:
         model |= _cnn(convs, dense, normed)
     else:
-        model = {"name": "mlp", "hidden": [block[0].out_features for block in dense], **model}
+        model["hidden"] = [block[0].out_features for block in dense]
     at_conv = [_first(block[1], _is_dropout) for block in convs]
     at_dense = [_first(block[1], _is_dropout) for block in dense]
     dropouts = [m for m in (*at_conv, *at_dense) if m is not None]
@@ -162,12 +174,11 @@ def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]
 def _cnn(convs: list[Block], dense: list[Block], normed: set[bool]) -> dict[str, Any]:
     sizes = {block[0].kernel_size for block in convs}
     pools = [_first(block[1], lambda m: isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))) for block in convs[:-1]]
-    kinds = {type(pool) for pool in pools}
+    kinds: set[Any] = {type(pool) for pool in pools}
     if len(sizes) > 1 or len(kinds) > 1:
         raise _none("its convolutions differ in the size of their kernels, or in what pools behind them")
     pooling = {nn.MaxPool2d: "max", nn.AvgPool2d: "average"}.get(kinds.pop(), "none") if kinds else "max"
     return {
-        "name": "cnn",
         "channels": [block[0].out_channels for block in convs],
         "kernel_size": sizes.pop()[0],
         "pooling": pooling,

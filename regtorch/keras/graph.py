@@ -237,7 +237,7 @@ class _Model:
             if node in done:
                 stack.pop()
                 continue
-            inputs = [ref for ref in self._inputs(*node)]
+            inputs = self._inputs(*node)
             missing = [ref[:2] for ref in inputs if ref[:2] not in done]
             if missing:
                 if node in open_nodes:
@@ -264,7 +264,11 @@ class _Model:
         return found
 
     def _older(self, name: str, entry: Any) -> tuple[str, int, int]:
-        if not isinstance(entry, list) or len(entry) not in (3, 4) or (len(entry) == 4 and set(entry[3]) - {"training", "mask"}):
+        if (
+            not isinstance(entry, list)
+            or len(entry) not in (3, 4)
+            or (len(entry) == 4 and set(entry[3]) - {"training", "mask"})
+        ):
             raise KerasFileError(f"a call of {name!r} takes {entry!r}, which cannot be read")
         [(source, index, tensor)] = _references(entry[:3], name)
         return source, index - self._counts_itself(source) if index else index, tensor
@@ -324,7 +328,7 @@ def _is_reference(value: Any) -> bool:
 def _references(value: Any, owner: str) -> list[tuple[str, int, int]]:
     """All [layer, call, tensor] in a structure of lists and mappings, in order."""
     if _is_reference(value):
-        return [tuple(value)]  # type: ignore[list-item]
+        return [(value[0], value[1], value[2])]
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value)]  # the order in which Keras flattens them
     if not isinstance(value, list):
@@ -357,5 +361,3 @@ def _snake_case(class_name: str) -> str:
     name = re.sub(r"\W+", "", class_name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-

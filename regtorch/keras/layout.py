@@ -75,7 +75,7 @@ class Layout:
         moved = [axis for axis in self.order if self.shape[axis] != 1]
         if moved == [axis for axis in before if self.shape[axis] != 1]:
             return Layout((size,), (0,))
-        in_keras = np.arange(size).reshape([self.shape[axis] for axis in before])  # type: ignore[misc]
+        in_keras = np.arange(size).reshape([self.shape[axis] for axis in before])
         in_torch = in_keras.transpose([before.index(axis) for axis in self.order])
         return Layout((size,), (0,), in_torch.reshape(-1))
 

@@ -77,7 +77,9 @@ def _alike_along(t: Translation, x: Value) -> list[int]:
     sizes = (None, *x.layout.shape)
     if not isinstance(noise_shape, (list, tuple)) or len(noise_shape) != len(sizes):
         raise t.settings.wrong("noise_shape", f"null or {len(sizes)} sizes")
-    if any(size not in (None, 1, whole) and axis for axis, (size, whole) in enumerate(zip(noise_shape, sizes, strict=True))):
+    if any(
+        size not in (None, 1, whole) and axis for axis, (size, whole) in enumerate(zip(noise_shape, sizes, strict=True))
+    ):
         raise t.settings.wrong("noise_shape", f"null or 1 or the size itself at each place of {sizes}")
     return [axis for axis, size in enumerate(noise_shape) if size == 1 and sizes[axis] != 1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
@@ -11,15 +11,13 @@ from regtorch.keras.layout import as_it_is
 from regtorch.keras.translation import Translation, Value, translates
 from regtorch.models.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
-M = TypeVar("M", bound=nn.Module)
 
-
-class _Frozen:
+class _Frozen(nn.Module):
     """A batch normalisation that does not train uses its moving statistics in training too, as in Keras."""
 
-    def train(self: M, mode: bool = True) -> M:
+    def train(self, mode: bool = True) -> Any:
         """Stays in eval mode."""
-        return super().train(False)  # type: ignore[misc, no-any-return]
+        return super().train(False)
 
 
 class FrozenBatchNorm1d(_Frozen, BatchNorm1d):

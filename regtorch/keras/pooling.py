@@ -101,11 +101,10 @@ def global_pooling(t: Translation) -> Value:
     channels = x.layout.shape[last]
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.layout.shape))
     layout = x.layout.resized(*shape) if keepdims else Layout((channels,), (0,))
-    if x.mask is not None and not largest and t.channels_last():
+    mask = x.mask
+    if mask is not None and not largest and t.channels_last():
         x = t.plan.in_keras_order(x, t.layer.name)
         layout = Layout(shape, tuple(range(rank + 1))) if keepdims else layout
-        return t.step(MaskedAverage(keepdims), [x, x.mask], layout)
+        return t.step(MaskedAverage(keepdims), [x, mask], layout)
     dims = sorted(x.layout.dim(axis) for axis in axes)
     return t.step(Global(dims, keepdims, largest), x, layout)
-
-

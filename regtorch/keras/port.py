@@ -224,5 +224,3 @@ def _constraints(model: nn.Module, plan: Plan) -> list[WeightConstraint]:
             rule = make_constraint(owner, node, plan.custom, weight.arrangement)
             constraints.append(WeightConstraint(model, rule, where=Named([weight.full_name])))
     return constraints
-
-

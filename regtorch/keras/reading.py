@@ -22,7 +22,17 @@ from regtorch.keras.rules import unreadable_rule
 from regtorch.keras.translation import TRANSLATORS, Plan, Translation, Value, translate
 from regtorch.keras.weights import WeightFile
 
-for _family in ("convolution", "dense", "merging", "noise", "normalization", "pooling", "scaling", "shaping", "upsampling"):
+for _family in (
+    "convolution",
+    "dense",
+    "merging",
+    "noise",
+    "normalization",
+    "pooling",
+    "scaling",
+    "shaping",
+    "upsampling",
+):
     import_module(f"regtorch.keras.{_family}")
 
 #: what a configuration that is no configuration makes Python raise
@@ -70,7 +80,7 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
             plan = _plan(graph, file, stand_ins)
         model = build_network(plan.steps, plan.inputs, [value.number for value in plan.results], graph.single)
         _fill(model, plan)
-        plan.file = None  # its arrays are in the model now
+        file.close()
         return KerasPort(archive, config, model, plan)
     except KerasFileError as error:
         message = str(error)
@@ -120,9 +130,7 @@ def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]])
             continue
         translation = Translation(plan, call, number, [values[n] for n in call.inputs])
         key = next((name for name in (call.layer.keras_name, call.layer.class_name) if name in custom), None)
-        values.append(
-            translate(translation) if key is None else stand_in(translation, custom[key])
-        )
+        values.append(translate(translation) if key is None else stand_in(translation, custom[key]))
     plan.inputs = [plan.entries[number] for number in graph.inputs]
     for number in graph.outputs:
         value, rank = values[number], values[number].layout.rank
@@ -172,4 +180,4 @@ def _fill(model: nn.Module, plan: Plan) -> None:
             module.dtype = widest
     model.to(widest)
     if all(parameter.ndim < 5 for parameter in model.parameters()):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)

@@ -55,7 +55,9 @@ def _name(node: Any) -> str:
 
 
 def _settings(owner: str, node: Any) -> Settings:
-    return Settings(owner, node.get("config") if isinstance(node, dict) and node.get("class_name") != "function" else {})
+    return Settings(
+        owner, node.get("config") if isinstance(node, dict) and node.get("class_name") != "function" else {}
+    )
 
 
 def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Regularizer:
@@ -69,7 +71,8 @@ def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Reg
     """
     name, settings = _name(node), _settings(owner, node)
     if name in custom:
-        return _custom(owner, name, settings, custom, Regularizer)
+        regularizer: Regularizer = _custom(owner, name, settings, custom, Regularizer)
+        return regularizer
     if name == "L1":
         return L1(settings.number("l1", 0.01, low=0))
     if name == "L2":
@@ -140,7 +143,8 @@ class InKerasLayout(Constraint):
 
     def forward(self, w: Tensor) -> Tensor:
         """The constrained tensor, in torch's layout."""
-        return self.arrangement.to_torch(self.rule(self.arrangement.to_keras(w)))
+        constrained: Tensor = self.rule(self.arrangement.to_keras(w))
+        return self.arrangement.to_torch(constrained)
 
 
 class OfActivation(Regularizer):
@@ -157,7 +161,8 @@ class OfActivation(Regularizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of the activation's output."""
-        return self.rule(self.activation(w))
+        penalty: Tensor = self.rule(self.activation(w))
+        return penalty
 
 
 _INITIALIZERS = {

@@ -33,10 +33,11 @@ def _in_torch(t: Translation, array: np.ndarray, layout: Layout) -> Tensor:
     """An array that broadcasts against an example in Keras, so that it does in torch."""
     if array.ndim > layout.rank:
         raise t.wrong(f"its numbers have the shape {array.shape}, its input {layout.shape}")
-    array = array.reshape((1,) * (layout.rank - array.ndim) + array.shape)
-    if any(size not in (1, whole) for size, whole in zip(array.shape, layout.shape, strict=True)):
+    given: tuple[int, ...] = (1,) * (layout.rank - array.ndim) + array.shape
+    if any(size not in (1, whole) for size, whole in zip(given, layout.shape, strict=True)):
         raise t.wrong(f"its numbers have the shape {array.shape}, its input {layout.shape}")
-    if layout.features is not None and array.shape != (1,):
+    array = array.reshape(given)
+    if layout.features is not None and array.size > 1:
         array = array[layout.features]
     return torch.from_numpy(np.ascontiguousarray(array.transpose(layout.order)))
 
@@ -61,7 +62,9 @@ class Rescaling(nn.Module):
 def rescaling(t: Translation) -> Value:
     """The same for all numbers, or for each channel its own."""
     x = t.one()
-    scale, offset = (_in_torch(t, _as_array(t, key, value), x.layout) for key, value in (("scale", 1.0), ("offset", 0.0)))
+    scale, offset = (
+        _in_torch(t, _as_array(t, key, value), x.layout) for key, value in (("scale", 1.0), ("offset", 0.0))
+    )
     return t.step(Rescaling(scale, offset), x, x.layout)
 
 
@@ -109,16 +112,14 @@ def normalization(t: Translation) -> Value:
     order = tuple(sorted(range(len(kept)), key=lambda i: x.layout.order.index(kept[i] - 1)))
     lies = Arrangement(measured, order, in_torch, gathered)
     module = Normalization(torch.empty(in_torch), torch.empty(in_torch), invert)
-    return t.step(
-        module, x, x.layout, buffers=("mean", "variance"), mean=("mean", lies), variance=("variance", lies)
-    )
+    return t.step(module, x, x.layout, buffers=("mean", "variance"), mean=("mean", lies), variance=("variance", lies))
 
 
 def _aligned(t: Translation, array: np.ndarray, kept: tuple[int, ...], rank: int) -> np.ndarray:
     """Given numbers belong to the kept axes, from the last one on."""
     if array.ndim > len(kept):
         raise t.wrong(f"its mean has {array.ndim} dimensions, its axis {len(kept)}")
-    shape = [1] * rank
+    shape: list[int] = [1] * rank
     for size, axis in zip(reversed(array.shape), reversed(kept), strict=False):
         shape[axis - 1] = size
     return array.reshape(shape)

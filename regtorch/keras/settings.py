@@ -54,7 +54,9 @@ class Settings:
             raise self.wrong(key, "true or false")
         return value
 
-    def number(self, key: str, default: float | None = None, *, low: float = -_LARGEST, high: float = _LARGEST) -> float:
+    def number(
+        self, key: str, default: float | None = None, *, low: float = -_LARGEST, high: float = _LARGEST
+    ) -> float:
         """A finite number within bounds."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):

@@ -47,7 +47,9 @@ def reshape(t: Translation) -> Value:
     """Of Keras' order of the numbers, so images are permuted first, unless all becomes one vector."""
     x = t.one()
     target = t.settings.get("target_shape")
-    if not isinstance(target, (list, tuple)) or not all(type(size) is int and (size > 0 or size == -1) for size in target):
+    if not isinstance(target, (list, tuple)) or not all(
+        type(size) is int and (size > 0 or size == -1) for size in target
+    ):
         raise t.settings.wrong("target_shape", "a list of whole numbers, one of which may be -1")
     shape: tuple[int | None, ...] = tuple(target)
     if -1 in target:

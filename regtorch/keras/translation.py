@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,38 @@ from regtorch.keras.settings import Settings
 from regtorch.keras.weights import WeightFile
 
 #: layers behind which a mask still holds
-_KEEP_MASKS = {"LayerNormalization", "GroupNormalization", "LeakyReLU", "ReLU", "PReLU", "Activation", "ELU"}
-_KEEP_MASKS |= {"Rescaling", "Normalization", "AlphaDropout", "GaussianDropout", "GaussianNoise", "Dropout"}
-_KEEP_MASKS |= {"ActivityRegularization", "Dense", "Identity", "SpatialDropout1D"}
+_KEEP_MASKS = {
+    "Activation",
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dense",
+    "Dropout",
+    "ELU",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GroupNormalization",
+    "Identity",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Normalization",
+    "PReLU",
+    "ReLU",
+    "Rescaling",
+    "SpatialDropout1D",
+}
 
 #: layers that read masks, or join several
-READ_MASKS = {"BatchNormalization", "Softmax", "Concatenate", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+_READ_MASKS = {
+    "Add",
+    "Average",
+    "BatchNormalization",
+    "Concatenate",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Softmax",
+    "Subtract",
+}
 
 #: no layer gives this many numbers for one example
 _MOST_VALUES = 2**31
@@ -135,9 +160,7 @@ class Plan:
         """The same tensor as Keras has it."""
         if value.layout.features is not None:
             places = np.argsort(value.layout.features)
-            return self.step(
-                self.unique(f"{name}_reorder"), Reorder(places), [value], keras_layout(value.layout.shape)
-            )
+            return self.step(self.unique(f"{name}_reorder"), Reorder(places), [value], keras_layout(value.layout.shape))
         return self.reordered(value, tuple(range(value.layout.rank)), name)
 
 
@@ -292,7 +315,7 @@ def translate(t: Translation) -> Value:
     """What a layer's translator makes of a call; a mask is handed on as Keras does it."""
     name = t.layer.class_name
     masked = any(value.mask is not None for value in t.inputs)
-    if masked and name in READ_MASKS:
+    if masked and name in _READ_MASKS:
         raise t.wrong("what it makes of masked positions (mask_zero) cannot be read")
     result = TRANSLATORS[name](t)
     return replace(result, mask=None) if masked and name not in _KEEP_MASKS else result

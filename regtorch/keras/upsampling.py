@@ -36,7 +36,9 @@ def upsampling(t: Translation) -> Value:
     mode = t.settings.choice("interpolation", modes, "nearest")
     if mode == "bicubic" and any(factor & (factor - 1) for factor in factors):
         # TensorFlow looks its cubic weights up in a table of 1,024 places, so between those it is off by 1e-3
-        raise t.wrong(f"bicubic interpolation by {factors} is not the same on Keras' own backends: only powers of two are read")
+        raise t.wrong(
+            f"bicubic interpolation by {factors} is not the same on Keras' own backends: only powers of two are read"
+        )
     x, sizes = t.maps(rank)
     larger = tuple(None if n is None else n * factor for n, factor in zip(sizes, factors, strict=True))
     module = Bicubic(factors) if mode == "bicubic" else nn.Upsample(scale_factor=tuple(map(float, factors)), mode=mode)

@@ -45,6 +45,11 @@ class WeightFile:
     def _error(self, message: str) -> KerasFileError:
         return KerasFileError(f"{self._path}: the member {WEIGHTS} is damaged: {' '.join(str(message).split())}")
 
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._file.close()
+        self._content = b""
+
     def count(self, owner: str) -> int:
         """How many arrays a layer owns; 0 where it is not there at all."""
         group = self._group(owner)
