@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regtorch.cli.exit_status import exit_with, say
-from regtorch.cli.request import Request, parse, studies
+from regtorch.cli.request import Request, options, parse
 from regtorch.study.comparison import RULE, Comparison, compare
 from regtorch.study.grouping import group_runs
 from regtorch.study.metrics import METRICS
@@ -45,7 +45,7 @@ def _main() -> int:
     arguments = sys.argv[1:]
     if any(flag in arguments for flag in ("-h", "--help")):
         metrics = textwrap.fill(", ".join(METRICS), 118, initial_indent=" " * 14, subsequent_indent=" " * 14).strip()
-        print(_HELP.format(studies=", ".join(studies()), metrics=metrics), end="")
+        print(_HELP.format(studies=", ".join(options("study")), metrics=metrics), end="")
         return 0
     request = parse(arguments)
     groups, notes, failures = _finished(request) if request.folders else _trained(request)

@@ -14,7 +14,7 @@ from regtorch.registry import near
 from regtorch.settings import SEED, Range
 from regtorch.study.metrics import Metric, metrics_named
 
-_STUDIES = Path(regtorch.conf.__file__).parent / "study"
+_CONF = Path(regtorch.conf.__file__).parent
 _OWN_KEYS = ("experiment", "seeds", "study", "out", "metrics")
 _MOST_SEEDS = 10_000
 _USUAL_SEEDS = 5
@@ -67,7 +67,9 @@ def parse(arguments: Sequence[str]) -> Request:
     trained = [f"{key}={given[key]}" for key in ("experiment", "study", "seeds") if key in given] + overrides
     if folders:
         if trained:
-            raise SettingError(f"{trained[0]}: {folders[0]} is a finished run; give folders, or experiments to train")
+            raise SettingError(
+                f"{trained[0]}: {folders[0]} is a folder; give folders of finished runs, or what to train"
+            )
         return Request(folders=tuple(folders), metrics=metrics, out=out)
     for override in overrides:
         _check_override(override)
@@ -87,6 +89,8 @@ def parse(arguments: Sequence[str]) -> Request:
     seeds = _seeds(_seed_text(given["seeds"]) if "seeds" in given else study["seeds"])
     experiments = tuple(study["experiments"])
     for name in experiments:
+        if name not in options("experiment"):
+            raise SettingError(f"experiment={name}: there is no such experiment{near(name, options('experiment'))}")
         if experiments.count(name) > 1:
             raise SettingError(f"experiment={name} is named {experiments.count(name)} times: once is enough")
     return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
@@ -138,18 +142,18 @@ def _out(text: str) -> Path:
     return out
 
 
-def studies() -> list[str]:
-    """The names of the studies under conf/study."""
-    return sorted(path.stem for path in _STUDIES.glob("*.yaml"))
+def options(group: str) -> list[str]:
+    """The options of a config group."""
+    return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
 
 
 def _study(name: str) -> dict[str, Any]:
     """A study's file."""
-    if name not in studies():
-        raise SettingError(f"study={name}: there is no such study{near(name, studies())}")
+    if name not in options("study"):
+        raise SettingError(f"study={name}: there is no such study{near(name, options('study'))}")
     import yaml
 
-    study = yaml.safe_load((_STUDIES / f"{name}.yaml").read_text(encoding="utf-8"))
+    study = yaml.safe_load((_CONF / "study" / f"{name}.yaml").read_text(encoding="utf-8"))
     if (
         not isinstance(study, dict)
         or set(study) != {"experiments", "seeds"}

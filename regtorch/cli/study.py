@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose_as_written
+from regtorch.cli.composition import compose_as_written, points
 from regtorch.cli.exit_status import exit_interrupted
 from regtorch.cli.validation import validate
 from regtorch.errors import RegtorchError, SettingError
@@ -45,16 +46,24 @@ class Study:
 
     def __post_init__(self) -> None:
         self._written: dict[str, DictConfig] = {}
-        configs = []
+        for override in self.overrides:
+            if len(list(islice(points([override]), 2))) > 1:
+                raise SettingError(
+                    f"{override} is not allowed in a study, whose runs all have the same settings: train a grid with "
+                    "train.py -m, and compare its folder"
+                )
         for name in self.experiments:
-            config, self._written[name] = compose_as_written(self._typed(name, self.seeds[0]))
-            configs.append(config)
-        for config in configs:  # after all were composed, as this reads the data
-            validate(config)
+            try:
+                config, self._written[name] = compose_as_written(self._typed(name, self.seeds[0]))
+                validate(config)
+            except RegtorchError as error:
+                if name == self.experiments[0]:
+                    raise
+                raise SettingError(f"with experiment={name}: {error}") from error  # it is right for the others
             if config["trainer"]["devices"] != 1:
                 raise SettingError(
                     f"trainer.devices={config['trainer']['devices']} is not allowed in a study, which trains on one device: "
-                    "train with train.py -m and compare the folders"
+                    "train with train.py -m, and compare the folders"
                 )
 
     def _typed(self, name: str, seed: int) -> list[str]:
@@ -87,6 +96,11 @@ class Study:
         Raises:
             SystemExit: on Ctrl-C or SIGTERM. What has been trained stays, and is not trained again.
         """
+        self.out.mkdir(parents=True, exist_ok=True)
+        with _locked(self.out):
+            self._train_missing()
+
+    def _train_missing(self) -> None:
         everything = [(name, seed) for seed in self.seeds for name in self.experiments]
         missing = [(name, seed) for name, seed in everything if self.run(name, seed) is None]
         if missing:
@@ -142,6 +156,24 @@ def _completed(folder: Path) -> Run | None:
         return found if found.completed and found.recipe else None
     except RegtorchError:  # none, or damaged
         return None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second process from training into the same folder; the system lifts the lock when the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingError(
+                f"out={folder} is being trained by another process; to compare what it has so far: {folder / 'runs'}"
+            ) from error
+        yield
 
 
 @contextmanager

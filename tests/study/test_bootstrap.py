@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regtorch.study.bootstrap import mean_interval
+from regtorch.study.bootstrap import _draws, mean_interval
 
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 QUICK = {"resamples": 500}
@@ -38,6 +38,10 @@ def test_equal_values_give_an_interval_of_no_length() -> None:
     assert mean_interval([0.1] * 7) == (pytest.approx(0.1, abs=1e-15),) * 2
     low, high = mean_interval([0.1] * 7)
     assert low == high
+
+
+def test_another_process_draws_the_same_resamples() -> None:
+    assert (_draws.__wrapped__(5, 100) == _draws.__wrapped__(5, 100)).all()
 
 
 def test_one_value_has_none() -> None:

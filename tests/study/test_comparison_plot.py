@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.axes
 import pytest
+from matplotlib.figure import Figure
 
 from regtorch.study.comparison import compare
 from regtorch.study.comparison_plot import draw_comparison
@@ -60,9 +61,14 @@ def test_panels_are_the_test_sets_unless_chosen(drawn: dict[str, list], tmp_path
     assert drawn["set_xlabel"] == [("sparsity",)]
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    (tmp_path / "picture.gif2").write_text("old")
-    with pytest.raises(ValueError, match="gif2"):
-        draw_comparison(COMPARISON, tmp_path / "picture.gif2")
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.gif2"]
-    assert (tmp_path / "picture.gif2").read_text() == "old"
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def savefig(self, path: Path, **options) -> None:
+        path.write_text("half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    (tmp_path / "picture.png").write_text("old")
+    with pytest.raises(OSError, match="the disk is full"):
+        draw_comparison(COMPARISON, tmp_path / "picture.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    assert (tmp_path / "picture.png").read_text() == "old"

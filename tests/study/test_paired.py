@@ -91,6 +91,11 @@ def test_the_standard_deviation_is_numpys(values: list[float]) -> None:
     assert standard_deviation(values) == pytest.approx(np.std(values, ddof=1), rel=1e-9, abs=1e-9)
 
 
+@given(st.floats(-1e3, 1e3), st.integers(2, 12))
+def test_the_standard_deviation_of_equal_values_is_exactly_zero(value: float, n: int) -> None:
+    assert standard_deviation([value] * n) == 0
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     covered = 0

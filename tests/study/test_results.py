@@ -90,11 +90,14 @@ def test_a_recipe_is_all_but_the_seed_where_it_began_and_what_it_logs() -> None:
     assert recipe_of({**one, "ckpt_path": "a.ckpt"})["ckpt_path"] == "a.ckpt"
 
 
-def test_folders_are_searched_in_the_order_of_their_numbers_and_each_run_is_found_once(tmp_path: Path) -> None:
+def test_folders_are_searched_in_the_order_of_their_numbers_and_each_run_is_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name in ("10", "9", "1"):
         write(tmp_path / "multirun" / name)
     first = write(tmp_path / "outputs/a")
-    found = find_runs([first, tmp_path / "multirun", tmp_path / "multirun/9", tmp_path / "outputs"])
+    found = find_runs([first, tmp_path / "multirun", Path("multirun/9"), tmp_path / "outputs"])
     assert [str(run.folder.relative_to(tmp_path)) for run in found] == [
         *("outputs/a", "multirun/1", "multirun/9", "multirun/10")
     ]
