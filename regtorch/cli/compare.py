@@ -77,7 +77,10 @@ def _trained(request: Request) -> tuple[_Groups, list[str], list[str]]:
     for name in request.experiments:
         if runs := {seed: run for seed in request.seeds if (run := study.run(name, seed))}:
             groups[name] = runs
-    return groups, [], study.failures
+    notes = []
+    if groups and request.experiments[0] not in groups:
+        notes = [f"no run of {request.experiments[0]} completed: the others are compared with {next(iter(groups))}"]
+    return groups, notes, study.failures
 
 
 def _values(groups: _Groups) -> dict[str, dict[int, Mapping[str, float]]]:

@@ -43,12 +43,17 @@ def parse(arguments: Sequence[str]) -> Request:
 
     Raises:
         RegtorchError: the first thing that is wrong with it.
+
+    Example:
+        >>> request = parse(["experiment=digits_standard,digits_custom", "seeds=3", "trainer.max_epochs=5"])
+        >>> request.experiments, request.seeds, request.overrides
+        (('digits_standard', 'digits_custom'), (1, 2, 3), ('trainer.max_epochs=5',))
     """
     given: dict[str, str] = {}
     overrides, folders = [], []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if Path(argument).is_dir():
+        if _is_folder(argument):
             folders.append(Path(argument))
         elif argument.startswith("-"):
             raise SettingError(
@@ -94,6 +99,13 @@ def parse(arguments: Sequence[str]) -> Request:
         if experiments.count(name) > 1:
             raise SettingError(f"experiment={name} is named {experiments.count(name)} times: once is enough")
     return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
+
+
+def _is_folder(argument: str) -> bool:
+    try:
+        return Path(argument).is_dir()
+    except OSError:  # longer than any name of a folder
+        return False
 
 
 def _check_override(override: str) -> None:

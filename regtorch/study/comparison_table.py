@@ -44,7 +44,13 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
-    """The table, how to read it, and notes on runs that are not in it."""
+    """The table, how to read it, and notes on runs that are not in it.
+
+    Example:
+        >>> from regtorch.study.comparison import compare
+        >>> as_markdown(compare({"a": {1: {"sparsity": 0.5}}})).splitlines()[2]
+        '| sparsity | a | 1 | 0.5000 |  |  |  |  |  |  | the first |'
+    """
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

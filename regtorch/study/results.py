@@ -79,6 +79,14 @@ def read_run(folder: Path) -> Run:
 
     Raises:
         DataError: there are none, or they are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "results.json").write_text('{"status": "failed", "reason": "...", "seed": 3}')
+        ...     run = read_run(Path(folder))
+        >>> run.seed, run.completed
+        (3, False)
     """
     path = folder / "results.json"
     if not path.is_file():
@@ -121,7 +129,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """
     found: dict[Path, Run] = {}
     for folder in folders:
-        here = [folder] if (folder / "results.json").is_file() else sorted_folders(folder)
+        here = [folder] if (folder / "results.json").is_file() else _sorted_folders(folder)
         if not here:
             raise DataError(f"{folder}: there is no results.json in it or below it; give folders of finished runs")
         for path in here:
@@ -129,7 +137,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     return list(found.values())
 
 
-def sorted_folders(folder: Path) -> list[Path]:
+def _sorted_folders(folder: Path) -> list[Path]:
     """The folders of runs below a folder; numbers are sorted as numbers."""
 
     def by_number(path: Path) -> list[tuple[int, int, str]]:

@@ -10,14 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regtorch.cli.compare import main
 from regtorch.cli.composition import compose
 from regtorch.cli.request import parse
+from regtorch.errors import RegtorchError
 
 ROOT = Path(__file__).parents[2]
 COMPARE = ROOT / "scripts" / "compare.py"
@@ -250,6 +254,13 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: 
     assert "digits_custom/2 (failed: the loss became" in done.stdout.replace("\n", "")
 
 
+def test_when_the_first_has_no_run_it_is_said_who_takes_its_place(tmp_path: Path) -> None:
+    settings = ["optimizer=sgd", "optimizer.lr=0.5", "trainer.max_epochs=4", "mc=none", "logger.tensorboard=false"]
+    compared(["experiment=digits_custom,digits_standard", "seeds=1", f"out={tmp_path}", *settings], status=1)
+    said = (tmp_path / "comparison.md").read_text()
+    assert "- no run of digits_custom completed: the others are compared with digits_standard" in said
+
+
 def test_a_failure_that_nobody_foresaw_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
     compared(["experiment=digits_standard", "seeds=1", f"out={tmp_path}", "+trainer.foo=1"], status=1)
     assert "Traceback" in (tmp_path / "runs/digits_standard/1/train.log").read_text()
@@ -311,6 +322,16 @@ def test_every_study_names_experiments_that_can_be_composed(path: Path) -> None:
 )
 def test_seeds_are_a_number_or_a_list(text: str, seeds: tuple[int, ...]) -> None:
     assert parse(["experiment=[digits_custom, digits_standard]", *[text][: len(text)]]).seeds == seeds
+
+
+@given(
+    st.lists(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), max_size=20), max_size=3)
+)
+def test_whatever_is_typed_it_is_understood_or_refused(texts: list[str]) -> None:
+    for key in ("", "experiment=", "seeds=", "study=", "metrics=", "out=", "data.path="):
+        with suppress(RegtorchError):
+            parse([BOTH, *(key + text for text in texts)])
+    assert parse([BOTH, "data.path=" + "x" * 5000]).overrides[0].endswith("xxx")
 
 
 def refused(arguments: list[str], folder: Path) -> str:
