@@ -240,7 +240,7 @@ def _layer(t: Translation, x: Value, class_name: str, settings: Settings, suffix
     else:
         highest = None if settings.get("max_value") is None else settings.number("max_value", low=0)
         slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
-        if threshold or (slope and highest is not None) or slope < 0:
+        if threshold or highest == 0 or (slope and highest is not None) or slope < 0:
             module = ClippedReLU(highest, slope, threshold)
         elif slope:
             module = elementwise.LeakyReLU(slope)

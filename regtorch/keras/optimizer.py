@@ -139,10 +139,10 @@ def _restore_state(
     name: str, chosen: str, optimizer: Optimizer, settings: Settings, file: WeightFile, trained: Trained, rate: float
 ) -> None:
     steps = int(file.read("optimizer", 0))
-    index = 1 if isinstance(settings.get("learning_rate"), dict) else 2
-    for names in _STATE[name]:
-        if "momentum_buffer" in names and not settings.get("momentum"):
-            continue
+    blocks = [names for names in _STATE[name] if "momentum_buffer" not in names or settings.get("momentum")]
+    # before them stand the learning rate, unless it has a schedule, and gradients that are still being accumulated
+    index = file.count("optimizer") - sum(len(names) * len(trained) for names in blocks) - (name == "Nadam")
+    for names in blocks:
         for weight, parameter in trained:
             state = optimizer.state[parameter]
             for key in names:

@@ -44,6 +44,7 @@ _NONSENSE = (
     ArithmeticError,
     RecursionError,
     RuntimeError,
+    AssertionError,
     MemoryError,
 )
 

@@ -1,0 +1,302 @@
+"""A ``.keras`` file is a zip from the internet: whatever is in it, it is read or refused in one line, and nothing else happens."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import regtorch
+from regtorch import KerasFileError
+from tests.keras.hostile import archive_of, members_of, mutated, real_files
+from tests.keras.reference import unpack
+
+#: what Python says of itself when code is run, a process is started or the network is used
+_FORBIDDEN = ("exec", "compile", "marshal.loads", "pickle.find_class", "subprocess.Popen", "os.system", "socket.connect")
+
+_watched: list[list[str]] = []
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watched and (event in _FORBIDDEN or _writes(event, arguments)):
+        _watched[-1].append(f"{event} {str(arguments)[:200]}")
+
+
+def _writes(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event == "open" and isinstance(arguments[1], str) and bool(set("wax+") & set(arguments[1]))
+
+
+sys.addaudithook(_note)
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """What happens in the block that must not."""
+    _watched.append([])
+    try:
+        yield _watched[-1]
+    finally:
+        _watched.pop()
+
+
+def _watched_load(path: Path) -> tuple[str | None, list[str]]:
+    with watched() as happened:
+        try:
+            regtorch.from_keras(path)
+        except KerasFileError as error:
+            return str(error), happened
+    return None, happened
+
+
+def load(content: bytes, folder: Path) -> str | None:
+    """Load a file: the one line it was refused with, or None. Nothing is run and nothing is written."""
+    path = folder / "model.keras"
+    path.write_bytes(content)
+    before = {entry.name for entry in folder.iterdir()}
+    message, happened = _watched_load(path)
+    if happened:  # a module that is imported for the first time runs code too, but only once
+        message, happened = _watched_load(path)
+    assert happened == []
+    assert {entry.name for entry in folder.iterdir()} == before
+    if message is not None:
+        assert message.startswith(f"{path}")
+        assert "\n" not in message
+    return message
+
+
+def _fuzz(seeds: range, folder: Path) -> tuple[int, int]:
+    files, refused = real_files(), 0
+    for seed in seeds:
+        chance = random.Random(seed)
+        start = time.perf_counter()
+        refused += load(mutated(chance.choice(files), chance), folder) is not None
+        assert time.perf_counter() - start < 30, f"mutation {seed} keeps us busy"
+    return len(seeds) - refused, refused
+
+
+def test_mutated_files_are_read_or_refused_in_one_line(tmp_path):
+    read, refused = _fuzz(range(700), tmp_path)
+    assert read > 100  # most numbers of a configuration do not matter to its shape
+    assert refused > 300
+
+
+@pytest.mark.slow
+def test_ten_thousand_mutations(tmp_path):
+    read, refused = _fuzz(range(1000, 11_000), tmp_path)
+    assert read + refused == 10_000
+
+
+@pytest.fixture
+def members(tmp_path) -> dict[str, bytes]:
+    return members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
+
+
+def _with_config(members: dict[str, bytes], change: Callable[[Any], None]) -> bytes:
+    config = json.loads(members["config.json"])
+    change(config)
+    return archive_of({**members, "config.json": json.dumps(config).encode()})
+
+
+def _with_weights(members: dict[str, bytes], change: Callable[[h5py.File], None]) -> bytes:
+    content = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(content, "r+") as file:
+        change(file)
+    return archive_of({**members, "model.weights.h5": content.getvalue()})
+
+
+def _first_array(file: h5py.File) -> str:
+    return "layers/dense/vars/0"
+
+
+def test_the_file_itself_can_be_read(members, tmp_path):
+    assert load(archive_of(members), tmp_path) is None
+
+
+def test_a_zip_bomb_is_refused_before_memory_is_taken(members, tmp_path):
+    bomb = archive_of({**members, "model.weights.h5": b"\0" * 200_000_000}, zipfile.ZIP_DEFLATED)
+    message = load(bomb, tmp_path)
+    assert "model.weights.h5" in message
+    assert "bomb" in message
+
+
+def test_a_member_that_lies_about_its_size_is_refused(members, tmp_path):
+    content = bytearray(archive_of(members, zipfile.ZIP_DEFLATED))
+    real = len(members["config.json"]).to_bytes(4, "little")
+    small = (len(members["config.json"]) - 100).to_bytes(4, "little")
+    message = load(bytes(content).replace(real, small), tmp_path)
+    assert "config.json" in message
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "a/../../b", "C:\\windows\\x", "..\\x"])
+def test_no_path_leaves_the_archive(name, members, tmp_path):
+    message = load(archive_of({**members, name: b"x"}), tmp_path)
+    assert "would leave the archive" in message
+
+
+def test_a_member_that_is_there_twice_is_refused(members, tmp_path):
+    content = io.BytesIO(archive_of(members))
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(content, "a") as archive:
+        archive.writestr("config.json", "{}")
+    assert "twice" in load(content.getvalue(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_missing_member_is_named(name, members, tmp_path):
+    del members[name]
+    assert name in load(archive_of(members), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_a_member_with_one_other_byte_is_named(name, members, tmp_path):
+    content = bytearray(archive_of(members))
+    place = bytes(content).index(members[name][:200]) + 100
+    content[place] ^= 1
+    message = load(bytes(content), tmp_path)
+    assert name in message
+    assert "damaged" in message
+
+
+def test_a_truncated_file_is_refused(members, tmp_path):
+    content = archive_of(members)
+    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
+        assert load(content[:length], tmp_path) is not None
+
+
+def test_weights_of_another_file_are_not_read(members, tmp_path):
+    secret = tmp_path / "secret.h5"
+    with h5py.File(secret, "w") as file:
+        file["x"] = np.zeros((7, 16), np.float32)
+
+    def link(file: h5py.File) -> None:
+        del file[_first_array(file)]
+        file[_first_array(file)] = h5py.ExternalLink(str(secret), "x")
+
+    def soft(file: h5py.File) -> None:
+        del file[_first_array(file)]
+        file[_first_array(file)] = h5py.SoftLink("/layers/dense/vars/1")
+
+    def external(file: h5py.File) -> None:
+        shape = file[_first_array(file)].shape
+        del file[_first_array(file)]
+        file.create_dataset(_first_array(file), shape, "f4", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+    def virtual(file: h5py.File) -> None:
+        shape = file[_first_array(file)].shape
+        layout = h5py.VirtualLayout(shape, "f4")
+        layout[:] = h5py.VirtualSource(str(secret), "x", shape)
+        del file[_first_array(file)]
+        file.create_virtual_dataset(_first_array(file), layout)
+
+    for change in (link, soft, external, virtual):
+        message = load(_with_weights(members, change), tmp_path)
+        assert "no array that lies in the file itself" in message, change.__name__
+
+
+def test_an_array_that_says_it_is_larger_than_the_file_is_refused(members, tmp_path):
+    def huge(file: h5py.File) -> None:
+        del file[_first_array(file)]
+        file.create_dataset(_first_array(file), (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
+
+    message = load(_with_weights(members, huge), tmp_path)
+    assert "more than the file has" in message
+
+
+def test_sizes_that_no_memory_holds_are_refused(members, tmp_path):
+    def units(config: Any) -> None:
+        config["config"]["layers"][1]["config"]["units"] = 2**30
+
+    def upsampled(config: Any) -> None:
+        layer = {"module": "keras.layers", "class_name": "RepeatVector", "config": {"name": "r", "n": 2**30}}
+        config["config"]["layers"].insert(1, layer)
+
+    assert "the configuration asks for" in load(_with_config(members, units), tmp_path)
+    assert "would give the shape" in load(_with_config(members, upsampled), tmp_path)
+
+
+def test_arrays_that_are_no_numbers_are_refused(members, tmp_path):
+    def text(file: h5py.File) -> None:
+        shape = file[_first_array(file)].shape
+        del file[_first_array(file)]
+        file.create_dataset(_first_array(file), data=np.full(shape, b"abcd"))
+
+    assert "no numbers" in load(_with_weights(members, text), tmp_path)
+
+
+def test_deeply_nested_configurations_are_refused(members, tmp_path):
+    deep = b"[" * 100_000 + b"]" * 100_000
+    assert "config.json" in load(archive_of({**members, "config.json": deep}), tmp_path)
+
+    config = json.loads(members["config.json"])
+    for _ in range(100):
+        config = {
+            "module": "keras",
+            "class_name": "Sequential",
+            "registered_name": None,
+            "config": {"name": "s", "layers": [config], "build_input_shape": [None, 7]},
+        }
+    message = load(archive_of({**members, "config.json": json.dumps(config).encode()}), tmp_path)
+    assert "nested" in message
+
+
+def test_a_network_that_calls_itself_exponentially_often_is_refused(members, tmp_path):
+    """Thirty models, each of which calls the one inside it eight times: 8^30 calls."""
+
+    def tensor(name: str, call: int) -> dict[str, Any]:
+        return {"class_name": "__keras_tensor__", "config": {"shape": [None, 7], "keras_history": [name, call, 0]}}
+
+    def entry() -> dict[str, Any]:
+        config = {"batch_shape": [None, 7], "name": "i"}
+        return {"module": "keras.layers", "class_name": "InputLayer", "config": config, "name": "i", "inbound_nodes": []}
+
+    inner: dict[str, Any] = {"module": "keras.layers", "class_name": "Identity", "config": {"name": "m"}, "name": "m"}
+    for _ in range(30):
+        chain = [{"args": [tensor("i", 0)], "kwargs": {}}]
+        chain += [{"args": [tensor("m", call)], "kwargs": {}} for call in range(7)]
+        layers = [entry(), {**inner, "name": "m", "inbound_nodes": chain}]
+        last = 8 if inner["class_name"] == "Functional" else 7
+        config = {"name": "m", "layers": layers, "input_layers": ["i", 0, 0], "output_layers": ["m", last, 0]}
+        inner = {"module": "keras.models", "class_name": "Functional", "registered_name": "Functional", "config": config}
+    message = load(archive_of({**members, "config.json": json.dumps(inner).encode()}), tmp_path)
+    assert "calls" in message
+
+
+def test_a_loop_is_refused(members, tmp_path):
+    def node(name: str) -> list[Any]:
+        config = {"shape": [None, 7], "keras_history": [name, 0, 0]}
+        return [{"args": [{"class_name": "__keras_tensor__", "config": config}], "kwargs": {}}]
+
+    def layer(kind: str, name: str, nodes: list[Any], **config: Any) -> dict[str, Any]:
+        settings = {"name": name, **config}
+        return {"module": "keras.layers", "class_name": kind, "config": settings, "name": name, "inbound_nodes": nodes}
+
+    layers = [
+        layer("InputLayer", "i", [], batch_shape=[None, 7]),
+        layer("Identity", "a", node("b")),
+        layer("Identity", "b", node("a")),
+    ]
+    config = {
+        "module": "keras",
+        "class_name": "Functional",
+        "config": {"name": "m", "layers": layers, "input_layers": ["i", 0, 0], "output_layers": ["a", 0, 0]},
+    }
+    assert "loop" in load(archive_of({**members, "config.json": json.dumps(config).encode()}), tmp_path)
+
+
+def test_the_checksum_is_looked_at(members, tmp_path):
+    assert zlib.crc32(members["config.json"])  # an archive has one for each member
+    content = bytearray(archive_of(members))
+    checksum = zlib.crc32(members["config.json"]).to_bytes(4, "little")
+    wrong = bytes(content).replace(checksum, b"\1\2\3\4")
+    assert "config.json" in load(wrong, tmp_path)
