@@ -17,7 +17,8 @@ _MOST_COLUMNS = 4
 def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | None = None) -> None:
     """Draw one panel a metric, one line a recipe: its seeds as dots, below them the mean and its interval.
 
-    The dots of one seed are joined from recipe to recipe: parallel lines mean that all seeds agree on the difference.
+    The dots of one seed are joined from recipe to recipe: parallel lines mean that all seeds agree on the difference. A
+    dotted line goes down from the mean of the first.
 
     Args:
         comparison: what to draw.
@@ -35,7 +36,7 @@ def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | 
     columns = min(len(drawn), _MOST_COLUMNS)
     lines = math.ceil(len(drawn) / columns)
     recipes = comparison.recipes
-    size = (1.2 + 2.5 * columns, 0.2 + lines * (0.8 + 0.55 * len(recipes)))
+    size = (max(5.5, 1.2 + 2.5 * columns), 0.2 + lines * (0.8 + 0.55 * len(recipes)))
     figure, grid = pyplot.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for panel, metric in zip(grid.flat, drawn, strict=False):
         values = comparison.values[metric.name]
@@ -56,7 +57,9 @@ def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | 
             )
             if row.low is not None and row.high is not None:
                 panel.plot([row.low, row.high], [index + 0.2] * 2, color=color, linewidth=2, solid_capstyle="butt")
-            panel.plot([row.mean], [index + 0.2], "D", color=color, markersize=4.5)
+            if index == 0:
+                panel.axvline(row.mean, color=color, linewidth=0.8, linestyle=":", zorder=0)
+            panel.plot([row.mean], [index + 0.2], "D", color=color, markersize=3.5)
         direction = f" ({metric.better} is better)" if metric.better else ""
         panel.set_xlabel(f"{metric.name}{direction}", fontsize="small")
         panel.xaxis.set_major_locator(MaxNLocator(4))
@@ -66,7 +69,7 @@ def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | 
         panel.set_ylim(len(recipes) - 0.5, -0.7)  # the first on top
     for panel in grid.flat[len(drawn) :]:
         panel.set_visible(False)
-    words = f"a dot a seed, joined from recipe to recipe; diamond and bar: mean and its {LEVEL:.0%} interval"
+    words = f"a dot a seed, joined from recipe to recipe; diamond and bar: mean, {LEVEL:.0%} interval"
     figure.supxlabel(words, fontsize="x-small", color="0.4")
     with replaced(out) as temporary:
         figure.savefig(temporary, dpi=130, format=out.suffix.lstrip("."))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regtorch.errors import DataError
+from regtorch.files import replaced
 
 
 def read_metrics(folder: Path) -> dict[str, list[float]]:
@@ -55,7 +56,6 @@ def draw_curves(runs: Mapping[str, Path], out: Path, names: Sequence[str] = ("da
         panel.grid(alpha=0.3)
     panels[0][0].legend(frameon=False, fontsize="small")
     figure.tight_layout()
-    temporary = out.with_name(f".{out.name}")
-    figure.savefig(temporary, dpi=130, format=out.suffix.lstrip("."))
-    temporary.replace(out)
+    with replaced(out) as temporary:
+        figure.savefig(temporary, dpi=130, format=out.suffix.lstrip("."))
     pyplot.close(figure)
