@@ -74,11 +74,11 @@ class Normalization(nn.Module):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, mean: Tensor, variance: Tensor, invert: bool) -> None:
+    def __init__(self, mean: Tensor, variance: Tensor, invert: bool, measured: bool) -> None:
         super().__init__()
         self.invert = invert
-        self.register_buffer("mean", mean)
-        self.register_buffer("variance", variance)
+        self.register_buffer("mean", mean, persistent=measured)
+        self.register_buffer("variance", variance, persistent=measured)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`."""
@@ -102,7 +102,7 @@ def normalization(t: Translation) -> Value:
         t.expect()
         given = [_aligned(t, _as_array(t, key, 0.0), kept, rank) for key in ("mean", "variance")]
         mean, variance = (_in_torch(t, array, x.layout) for array in given)
-        return t.step(Normalization(mean, variance, invert), x, x.layout)
+        return t.step(Normalization(mean, variance, invert, measured=False), x, x.layout)
     measured = tuple(t.size(x, axis - 1) for axis in kept)
     t.expect(mean=measured, variance=measured, count=())
     shape = tuple(t.size(x, axis) if axis + 1 in kept else 1 for axis in range(rank))
@@ -111,7 +111,7 @@ def normalization(t: Translation) -> Value:
     # the kept axes, in torch's order
     order = tuple(sorted(range(len(kept)), key=lambda i: x.layout.order.index(kept[i] - 1)))
     lies = Arrangement(measured, order, in_torch, gathered)
-    module = Normalization(torch.empty(in_torch), torch.empty(in_torch), invert)
+    module = Normalization(torch.empty(in_torch), torch.empty(in_torch), invert, measured=True)
     return t.step(module, x, x.layout, buffers=("mean", "variance"), mean=("mean", lies), variance=("variance", lies))
 
 

@@ -24,7 +24,15 @@ from tests.keras.hostile import archive_of, members_of, mutated, real_files
 from tests.keras.reference import unpack
 
 #: what Python says of itself when code is run, a process is started or the network is used
-_FORBIDDEN = ("exec", "compile", "marshal.loads", "pickle.find_class", "subprocess.Popen", "os.system", "socket.connect")
+_FORBIDDEN = (
+    "exec",
+    "compile",
+    "marshal.loads",
+    "pickle.find_class",
+    "subprocess.Popen",
+    "os.system",
+    "socket.connect",
+)
 
 _watched: list[list[str]] = []
 
@@ -258,7 +266,13 @@ def test_a_network_that_calls_itself_exponentially_often_is_refused(members, tmp
 
     def entry() -> dict[str, Any]:
         config = {"batch_shape": [None, 7], "name": "i"}
-        return {"module": "keras.layers", "class_name": "InputLayer", "config": config, "name": "i", "inbound_nodes": []}
+        return {
+            "module": "keras.layers",
+            "class_name": "InputLayer",
+            "config": config,
+            "name": "i",
+            "inbound_nodes": [],
+        }
 
     inner: dict[str, Any] = {"module": "keras.layers", "class_name": "Identity", "config": {"name": "m"}, "name": "m"}
     for _ in range(30):
@@ -267,7 +281,12 @@ def test_a_network_that_calls_itself_exponentially_often_is_refused(members, tmp
         layers = [entry(), {**inner, "name": "m", "inbound_nodes": chain}]
         last = 8 if inner["class_name"] == "Functional" else 7
         config = {"name": "m", "layers": layers, "input_layers": ["i", 0, 0], "output_layers": ["m", last, 0]}
-        inner = {"module": "keras.models", "class_name": "Functional", "registered_name": "Functional", "config": config}
+        inner = {
+            "module": "keras.models",
+            "class_name": "Functional",
+            "registered_name": "Functional",
+            "config": config,
+        }
     message = load(archive_of({**members, "config.json": json.dumps(inner).encode()}), tmp_path)
     assert "calls" in message
 

@@ -1,0 +1,399 @@
+"""What a ported model offers: torch's own ways with it, the way back into a file, and the configuration that builds it here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import zipfile
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import regtorch
+from regtorch.errors import SettingError
+from regtorch.training.run import make_constraints, make_model, make_penalties
+from tests.keras.hostile import archive_of, members_of
+from tests.keras.reference import ARCHIVE, arrays_of, cases, inputs_of, listed, port_of, unpack
+
+NAMES = list(cases())
+
+
+def moved(port) -> None:
+    """Other weights and other moving statistics."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in port.model.state_dict().values():
+            if tensor.is_floating_point() and tensor.ndim:
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype))
+
+
+@pytest.mark.parametrize("name", NAMES[::3])
+def test_weights_go_back_into_the_file(name, tmp_path):
+    port, arrays = port_of(name, tmp_path), arrays_of(name)
+    inputs = inputs_of(port, arrays)
+    untouched = listed(port.predict(inputs))
+    moved(port)
+    wanted = listed(port.predict(inputs))
+    port.save(tmp_path / "out.keras")
+
+    half = "float16" in str(cases()[name].get("policy"))
+    again = listed(regtorch.from_keras(tmp_path / "out.keras").predict(inputs))
+    for ours, theirs in zip(again, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-2 if half else 1e-6 * max(1, np.abs(theirs).max()))
+    if port.model.state_dict():
+        assert any(not np.allclose(ours, before, atol=1e-6) for ours, before in zip(again, untouched, strict=True))
+    before, after = (members_of((tmp_path / file).read_bytes()) for file in (f"{name}.keras", "out.keras"))
+    assert before.keys() == after.keys()
+    assert {key for key in before if before[key] != after[key]} <= {"model.weights.h5"}
+
+
+def test_saving_over_the_file_it_came_from(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    moved(port)
+    port.save(tmp_path / "a_dense_sequential.keras")
+    assert [path.name for path in tmp_path.iterdir()] == ["a_dense_sequential.keras"]
+    again = regtorch.from_keras(tmp_path / "a_dense_sequential.keras")
+    for ours, theirs in zip(again.model.parameters(), port.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_saving_where_nothing_can_be_written_leaves_nothing(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    with pytest.raises(OSError, match="absent"):
+        port.save(tmp_path / "absent" / "out.keras")
+
+
+def test_the_file_may_be_gone_when_the_weights_are_saved(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    (tmp_path / "a_dense_sequential.keras").unlink()
+    port.save(tmp_path / "out.keras")
+    assert regtorch.from_keras(tmp_path / "out.keras").model
+
+
+def test_loading_leaves_the_random_state_alone(tmp_path):
+    before = torch.get_rng_state()
+    port_of(
+        "l_nested_sequential_in_functional" if "l_nested_sequential_in_functional" in cases() else NAMES[0], tmp_path
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_predict_leaves_modes_alone_and_does_not_depend_on_the_batch(tmp_path):
+    name = next(
+        n for n, case in cases().items() if "Dropout" in case["layers"] and "BatchNormalization" in case["layers"]
+    )
+    port, arrays = port_of(name, tmp_path), arrays_of(name)
+    inputs = inputs_of(port, arrays)
+    port.model.train()
+    dropout = next(module for module in port.model.modules() if isinstance(module, regtorch.Dropout))
+    dropout.eval()
+    modes = [module.training for module in port.model.modules()]
+    whole, single = port.predict(inputs), port.predict(inputs, batch_size=1)
+    np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-6)
+    assert [module.training for module in port.model.modules()] == modes
+    assert len(port.predict([x[:0] for x in inputs])) == 0
+    np.testing.assert_array_equal(port.predict([torch.from_numpy(x) for x in inputs]), whole)
+
+
+def test_a_wrong_shape_is_one_clear_line(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    with pytest.raises(SettingError, match=r"x has the shape \(2, 3, 4\): the model takes \(batch, \d+\)"):
+        port.model(torch.zeros(2, 3, 4))
+
+
+class LayerTracer(torch.fx.Tracer):
+    """Takes every module without parts as it is."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not any(m.children())
+
+
+@pytest.mark.parametrize("name", NAMES[1::9])
+def test_a_ported_model_is_an_ordinary_module(name, tmp_path):
+    port, arrays = port_of(name, tmp_path), arrays_of(name)
+    model, inputs = port.model.eval(), [torch.from_numpy(np.ascontiguousarray(x)) for x in inputs_of(port, arrays)]
+
+    def outputs(module: nn.Module) -> list[torch.Tensor]:
+        out = module(*inputs)
+        return [out] if isinstance(out, torch.Tensor) else list(out)
+
+    wanted = outputs(model)
+    traced = torch.fx.GraphModule(model, LayerTracer().trace(model))
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), traced):
+        assert all(torch.equal(a, b) for a, b in zip(outputs(other), wanted, strict=True))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    moved(port)
+    model.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(outputs(model), wanted, strict=True))
+
+
+def test_a_ported_model_compiles_without_a_break(tmp_path):
+    name = next(n for n, case in cases().items() if "Conv2D" in case["layers"] and "Flatten" in case["layers"])
+    port = port_of(name, tmp_path)
+    (x,) = inputs_of(port, arrays_of(name))
+    x = torch.from_numpy(np.ascontiguousarray(x))
+    compiled = torch.compile(port.model.eval(), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), port.model(x))
+
+
+def test_mc_prediction_of_a_ported_model(tmp_path):
+    name = next(n for n, case in cases().items() if case["layers"].count("Dropout") and case["loss"] == "sparse")
+    port = port_of(name, tmp_path)
+    (x,) = inputs_of(port, arrays_of(name))
+    out = regtorch.MCPredictor(port.model, samples=20)(torch.from_numpy(np.ascontiguousarray(x)))
+    assert out.mean.shape == port.predict(x).shape
+    assert (out.std > 0).any()
+
+
+def test_names_of_layers_can_be_used_in_where(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    first = next(name for name, _ in port.model.named_parameters() if name.endswith("weight"))
+    penalty = regtorch.WeightPenalty(port.model, regtorch.L2(1.0), where=first)
+    assert penalty().item() == pytest.approx(port.model.get_parameter(first).square().sum().item(), rel=1e-6)
+
+
+def _equivalents(tmp_path) -> dict[str, dict]:
+    found = {}
+    for name in NAMES:
+        with suppress(SettingError):
+            found[name] = port_of(name, tmp_path).to_config()
+    return found
+
+
+def test_the_configuration_builds_an_equal_model_with_equal_rules(tmp_path):
+    """Built from the configuration and given the same weights, the model and its penalty are the same."""
+    found = _equivalents(tmp_path)
+    assert len(found) > 15
+    assert {config["model"]["name"] for config in found.values()} == {"mlp", "cnn"}
+    none = {"name": "none"}
+    for name, config in found.items():
+        port, arrays = port_of(name, tmp_path), arrays_of(name)
+        (x,) = (torch.from_numpy(np.ascontiguousarray(x)) for x in inputs_of(port, arrays))
+        classes = port._results[0].shape[-1]
+        model = make_model(json.loads(json.dumps(config)), tuple(x.shape[1:]), classes)
+        model.to(next(port.model.parameters()).dtype)
+        x = x.to(next(model.parameters()).dtype)
+        _copy_weights(port.model, model)
+        torch.testing.assert_close(model.eval()(x), port.model.eval()(x), rtol=1e-5, atol=1e-5)
+        penalties = make_penalties({"activity_regularizer": none, **config}, model)
+        model(x)
+        assert sum(penalty().item() for penalty in penalties) == pytest.approx(
+            port.penalty().item(), rel=1e-5, abs=1e-8
+        )
+        _same_constraints(port, make_constraints(config, model), model)
+
+
+def _copy_weights(source: nn.Module, target: nn.Module) -> None:
+    ours, theirs = dict(source.state_dict()), dict(target.state_dict())
+    values = [value for key, value in ours.items() if "num_batches" not in key]
+    keys = [key for key in theirs if "num_batches" not in key]
+    assert len(values) == len(keys)
+    target.load_state_dict(dict(zip(keys, values, strict=True)), strict=False)
+
+
+def _same_constraints(port, constraints, model) -> None:
+    for constraint in (*port.constraints, *constraints):
+        constraint.project()
+    for ours, theirs in zip(model.parameters(), port.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_what_no_configuration_builds_is_said(tmp_path):
+    name = next(n for n, case in cases().items() if "Add" in case["layers"])
+    with pytest.raises(SettingError, match="no chain of layers"):
+        port_of(name, tmp_path).to_config()
+
+
+def test_numbers_of_a_configuration_are_as_they_were_typed(tmp_path):
+    configs = _equivalents(tmp_path).values()
+    numbers = [json.dumps(config) for config in configs]
+    assert not any(
+        len(part) > 12
+        for text in numbers
+        for part in text.replace(",", " ").replace("}", " ").split()
+        if part[0] == "0"
+    )
+
+
+class _Scaled(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(6))
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.scale * self.factor
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        _Scaled,
+        lambda config: _Scaled(config["factor"]),
+        lambda **settings: _Scaled(settings["factor"]),
+        lambda factor, unknown=1: _Scaled(factor),
+    ],
+)
+@pytest.mark.parametrize("key", ["Twice", "twice"])
+def test_a_module_stands_in_for_a_custom_layer(factory, key, tmp_path):
+    path = unpack("refused/custom_layer.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={key: factory})
+    module = port.model.get_submodule("twice")
+    assert isinstance(module, _Scaled)
+    assert module.factor == 3.0
+    assert module.scale.abs().min() > 0  # from the file
+    assert port.predict(np.zeros((2, 7), np.float32)).shape == (2, 4)
+    moved(port)
+    port.save(tmp_path / "out.keras")
+    again = regtorch.from_keras(tmp_path / "out.keras", custom={key: factory})
+    assert torch.equal(again.model.get_submodule("twice").scale, module.scale)
+
+
+def test_a_stand_in_may_load_its_arrays_itself(tmp_path):
+    class Loads(nn.Identity):
+        def load_keras(self, arrays):
+            self.arrays = arrays
+
+    port = regtorch.from_keras(unpack("refused/custom_layer.keras", tmp_path), custom={"Twice": lambda: Loads()})
+    assert [array.shape for array in port.model.get_submodule("twice").arrays] == [(6,)]
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda: 3, "must be a torch module"),
+        (lambda: 1 / 0, "failed with ZeroDivisionError"),
+        (lambda: nn.Linear(2, 2), "stand-in failed on"),
+        (lambda: nn.Linear(6, 6), "load_keras"),
+        (nn.Identity, "0 parameters and buffers"),
+    ],
+)
+def test_a_stand_in_that_does_not_fit_is_said(factory, message, tmp_path):
+    with pytest.raises(regtorch.KerasFileError, match=message):
+        regtorch.from_keras(unpack("refused/custom_layer.keras", tmp_path), custom={"Twice": factory})
+
+
+def test_of_a_lambda_only_the_stand_in_runs(tmp_path):
+    path = unpack("refused/lambda.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"lambda": lambda: nn.Tanh()})
+    assert isinstance(port.model.get_submodule("lambda_" if hasattr(port.model, "lambda_") else "lambda"), nn.Tanh)
+
+
+def test_custom_rules_and_activations_stand_in(tmp_path):
+    path = unpack("refused/custom_regularizer_function.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"squared_l1": lambda: regtorch.SquaredL1(0.001)})
+    kernel = port.model.get_submodule("dense").weight
+    assert port.penalty().item() == pytest.approx(0.001 * kernel.abs().sum().item() ** 2, rel=1e-5)
+
+    class Clip(regtorch.Constraint):
+        def __init__(self, **settings):
+            super().__init__()
+
+        def forward(self, w):
+            return w.clamp(-0.01, 0.01)
+
+    path = unpack("refused/custom_constraint.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"Clip": Clip})
+    port.constraints[0].project()
+    assert port.model.get_submodule("dense").weight.abs().max() <= 0.01
+
+    path = unpack("refused/custom_activation.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"cube": nn.Tanh})
+    assert isinstance(port.model.get_submodule("dense_activation"), nn.Tanh)
+
+
+REFUSED = {
+    "custom_layer.keras": ["'twice' (Twice)", "a custom layer", "custom={'Twice'"],
+    "custom_dropout.keras": ["(MCDropout)"],
+    "lambda.keras": ["'lambda' (Lambda)", "never run"],
+    "two_bad_layers.keras": ["(LSTM)", "(Lambda)", "(Twice)"],
+    "subclassed.keras": ["'Sub'", "Sequential and functional"],
+    "lstm.keras": ["'lstm' (LSTM)"],
+    "custom_regularizer_function.keras": ["kernel_regularizer 'squared_l1'"],
+    "custom_activation.keras": ["activation 'cube'"],
+    "custom_constraint.keras": ["kernel_constraint 'Clip'"],
+    "quantized_int8.keras": ["'dense' (Dense)", "quantized"],
+    "lora.keras": ["LoRA"],
+    "unbuilt.keras": ["never been built"],
+    "multi_head_attention.keras": ["(MultiHeadAttention)"],
+    "legacy.h5": ["legacy .h5", "model.save('model.keras')"],
+}
+
+
+@pytest.mark.parametrize("member", REFUSED)
+def test_what_cannot_be_read_is_said_layer_by_layer_in_one_line(member, tmp_path):
+    path = unpack(f"refused/{member}", tmp_path)
+    with pytest.raises(regtorch.KerasFileError) as refused:
+        regtorch.from_keras(path)
+    message = str(refused.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for words in REFUSED[member]:
+        assert words in message
+
+
+def test_all_refused_files_are_tried():
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        names = {name.removeprefix("refused/") for name in archive.namelist() if name.startswith("refused/")}
+    assert names == set(REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("units", -3, "layer 'dense' (Dense): units=-3 is not allowed: it must be a whole number >= 1"),
+        ("units", "many", "units='many'"),
+        ("use_bias", "yes", "use_bias='yes' is not allowed: it must be true or false"),
+        ("activation", "reluu", "its activation 'reluu'"),
+        ("kernel_regularizer", {"module": "keras.regularizers", "class_name": "L2", "config": {"l2": -1}}, "l2=-1"),
+        (
+            "kernel_constraint",
+            {"module": "keras.constraints", "class_name": "MaxNorm", "config": {"max_value": 1.0, "axis": 5}},
+            "axis=5 is not allowed",
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(key, value, words, tmp_path):
+    members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
+    config = json.loads(members["config.json"])
+    layer = next(entry for entry in config["config"]["layers"] if entry["class_name"] == "Dense")
+    layer["config"][key] = value
+    path = tmp_path / "changed.keras"
+    path.write_bytes(archive_of({**members, "config.json": json.dumps(config).encode()}))
+    with pytest.raises(regtorch.KerasFileError) as refused:
+        regtorch.from_keras(path)
+    assert words in str(refused.value)
+
+
+def test_paths_that_are_no_files(tmp_path):
+    with pytest.raises(regtorch.KerasFileError, match="there is no such file"):
+        regtorch.from_keras(tmp_path / "absent.keras")
+    with pytest.raises(regtorch.KerasFileError, match="is a folder"):
+        regtorch.from_keras(tmp_path)
+
+
+def test_an_optimizer_without_counterpart_is_said_when_it_is_asked_for(tmp_path):
+    members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
+    config = json.loads(members["config.json"])
+    config["compile_config"]["optimizer"]["class_name"] = "Lion"
+    path = tmp_path / "changed.keras"
+    path.write_bytes(archive_of({**members, "config.json": json.dumps(config).encode()}))
+    port = regtorch.from_keras(path)
+    with pytest.raises(SettingError, match="optimizer=Lion has no counterpart here"):
+        _ = port.optimizer
+
+
+def test_a_sequence_may_come_as_keras_or_as_torch_has_it(tmp_path):
+    name = next(
+        n
+        for n, case in cases().items()
+        if case["layers"][:2] == ["InputLayer", "Conv1D"] or case["layers"][0] == "Conv1D"
+    )
+    port = port_of(name, tmp_path)
+    (x,) = inputs_of(port, arrays_of(name))
+    assert x.shape[1] != x.shape[2]
+    np.testing.assert_array_equal(port.predict(np.ascontiguousarray(x.transpose(0, 2, 1))), port.predict(x))
