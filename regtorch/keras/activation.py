@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from regtorch.activations import elementwise
 from regtorch.keras.layout import Arrangement, as_it_is
+from regtorch.keras.plan import Value
 from regtorch.keras.settings import Settings, of_keras
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.translation import Translation, translates
 
 
 class Formula(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from regtorch.keras.activation import activated
 from regtorch.keras.layout import Arrangement, Shape, as_it_is, maps_layout
 from regtorch.keras.padding import Pad, SamePad, symmetric_same
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 _CONVOLUTIONS: Sequence[Any] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from regtorch.errors import KerasFileError
 from regtorch.keras.layout import Layout, as_it_is, keras_layout, maps_layout
-from regtorch.keras.translation import Translation, Value, Weight
+from regtorch.keras.plan import Value, Weight
+from regtorch.keras.translation import Translation
 
 #: what every Keras layer has, and no torch module asks for
 _OF_EVERY_LAYER = ("name", "trainable", "dtype")

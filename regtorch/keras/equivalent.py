@@ -14,9 +14,9 @@ from regtorch.dropout.base import Noise
 from regtorch.errors import SettingError
 from regtorch.keras.network import Entry
 from regtorch.keras.optimizer import optimizer_node
+from regtorch.keras.plan import Plan, Weight
 from regtorch.keras.pooling import Global
 from regtorch.keras.rules import initializer_node, make_constraint, make_regularizer, rule_of
-from regtorch.keras.translation import Plan, Weight
 from regtorch.registry import create
 
 NONE = {"name": "none"}

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.keras.layout import Layout, Shape, keras_layout
+from regtorch.keras.plan import Value
 from regtorch.keras.shaping import Reshape
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.translation import Translation, translates
 
 
 class Merge(nn.Module):

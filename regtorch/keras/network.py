@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regtorch.errors import SettingError
 from regtorch.keras.layout import Layout
-from regtorch.keras.translation import Step
+from regtorch.keras.plan import Step
 
 
 @torch.fx.wrap

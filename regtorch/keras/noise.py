@@ -16,7 +16,8 @@ from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d,
 from regtorch.functional.alpha_dropout import alpha_masked
 from regtorch.functional.keep_mask import keep_mask
 from regtorch.functional.masked import masked
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 _SPATIAL: tuple[type[ProbabilityDropout], ...] = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
 

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from regtorch.keras.layout import as_it_is
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 from regtorch.models.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 

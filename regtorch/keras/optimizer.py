@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from regtorch.errors import SettingError
+from regtorch.keras.plan import Weight
 from regtorch.keras.settings import Settings
-from regtorch.keras.translation import Weight
 from regtorch.keras.weights import WeightFile
 from regtorch.registry import create
 

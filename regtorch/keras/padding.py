@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.keras.layout import maps_layout
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:

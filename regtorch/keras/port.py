@@ -16,8 +16,8 @@ from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.keras.archive import WEIGHTS, Archive
 from regtorch.keras.layout import Layout
 from regtorch.keras.network import gathered
+from regtorch.keras.plan import Plan, Weight
 from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer, rule_of
-from regtorch.keras.translation import Plan, Weight
 from regtorch.keras.weights import WeightFile
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2

@@ -17,14 +17,16 @@ from regtorch.keras.custom import stand_in
 from regtorch.keras.graph import Graph, Layer, read_graph
 from regtorch.keras.layout import Layout, keras_layout
 from regtorch.keras.network import Entry, build_network
+from regtorch.keras.plan import Plan, Value
 from regtorch.keras.port import KerasPort
 from regtorch.keras.rules import unreadable_rule
-from regtorch.keras.translation import TRANSLATORS, Plan, Translation, Value, translate
+from regtorch.keras.translation import TRANSLATORS, Translation, translate
 from regtorch.keras.weights import WeightFile
 
 for _family in (
     "convolution",
     "dense",
+    "embedding",
     "merging",
     "noise",
     "normalization",

@@ -14,8 +14,8 @@ from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.unit_norm import UnitNorm
 from regtorch.errors import KerasFileError
 from regtorch.keras.layout import Arrangement
+from regtorch.keras.plan import Weight
 from regtorch.keras.settings import Settings, of_keras
-from regtorch.keras.translation import Weight
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.l1 import L1
 from regtorch.regularizers.l1_l2 import L1L2

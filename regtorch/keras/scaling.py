@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.keras.layout import Arrangement, Layout
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 
 def _as_array(t: Translation, key: str, default: float) -> np.ndarray:

@@ -9,7 +9,8 @@ from math import prod
 from torch import Tensor, nn
 
 from regtorch.keras.layout import Layout, keras_layout
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 
 class Reshape(nn.Module):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from regtorch.errors import KerasFileError
-from regtorch.keras.graph import Call, Graph, Layer
-from regtorch.keras.layout import Arrangement, Layout, Shape, as_it_is, keras_layout
+from regtorch.keras.graph import Call, Layer
+from regtorch.keras.layout import Arrangement, Layout, Shape, as_it_is
+from regtorch.keras.plan import Plan, Value, Weight
 from regtorch.keras.settings import Settings
-from regtorch.keras.weights import WeightFile
 
 #: layers behind which a mask still holds
 _KEEP_MASKS = {
@@ -49,156 +47,7 @@ _READ_MASKS = {
     "Subtract",
 }
 
-#: no layer gives this many numbers for one example
-_MOST_VALUES = 2**31
-
 DATA_FORMATS = ("channels_last", "channels_first")
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """A tensor of the network: its number, how it lies, and the number of the integers that mask it, if any."""
-
-    number: int
-    layout: Layout
-    mask: int | None = None
-
-
-@dataclass(eq=False)
-class Step:
-    """One module of the network, the numbers of the tensors it takes, and of the one it gives."""
-
-    name: str
-    module: nn.Module
-    inputs: tuple[int, ...]
-    output: int
-
-
-@dataclass(frozen=True, eq=False)
-class Weight:
-    """One array of the file and the parameter or buffer that it became.
-
-    Args:
-        layer: whose it is.
-        name: what Keras calls it: kernel, bias, gamma, ...
-        index: its number among the layer's arrays.
-        step: the name of the module that holds it.
-        attribute: what that module calls it.
-        arrangement: how it lies.
-        trains: whether it is a parameter that trains, as far as its layer does.
-    """
-
-    layer: Layer
-    name: str
-    index: int
-    step: str
-    attribute: str
-    arrangement: Arrangement
-    trains: bool = True
-
-    @property
-    def full_name(self) -> str:
-        """Its name in the network."""
-        return f"{self.step}.{self.attribute}"
-
-
-@dataclass(eq=False)
-class Plan:
-    """What is to be built, while it is put together; no memory is taken for weights."""
-
-    graph: Graph
-    file: WeightFile
-    custom: dict[str, Callable[..., nn.Module]]
-    steps: list[Step] = field(default_factory=list)
-    weights: list[Weight] = field(default_factory=list)
-    #: layer -> the names of the modules whose output is its own, one for each call
-    ends: dict[Layer, str] = field(default_factory=dict)
-    #: layers whose final softmax or sigmoid was split off: the call's number -> its name
-    split: dict[int, str] = field(default_factory=dict)
-    #: calls of input layers -> the number of the tensor that comes in there
-    entries: dict[int, int] = field(default_factory=dict)
-    inputs: list[int] = field(default_factory=list)
-    results: list[Value] = field(default_factory=list)
-    _tensors: int = 0
-    _names: set[str] = field(default_factory=set)
-
-    def new_tensor(self) -> int:
-        """The number of a further tensor."""
-        self._tensors += 1
-        return self._tensors - 1
-
-    def step(self, name: str, module: nn.Module, inputs: Sequence[Value | int], layout: Layout) -> Value:
-        """Add a module."""
-        values = [value for value in inputs if isinstance(value, Value)]
-        numbers = tuple(value.number if isinstance(value, Value) else value for value in inputs)
-        known = [size for size in layout.shape if size is not None]
-        if any(size < 1 for size in known) or _product(known) > _MOST_VALUES:
-            raise KerasFileError(f"{name} would give the shape {layout.shape} for each example")
-        mask = values[0].mask if len(values) == 1 else None
-        result = Value(self.new_tensor(), layout, mask)
-        self.steps.append(Step(name, module, numbers, result.number))
-        self._names.add(name)
-        return result
-
-    def unique(self, name: str) -> str:
-        """The name for a module that is no layer of the file."""
-        number, found = 1, name
-        while found in self._names:
-            number += 1
-            found = f"{name}_{number}"
-        return found
-
-    def reordered(self, value: Value, order: tuple[int, ...], name: str) -> Value:
-        """The same tensor with its axes in another order."""
-        value = self.in_keras_order(value, name) if value.layout.features is not None else value
-        if value.layout.order == order:
-            return value
-        dims = [value.layout.order.index(axis) for axis in order]
-        return self.step(self.unique(f"{name}_permute"), Permute(dims), [value], replace(value.layout, order=order))
-
-    def in_keras_order(self, value: Value, name: str) -> Value:
-        """The same tensor as Keras has it."""
-        if value.layout.features is not None:
-            places = np.argsort(value.layout.features)
-            return self.step(self.unique(f"{name}_reorder"), Reorder(places), [value], keras_layout(value.layout.shape))
-        return self.reordered(value, tuple(range(value.layout.rank)), name)
-
-
-def _product(sizes: Sequence[int]) -> int:
-    product = 1
-    for size in sizes:
-        product *= size
-    return product
-
-
-class Permute(nn.Module):
-    """Another order of the dimensions behind the batch."""
-
-    def __init__(self, dims: Sequence[int]) -> None:
-        super().__init__()
-        self.dims = tuple(1 + dim for dim in dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, ...) with its dimensions moved."""
-        return x.permute(0, *self.dims)
-
-    def extra_repr(self) -> str:
-        """The dimensions, the batch among them."""
-        return f"0, {', '.join(map(str, self.dims))}"
-
-
-class Reorder(nn.Module):
-    """Another order of the features of a vector."""
-
-    places: Tensor
-
-    def __init__(self, places: np.ndarray) -> None:
-        super().__init__()
-        self.register_buffer("places", torch.from_numpy(np.ascontiguousarray(places)), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, features)."""
-        return x.index_select(1, self.places)
 
 
 @dataclass(eq=False)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from regtorch.keras.layout import maps_layout
-from regtorch.keras.translation import Translation, Value, translates
+from regtorch.keras.plan import Value
+from regtorch.keras.translation import Translation, translates
 
 
 class Bicubic(nn.Module):
