@@ -41,7 +41,8 @@ def test_the_wheel_holds_configs_types_and_licence(site: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"regtorch"}  # nothing beside the package
     (points,) = site.glob("*.dist-info/entry_points.txt")
-    assert "regtorch-train = regtorch.cli.train:main" in points.read_text()
+    for command in ("train", "compare", "curves"):
+        assert f"regtorch-{command} = regtorch.cli.{command}:main" in points.read_text()
 
 
 def test_the_console_command_works_from_any_folder(site: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
-    assert len(PROGRAMS) == 3
+    assert len(PROGRAMS) == 4
     assert len(INDENTED) - len(COMMANDS) == 3
 
 
@@ -63,6 +63,9 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
         arguments.append("trainer.max_epochs=2")
     if trains and "data=image_folder" in arguments:
         arguments.append("data.image_size=[16,16]")
+    if any(argument.startswith(("experiment=", "study=")) for argument in arguments) and not trains:
+        arguments = [argument for argument in arguments if not argument.startswith("seeds=")]
+        arguments += ["seeds=2", "trainer.max_epochs=1"]
     done = run(arguments, folder)
     assert done.returncode == 0, done.stderr
     if trains:
@@ -72,9 +75,10 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
         assert all((path / "results.json").is_file() for path in finished)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "lightning", "rule"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "keras", "lightning", "rule"])
 def test_a_program_of_the_readme(program: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
+    shutil.copy(ROOT / "tests/reference/digits_standard.keras", tmp_path / "model.keras")
     done = run(["program.py"], tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -91,5 +95,7 @@ def test_the_readme_lists_every_option() -> None:
             assert path.stem in row, f"{group}={path.stem}"
 
 
-def test_the_picture_is_there() -> None:
-    assert (ROOT / "docs/learning_curves.png").stat().st_size > 10_000
+def test_the_pictures_are_there() -> None:
+    pictures = re.findall(r"!\[.*\]\((.*)\)", README)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).stat().st_size > 10_000 for picture in pictures)
