@@ -15,14 +15,14 @@ from regtorch.keras.plan import Step
 
 
 @torch.fx.wrap
-def as_input(x: Tensor, sizes: tuple[int | None, ...], dtype: torch.dtype, sequence: bool) -> Tensor:
+def as_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
     """Check and cast what a model is called with; images become channels-last in memory, where convolutions are fast."""
     if sequence and tuple(x.shape[1:]) != sizes and tuple(x.shape[1:]) == sizes[::-1]:
         x = x.transpose(1, 2)  # as torch's Conv1d has it
     if x.ndim != 1 + len(sizes) or any(size not in (None, n) for n, size in zip(x.shape[1:], sizes, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in sizes)
         raise SettingError(f"x has the shape {tuple(x.shape)}: the model takes (batch, {wanted})")
-    x = x.to(dtype)
+    x = x.to(like.dtype)
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -35,19 +35,23 @@ class Entry(nn.Module):
         sequence: whether the input is a sequence (length, channels) for layers of maps.
     """
 
+    like: Tensor
+
     def __init__(self, layout: Layout, whole_numbers: bool, sequence: bool) -> None:
         super().__init__()
         self.sizes = layout.sizes
-        self.dtype = torch.int64 if whole_numbers else torch.float32
         self.sequence = sequence
+        # of the type that the model's numbers have, also after model.to(torch.bfloat16)
+        dtype = torch.int64 if whole_numbers else torch.float32
+        self.register_buffer("like", torch.empty(0, dtype=dtype, device="cpu"), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, *sizes), checked."""
-        return as_input(x, self.sizes, self.dtype, self.sequence)
+        return as_input(x, self.sizes, self.like, self.sequence)
 
     def extra_repr(self) -> str:
         """What it takes."""
-        return f"(batch, {', '.join('any' if size is None else str(size) for size in self.sizes)}), {self.dtype}"
+        return f"(batch, {', '.join('any' if size is None else str(size) for size in self.sizes)}), {self.like.dtype}"
 
 
 @torch.fx.wrap

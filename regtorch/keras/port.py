@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.keras.archive import WEIGHTS, Archive
+from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
 from regtorch.keras.network import gathered
 from regtorch.keras.plan import Plan, Weight
@@ -92,7 +93,7 @@ class KerasPort:
             for start in range(0, max(len(inputs[0]), 1), batch_size):
                 output = self.model(*(one[start : start + batch_size].to(device) for one in inputs))
                 outputs = zip([output] if self._single else output, self._final, self._results, strict=True)
-                batches.append([in_keras(finish(*result), result[2]).numpy(force=True) for result in outputs])
+                batches.append([_as_array(in_keras(finish(*result), result[2])) for result in outputs])
         joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
         if self._output_keys is not None:
             return dict(zip(self._output_keys, joined, strict=True))
@@ -106,10 +107,28 @@ class KerasPort:
         """
         file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
         arrays = {
-            (weight.layer.path, weight.index): weight.arrangement.to_keras(self._tensor(weight)).numpy(force=True)
+            (weight.layer.path, weight.index): _as_array(weight.arrangement.to_keras(self._tensor(weight)))
             for weight in self._weights
         }
         self._archive.save_as(path, file.with_arrays(arrays))
+
+    @torch.no_grad()
+    def initialize(self, seed: int = 0) -> None:
+        """Draw all weights anew, by the initializers in the file: the same network, untrained.
+
+        What was measured of data (a Normalization's mean) and the weights of stand-ins stay as they are.
+
+        Args:
+            seed: of the draws; torch's global random state stays as it is.
+
+        Raises:
+            SettingError: an initializer that has no counterpart here; the weights are as they were.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        weights = [weight for weight in self._weights if rule_of(weight, "initializer") is not None]
+        values = [drawn(weight, generator) for weight in weights]
+        for weight, value in zip(weights, values, strict=True):
+            self._tensor(weight).copy_(value)
 
     def _tensor(self, weight: Weight) -> Tensor:
         owner, _, name = weight.full_name.rpartition(".")
@@ -155,6 +174,11 @@ def finish(output: Tensor, activation: str, layout: Layout) -> Tensor:
 def in_keras(tensor: Tensor, layout: Layout) -> Tensor:
     """A batch as Keras has it."""
     return tensor.permute(0, *(layout.dim(axis) for axis in range(layout.rank)))
+
+
+def _as_array(tensor: Tensor) -> np.ndarray:
+    wide = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # NumPy has no bfloat16
+    return wide.numpy(force=True)
 
 
 @contextmanager

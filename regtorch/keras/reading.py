@@ -179,8 +179,6 @@ def _fill(model: nn.Module, plan: Plan) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.num_batches_tracked = torch.zeros((), dtype=torch.int64)
-        if isinstance(module, Entry) and module.dtype is torch.float32:
-            module.dtype = widest
     model.to(widest)
     if all(parameter.ndim < 5 for parameter in model.parameters()):
         model.to(memory_format=torch.channels_last)

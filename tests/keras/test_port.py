@@ -397,3 +397,49 @@ def test_a_sequence_may_come_as_keras_or_as_torch_has_it(tmp_path):
     (x,) = inputs_of(port, arrays_of(name))
     assert x.shape[1] != x.shape[2]
     np.testing.assert_array_equal(port.predict(np.ascontiguousarray(x.transpose(0, 2, 1))), port.predict(x))
+
+
+@pytest.mark.parametrize("name", [n for n, case in cases().items() if n[:2] in ("c_", "e_", "f_", "h_", "j_")])
+def test_weights_are_drawn_anew_by_the_initializers_of_the_file(name, tmp_path):
+    """Keras draws Glorot-uniform kernels within a bound of their fans, and begins norms at 1 and biases at 0."""
+    port = port_of(name, tmp_path)
+    state = torch.get_rng_state()
+    port.initialize(seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    first = {key: value.clone() for key, value in port.model.state_dict().items()}
+    for weight in port._weights:
+        values, shape = port._tensor(weight), weight.arrangement.keras_shape
+        if weight.name.endswith("kernel"):
+            receptive = np.prod(shape[:-2])
+            bound = (6 / (receptive * (shape[-2] + shape[-1]))) ** 0.5
+            assert values.abs().max() <= bound
+            if values.numel() > 40:
+                assert values.abs().max() > 0.8 * bound
+        elif weight.name in ("gamma", "moving_variance"):
+            assert (values == 1).all()
+        elif weight.name in ("bias", "beta", "moving_mean", "alpha"):
+            assert (values == 0).all()
+    port.initialize(seed=4)
+    assert any(not torch.equal(first[key], value) for key, value in port.model.state_dict().items())
+    port.initialize(seed=3)
+    assert all(torch.equal(first[key], value) for key, value in port.model.state_dict().items())
+
+
+def test_a_model_of_another_type_takes_that_type(tmp_path):
+    name = next(n for n, case in cases().items() if "Conv2D" in case["layers"] and "Flatten" in case["layers"])
+    port = port_of(name, tmp_path)
+    (x,) = inputs_of(port, arrays_of(name))
+    whole = port.predict(x)
+    port.model.to(torch.float64)
+    assert port.predict(x).dtype == np.float64
+    np.testing.assert_allclose(port.predict(x), whole, rtol=1e-5, atol=1e-6)
+    port.model.to(torch.bfloat16)
+    assert port.model(torch.from_numpy(np.ascontiguousarray(x))).dtype == torch.bfloat16
+    np.testing.assert_allclose(port.predict(x), whole, atol=0.1 * np.abs(whole).max())
+    port.save(tmp_path / "half.keras")  # rounded weights in the file's own type
+    np.testing.assert_allclose(
+        regtorch.from_keras(tmp_path / "half.keras").predict(x), whole, atol=0.1 * np.abs(whole).max()
+    )
+    port.model.float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert port.model(torch.from_numpy(np.ascontiguousarray(x))).dtype == torch.bfloat16
