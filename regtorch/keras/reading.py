@@ -71,6 +71,11 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
             layer that is the reason. Nothing has been built then.
 
     Source: Keras 3's saving format (``keras.saving``).
+
+    Example:
+        >>> from_keras("absent.keras")
+        Traceback (most recent call last):
+        regtorch.errors.KerasFileError: absent.keras: there is no such file
     """
     archive = Archive(path)
     try:
