@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,13 +55,22 @@ class Entry(nn.Module):
 
 
 @torch.fx.wrap
-def gathered(tensors: Any) -> list[Tensor]:
+def gathered(tensors: Any, count: int | None = None) -> list[Tensor]:
     """The tensors in a structure of lists, tuples and mappings (by the order of their keys), in order."""
+    found = list(_leaves(tensors))
+    if count is not None and len(found) != count:
+        raise SettingError(f"x has {len(found)} tensors: the model has {count} inputs")
+    return found
+
+
+def _leaves(tensors: Any) -> Iterator[Tensor]:
     if isinstance(tensors, dict):
         tensors = [tensors[key] for key in sorted(tensors)]
     if isinstance(tensors, (list, tuple)):
-        return [tensor for entry in tensors for tensor in gathered(entry)]
-    return [tensors]
+        for entry in tensors:
+            yield from _leaves(entry)
+    else:
+        yield tensors
 
 
 class Network(nn.Module):
@@ -83,7 +92,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor | Sequence[Tensor] | Mapping[str, Tensor], *more: Tensor) -> Any:
         """One tensor for each input, or a list of them, or a mapping by the inputs' names."""
-        given = gathered((x, more))
+        given = gathered((x, more), len(self._inputs))
         values = {number: given[place] for place, number in enumerate(self._inputs)}
         for name, inputs, output in self._calls:
             values[output] = self._modules[name](*(values[number] for number in inputs))  # type: ignore[misc]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.errors import SettingError
 from regtorch.keras.archive import WEIGHTS, Archive
 from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
@@ -22,6 +23,7 @@ from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer
 from regtorch.keras.weights import WeightFile
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2
+from regtorch.settings import COUNT
 
 
 class Named:
@@ -80,12 +82,16 @@ class KerasPort:
 
         Args:
             x: (rows, ...), images in NCHW; NumPy or torch. A list or a mapping, where the model has several inputs.
-            batch_size: rows at a time.
+            batch_size: rows at a time, >= 1.
 
         Returns:
             A NumPy array in Keras' own layout; a list or a mapping of them, where the model gives that.
+
+        Raises:
+            SettingError: a shape that the model does not take, or inputs that differ in their rows.
         """
-        inputs = [torch.as_tensor(one) for one in gathered(x)]
+        COUNT.check("batch_size", batch_size)
+        inputs = self._as_inputs(x)
         parameter = next(self.model.parameters(), None)
         device = None if parameter is None else parameter.device
         batches: list[list[np.ndarray]] = []
@@ -98,6 +104,17 @@ class KerasPort:
         if self._output_keys is not None:
             return dict(zip(self._output_keys, joined, strict=True))
         return joined[0] if self._single else joined
+
+    def _as_inputs(self, x: Any) -> list[Tensor]:
+        """One tensor for each input."""
+        alone = len(self._plan.inputs) == 1
+        of_numbers = isinstance(x, (list, tuple)) and len(x) > 0 and not hasattr(x[0], "shape")
+        inputs = [torch.as_tensor(one) for one in ([np.asarray(x)] if alone and of_numbers else gathered(x))]
+        if len(inputs) != len(self._plan.inputs):
+            raise SettingError(f"x has {len(inputs)} arrays: the model has {len(self._plan.inputs)} inputs")
+        if len({len(one) if one.ndim else -1 for one in inputs}) > 1 or not all(one.ndim for one in inputs):
+            raise SettingError(f"x has the shapes {[tuple(one.shape) for one in inputs]}: all must have as many rows")
+        return inputs
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.keras`` file with the model's weights as they are now; all else is as in the file it came from.

@@ -443,3 +443,23 @@ def test_a_model_of_another_type_takes_that_type(tmp_path):
     port.model.float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert port.model(torch.from_numpy(np.ascontiguousarray(x))).dtype == torch.bfloat16
+
+
+def test_wrong_inputs_are_one_clear_line(tmp_path):
+    name = next(
+        n for n, case in cases().items() if case["layers"].count("InputLayer") == 2 and not case.get("input_keys")
+    )
+    port, inputs = port_of(name, tmp_path), inputs_of(port_of(name, tmp_path), arrays_of(name))
+    with pytest.raises(SettingError, match="1 arrays: the model has 2 inputs"):
+        port.predict(inputs[0])
+    with pytest.raises(SettingError, match="1 tensors: the model has 2 inputs"):
+        port.model(torch.from_numpy(inputs[0]))
+    with pytest.raises(SettingError, match="as many rows"):
+        port.predict([inputs[0], inputs[1][:3]])
+    with pytest.raises(SettingError, match="batch_size=0"):
+        port.predict(inputs, batch_size=0)
+
+
+def test_plain_lists_of_numbers_are_rows(tmp_path):
+    port, x = port_of("a_dense_sequential", tmp_path), arrays_of("a_dense_sequential")["x"]
+    np.testing.assert_array_equal(port.predict(x.tolist()), port.predict(x))
