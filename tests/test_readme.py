@@ -78,6 +78,7 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "keras", "lightning", "rule"])
 def test_a_program_of_the_readme(program: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
+    # the digits notebook's network, saved by Keras 3.15.1 after three steps
     shutil.copy(ROOT / "tests/reference/digits_standard.keras", tmp_path / "model.keras")
     done = run(["program.py"], tmp_path)
     assert done.returncode == 0, done.stderr
