@@ -16,7 +16,7 @@ from regtorch.files import replaced
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 #: a configuration is text; the largest published ones have a few megabytes
-_CONFIG_BYTES = 64 * 2**20
+_CONFIG_BYTES = 16 * 2**20
 #: Keras stores without compression; what shrinks further than this is no network's weights
 _EXPANSION = 100
 _SMALL = 16 * 2**20

@@ -36,7 +36,7 @@ def stand_in(t: Translation, factory: Callable[..., nn.Module]) -> Value:
 
 
 def _made(t: Translation, factory: Callable[..., nn.Module]) -> nn.Module:
-    earlier = next((step.module for step in t.plan.steps if step.name == t.layer.name), None)
+    earlier = t.plan.module(t.layer.name)
     if earlier is not None:
         return earlier
     arguments, settings = _arguments(factory, t.settings.values)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -16,8 +17,8 @@ from regtorch.keras.settings import Settings, of_keras
 _A_MODULE = nn.Sequential()
 _MODELS = ("Sequential", "Functional", "Model")
 
-#: more than any real network has, so that a hostile file cannot keep us busy
-_MOST_CALLS, _DEEPEST = 100_000, 32
+#: more than any real network has (NASNetLarge makes 1,041 calls), so that a hostile file cannot keep us busy
+_MOST_CALLS, _DEEPEST = 5_000, 32
 
 
 @dataclass(eq=False)
@@ -114,6 +115,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
+        self._numbers: Counter[str] = Counter()
 
     @property
     def count(self) -> int:
@@ -124,10 +126,10 @@ class _Names:
         base = re.sub(r"\W", "_", wanted)
         base = f"layer{base}" if not base or base.startswith("_") else base
         base = f"{base}_" if hasattr(_A_MODULE, base) else base
-        name, number = base, 1
+        name = base
         while name in self._taken:
-            number += 1
-            name = f"{base}_{number}"
+            self._numbers[base] += 1
+            name = f"{base}_{self._numbers[base] + 1}"
         self._taken.add(name)
         return name
 
@@ -168,8 +170,6 @@ class _Model:
 
     def apply(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
         """Add the model's calls; without arguments its inputs become the graph's own."""
-        if len(graph.calls) > _MOST_CALLS:
-            raise KerasFileError(f"the model makes more than {_MOST_CALLS:,} calls")
         return self._chain(graph, arguments) if self.sequential else self._functional(graph, arguments)
 
     def _chain(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
@@ -219,7 +219,7 @@ class _Model:
         single = _is_reference(structure) or (self.older and len(own) == 1)  # Keras 2 writes one as a list of one
         return [_tensor(done, *ref) for ref in own], single
 
-    @property
+    @cached_property
     def older(self) -> bool:
         """Whether Keras 2 wrote it: there calls are lists."""
         return any(isinstance(node, list) for nodes in self.nodes.values() if isinstance(nodes, list) for node in nodes)
@@ -295,6 +295,8 @@ def _enter(graph: Graph, layer: Layer) -> int:
 
 
 def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int]) -> list[int]:
+    if len(graph.calls) >= _MOST_CALLS:
+        raise KerasFileError(f"the model makes more than {_MOST_CALLS:,} calls")
     if isinstance(part, _Model):
         return part.apply(graph, inputs)[0]
     part.calls += 1

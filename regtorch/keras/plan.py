@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -84,7 +85,8 @@ class Plan:
     inputs: list[int] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
     _tensors: int = 0
-    _names: set[str] = field(default_factory=set)
+    _modules: dict[str, nn.Module] = field(default_factory=dict)
+    _numbers: Counter[str] = field(default_factory=Counter)
 
     def new_tensor(self) -> int:
         """The number of a further tensor."""
@@ -101,16 +103,20 @@ class Plan:
         mask = values[0].mask if len(values) == 1 else None
         result = Value(self.new_tensor(), layout, mask)
         self.steps.append(Step(name, module, numbers, result.number))
-        self._names.add(name)
+        self._modules[name] = module
         return result
 
     def unique(self, name: str) -> str:
         """The name for a module that is no layer of the file."""
-        number, found = 1, name
-        while found in self._names:
-            number += 1
-            found = f"{name}_{number}"
+        found = name
+        while found in self._modules:
+            self._numbers[name] += 1
+            found = f"{name}_{self._numbers[name] + 1}"
         return found
+
+    def module(self, name: str) -> nn.Module | None:
+        """The module of this name, if it has been added."""
+        return self._modules.get(name)
 
     def reordered(self, value: Value, order: tuple[int, ...], name: str) -> Value:
         """The same tensor with its axes in another order."""

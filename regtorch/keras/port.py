@@ -223,10 +223,10 @@ def _weight_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
 
 def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
     penalties = []
-    for number, call in enumerate(plan.graph.calls):
-        layer, settings = call.layer, call.layer.settings
-        node = settings.get("activity_regularizer")
-        if not layer.built_in or layer not in plan.ends or call is not _first_call(plan, layer):
+    numbers = {call.layer: number for number, call in enumerate(plan.graph.calls)}
+    for layer, number in numbers.items():
+        settings, node = layer.settings, layer.settings.get("activity_regularizer")
+        if not layer.built_in or layer not in plan.ends:
             continue
         owner = f"layer {layer}: activity_regularizer"
         if layer.class_name == "ActivityRegularization":
@@ -240,10 +240,6 @@ def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
             rule = OfActivation(rule, _Final(final, layout))
         penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{plan.ends[layer]}"))
     return penalties
-
-
-def _first_call(plan: Plan, layer: Any) -> Any:
-    return next(call for call in plan.graph.calls if call.layer is layer)
 
 
 class _Final:

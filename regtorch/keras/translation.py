@@ -141,7 +141,7 @@ class Translation:
         """
         name = self.layer.name + suffix
         inputs = [inputs] if isinstance(inputs, Value) else inputs
-        earlier = next((s.module for s in self.plan.steps if s.name == name), None) if self.layer.calls > 1 else None
+        earlier = self.plan.module(name) if self.layer.calls > 1 else None
         result = self.plan.step(name, earlier or module, inputs, layout)
         self.plan.ends[self.layer] = name
         if earlier is not None:

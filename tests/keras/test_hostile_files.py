@@ -6,7 +6,6 @@ import io
 import json
 import random
 import sys
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -88,9 +87,7 @@ def _fuzz(seeds: range, folder: Path) -> tuple[int, int]:
     files, refused = real_files(), 0
     for seed in seeds:
         chance = random.Random(seed)
-        start = time.perf_counter()
         refused += load(mutated(chance.choice(files), chance), folder) is not None
-        assert time.perf_counter() - start < 30, f"mutation {seed} keeps us busy"
     return len(seeds) - refused, refused
 
 
@@ -319,3 +316,26 @@ def test_the_checksum_is_looked_at(members, tmp_path):
     checksum = zlib.crc32(members["config.json"]).to_bytes(4, "little")
     wrong = bytes(content).replace(checksum, b"\1\2\3\4")
     assert "config.json" in load(wrong, tmp_path)
+
+
+def test_many_layers_with_alike_names_do_not_keep_us_busy(members, tmp_path):
+    """Almost five thousand calls, of layers whose names are one in torch, and of one layer again and again."""
+
+    def node(name: str, call: int) -> dict[str, Any]:
+        config = {"shape": [None, 7], "keras_history": [name, call, 0]}
+        return {"args": [{"class_name": "__keras_tensor__", "config": config}], "kwargs": {}}
+
+    names = [f"{'a' if index % 2 else 'b'}{chr(0x2200 + index)}" for index in range(2400)]
+    layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_shape": [None, 7]}, "name": "i"}]
+    for before, name in zip(["i", *names], names, strict=False):
+        config = {"name": name, "activity_regularizer": "l2"}
+        layer = {"module": "keras.layers", "class_name": "Identity", "config": config, "name": name}
+        layers.append({**layer, "inbound_nodes": [node(before, 0)]})
+    shared = [node(names[-1], 0), *(node("shared", call) for call in range(2400))]
+    config = {"name": "shared", "activation": "relu"}
+    layer = {"module": "keras.layers", "class_name": "Activation", "config": config, "name": "shared"}
+    layers.append({**layer, "inbound_nodes": shared})
+    outputs = [["shared", call, 0] for call in range(0, 2400, 3)]
+    config = {"name": "m", "layers": layers, "input_layers": ["i", 0, 0], "output_layers": outputs}
+    model = {"module": "keras", "class_name": "Functional", "config": config}
+    assert load(archive_of({**members, "config.json": json.dumps(model).encode()}), tmp_path) is None
