@@ -15,8 +15,8 @@ from regtorch.training.run import run
 from tests.testers.agreement import check_agreement
 
 KERAS = json.loads((Path(__file__).parents[1] / "reference/fashion_studies.json").read_text())["studies"]
-#: two seeds, and three where they end far apart
-SEEDS = {"fashion_alpha_dropout": 3, "fashion_max_norm": 3, "fashion_deep_selu": 3}
+#: two seeds, and more where they end far apart
+SEEDS = {"fashion_alpha_dropout": 5, "fashion_max_norm": 3, "fashion_deep_selu": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
