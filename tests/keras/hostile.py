@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -113,7 +114,7 @@ def _other_values(config: Any, chance: random.Random) -> Any:
         node = _at(config, tuple(around))
         match chance.randrange(10):
             case 0 | 1 | 2 | 3 | 4 | 5:
-                node[key] = chance.choice(_JUNK)
+                node[key] = copy.deepcopy(chance.choice(_JUNK))
             case 6:
                 del node[key]
             case 7 | 8 if type(node[key]) in (int, float):
