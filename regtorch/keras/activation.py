@@ -196,8 +196,13 @@ def _any(t: Translation, x: Value, value: Any, suffix: str) -> Value:
     """An activation as settings have it: a name, a layer, a function of the user's, or none."""
     name = _function(value)
     if name is not None:
-        with torch.device("cpu"):
-            module: nn.Module = t.plan.custom[name]()
+        try:
+            with torch.device("cpu"):
+                module: nn.Module = t.plan.custom[name]()
+        except Exception as error:
+            raise t.wrong(f"custom[{name!r}] failed with {type(error).__name__}: {error}") from error
+        if not isinstance(module, nn.Module):
+            raise t.wrong(f"custom[{name!r}] gave {type(module).__name__}: it must be a torch module")
         return t.step(module, x, x.layout, suffix=suffix)
     if isinstance(value, dict):
         settings = Settings(f"the activation of {t.layer}", value.get("config"))

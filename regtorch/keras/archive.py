@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 import zlib
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +20,7 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _CONFIG_BYTES = 16 * 2**20
 #: Keras stores without compression; what shrinks further than this is no network's weights
 _EXPANSION = 100
-_SMALL = 16 * 2**20
+_SMALL = 2**20
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -71,17 +72,22 @@ class Archive:
             if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
                 raise KerasFileError(f"{self.path}: the member {name!r} would leave the archive")
             if name in members:
-                raise KerasFileError(f"{self.path}: the member {name} is there twice")
+                raise KerasFileError(f"{self.path}: the member {name!r} is there twice")
             if info.flag_bits & 1:
-                raise KerasFileError(f"{self.path}: the member {name} is encrypted")
+                raise KerasFileError(f"{self.path}: the member {name!r} is encrypted")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise KerasFileError(f"{self.path}: the member {name} is compressed in a way that Keras does not use")
+                raise KerasFileError(f"{self.path}: the member {name!r} is compressed in a way that Keras does not use")
             if info.file_size > max(_SMALL, _EXPANSION * info.compress_size):
                 raise KerasFileError(
-                    f"{self.path}: the member {name} says that {info.compress_size:,} bytes unpack to "
+                    f"{self.path}: the member {name!r} says that {info.compress_size:,} bytes unpack to "
                     f"{info.file_size:,}, as a zip bomb does"
                 )
             members[name] = info
+        unpacked, packed = (
+            sum(sizes) for sizes in zip((0, 0), *((i.file_size, i.compress_size) for i in infos), strict=True)
+        )
+        if unpacked > max(_SMALL, _EXPANSION * packed):
+            raise KerasFileError(f"{self.path}: {packed:,} bytes unpack to {unpacked:,}, as a zip bomb does")
         return members
 
     def read(self, name: str, limit: int | None = None) -> bytes:
@@ -115,4 +121,4 @@ class Archive:
         with replaced(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, info in self._members.items():
                 content = weights if name == WEIGHTS else self.read(name)
-                archive.writestr(info, content, compress_type=info.compress_type)
+                archive.writestr(copy(info), content, compress_type=info.compress_type)  # it notes where it put it

@@ -60,7 +60,8 @@ def _padded(t: Translation, x: Value, g: _Geometry) -> tuple[Value, tuple[int, .
     unknown = x.layout.resized(*(None for _ in x.layout.shape))
     if g.padding == "causal":
         return t.step(Pad([(g.reach[0] - 1, 0)]), x, unknown, suffix="_pad"), none
-    symmetric = symmetric_same(sizes, g.kernel, g.stride, g.dilation)
+    shared = t.layer.calls > 1  # its calls may differ in their sizes, and so in what is padded
+    symmetric = None if shared else symmetric_same(sizes, g.kernel, g.stride, g.dilation)
     if symmetric is not None:
         return x, symmetric
     return t.step(SamePad(g.kernel, g.stride, g.dilation), x, unknown, suffix="_pad"), none

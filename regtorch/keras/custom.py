@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regtorch.errors import KerasFileError
+from regtorch.keras.graph import Layer
 from regtorch.keras.layout import Layout, as_it_is, keras_layout, maps_layout
 from regtorch.keras.plan import Value, Weight
-from regtorch.keras.translation import Translation
+from regtorch.keras.translation import TRANSLATORS, Translation
 
 #: what every Keras layer has, and no torch module asks for
 _OF_EVERY_LAYER = ("name", "trainable", "dtype")
@@ -20,19 +22,28 @@ _OF_EVERY_LAYER = ("name", "trainable", "dtype")
 _SOME_SIZE = 16
 
 
+def stand_in_of(layer: Layer, custom: Mapping[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module] | None:
+    """The factory for a layer: by its own name, or by its class if that is not one that is read here."""
+    by_class = layer.class_name in custom and not (layer.built_in and layer.class_name in TRANSLATORS)
+    key = layer.keras_name if layer.keras_name in custom else layer.class_name if by_class else None
+    return None if key is None else custom[key]
+
+
 def stand_in(t: Translation, factory: Callable[..., nn.Module]) -> Value:
     """Put a module of the user's in a layer's place; images reach it in NCHW and it gives them so.
 
-    The layer's arrays go to the module's method ``load_keras(arrays)`` if it has one, else to its parameters and
-    then its buffers, one by one, whose shapes must be the arrays' own.
+    The layer's arrays go to the module's method ``load_keras(arrays)`` if it has one (and come back from
+    ``save_keras()``), else to its parameters and then its buffers, one by one, whose shapes must be the arrays' own.
     """
     module = _made(t, factory)
     values = [_as_in_torch(t, value) for value in t.inputs]
     layout = _layout_behind(t, module, [value.layout for value in values])
-    result = t.step(module, values, layout)
-    if t.layer.calls == 1 or not any(weight.layer is t.layer for weight in t.plan.weights):
+    first = t.plan.module(t.layer.name) is None
+    result = t.plan.step(t.layer.name, module, values, layout)
+    t.plan.ends[t.number] = t.layer.name
+    if first:
         _load(t, module)
-    return result
+    return replace(result, mask=None)
 
 
 def _made(t: Translation, factory: Callable[..., nn.Module]) -> nn.Module:
@@ -52,12 +63,18 @@ def _made(t: Translation, factory: Callable[..., nn.Module]) -> nn.Module:
 
 def _arguments(factory: Callable[..., Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The layer's settings that the factory names (all, for ``**settings``), or all of them as one mapping."""
-    parameters = inspect.signature(factory).parameters.values()
+    asked = inspect.signature(factory).parameters.values()
     own = {key: value for key, value in settings.items() if key not in _OF_EVERY_LAYER}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if any(one.kind is one.VAR_KEYWORD for one in asked):
         return [], own
-    named = {p.name: settings[p.name] for p in parameters if p.name in settings and p.kind is not p.POSITIONAL_ONLY}
-    left = [p for p in parameters if p.default is p.empty and p.name not in named and p.kind is not p.VAR_POSITIONAL]
+    named = {
+        one.name: settings[one.name] for one in asked if one.name in settings and one.kind is not one.POSITIONAL_ONLY
+    }
+    left = [
+        one
+        for one in asked
+        if one.default is one.empty and one.name not in named and one.kind is not one.VAR_POSITIONAL
+    ]
     return ([dict(settings)] if len(left) == 1 and not named else []), named
 
 
@@ -95,6 +112,7 @@ def _load(t: Translation, module: nn.Module) -> None:
     if not count:
         return
     if hasattr(module, "load_keras"):
+        t.plan.loaded.append(t.layer)
         load: Any = module.load_keras
         load([t.plan.file.read(t.layer.path, index) for index in range(count)])
         return
@@ -105,7 +123,7 @@ def _load(t: Translation, module: nn.Module) -> None:
     for index, (attribute, tensor) in enumerate(places[:count]):
         shape = tuple(tensor.shape)
         try:
-            t.plan.file.check(t.layer.path, index, shape)
+            t.plan.file.check(t.layer.path, index, shape, floating=False)
         except KerasFileError as error:
             raise t.wrong(f"its stand-in's {attribute} has the shape {shape}; {hint}: {error}") from error
         trains = isinstance(tensor, nn.Parameter)

@@ -39,6 +39,8 @@ def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
     blocks, entry = _blocks(plan, modules)
     if any(not layer.trainable for layer in plan.graph.layers):
         raise _none("a layer is frozen")
+    _check_ends(config, plan)
+    _check_types_and_starts(plan)
     found: dict[str, Any] = _architecture(blocks, entry)
     found |= _initializers(plan)
     node = optimizer_node(config)
@@ -76,6 +78,45 @@ def _blocks(plan: Plan, modules: list[nn.Module]) -> tuple[list[Block], list[nn.
     if len(blocks) < 2 or blocks[-1][1] or not isinstance(blocks[-1][0], nn.Linear):
         raise _none("it does not end in hidden layers and one dense layer that gives the logits")
     return blocks, entry
+
+
+def _check_ends(config: Any, plan: Plan) -> None:
+    """The input must be flattened as an ``mlp`` does it, and the output be a classifier's."""
+    entry = next(step.module for step in plan.steps if isinstance(step.module, Entry))
+    flattens = any(isinstance(step.module, (nn.Flatten, Global)) for step in plan.steps)
+    if plan.results[0].layout.rank != 1 or (len(entry.sizes) > 1 and not flattens):
+        raise _none("it is not flattened, and gives one row of logits for each position")
+    if "sigmoid" in plan.split.values():
+        raise _none("it ends in a sigmoid, and a configuration's model is a classifier that ends in a softmax")
+    compiled = config.get("compile_config")
+    loss = compiled.get("loss") if isinstance(compiled, dict) else None
+    name = str(loss.get("class_name") if isinstance(loss, dict) else loss)
+    if loss is not None and "categoricalcrossentropy" not in name.lower().replace("_", ""):
+        raise _none(f"it was compiled with the loss {name}, and a configuration's is cross-entropy")
+
+
+#: how weights that are no kernels begin in a configuration's model
+_STARTS = {
+    "bias": "Zeros",
+    "beta": "Zeros",
+    "moving_mean": "Zeros",
+    "alpha": "Zeros",
+    "gamma": "Ones",
+    "moving_variance": "Ones",
+}
+
+
+def _check_types_and_starts(plan: Plan) -> None:
+    for layer in plan.graph.layers:
+        policy = layer.settings.get("dtype")
+        name = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
+        if layer.class_name != "InputLayer" and name not in (None, "float32"):
+            raise _none(f"{layer} computes in {name}")
+    for weight in plan.weights:
+        node, wanted = rule_of(weight, "initializer"), _STARTS.get(weight.name)
+        found = node.get("class_name") if isinstance(node, dict) else node
+        if wanted is not None and found is not None and str(found).lower() != wanted.lower():
+            raise _none(f"{weight.layer} draws its {weight.name} by {found}")
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -261,7 +302,7 @@ def _regularizer(plan: Plan, weight: Weight) -> dict[str, Any] | None:
     node = rule_of(weight, "regularizer")
     if node is None:
         return None
-    return make_regularizer(str(weight.layer), node, plan.custom, turned=weight.name == "kernel").to_config()
+    return make_regularizer(str(weight.layer), node, plan.custom, weight.arrangement).to_config()
 
 
 def _constraint(plan: Plan, weight: Weight) -> dict[str, Any] | None:
@@ -283,10 +324,14 @@ def _activities(plan: Plan, kernels: list[Weight]) -> list[dict[str, Any] | None
         node = layer.settings.get("activity_regularizer")
         if layer.class_name == "ActivityRegularization" or (node is not None and layer not in owners):
             raise _none(f"{layer} has an activity regularizer and no kernel")
+        if node is not None and layer is not owners[-1] and layer.settings.get("activation") in (None, "linear"):
+            raise _none(
+                f"{layer} has an activity regularizer before its activation, where a configuration has it behind"
+            )
         if node is not None:
             if layer is owners[-1] and any(plan.split.values()):
                 raise _none(f"{layer} has an activity regularizer behind the final activation")
-            found[owners.index(layer)] = make_regularizer(str(layer), node, plan.custom, turned=False).to_config()
+            found[owners.index(layer)] = make_regularizer(str(layer), node, plan.custom).to_config()
     return found
 
 

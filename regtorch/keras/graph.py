@@ -33,7 +33,6 @@ class Layer:
         settings: its configuration.
         path: of its arrays in the weight file.
         trainable: whether it and all models around it train.
-        built_for: the input shape that the file notes, with the batch's dimension, if any.
         position: its number among all layers, in the order in which Keras counts them.
         calls: how often it is called.
     """
@@ -45,7 +44,6 @@ class Layer:
     settings: Settings
     path: str
     trainable: bool
-    built_for: Any = None
     position: int = 0
     calls: int = 0
 
@@ -71,6 +69,7 @@ class Graph:
         outputs: the numbers of the calls whose results the model gives.
         single: whether it gives one tensor rather than a list.
         output_keys: what its outputs are called, where it gives a mapping.
+        input_keys: what its inputs are called, where it takes a mapping.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -78,6 +77,12 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
     single: bool = True
     output_keys: tuple[str, ...] | None = None
+    input_keys: tuple[str, ...] | None = None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the inputs are called, in their order: by the mapping's keys, else by the input layers."""
+        return self.input_keys or tuple(self.calls[number].layer.keras_name for number in self.inputs)
 
     @property
     def layers(self) -> list[Layer]:
@@ -107,6 +112,8 @@ def read_graph(config: Any) -> Graph:
     graph.outputs, graph.single = model.apply(graph, None)
     outputs = None if model.sequential else model.settings.get("output_layers")
     graph.output_keys = tuple(sorted(outputs)) if isinstance(outputs, dict) else None
+    inputs = None if model.sequential else model.settings.get("input_layers")
+    graph.input_keys = tuple(sorted(inputs)) if isinstance(inputs, dict) else None
     return graph
 
 
@@ -280,7 +287,7 @@ def _layer(
     settings = Settings(f"layer {name!r} ({class_name})", part.get("config"))
     trains = trainable and settings.get("trainable", True) is True
     position, unique = names.count, names.unique(prefix + name)
-    return Layer(unique, name, class_name, _is_built_in(part), settings, place, trains, _built_for(part), position)
+    return Layer(unique, name, class_name, _is_built_in(part), settings, place, trains, position)
 
 
 def _built_for(part: Settings) -> Any:
@@ -345,8 +352,8 @@ def _tensors(value: Any, owner: str) -> Iterator[tuple[str, int, int]]:
     elif isinstance(value, dict) and value.get("class_name") == "__tuple__":
         yield from _tensors(value.get("config"), owner)
     elif isinstance(value, dict):
-        for entry in value.values():
-            yield from _tensors(entry, owner)
+        for key in sorted(value):  # the order in which Keras flattens them
+            yield from _tensors(value[key], owner)
     elif isinstance(value, list):
         for entry in value:
             yield from _tensors(entry, owner)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regtorch.errors import SettingError
+from regtorch.keras.graph import Graph
 from regtorch.keras.layout import Layout
 from regtorch.keras.plan import Step
 
@@ -55,22 +56,30 @@ class Entry(nn.Module):
 
 
 @torch.fx.wrap
-def gathered(tensors: Any, count: int | None = None) -> list[Tensor]:
-    """The tensors in a structure of lists, tuples and mappings (by the order of their keys), in order."""
-    found = list(_leaves(tensors))
-    if count is not None and len(found) != count:
-        raise SettingError(f"x has {len(found)} tensors: the model has {count} inputs")
+def gathered(x: Any, more: Any, names: Sequence[str]) -> list[Tensor]:
+    """The tensors of a call, in the order of the inputs.
+
+    Args:
+        x: a tensor, a list of them, or a mapping by the inputs' names.
+        more: further tensors.
+        names: the inputs'.
+
+    Raises:
+        SettingError: there are not as many tensors as inputs, or a mapping names others.
+    """
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            raise SettingError(f"x has the keys {', '.join(map(str, x))}: the model's inputs are {', '.join(names)}")
+        x = [x[name] for name in names]
+    found = [*(x if isinstance(x, (list, tuple)) else [x]), *_flat(more)]
+    if len(found) != len(names):
+        raise SettingError(f"x has {len(found)} tensors: the model has {len(names)} inputs")
     return found
 
 
-def _leaves(tensors: Any) -> Iterator[Tensor]:
-    if isinstance(tensors, dict):
-        tensors = [tensors[key] for key in sorted(tensors)]
-    if isinstance(tensors, (list, tuple)):
-        for entry in tensors:
-            yield from _leaves(entry)
-    else:
-        yield tensors
+def _flat(more: Any) -> list[Any]:
+    """What comes behind the first argument; a traced network gets it one level deeper."""
+    return [tensor for entry in more for tensor in (_flat(entry) if isinstance(entry, tuple) else [entry])]
 
 
 class Network(nn.Module):
@@ -81,18 +90,22 @@ class Network(nn.Module):
         inputs: the numbers of the tensors that come in.
         outputs: the numbers of the tensors that it gives.
         single: whether it gives one tensor rather than a list.
+        names: what its inputs are called, in their order.
     """
 
-    def __init__(self, steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], single: bool) -> None:
+    def __init__(
+        self, steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], single: bool, names: Sequence[str]
+    ) -> None:
         super().__init__()
         for step in steps:
             self.add_module(step.name, step.module)
         self._calls = [(step.name, step.inputs, step.output) for step in steps]
         self._inputs, self._outputs, self._single = tuple(inputs), tuple(outputs), single
+        self.input_names = tuple(names)
 
     def forward(self, x: Tensor | Sequence[Tensor] | Mapping[str, Tensor], *more: Tensor) -> Any:
         """One tensor for each input, or a list of them, or a mapping by the inputs' names."""
-        given = gathered((x, more), len(self._inputs))
+        given = gathered(x, more, self.input_names)
         values = {number: given[place] for place, number in enumerate(self._inputs)}
         for name, inputs, output in self._calls:
             values[output] = self._modules[name](*(values[number] for number in inputs))  # type: ignore[misc]
@@ -100,11 +113,11 @@ class Network(nn.Module):
         return results[0] if self._single else results
 
 
-def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], single: bool) -> nn.Module:
+def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], graph: Graph) -> nn.Module:
     """The steps as a torch module: an ``nn.Sequential`` where each takes what the one before it gives."""
-    if _is_chain(steps, inputs, outputs) and single:
+    if _is_chain(steps, inputs, outputs) and graph.single:
         return nn.Sequential(OrderedDict((step.name, step.module) for step in steps))
-    return Network(steps, inputs, outputs, single)
+    return Network(steps, inputs, outputs, graph.single, graph.input_names)
 
 
 def _is_chain(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from regtorch.errors import SettingError
+from regtorch.errors import KerasFileError, SettingError
 from regtorch.keras.plan import Weight
 from regtorch.keras.settings import Settings
 from regtorch.keras.weights import WeightFile
@@ -18,7 +18,6 @@ from regtorch.registry import create
 
 Trained = Sequence[tuple[Weight, nn.Parameter]]
 
-#: what Keras does around an optimizer, and a torch loop by hand
 _AROUND = ("clipnorm", "global_clipnorm", "clipvalue", "gradient_accumulation_steps")
 
 #: state of the file in the order in which Keras keeps it: the names that stand side by side for each weight, then the next
@@ -57,7 +56,7 @@ def restored(config: Any, file: WeightFile, trained: Trained) -> Optimizer | Non
     name, settings = found
     chosen, arguments = _chosen(name, settings)
     _mention(name, settings)
-    optimizer: Optimizer = create("optimizer", chosen, params=[p for _, p in trained], **arguments)
+    optimizer: Optimizer = create("optimizer", chosen, params=[parameter for _, parameter in trained], **arguments)
     if file.count("optimizer") > 2:
         _restore_state(name, chosen, optimizer, settings, file, trained, arguments["lr"])
     return optimizer
@@ -73,6 +72,8 @@ def optimizer_node(config: Any) -> dict[str, Any] | None:
     if found is None:
         return None
     chosen, arguments = _chosen(*found)
+    if around := _around(found[1]):
+        raise SettingError(f"optimizer={found[0]} with {', '.join(around)} has no node of its own here")
     return {"name": chosen, **arguments}
 
 
@@ -118,11 +119,14 @@ def _chosen(name: str, settings: Settings) -> tuple[str, dict[str, Any]]:
     return name.lower(), arguments
 
 
-def _mention(name: str, settings: Settings) -> None:
+def _around(settings: Settings) -> list[str]:
+    """What Keras does around the optimizer, and a torch loop by hand."""
     given = [f"{key}={settings.get(key)}" for key in _AROUND if settings.get(key)]
-    if isinstance(settings.get("learning_rate"), dict):
-        given.append("the learning rate's schedule")
-    if given:
+    return [*given, "the learning rate's schedule"] if isinstance(settings.get("learning_rate"), dict) else given
+
+
+def _mention(name: str, settings: Settings) -> None:
+    if given := _around(settings):
         warnings.warn(f"{name}: {', '.join(given)} of the file is left to your training loop", stacklevel=4)
 
 
@@ -136,12 +140,17 @@ def _learning_rate(name: str, settings: Settings) -> float:
 
 
 def _restore_state(
-    name: str, chosen: str, optimizer: Optimizer, settings: Settings, file: WeightFile, trained: Trained, rate: float
+    name: str, chosen: str, optimizer: Optimizer, settings: Settings, file: WeightFile, trained: Trained, lr: float
 ) -> None:
-    steps = int(file.read("optimizer", 0))
     blocks = [names for names in _STATE[name] if "momentum_buffer" not in names or settings.get("momentum")]
-    # before them stand the learning rate, unless it has a schedule, and gradients that are still being accumulated
-    index = file.count("optimizer") - sum(len(names) * len(trained) for names in blocks) - (name == "Nadam")
+    slots = sum(len(names) * len(trained) for names in blocks) + (name == "Nadam")
+    accumulated = len(trained) if settings.get("gradient_accumulation_steps") else 0
+    # before them stand the number of steps, the learning rate (not in Keras 2, nor of a schedule), and gradients that
+    # are still being added up
+    index = file.count("optimizer") - slots
+    if index - accumulated not in (1, 2):
+        raise settings.wrong("name", f"an optimizer whose state is that of the {len(trained)} weights that train now")
+    steps = _steps(file, settings)
     for names in blocks:
         for weight, parameter in trained:
             state = optimizer.state[parameter]
@@ -154,14 +163,23 @@ def _restore_state(
     for _, parameter in trained:
         state = optimizer.state[parameter]
         if chosen in ("momentum", "nesterov"):
-            state["momentum_buffer"].div_(-rate)  # Keras keeps the step, torch the gradients' sum
+            state["momentum_buffer"].div_(-lr)  # Keras keeps the step, torch the gradients' sum
             continue
         state["step"] = torch.tensor(float(steps))
         if chosen == "nadam":
             state["mu_product"] = _product_of_momenta(settings.number("beta_1", 0.9), steps)
 
 
+def _steps(file: WeightFile, settings: Settings) -> int:
+    """How many steps the optimizer has taken."""
+    file.check("optimizer", 0, (), floating=False)
+    steps = float(file.read("optimizer", 0))
+    if not 0 <= steps < 2**53:
+        raise KerasFileError(f"{settings.owner}: it says that it took {steps:g} steps")
+    return int(steps)
+
+
 def _product_of_momenta(beta: float, steps: int) -> Tensor:
     """What Nadam has multiplied up: ``beta * (1 - 0.5 * 0.96^t)`` over its steps."""
-    done = torch.arange(1, steps + 1, dtype=torch.float64)
+    done = torch.arange(1, min(steps, 100_000) + 1, dtype=torch.float64)  # it is 0 long before
     return (beta * (1 - 0.5 * 0.96**done)).prod().float()

@@ -76,13 +76,15 @@ class Plan:
     custom: dict[str, Callable[..., nn.Module]]
     steps: list[Step] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
-    #: layer -> the names of the modules whose output is its own, one for each call
-    ends: dict[Layer, str] = field(default_factory=dict)
+    #: the number of a call -> the name of the module whose output is the layer's own
+    ends: dict[int, str] = field(default_factory=dict)
     #: layers whose final softmax or sigmoid was split off: the call's number -> its name
     split: dict[int, str] = field(default_factory=dict)
     #: calls of input layers -> the number of the tensor that comes in there
     entries: dict[int, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
+    #: layers whose stand-ins load their arrays themselves
+    loaded: list[Layer] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
     _tensors: int = 0
     _modules: dict[str, nn.Module] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,7 +20,7 @@ from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
 from regtorch.keras.network import gathered
 from regtorch.keras.plan import Plan, Weight
-from regtorch.keras.rules import OfActivation, make_constraint, make_regularizer, rule_of
+from regtorch.keras.rules import OfActivation, OfKerasLayout, make_constraint, make_regularizer, rule_of
 from regtorch.keras.weights import WeightFile
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2
@@ -65,6 +66,11 @@ class KerasPort:
         self.penalties = [*_weight_penalties(model, plan), *_activity_penalties(model, plan)]
         self.constraints = _constraints(model, plan)
 
+    @property
+    def final_activation(self) -> str | list[str]:
+        """What `model` leaves out at its end: ``"softmax"``, ``"sigmoid"`` or ``""``; a list for several outputs."""
+        return self._final[0] if self._single else list(self._final)
+
     def penalty(self) -> Tensor:
         """The sum that Keras calls ``model.losses``: of the weights now, and of what layers gave out in the last forward.
 
@@ -107,11 +113,9 @@ class KerasPort:
 
     def _as_inputs(self, x: Any) -> list[Tensor]:
         """One tensor for each input."""
-        alone = len(self._plan.inputs) == 1
+        names = self._plan.graph.input_names
         of_numbers = isinstance(x, (list, tuple)) and len(x) > 0 and not hasattr(x[0], "shape")
-        inputs = [torch.as_tensor(one) for one in ([np.asarray(x)] if alone and of_numbers else gathered(x))]
-        if len(inputs) != len(self._plan.inputs):
-            raise SettingError(f"x has {len(inputs)} arrays: the model has {len(self._plan.inputs)} inputs")
+        inputs = [torch.as_tensor(one) for one in gathered(np.asarray(x) if of_numbers else x, (), names)]
         if len({len(one) if one.ndim else -1 for one in inputs}) > 1 or not all(one.ndim for one in inputs):
             raise SettingError(f"x has the shapes {[tuple(one.shape) for one in inputs]}: all must have as many rows")
         return inputs
@@ -123,7 +127,7 @@ class KerasPort:
             OSError: the file cannot be written; what was there before is still there.
         """
         file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
-        arrays = {
+        arrays = self._of_stand_ins() | {
             (weight.layer.path, weight.index): _as_array(weight.arrangement.to_keras(self._tensor(weight)))
             for weight in self._weights
         }
@@ -146,6 +150,18 @@ class KerasPort:
         values = [drawn(weight, generator) for weight in weights]
         for weight, value in zip(weights, values, strict=True):
             self._tensor(weight).copy_(value)
+
+    def _of_stand_ins(self) -> dict[tuple[str, int], np.ndarray]:
+        """The arrays of modules that loaded theirs themselves, by ``save_keras()``, the counterpart of ``load_keras``."""
+        found: dict[tuple[str, int], np.ndarray] = {}
+        for layer in self._plan.loaded:
+            module = self.model.get_submodule(layer.name)
+            if hasattr(module, "save_keras"):
+                save: Any = module.save_keras
+                found |= {(layer.path, index): np.asarray(array) for index, array in enumerate(save())}
+            else:
+                warnings.warn(f"{layer} has no save_keras(): its arrays stay as they are in the file", stacklevel=3)
+        return found
 
     def _tensor(self, weight: Weight) -> Tensor:
         owner, _, name = weight.full_name.rpartition(".")
@@ -215,30 +231,33 @@ def _weight_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
     for weight in plan.weights:
         node = rule_of(weight, "regularizer")
         if node is not None and weight.layer.built_in:
-            turned = weight.arrangement.order[:2] == (1, 0) and len(weight.arrangement.keras_shape) == 2
-            rule = make_regularizer(f"layer {weight.layer}: {weight.name}_regularizer", node, plan.custom, turned)
-            bound.setdefault(repr(rule), (rule, []))[1].append(weight.full_name)
+            owner = f"layer {weight.layer}: {weight.name}_regularizer"
+            rule = make_regularizer(owner, node, plan.custom, weight.arrangement)
+            alike = weight.full_name if isinstance(rule, OfKerasLayout) else repr(rule)
+            bound.setdefault(alike, (rule, []))[1].append(weight.full_name)
     return [WeightPenalty(model, rule, where=Named(names)) for rule, names in bound.values()]
 
 
 def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
     penalties = []
-    numbers = {call.layer: number for number, call in enumerate(plan.graph.calls)}
-    for layer, number in numbers.items():
-        settings, node = layer.settings, layer.settings.get("activity_regularizer")
-        if not layer.built_in or layer not in plan.ends:
+    bound: set[tuple[Any, str]] = set()
+    for number, call in enumerate(plan.graph.calls):
+        layer, settings = call.layer, call.layer.settings
+        node, end = settings.get("activity_regularizer"), plan.ends.get(number)
+        if not layer.built_in or end is None or (layer, end) in bound:
             continue
+        bound.add((layer, end))  # calls that share a module share its hook
         owner = f"layer {layer}: activity_regularizer"
         if layer.class_name == "ActivityRegularization":
             rule: Any = L1L2(settings.number("l1", 0.0, low=0), settings.number("l2", 0.0, low=0))
         elif node is not None:
-            rule = make_regularizer(owner, node, plan.custom, turned=False)
+            rule = make_regularizer(owner, node, plan.custom)
         else:
             continue
         if final := plan.split.get(number):
             layout = plan.results[plan.graph.outputs.index(number)].layout
             rule = OfActivation(rule, _Final(final, layout))
-        penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{plan.ends[layer]}"))
+        penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{end}"))
     return penalties
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from regtorch.errors import KerasFileError
 from regtorch.keras.activation import unreadable_activation
 from regtorch.keras.archive import CONFIG, WEIGHTS, Archive
-from regtorch.keras.custom import stand_in
+from regtorch.keras.custom import stand_in, stand_in_of
 from regtorch.keras.graph import Graph, Layer, read_graph
 from regtorch.keras.layout import Layout, keras_layout
 from regtorch.keras.network import Entry, build_network
@@ -77,25 +77,35 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
         Traceback (most recent call last):
         regtorch.errors.KerasFileError: absent.keras: there is no such file
     """
-    archive = Archive(path)
     try:
-        config = archive.config()
-        graph = read_graph(config)
-        stand_ins = dict(custom or {})
-        _refuse_unreadable(graph, stand_ins)
-        file = WeightFile(archive.read(WEIGHTS), archive.path)
-        with torch.device("meta"):
-            plan = _plan(graph, file, stand_ins)
-        model = build_network(plan.steps, plan.inputs, [value.number for value in plan.results], graph.single)
-        _fill(model, plan)
-        file.close()
-        return KerasPort(archive, config, model, plan)
+        archive = Archive(path)
+        return _read(archive, dict(custom or {}))
     except KerasFileError as error:
         message = str(error)
-        raise KerasFileError(message if message.startswith(str(path)) else f"{path}: {CONFIG}: {message}") from error
+        whole = message if message.startswith(str(path)) else f"{path}: {CONFIG}: {message}"
+        raise KerasFileError(_printable(whole)) from error
     except _NONSENSE as error:
-        text = " ".join(str(error).split())
-        raise KerasFileError(f"{path}: the member {CONFIG} is damaged: {type(error).__name__}: {text}") from error
+        raise KerasFileError(
+            _printable(f"{path}: the member {CONFIG} is damaged: {type(error).__name__}: {error}")
+        ) from error
+
+
+def _printable(message: str) -> str:
+    """One line, whatever names stand in a file."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in message)
+
+
+def _read(archive: Archive, custom: dict[str, Callable[..., Any]]) -> KerasPort:
+    config = archive.config()
+    graph = read_graph(config)
+    _refuse_unreadable(graph, custom)
+    file = WeightFile(archive.read(WEIGHTS), archive.path)
+    with torch.device("meta"):
+        plan = _plan(graph, file, custom)
+    model = build_network(plan.steps, plan.inputs, [value.number for value in plan.results], graph)
+    _fill(model, plan)
+    file.close()
+    return KerasPort(archive, config, model, plan)
 
 
 def _refuse_unreadable(graph: Graph, custom: dict[str, Callable[..., Any]]) -> None:
@@ -106,7 +116,7 @@ def _refuse_unreadable(graph: Graph, custom: dict[str, Callable[..., Any]]) -> N
 
 def _unreadable(layer: Layer, custom: dict[str, Callable[..., Any]]) -> str | None:
     """What keeps a layer from being read."""
-    if layer.keras_name in custom or layer.class_name in custom or layer.class_name == "InputLayer":
+    if layer.class_name == "InputLayer" or stand_in_of(layer, custom) is not None:
         return None
     if layer.class_name == "Lambda":
         return f"the code in a file is never run; give custom={{{layer.keras_name!r}: ...}}"
@@ -137,8 +147,8 @@ def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]])
             values.append(_entry(plan, number, channels_last))
             continue
         translation = Translation(plan, call, number, [values[n] for n in call.inputs])
-        key = next((name for name in (call.layer.keras_name, call.layer.class_name) if name in custom), None)
-        values.append(translate(translation) if key is None else stand_in(translation, custom[key]))
+        factory = stand_in_of(call.layer, custom)
+        values.append(translate(translation) if factory is None else stand_in(translation, factory))
     plan.inputs = [plan.entries[number] for number in graph.inputs]
     for number in graph.outputs:
         value, rank = values[number], values[number].layout.rank
@@ -161,7 +171,8 @@ def _entry(plan: Plan, number: int, channels_last: bool) -> Value:
     dtype = layer.settings.get("dtype", "float32")
     if not isinstance(dtype, (str, dict, type(None))) or dtype == "string":
         raise layer.settings.wrong("dtype", "a type of numbers")
-    whole = isinstance(dtype, str) and dtype.startswith(_WHOLE)
+    consumers = [call.layer.class_name for call in plan.graph.calls if number in call.inputs]
+    whole = isinstance(dtype, str) and dtype.startswith(_WHOLE) and set(consumers) == {"Embedding"}
     sequence = rank == 2 and None not in sizes and any(one.class_name in _MAPS for one in plan.graph.layers)
     plan.entries[number] = plan.new_tensor()
     return plan.step(plan.unique(layer.name), Entry(layout, whole, sequence), [plan.entries[number]], layout)

@@ -60,19 +60,19 @@ def _settings(owner: str, node: Any) -> Settings:
     )
 
 
-def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Regularizer:
-    """A regularizer from its node.
+def make_regularizer(owner: str, node: Any, custom: Custom, arrangement: Arrangement | None = None) -> Regularizer:
+    """A regularizer from its node; one of the user's own gets the weight as Keras has it.
 
     Args:
         owner: what it is a rule of, for messages.
         node: as the file has it.
         custom: name -> factory, for what is not Keras' own.
-        turned: whether the tensor's first two axes are Keras' the other way round, as a dense layer's kernel is.
+        arrangement: how the weight lies; None for what a layer gives out.
     """
     name, settings = _name(node), _settings(owner, node)
     if name in custom:
         regularizer: Regularizer = _custom(owner, name, settings, custom, Regularizer)
-        return regularizer
+        return regularizer if arrangement is None else OfKerasLayout(regularizer, arrangement)
     if name == "L1":
         return L1(settings.number("l1", 0.01, low=0))
     if name == "L2":
@@ -80,7 +80,7 @@ def make_regularizer(owner: str, node: Any, custom: Custom, turned: bool) -> Reg
     if name == "L1L2":
         return L1L2(settings.number("l1", 0.0, low=0), settings.number("l2", 0.0, low=0))
     mode = settings.choice("mode", ("rows", "columns"), "rows")
-    if turned:
+    if arrangement is not None and arrangement.order == (1, 0):
         mode = "columns" if mode == "rows" else "rows"
     return Orthogonal(settings.number("factor", 0.01, low=0), mode)  # type: ignore[arg-type]
 
@@ -145,6 +145,28 @@ class InKerasLayout(Constraint):
         """The constrained tensor, in torch's layout."""
         constrained: Tensor = self.rule(self.arrangement.to_keras(w))
         return self.arrangement.to_torch(constrained)
+
+
+class OfKerasLayout(Regularizer):
+    """A regularizer of a weight as Keras has it."""
+
+    def __init__(self, rule: Regularizer, arrangement: Arrangement) -> None:
+        super().__init__()
+        self.rule = rule
+        self.arrangement = arrangement
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the rule itself."""
+        return self.rule.settings()
+
+    def to_config(self) -> dict[str, Any]:
+        """That of the rule itself."""
+        return self.rule.to_config()
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The penalty of one tensor."""
+        penalty: Tensor = self.rule(self.arrangement.to_keras(w))
+        return penalty
 
 
 class OfActivation(Regularizer):

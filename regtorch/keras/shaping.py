@@ -22,7 +22,8 @@ class Reshape(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, *shape)."""
-        return x.reshape(x.shape[0], *self.shape)
+        left = prod(x.shape[1:]) // prod(size for size in self.shape if size != -1)  # so that a batch may be empty
+        return x.reshape(x.shape[0], *(left if size == -1 else size for size in self.shape))
 
     def extra_repr(self) -> str:
         """The shape, without the batch."""

@@ -115,8 +115,8 @@ class Translation:
         owned = self.plan.file.count(self.layer.path)
         if owned != len(shapes):
             raise self.wrong(f"has {len(shapes)} arrays ({', '.join(shapes)}), the file has {owned} of it")
-        for index, shape in enumerate(shapes.values()):
-            self.plan.file.check(self.layer.path, index, shape)
+        for index, (name, shape) in enumerate(shapes.items()):
+            self.plan.file.check(self.layer.path, index, shape, floating=name != "count")
         self._shapes = shapes
 
     def step(
@@ -129,7 +129,7 @@ class Translation:
         buffers: Sequence[str] = (),
         **weights: tuple[str, Arrangement] | str,
     ) -> Value:
-        """Add a module of the layer's; of a shared layer the second call takes the first one's modules.
+        """Add a module of the layer's; of a shared layer the second call takes the first one's weights.
 
         Args:
             module: built without memory for its weights (under the meta device).
@@ -141,9 +141,11 @@ class Translation:
         """
         name = self.layer.name + suffix
         inputs = [inputs] if isinstance(inputs, Value) else inputs
-        earlier = self.plan.module(name) if self.layer.calls > 1 else None
+        earlier = self.plan.module(name) if weights else None
+        # a module without weights may depend on what this call gets, so each call has its own
+        name = name if weights else self.plan.unique(name)
         result = self.plan.step(name, earlier or module, inputs, layout)
-        self.plan.ends[self.layer] = name
+        self.plan.ends[self.number] = name
         if earlier is not None:
             return result
         for key, target in weights.items():

@@ -16,6 +16,9 @@ from regtorch.keras.archive import WEIGHTS
 
 T = TypeVar("T")
 
+#: how h5py gives bfloat16, which NumPy does not have
+_BFLOAT16 = np.dtype("V2")
+
 #: what h5py raises for damaged files
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
 
@@ -37,6 +40,8 @@ class WeightFile:
     def __init__(self, content: bytes, path: Path) -> None:
         self._path = path
         self._content = content
+        self._claimed: set[tuple[str, int]] = set()
+        self._claimed_bytes = 0
         try:
             self._file = h5py.File(io.BytesIO(content), "r")
         except _DAMAGE as error:
@@ -48,7 +53,7 @@ class WeightFile:
     def close(self) -> None:
         """Let go of the memory."""
         self._file.close()
-        self._content = b""
+        self._file, self._content = None, b""
 
     def count(self, owner: str) -> int:
         """How many arrays a layer owns; 0 where it is not there at all."""
@@ -58,15 +63,29 @@ class WeightFile:
         except _DAMAGE as error:
             raise self._error(f"{owner}: {error}") from error
 
-    def check(self, owner: str, index: int, shape: tuple[int, ...]) -> None:
+    def check(self, owner: str, index: int, shape: tuple[int, ...], floating: bool = True) -> None:
         """Whether an array is there and has this shape; reads nothing of it.
 
+        Args:
+            owner: the layer's path.
+            index: which of its arrays.
+            shape: what it must have.
+            floating: whether it must hold floating-point numbers.
+
         Raises:
-            KerasFileError: it is missing, damaged, of another shape, or not stored in the file itself.
+            KerasFileError: it is missing, damaged, of another shape or type, or not stored in the file itself; or all
+                arrays that were asked for are together larger than the file, which can name one array many times.
         """
-        found = self._of_dataset(owner, index, lambda dataset: dataset.shape)
+        found, dtype = self._of_dataset(owner, index, lambda dataset: (dataset.shape, dataset.dtype))
         if found != shape:
             raise self._error(f"{owner}/vars/{index} has the shape {found}, the configuration asks for {shape}")
+        if floating and dtype.kind != "f" and dtype != _BFLOAT16:
+            raise self._error(f"{owner}/vars/{index} holds {dtype}: it must be floating-point numbers")
+        if (owner, index) not in self._claimed:  # a shared layer asks again
+            self._claimed.add((owner, index))
+            self._claimed_bytes += prod(shape) * dtype.itemsize
+        if self._claimed_bytes > len(self._content):
+            raise self._error(f"its arrays up to {owner}/vars/{index} are together larger than the file")
 
     def read(self, owner: str, index: int) -> np.ndarray:
         """One array of a layer, as float32 (float64 where it is stored so), or as the integers it holds.
@@ -122,7 +141,7 @@ class WeightFile:
         dataset = group[str(index)] if isinstance(link, h5py.HardLink) else None
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
             raise self._error(f"{name} is no array that lies in the file itself")
-        if dataset.dtype.kind not in "fiub" and dataset.dtype != np.dtype("V2"):
+        if dataset.dtype.kind not in "fiub" and dataset.dtype != _BFLOAT16:
             raise self._error(f"{name} holds {dataset.dtype}, no numbers")
         if prod(dataset.shape) * dataset.dtype.itemsize > len(self._content) or dataset.chunks:
             raise self._error(f"{name} says that it holds {dataset.shape} numbers, more than the file has of it")
@@ -130,7 +149,7 @@ class WeightFile:
 
 
 def _numbers(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.dtype("V2"):
+    if array.dtype == _BFLOAT16:
         return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     if array.dtype.kind == "f" and array.dtype != np.float64:
         return array.astype(np.float32)
