@@ -450,7 +450,7 @@ def test_wrong_inputs_are_one_clear_line(tmp_path):
         n for n, case in cases().items() if case["layers"].count("InputLayer") == 2 and not case.get("input_keys")
     )
     port, inputs = port_of(name, tmp_path), inputs_of(port_of(name, tmp_path), arrays_of(name))
-    with pytest.raises(SettingError, match="1 arrays: the model has 2 inputs"):
+    with pytest.raises(SettingError, match="1 tensors: the model has 2 inputs"):
         port.predict(inputs[0])
     with pytest.raises(SettingError, match="1 tensors: the model has 2 inputs"):
         port.model(torch.from_numpy(inputs[0]))
@@ -463,3 +463,160 @@ def test_wrong_inputs_are_one_clear_line(tmp_path):
 def test_plain_lists_of_numbers_are_rows(tmp_path):
     port, x = port_of("a_dense_sequential", tmp_path), arrays_of("a_dense_sequential")["x"]
     np.testing.assert_array_equal(port.predict(x.tolist()), port.predict(x))
+
+
+def test_a_model_can_be_saved_again_and_again(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    for step in range(3):
+        moved(port)
+        port.save(tmp_path / f"{step}.keras")
+        again = regtorch.from_keras(tmp_path / f"{step}.keras")
+        for ours, theirs in zip(again.model.parameters(), port.model.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+    assert port.optimizer is not None
+
+
+def test_a_port_can_be_copied_and_pickled(tmp_path):
+    port, x = port_of("a_dense_sequential", tmp_path), arrays_of("a_dense_sequential")["x"]
+    for other in (copy.deepcopy(port), pickle.loads(pickle.dumps(port))):
+        np.testing.assert_array_equal(other.predict(x), port.predict(x))
+        assert other.penalty() == port.penalty()
+
+
+def test_inputs_may_be_given_by_name(tmp_path):
+    port, arrays = (
+        port_of("u_inputs_not_in_the_order_of_names", tmp_path),
+        arrays_of("u_inputs_not_in_the_order_of_names"),
+    )
+    zeta, alpha = arrays["x0"], arrays["x1"]
+    wanted = port.predict([zeta, alpha])
+    np.testing.assert_array_equal(port.predict({"alpha": alpha, "zeta": zeta}), wanted)
+    assert not np.allclose(port.predict([alpha, zeta]), wanted)
+    with pytest.raises(SettingError, match="inputs are zeta, alpha"):
+        port.predict({"alpha": alpha, "beta": zeta})
+
+
+def test_what_the_model_leaves_out_is_said(tmp_path):
+    losses = {"sparse": "softmax", "sparse_from_logits": "", "binary": "sigmoid"}
+    for loss, activation in losses.items():
+        name = next(n for n, case in cases().items() if case["loss"] == loss and case["layers"][-1] == "Dense")
+        assert port_of(name, tmp_path).final_activation == activation
+
+
+def test_a_stand_in_gives_its_arrays_back(tmp_path):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(6))
+
+        def forward(self, x):
+            return x * self.scale
+
+        def load_keras(self, arrays):
+            self.scale.data = torch.from_numpy(arrays[0]) * 2
+
+        def save_keras(self):
+            return [self.scale.detach().numpy() / 2]
+
+    path = unpack("refused/custom_layer.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"Twice": Own})
+    moved(port)
+    port.save(tmp_path / "out.keras")
+    again = regtorch.from_keras(tmp_path / "out.keras", custom={"Twice": Own})
+    torch.testing.assert_close(again.model.get_submodule("twice").scale, port.model.get_submodule("twice").scale)
+
+    class Loads(nn.Identity):
+        def load_keras(self, arrays): ...
+
+    with pytest.warns(UserWarning, match="no save_keras"):
+        regtorch.from_keras(path, custom={"Twice": Loads}).save(tmp_path / "out.keras")
+
+
+def test_a_stand_in_for_a_class_leaves_keras_own_of_that_name_alone(tmp_path):
+    port = regtorch.from_keras(unpack("a_dense_sequential.keras", tmp_path), custom={"Dense": nn.Identity})
+    assert any(isinstance(module, nn.Linear) for module in port.model.modules())
+
+
+def test_a_custom_regularizer_sees_the_weight_as_keras_has_it(tmp_path):
+    seen = []
+
+    class Looks(regtorch.Regularizer):
+        def __init__(self, **settings):
+            super().__init__()
+
+        def forward(self, w):
+            seen.append(tuple(w.shape))
+            return w.sum()
+
+    path = unpack("refused/custom_regularizer_function.keras", tmp_path)
+    port = regtorch.from_keras(path, custom={"squared_l1": Looks})
+    port.penalty()
+    assert seen == [tuple(port.model.get_submodule("dense").weight.shape[::-1])]
+
+
+def _changed(name, tmp_path, change):
+    members = members_of(unpack(f"{name}.keras", tmp_path).read_bytes())
+    config = json.loads(members["config.json"])
+    change(config)
+    path = tmp_path / "changed.keras"
+    path.write_bytes(archive_of({**members, "config.json": json.dumps(config).encode()}))
+    return regtorch.from_keras(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("activation", "sigmoid", "ends in a sigmoid"),
+        ("bias_initializer", {"class_name": "Ones", "config": {}}, "draws its bias by Ones"),
+        ("dtype", "bfloat16", "computes in bfloat16"),
+    ],
+)
+def test_a_configuration_that_would_not_be_the_same_is_not_given(key, value, reason, tmp_path):
+    name = next(n for n, config in _equivalents(tmp_path).items() if config["model"]["name"] == "mlp")
+
+    def change(config):
+        config["config"]["layers"][-1]["config"][key] = value
+
+    with pytest.raises(SettingError, match=reason):
+        _changed(name, tmp_path, change).to_config()
+
+
+def test_settings_around_the_optimizer_are_not_lost_in_silence(tmp_path):
+    name = next(
+        n for n, case in cases().items() if n == "digits" or (case["kind"] == "optimizer" and n.startswith("r_adam"))
+    )
+
+    def clip(config):
+        config["compile_config"]["optimizer"]["config"]["clipnorm"] = 1.0
+
+    port = _changed(name, tmp_path, clip)
+    with pytest.warns(UserWarning, match="clipnorm=1.0 of the file is left to your training loop"):
+        _ = port.optimizer
+
+
+def test_the_state_of_other_weights_is_not_taken(tmp_path):
+    name = next(n for n, case in cases().items() if case["kind"] == "optimizer" and n.startswith("r_adam"))
+
+    def freeze(config):
+        config["config"]["layers"][-1]["config"]["trainable"] = False
+
+    with pytest.raises(regtorch.KerasFileError, match="weights that train now"):
+        _ = _changed(name, tmp_path, freeze).optimizer
+
+
+def test_masks_of_noise_hold_along_the_axes_that_noise_shape_says(tmp_path):
+    """One draw for all positions of a map, or for all of a row, scaled so that the mean stays."""
+    from regtorch.keras.noise import SharedMaskDropout
+
+    torch.manual_seed(0)
+    x = torch.ones(200, 5, 6, 7)
+    y = SharedMaskDropout(drop_prob=0.25, alike=[2])(x)
+    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(y, y[:, :, :1].expand_as(y))
+    assert not torch.equal(y, y[:, :1].expand_as(y))
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+    ported = {n: port_of(n, tmp_path) for n in NAMES if "noise_shape" in n}
+    assert ported
+    for port in ported.values():
+        (dropout,) = (module for module in port.model.modules() if isinstance(module, SharedMaskDropout))
+        assert dropout.alike
