@@ -86,7 +86,17 @@ def keras_layout(shape: Shape) -> Layout:
 
 
 def maps_layout(channels: int | None, sizes: Shape, channels_last: bool) -> Layout:
-    """(channels, *sizes) in torch."""
+    """(channels, *sizes) in torch.
+
+    Args:
+        channels: their number, None where it varies.
+        sizes: of the maps.
+        channels_last: whether Keras has them last.
+
+    Example:
+        >>> maps_layout(3, (28, 20), channels_last=True).order
+        (2, 0, 1)
+    """
     rank = 1 + len(sizes)
     if channels_last:
         return Layout((*sizes, channels), (rank - 1, *range(rank - 1)))
@@ -142,6 +152,11 @@ class Arrangement:
 
 
 def as_it_is(shape: Sequence[int], features: np.ndarray | None = None) -> Arrangement:
-    """A weight that lies in torch as in Keras, but for the order of features along its first axis."""
+    """A weight that lies in torch as in Keras, but for the order of features along its first axis.
+
+    Args:
+        shape: the array's.
+        features: Keras' place of each of torch's entries along the first axis; None where they are the same.
+    """
     gathered = () if features is None else ((0, features),)
     return Arrangement(tuple(shape), tuple(range(len(shape))), gathered=gathered)

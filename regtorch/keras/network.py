@@ -17,7 +17,17 @@ from regtorch.keras.plan import Step
 
 @torch.fx.wrap
 def as_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
-    """Check and cast what a model is called with; images become channels-last in memory, where convolutions are fast."""
+    """Check and cast what a model is called with; images become channels-last in memory, where convolutions are fast.
+
+    Args:
+        x: (batch, *sizes).
+        sizes: of one example; None where one varies.
+        like: a tensor of the type to cast to.
+        sequence: whether (batch, channels, length) is taken for (batch, length, channels) where the shape tells.
+
+    Raises:
+        SettingError: another shape.
+    """
     if sequence and tuple(x.shape[1:]) != sizes and tuple(x.shape[1:]) == sizes[::-1]:
         x = x.transpose(1, 2)  # as torch's Conv1d has it
     if x.ndim != 1 + len(sizes) or any(size not in (None, n) for n, size in zip(x.shape[1:], sizes, strict=True)):
@@ -114,7 +124,14 @@ class Network(nn.Module):
 
 
 def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], graph: Graph) -> nn.Module:
-    """The steps as a torch module: an ``nn.Sequential`` where each takes what the one before it gives."""
+    """The steps as a torch module: an ``nn.Sequential`` where each takes what the one before it gives.
+
+    Args:
+        steps: in an order in which they can run.
+        inputs: the numbers of the tensors that come in.
+        outputs: the numbers of the tensors that it gives.
+        graph: says what its inputs are called and whether it gives one tensor.
+    """
     if _is_chain(steps, inputs, outputs) and graph.single:
         return nn.Sequential(OrderedDict((step.name, step.module) for step in steps))
     return Network(steps, inputs, outputs, graph.single, graph.input_names)

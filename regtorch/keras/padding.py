@@ -27,7 +27,15 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 def pad_same(
     x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], value: float = 0.0
 ) -> Tensor:
-    """Pad (batch, channels, *sizes) as ``same`` does."""
+    """Pad as ``same`` does.
+
+    Args:
+        x: (batch, channels, *sizes).
+        kernel: of what comes behind, one number for each size.
+        stride: likewise.
+        dilation: likewise.
+        value: what is put around.
+    """
     pads: list[int] = []
     for size, *settings in zip(x.shape[2:], kernel, stride, dilation, strict=True):
         pads = [*same_padding(size, *settings), *pads]  # torch counts dimensions from the last
@@ -55,7 +63,18 @@ class SamePad(nn.Module):
 def symmetric_same(
     sizes: Sequence[int | None], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> tuple[int, ...] | None:
-    """The padding on both sides that is as good as ``same``; None where it is not symmetric, or depends on the size."""
+    """The padding on both sides that is as good as ``same``; None where it is not symmetric, or depends on the size.
+
+    Args:
+        sizes: of the maps; None where one varies.
+        kernel: one number for each size.
+        stride: likewise.
+        dilation: likewise.
+
+    Example:
+        >>> symmetric_same([28], [3], [1], [1]), symmetric_same([28], [3], [2], [1])
+        ((1,), None)
+    """
     found = []
     for size, k, s, d in zip(sizes, kernel, stride, dilation, strict=True):
         if size is None and s > 1:

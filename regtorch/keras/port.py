@@ -39,7 +39,7 @@ class Named:
 
 
 class KerasPort:
-    """What `from_keras` gives.
+    """What `from_keras` gives. It keeps the file's bytes in memory, so that `save` needs no file.
 
     Args:
         archive: the file.
