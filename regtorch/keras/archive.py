@@ -116,6 +116,14 @@ class Archive:
         except (ValueError, RecursionError) as error:
             raise KerasFileError(f"{self.path}: the member {CONFIG} is no JSON: {error}") from error
 
+    def keras_version(self) -> str:
+        """The version that the file says wrote it; empty where it does not say."""
+        try:
+            metadata = json.loads(self.read(METADATA, _SMALL)) if METADATA in self._members else {}
+        except (ValueError, RecursionError) as error:
+            raise KerasFileError(f"{self.path}: the member {METADATA} is no JSON: {error}") from error
+        return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
+
     def save_as(self, path: str | os.PathLike[str], weights: bytes) -> None:
         """Write the archive with other weights: every other member as it is, under a temporary name that is renamed."""
         with replaced(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -98,7 +98,7 @@ def _printable(message: str) -> str:
 def _read(archive: Archive, custom: dict[str, Callable[..., Any]]) -> KerasPort:
     config = archive.config()
     graph = read_graph(config)
-    _refuse_unreadable(graph, custom)
+    _refuse_unreadable(graph, custom, archive.keras_version())
     file = WeightFile(archive.read(WEIGHTS), archive.path)
     with torch.device("meta"):
         plan = _plan(graph, file, custom)
@@ -108,8 +108,11 @@ def _read(archive: Archive, custom: dict[str, Callable[..., Any]]) -> KerasPort:
     return KerasPort(archive, config, model, plan)
 
 
-def _refuse_unreadable(graph: Graph, custom: dict[str, Callable[..., Any]]) -> None:
+def _refuse_unreadable(graph: Graph, custom: dict[str, Callable[..., Any]], version: str) -> None:
     reasons = [f"{layer}: {reason}" for layer in graph.layers if (reason := _unreadable(layer, custom))]
+    if version.startswith("2."):
+        older = [layer for layer in graph.layers if layer.settings.get("activation") == "hard_sigmoid"]
+        reasons += [f"{layer}: Keras 2's hard_sigmoid is another function than Keras 3's" for layer in older]
     if reasons:
         raise KerasFileError(f"cannot be read here: {'; '.join(reasons)}")
 

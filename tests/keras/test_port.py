@@ -620,3 +620,21 @@ def test_masks_of_noise_hold_along_the_axes_that_noise_shape_says(tmp_path):
     for port in ported.values():
         (dropout,) = (module for module in port.model.modules() if isinstance(module, SharedMaskDropout))
         assert dropout.alike
+
+
+def test_hard_sigmoid_of_keras_2_is_refused_as_it_is_another_function(tmp_path):
+    members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
+    config = json.loads(members["config.json"])
+    next(entry for entry in config["config"]["layers"] if entry["class_name"] == "Dense")["config"]["activation"] = (
+        "hard_sigmoid"
+    )
+    path = tmp_path / "changed.keras"
+    members["config.json"] = json.dumps(config).encode()
+    path.write_bytes(archive_of(members))
+    assert regtorch.from_keras(path).model is not None
+    path.write_bytes(archive_of({**members, "metadata.json": b'{"keras_version": "2.15.0"}'}))
+    with pytest.raises(regtorch.KerasFileError, match="'dense' \\(Dense\\): Keras 2's hard_sigmoid"):
+        regtorch.from_keras(path)
+    path.write_bytes(archive_of({**members, "metadata.json": b"no json"}))
+    with pytest.raises(regtorch.KerasFileError, match="metadata.json is no JSON"):
+        regtorch.from_keras(path)
