@@ -20,7 +20,7 @@ from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
 from regtorch.keras.network import gathered
 from regtorch.keras.plan import Plan, Weight
-from regtorch.keras.rules import OfActivation, OfKerasLayout, make_constraint, make_regularizer, rule_of
+from regtorch.keras.rules import Transformed, make_constraint, make_regularizer, rule_of
 from regtorch.keras.weights import WeightFile
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2
@@ -233,7 +233,7 @@ def _weight_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
         if node is not None and weight.layer.built_in:
             owner = f"layer {weight.layer}: {weight.name}_regularizer"
             rule = make_regularizer(owner, node, plan.custom, weight.arrangement)
-            alike = weight.full_name if isinstance(rule, OfKerasLayout) else repr(rule)
+            alike = weight.full_name if isinstance(rule, Transformed) else repr(rule)
             bound.setdefault(alike, (rule, []))[1].append(weight.full_name)
     return [WeightPenalty(model, rule, where=Named(names)) for rule, names in bound.values()]
 
@@ -256,7 +256,7 @@ def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
             continue
         if final := plan.split.get(number):
             layout = plan.results[plan.graph.outputs.index(number)].layout
-            rule = OfActivation(rule, _Final(final, layout))
+            rule = Transformed(rule, _Final(final, layout))
         penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{end}"))
     return penalties
 

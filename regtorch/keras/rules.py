@@ -72,7 +72,7 @@ def make_regularizer(owner: str, node: Any, custom: Custom, arrangement: Arrange
     name, settings = _name(node), _settings(owner, node)
     if name in custom:
         regularizer: Regularizer = _custom(owner, name, settings, custom, Regularizer)
-        return regularizer if arrangement is None else OfKerasLayout(regularizer, arrangement)
+        return regularizer if arrangement is None else Transformed(regularizer, arrangement.to_keras)
     if name == "L1":
         return L1(settings.number("l1", 0.01, low=0))
     if name == "L2":
@@ -147,13 +147,13 @@ class InKerasLayout(Constraint):
         return self.arrangement.to_torch(constrained)
 
 
-class OfKerasLayout(Regularizer):
-    """A regularizer of a weight as Keras has it."""
+class Transformed(Regularizer):
+    """A regularizer of what a function makes of a tensor: a weight as Keras has it, or what a final activation gives."""
 
-    def __init__(self, rule: Regularizer, arrangement: Arrangement) -> None:
+    def __init__(self, rule: Regularizer, transform: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.rule = rule
-        self.arrangement = arrangement
+        self.transform = transform
 
     def settings(self) -> dict[str, Any]:
         """Those of the rule itself."""
@@ -164,26 +164,8 @@ class OfKerasLayout(Regularizer):
         return self.rule.to_config()
 
     def forward(self, w: Tensor) -> Tensor:
-        """The penalty of one tensor."""
-        penalty: Tensor = self.rule(self.arrangement.to_keras(w))
-        return penalty
-
-
-class OfActivation(Regularizer):
-    """A regularizer of what an activation makes of a tensor: for a final activation that the model leaves out."""
-
-    def __init__(self, rule: Regularizer, activation: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.rule = rule
-        self.activation = activation
-
-    def settings(self) -> dict[str, Any]:
-        """Those of the rule itself."""
-        return self.rule.settings()
-
-    def forward(self, w: Tensor) -> Tensor:
-        """The penalty of the activation's output."""
-        penalty: Tensor = self.rule(self.activation(w))
+        """The penalty of the transformed tensor."""
+        penalty: Tensor = self.rule(self.transform(w))
         return penalty
 
 
