@@ -193,7 +193,8 @@ class WeightConstraint:
             NothingBoundError: the optimizer holds none of the bound parameters.
         """
         held = {id(w) for group in optimizer.param_groups for w in group["params"]}
-        if self._bound and not any(id(place.parameter) in held for _, places in self._bound for place in places):
+        training = [place for _, places in self._bound for place in places if place.parameter.requires_grad]
+        if training and not any(id(place.parameter) in held for place in training):
             raise NothingBoundError(f"the optimizer holds none of the constrained parameters: {', '.join(self.names)}")
         return after_step(optimizer, self.after_step)
 

@@ -213,7 +213,9 @@ def _any(t: Translation, x: Value, value: Any, suffix: str) -> Value:
 def _named(t: Translation, x: Value, name: str, suffix: str, axis: int = -1) -> Value:
     if name in _FINAL and t.number in t.plan.split and axis % x.layout.rank == x.layout.rank - 1:
         t.plan.split[t.number] = name
-        return x
+        if not any(t.number in call.inputs for call in t.plan.graph.calls):
+            return x
+        t.plan.logits[t.number] = x  # other layers read what the activation gives
     if name == "linear":
         return x
     if name in _ELEMENTWISE:

@@ -63,6 +63,8 @@ def _made(t: Translation, factory: Callable[..., nn.Module]) -> nn.Module:
 
 def _arguments(factory: Callable[..., Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """The layer's settings that the factory names (all, for ``**settings``), or all of them as one mapping."""
+    if getattr(factory, "__init__", None) is nn.Module.__init__:
+        return [], {}  # a module without a constructor of its own, whose signature names everything
     asked = inspect.signature(factory).parameters.values()
     own = {key: value for key, value in settings.items() if key not in _OF_EVERY_LAYER}
     if any(one.kind is one.VAR_KEYWORD for one in asked):
@@ -125,6 +127,8 @@ def _load(t: Translation, module: nn.Module) -> None:
         try:
             t.plan.file.check(t.layer.path, index, shape, floating=False)
         except KerasFileError as error:
-            raise t.wrong(f"its stand-in's {attribute} has the shape {shape}; {hint}: {error}") from error
+            raise t.wrong(
+                f"its stand-in's {attribute} has the shape {shape}, array {index} of the file another; {hint}"
+            ) from error
         trains = isinstance(tensor, nn.Parameter)
         t.plan.weights.append(Weight(t.layer, attribute, index, t.layer.name, attribute, as_it_is(shape), trains))

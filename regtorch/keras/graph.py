@@ -89,10 +89,6 @@ class Graph:
         """Every layer once, in the order of the file."""
         return list({id(call.layer): call.layer for call in self.calls}.values())
 
-    def consumers(self) -> Counter[int]:
-        """How often each call's result is used, the model's outputs included."""
-        return Counter([*(number for call in self.calls for number in call.inputs), *self.outputs])
-
 
 def read_graph(config: Any) -> Graph:
     """The graph of ``config.json``.

@@ -86,6 +86,12 @@ class Plan:
     #: layers whose stand-ins load their arrays themselves
     loaded: list[Layer] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
+    #: what the layers of the file are called
+    reserved: frozenset[str] = frozenset()
+    #: calls whose result is used inside the model too: what the model gives there, before the activation
+    logits: dict[int, Value] = field(default_factory=dict)
+    #: modules with weights beside the one that is called as its layer is
+    names: dict[tuple[Layer, str], str] = field(default_factory=dict)
     _tensors: int = 0
     _modules: dict[str, nn.Module] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
@@ -104,14 +110,16 @@ class Plan:
             raise KerasFileError(f"{name} would give the shape {layout.shape} for each example")
         mask = values[0].mask if len(values) == 1 else None
         result = Value(self.new_tensor(), layout, mask)
+        if self._modules.get(name, module) is not module:
+            raise KerasFileError(f"two modules would be called {name}")
         self.steps.append(Step(name, module, numbers, result.number))
         self._modules[name] = module
         return result
 
     def unique(self, name: str) -> str:
-        """The name for a module that is no layer of the file."""
+        """A name that no module has yet, nor another layer of the file."""
         found = name
-        while found in self._modules:
+        while found in self._modules or found in self.reserved:
             self._numbers[name] += 1
             found = f"{name}_{self._numbers[name] + 1}"
         return found

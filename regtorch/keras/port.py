@@ -254,7 +254,7 @@ def _activity_penalties(model: nn.Module, plan: Plan) -> list[WeightPenalty]:
             rule = make_regularizer(owner, node, plan.custom)
         else:
             continue
-        if final := plan.split.get(number):
+        if (final := plan.split.get(number)) and number not in plan.logits:
             layout = plan.results[plan.graph.outputs.index(number)].layout
             rule = Transformed(rule, _Final(final, layout))
         penalties.append(WeightPenalty(model, Activity(rule), where=f"all:{end}"))

@@ -77,6 +77,8 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
         Traceback (most recent call last):
         regtorch.errors.KerasFileError: absent.keras: there is no such file
     """
+    if custom is not None and not (isinstance(custom, Mapping) and all(map(callable, custom.values()))):
+        raise KerasFileError(f"{path}: custom={custom!r} is not allowed: it must map names to factories")
     try:
         archive = Archive(path)
         return _read(archive, dict(custom or {}))
@@ -140,9 +142,8 @@ def _unreadable(layer: Layer, custom: dict[str, Callable[..., Any]]) -> str | No
 
 
 def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]]) -> Plan:
-    plan = Plan(graph, file, custom)
-    consumers = graph.consumers()
-    plan.split = {n: "" for n in graph.outputs if consumers[n] == 1 and graph.calls[n].layer.calls == 1}
+    plan = Plan(graph, file, custom, reserved=frozenset(layer.name for layer in graph.layers))
+    plan.split = {n: "" for n in graph.outputs if graph.calls[n].layer.calls == 1}
     channels_last = all(layer.settings.get("data_format") != "channels_first" for layer in graph.layers)
     values: list[Value] = []
     for number, call in enumerate(graph.calls):
@@ -154,7 +155,8 @@ def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]])
         values.append(translate(translation) if factory is None else stand_in(translation, factory))
     plan.inputs = [plan.entries[number] for number in graph.inputs]
     for number in graph.outputs:
-        value, rank = values[number], values[number].layout.rank
+        value = plan.logits.get(number, values[number])
+        rank = value.layout.rank
         first = rank >= 3 and channels_last
         order = (rank - 1, *range(rank - 1)) if first else tuple(range(rank))
         plan.results.append(plan.reordered(value, order, "output"))
@@ -178,7 +180,7 @@ def _entry(plan: Plan, number: int, channels_last: bool) -> Value:
     whole = isinstance(dtype, str) and dtype.startswith(_WHOLE) and set(consumers) == {"Embedding"}
     sequence = rank == 2 and None not in sizes and any(one.class_name in _MAPS for one in plan.graph.layers)
     plan.entries[number] = plan.new_tensor()
-    return plan.step(plan.unique(layer.name), Entry(layout, whole, sequence), [plan.entries[number]], layout)
+    return plan.step(layer.name, Entry(layout, whole, sequence), [plan.entries[number]], layout)
 
 
 def _fill(model: nn.Module, plan: Plan) -> None:

@@ -119,6 +119,17 @@ class Translation:
             self.plan.file.check(self.layer.path, index, shape, floating=name != "count")
         self._shapes = shapes
 
+    def _name_of(self, suffix: str, shared: bool) -> str:
+        """A module's name: the layer's, with a suffix, unless another module or layer is called so."""
+        name = self.layer.name + suffix
+        if not suffix and self.plan.module(name) is None:
+            return name
+        if not shared:
+            return self.plan.unique(name)
+        if (self.layer, suffix) not in self.plan.names:  # later calls share the module
+            self.plan.names[self.layer, suffix] = self.plan.unique(name)
+        return self.plan.names[self.layer, suffix]
+
     def step(
         self,
         module: nn.Module,
@@ -143,7 +154,9 @@ class Translation:
         inputs = [inputs] if isinstance(inputs, Value) else inputs
         earlier = self.plan.module(name) if weights else None
         # a module without weights may depend on what this call gets, so each call has its own
-        name = name if weights else self.plan.unique(name)
+        if suffix or not weights:
+            name = self._name_of(suffix, shared=bool(weights))
+            earlier = self.plan.module(name) if weights else None
         result = self.plan.step(name, earlier or module, inputs, layout)
         self.plan.ends[self.number] = name
         if earlier is not None:

@@ -144,4 +144,6 @@ def _sorted_folders(folder: Path) -> list[Path]:
         parts = re.findall(r"\d+|\D+", str(path))
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
-    return sorted((path.parent for path in folder.rglob("results.json")), key=by_number)
+    below = (path.parent for path in folder.rglob("results.json"))
+    # a study moves what another configuration takes the place of to earlier/
+    return sorted((path for path in below if "earlier" not in path.relative_to(folder).parts), key=by_number)

@@ -638,3 +638,32 @@ def test_hard_sigmoid_of_keras_2_is_refused_as_it_is_another_function(tmp_path):
     path.write_bytes(archive_of({**members, "metadata.json": b"no json"}))
     with pytest.raises(regtorch.KerasFileError, match="is no JSON"):
         regtorch.from_keras(path)
+
+
+def test_a_module_without_a_constructor_of_its_own_stands_in(tmp_path):
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    path = unpack("refused/lambda.keras", tmp_path)
+    for factory in (nn.Tanh, Double):
+        port = regtorch.from_keras(path, custom={"Lambda": factory})
+        assert any(isinstance(module, factory) for module in port.model.modules())
+    for custom in ({"Lambda": "Double"}, ["Lambda"]):
+        with pytest.raises(regtorch.KerasFileError, match="must map names to factories"):
+            regtorch.from_keras(path, custom=custom)
+
+
+def test_constraints_of_frozen_layers_attach_to_the_files_optimizer(tmp_path):
+    name = next(n for n, case in cases().items() if n.startswith("o_max_norm_dense"))
+
+    def freeze(config):
+        for layer in config["config"]["layers"][1:-1]:
+            layer["config"]["trainable"] = False
+
+    port = _changed(name, tmp_path, freeze)
+    before = {key: value.clone() for key, value in port.model.state_dict().items()}
+    for constraint in port.constraints:
+        constraint.attach(port.optimizer)
+    port.optimizer.step()
+    assert all(torch.equal(before[key], value) for key, value in port.model.state_dict().items())

@@ -108,3 +108,10 @@ def test_a_folder_without_runs(tmp_path: Path) -> None:
         find_runs([tmp_path])
     with pytest.raises(DataError, match=r"there is no results\.json"):
         read_run(tmp_path)
+
+
+def test_runs_that_a_study_has_put_aside_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "study/runs/a/1")
+    write(tmp_path / "study/earlier/a/1")
+    assert [run.folder for run in find_runs([tmp_path / "study"])] == [tmp_path / "study/runs/a/1"]
+    assert len(find_runs([tmp_path / "study/earlier"])) == 1
