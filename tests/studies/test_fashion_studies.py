@@ -24,6 +24,8 @@ def _data() -> None:
     try:
         dataset(compose(["data=fashion_mnist"])).check()
     except DataError as error:
+        if "damaged" in str(error):  # only files that are not there are a reason to leave the studies out
+            raise
         pytest.skip(str(error))
 
 
