@@ -124,8 +124,16 @@ class KerasPort:
         """Write a ``.keras`` file with the model's weights as they are now; all else is as in the file it came from.
 
         Raises:
+            SettingError: a weight no longer has the shape that the file says.
             OSError: the file cannot be written; what was there before is still there.
         """
+        for weight in self._weights:
+            shape, wanted = tuple(self._tensor(weight).shape), weight.arrangement.torch_shape
+            if shape != wanted:
+                raise SettingError(
+                    f"{weight.full_name} has the shape {shape}, layer {weight.layer} of the file {wanted}: another network "
+                    "does not fit into the file; save it with torch.save"
+                )
         file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
         arrays = self._of_stand_ins() | {
             (weight.layer.path, weight.index): _as_array(weight.arrangement.to_keras(self._tensor(weight)))

@@ -667,3 +667,12 @@ def test_constraints_of_frozen_layers_attach_to_the_files_optimizer(tmp_path):
         constraint.attach(port.optimizer)
     port.optimizer.step()
     assert all(torch.equal(before[key], value) for key, value in port.model.state_dict().items())
+
+
+def test_another_head_does_not_fit_into_the_file(tmp_path):
+    port = port_of("a_dense_sequential", tmp_path)
+    name, head = list(port.model.named_children())[-1]
+    setattr(port.model, name, nn.Linear(head.in_features, head.out_features + 1))
+    with pytest.raises(SettingError, match=rf"{name}.weight has the shape .* save it with torch.save"):
+        port.save(tmp_path / "out.keras")
+    assert not (tmp_path / "out.keras").exists()
