@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from regtorch.errors import SettingError
 from regtorch.mc.moments import RunningMoments
+from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.switching import switched_on
 from regtorch.settings import COUNT, POSITIVE, SEED, one_of
 
@@ -18,27 +18,6 @@ Transform = Literal["softmax", "sigmoid"] | Callable[[Tensor], Tensor] | None
 
 #: with a tolerance, rows are checked first after so many samples, and then after each further so many
 MIN_SAMPLES = 16
-
-
-@dataclass(frozen=True)
-class MCPrediction:
-    """The moments of a batch's predictions.
-
-    Args:
-        mean: (batch, ...) mean over the samples.
-        std: (batch, ...) standard deviation over the samples.
-        predictive_entropy: (batch,) entropy of the mean, in nats; None unless the predictions are probabilities.
-        expected_entropy: (batch,) mean entropy of the samples.
-        mutual_information: (batch,) their difference: what the samples disagree about.
-        samples_used: (batch,) number of samples of each row.
-    """
-
-    mean: Tensor
-    std: Tensor
-    predictive_entropy: Tensor | None
-    expected_entropy: Tensor | None
-    mutual_information: Tensor | None
-    samples_used: Tensor
 
 
 class MCPredictor:
@@ -118,7 +97,7 @@ class MCPredictor:
     def _prediction(self, moments: RunningMoments, predictive: Tensor | None, expected: Tensor | None) -> MCPrediction:
         assert moments.count is not None
         mutual = None if predictive is None or expected is None else (predictive - expected).clamp(min=0)
-        return MCPrediction(moments.mean, moments.std, predictive, expected, mutual, moments.count)
+        return MCPrediction(moments.mean, moments.std, moments.std**2, moments.count, predictive, expected, mutual)
 
     def _transformed(self, output: Any) -> Tensor:
         if callable(self.transform):
