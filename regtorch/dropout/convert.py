@@ -86,7 +86,7 @@ def _dropout_class(target: type[nn.Module] | str) -> Any:
 
 def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
     """The module to stand in the old one's place, or None if that is nothing to convert."""
-    found = _counterpart(old)
+    found = counterpart_of(old)
     if found is None:
         return None
     same, settings = found
@@ -97,8 +97,8 @@ def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
     return new.train(old.training)
 
 
-def _counterpart(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
-    """The class here that does what the old module does, and its settings."""
+def counterpart_of(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
+    """The class here that does what a dropout of any library does, and its settings; None for other modules."""
     if isinstance(old, ProbabilityDropout):
         return None if isinstance(old, DropConnect) else (type(old), old.settings())
     for torchs, ours in _COUNTERPARTS.items():

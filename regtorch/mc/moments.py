@@ -5,51 +5,52 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+#: some of the rows: a slice, or their numbers
+Rows = slice | Tensor
+
 
 class RunningMoments:
-    """Mean and variance over samples by Welford's update, each row with a count of its own.
+    """Mean and variance over samples, taken in by blocks.
 
-    ``mean_n = mean_{n-1} + (x_n - mean_{n-1}) / n``,  ``M_n = M_{n-1} + (x_n - mean_{n-1}) (x_n - mean_n)``.
+    A block of k samples with mean m and sum of squared deviations M joins n earlier ones by
+    ``mean += k / (n + k) * d`` and ``squares += M + n k / (n + k) * d^2`` with ``d = m - mean``.
 
     Args:
         rows: number of rows.
 
-    Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962.
+    Source: Welford, "Note on a method for calculating corrected sums of squares and products", 1962; for blocks Chan,
+    Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 
     Example:
         >>> moments = RunningMoments(1)
-        >>> for value in (1.0, 3.0):
-        ...     moments.add(torch.tensor([[value]]), torch.tensor([0]))
-        >>> moments.mean, moments.std
-        (tensor([[2.]]), tensor([[1.]]))
+        >>> moments.add(torch.tensor([[[1.0]]]), slice(None), taken=0)
+        >>> moments.add(torch.tensor([[[3.0]], [[5.0]]]), slice(None), taken=1)
+        >>> moments.mean, moments.squares
+        (tensor([[3.]]), tensor([[8.]]))
     """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
-        self.count: Tensor | None = None
+        self.started = False
 
-    def add(self, sample: Tensor, rows: Tensor) -> None:
-        """Take in one sample (len(rows), ...) of these rows."""
-        if self.count is None:
-            shape = (self.rows, *sample.shape[1:])
-            self.mean, self._squares = sample.new_zeros(shape), sample.new_zeros(shape)
-            self.count = torch.zeros(self.rows, dtype=torch.long, device=sample.device)
-        self.count[rows] += 1
-        count = self.count[rows].view(-1, *[1] * (sample.ndim - 1))
-        before = self.mean[rows]
-        after = before + (sample - before) / count
-        self.mean[rows] = after
-        self._squares[rows] += (sample - before) * (sample - after)
+    def add(self, block: Tensor, rows: Rows, taken: int) -> None:
+        """Take in (samples, len(rows), ...) of these rows, each of which has taken in so many before."""
+        if not self.started:
+            self.mean = block.new_zeros((self.rows, *block.shape[2:]))
+            self.squares = torch.zeros_like(self.mean)
+            self.started = True
+        new = len(block)
+        center = block[0] if new == 1 else block.mean(0)
+        mean, squares = self.mean[rows], self.squares[rows]
+        difference = center - mean
+        if taken:
+            squares = squares.addcmul(difference, difference, value=taken * new / (taken + new))
+        if new > 1:
+            squares = squares + (block - center).square_().sum(0)
+        self.mean[rows] = mean.add(difference, alpha=new / (taken + new))
+        self.squares[rows] = squares
 
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation over the samples (divided by their number, as ``numpy.std``)."""
-        assert self.count is not None
-        return (self._squares / self.count.clamp(min=1).view(-1, *[1] * (self.mean.ndim - 1))).clamp(min=0).sqrt()
-
-    def standard_error(self, rows: Tensor) -> Tensor:
-        """Of each row's mean, its largest entry: (len(rows),)."""
-        assert self.count is not None
-        count = self.count[rows].view(-1, *[1] * (self.mean.ndim - 1))
-        variance = self._squares[rows] / (count - 1).clamp(min=1) / count
+    def standard_error(self, rows: Rows, taken: int) -> Tensor:
+        """Of each row's mean after so many samples, its largest entry: (len(rows),)."""
+        variance = self.squares[rows] / max(1, taken - 1) / taken
         return variance.clamp(min=0).sqrt().flatten(1).amax(1)

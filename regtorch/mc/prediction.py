@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +44,9 @@ class MCPrediction:
 
     def to(self, device: torch.device | str) -> MCPrediction:
         """The same on another device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return MCPrediction(**{name: None if v is None else v.to(device) for name, v in values.items()})
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
+        return MCPrediction(**moved)
 
     @staticmethod
     def cat(predictions: Sequence[MCPrediction]) -> MCPrediction:
@@ -55,7 +57,7 @@ class MCPrediction:
             >>> len(MCPrediction.cat([one, one]))
             4
         """
-        joined = {}
+        joined: dict[str, Any] = {}
         for field in fields(MCPrediction):
             parts = [getattr(prediction, field.name) for prediction in predictions]
             joined[field.name] = None if parts[0] is None else torch.cat(parts, dim=int(field.name == "samples"))

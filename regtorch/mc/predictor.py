@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from regtorch.errors import SettingError
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.mc.dropouts import has_dropout, is_dropout, signature, switched_on
 from regtorch.mc.moments import RunningMoments
+from regtorch.mc.outcome import Transform, entropy, outcome
+from regtorch.mc.plan import Inputs, Plan
 from regtorch.mc.prediction import MCPrediction
-from regtorch.mc.switching import switched_on
-from regtorch.settings import COUNT, POSITIVE, SEED, one_of
+from regtorch.mc.progress import ProgressBar
+from regtorch.mc.sampler import Sampler
+from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
 
-Transform = Literal["softmax", "sigmoid"] | Callable[[Tensor], Tensor] | None
-
-#: with a tolerance, rows are checked first after so many samples, and then after each further so many
-MIN_SAMPLES = 16
+#: with a tolerance, rows are looked at again after each further so many samples
+CHECK_EVERY = 16
+#: bytes that a layer may read and write at a time, unless `max_batch` says how many rows
+WORKING_SET = 8 * 2**20
+#: rows that are taken at a time even where that needs more
+_FEWEST_ROWS = 32
 
 
 class MCPredictor:
     """Predicts by the moments over several forward passes with dropout on and everything else in eval mode.
 
+    The model is split at its dropouts: what none of them reaches runs once, the rest once for each sample, as many
+    rows and samples at a time as memory allows. Dropout counts as a module (regtorch's, torch's, ``DropPath``, what
+    `count_as_dropout` registers), as a call ``F.dropout(x, training=self.training)``, and inside attention,
+    transformer and recurrent layers. A model that cannot be split is sampled whole, and says so once.
+
     Sample t is one thinned network: with ``masks="shared"`` its masks have no batch dimension, hold for every row and
     depend on (seed, dropout, t) alone, so a row's result does not depend on the batch it comes in. With
-    ``masks="independent"`` each row draws anew, reproducibly for the same batches only. The model's modes and the
-    global random state are as before afterwards, also after an exception.
+    ``masks="independent"`` each row draws anew, reproducibly for the same batches only. The model's modes and buffers
+    and the global random state are as before afterwards, also after an exception.
 
     Args:
-        model: any module with dropout, regtorch's or torch's.
+        model: any module.
         samples: number of forward passes, >= 1.
-        transform: of the model's output: ``"softmax"`` (over dimension 1), ``"sigmoid"``, a function, or None.
+        transform: of the model's output: ``"softmax"`` (over dimension 1), ``"sigmoid"``, None, a function of the
+            output that treats rows alike, or ``"gaussian"``: the output is means and logarithms of variances, side by
+            side in dimension 1 or as a pair.
         seed: of the masks.
-        tolerance: a row stops when the standard error of its mean is below this in every entry, checked after
-            every 16 samples; None takes all samples.
+        tolerance: a row stops when the standard error of its mean is below this in every entry, looked at after
+            `min_samples` and then after every 16 more; None takes all samples.
         masks: ``"shared"`` or ``"independent"``.
+        min_samples: how many samples a row takes at least when there is a tolerance, >= 2.
+        max_batch: rows times samples in one forward pass; None: chosen by the size of the model's layers, never by
+            the number of samples.
+        keep_samples: whether the prediction holds the samples themselves, too.
+        noise_variance: of the targets around the model's output, added to the predictive variance.
+        progress: whether a bar is shown; None: on a terminal when it takes more than two seconds.
 
     Raises:
         SettingError: a value outside its range.
         NothingBoundError: the model has no dropout.
 
-    Source: Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016.
+    Source: Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016; for ``"gaussian"`` Kendall and Gal, "What
+    uncertainties do we need in Bayesian deep learning for computer vision?", 2017.
 
     Example:
         >>> import regtorch
@@ -59,6 +79,12 @@ class MCPredictor:
         seed: int = 0,
         tolerance: float | None = None,
         masks: Literal["shared", "independent"] = "shared",
+        *,
+        min_samples: int = 16,
+        max_batch: int | None = None,
+        keep_samples: bool = False,
+        noise_variance: float = 0.0,
+        progress: bool | None = None,
     ) -> None:
         COUNT.check("samples", samples)
         SEED.check("seed", seed)
@@ -66,52 +92,179 @@ class MCPredictor:
         if tolerance is not None:
             POSITIVE.check("tolerance", tolerance)
         if not callable(transform):
-            one_of("softmax", "sigmoid", None).check("transform", transform)
-        self.model = model
+            one_of("softmax", "sigmoid", "gaussian", None).check("transform", transform)
+        COUNT.check("min_samples", min_samples)
+        if max_batch is not None:
+            COUNT.check("max_batch", max_batch)
+        SWITCH.check("keep_samples", keep_samples)
+        NON_NEGATIVE.check("noise_variance", noise_variance)
+        self.model: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's graph is its original's
+        if not has_dropout(self.model) and not any(map(is_dropout, model.modules())) and _is_transparent(self.model):
+            raise NothingBoundError(
+                f"{type(model).__name__} has no dropout layer, regtorch's or torch's: there is nothing to sample"
+            )
         self.samples = samples
         self.transform = transform
         self.seed = seed
         self.tolerance = tolerance
         self.masks = masks
+        self.min_samples = min_samples
+        self.max_batch = max_batch
+        self.keep_samples = keep_samples
+        self.noise_variance = noise_variance
+        self.progress = progress
+        self._plans: dict[object, Plan] = {}
+        self._planned_for: object = None
 
-    @torch.no_grad()
-    def __call__(self, x: Tensor) -> MCPrediction:
-        """The moments of the predictions of a batch (batch, ...)."""
-        moments, entropies = RunningMoments(len(x)), RunningMoments(len(x))
-        active = torch.arange(len(x), device=x.device)
-        with switched_on(self.model, shared=self.masks == "shared") as draw:
-            for sample in range(self.samples):
-                draw(self.seed, sample)
-                predicted = self._transformed(self.model(x if len(active) == len(x) else x[active]))
-                moments.add(predicted, active)
-                if self.transform in ("softmax", "sigmoid"):
-                    entropies.add(self._entropy(predicted)[:, None], active)
-                if self.tolerance is not None and (sample + 1) % MIN_SAMPLES == 0:
-                    active = active[moments.standard_error(active) >= self.tolerance]
-                    if not len(active):
-                        break
-        if entropies.count is None:
-            return self._prediction(moments, None, None)
-        return self._prediction(moments, self._entropy(moments.mean), entropies.mean[:, 0])
+    def __call__(self, *inputs: Any, **keywords: Any) -> MCPrediction:
+        """The moments of the predictions of a batch (batch, ...); further arguments as the model takes them.
 
-    def _prediction(self, moments: RunningMoments, predictive: Tensor | None, expected: Tensor | None) -> MCPrediction:
-        assert moments.count is not None
-        mutual = None if predictive is None or expected is None else (predictive - expected).clamp(min=0)
-        return MCPrediction(moments.mean, moments.std, moments.std**2, moments.count, predictive, expected, mutual)
+        Tensors with as many rows as the first one belong to the batch, others go into every forward pass as they are.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            return self._predicted(Inputs(inputs, keywords))
 
-    def _transformed(self, output: Any) -> Tensor:
-        if callable(self.transform):
-            predicted: Tensor = self.transform(output)
-            if not torch.isfinite(predicted).all():
-                raise SettingError(f"transform={self.transform} is not allowed: it gave numbers that are not finite")
-            return predicted.float()
-        wide: Tensor = output if output.dtype == torch.float64 else output.float()
-        if self.transform is None:
-            return wide
-        return wide.softmax(1) if self.transform == "softmax" else wide.sigmoid()
+    def _predicted(self, batch: Inputs) -> MCPrediction:
+        totals = _Totals(self, batch.rows)
+        if batch.rows == 0:
+            return self._nothing(batch, totals)
+        plan = self._plan(batch)
+        with plan.on(), ProgressBar(batch.rows * self.samples, self.progress) as bar:
+            rows_at_once = self._at_once(max(plan.bytes_before, plan.bytes_behind), batch.rows)
+            for start in range(0, batch.rows, rows_at_once):
+                stop = min(start + rows_at_once, batch.rows)
+                values = plan.run_before(batch.narrow(start, stop))
+                for rows, block in self._sampled(plan, values, start, stop, totals):
+                    totals.add(block, rows)
+                    bar.advance(block.shape[0] * block.shape[1])
+        return totals.prediction()
 
-    def _entropy(self, probabilities: Tensor) -> Tensor:
-        entropy: Tensor = torch.special.entr(probabilities).flatten(1).sum(1)
-        if self.transform == "sigmoid":
-            entropy = entropy + torch.special.entr(1 - probabilities).flatten(1).sum(1)
-        return entropy
+    @property
+    def reused(self) -> float | None:
+        """The share of a forward pass's work that was done once for all samples; None before the first prediction."""
+        plan = next(iter(self._plans.values()), None)
+        return None if plan is None else plan.reused
+
+    def _plan(self, batch: Inputs) -> Plan:
+        now = signature(self.model), self.seed, self.masks, self.transform
+        if now != self._planned_for:
+            self._plans, self._planned_for = {}, now
+        device = batch.tensors[0].device.type
+        kind = (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
+        if kind not in self._plans:
+            sampler = Sampler(self.seed, self.masks == "shared")
+            self._plans[kind] = Plan(self.model, sampler, batch, lambda output: outcome(output, self.transform))
+        return self._plans[kind]
+
+    def _at_once(self, bytes_per_row: float, rows: int) -> int:
+        """How many rows, of all samples together, go through a part of the model at a time."""
+        if self.max_batch is not None:
+            return max(1, min(self.max_batch, rows))
+        return max(1, min(rows, max(_FEWEST_ROWS, int(WORKING_SET / bytes_per_row))))
+
+    def _sampled(
+        self, plan: Plan, values: dict[Any, Any], start: int, stop: int, totals: _Totals
+    ) -> Iterator[tuple[slice | Tensor, Tensor]]:
+        """Blocks (samples, rows, ...) of predictions of the rows from `start` to before `stop`, and which rows."""
+        rows: slice | Tensor = slice(start, stop)
+        active, taken = stop - start, 0
+        while taken < self.samples and active:
+            at_once = max(1, self._at_once(plan.bytes_behind, active * self.samples) // active) if plan.foldable else 1
+            until = self._next_check(taken)
+            count = min(at_once, until - taken)
+            predicted = plan.run_behind(values, range(taken, taken + count), active, start)
+            if len(predicted) != count * active:
+                raise SettingError(
+                    f"the model gives {len(predicted)} rows for a batch of {active}: it must give a row each"
+                )
+            totals.taken = taken
+            yield rows, predicted.unflatten(0, (count, active))
+            taken += count
+            if self.tolerance is not None and taken == until and taken < self.samples:
+                unsure = totals.moments.standard_error(rows, taken) >= self.tolerance
+                if not unsure.all():
+                    kept = unsure.nonzero()[:, 0]
+                    numbers = torch.arange(start, stop, device=kept.device) if isinstance(rows, slice) else rows
+                    rows, active = numbers[kept], len(kept)
+                    values = plan.rows_of(values, kept)
+
+    def _next_check(self, taken: int) -> int:
+        """The number of samples after which rows are looked at next."""
+        if self.tolerance is None:
+            return self.samples
+        if taken < self.min_samples:
+            return min(self.min_samples, self.samples)
+        return min(taken + CHECK_EVERY, self.samples)
+
+    def _nothing(self, batch: Inputs, totals: _Totals) -> MCPrediction:
+        """The result for no rows at all, which has the shape of others."""
+        with switched_on(self.model), torch.random.fork_rng():
+            predicted = outcome(self.model(*batch.args, **batch.kwargs), self.transform)
+        totals.add(predicted[None], slice(0, 0))
+        return totals.prediction()
+
+
+def _is_transparent(model: nn.Module) -> bool:
+    """Whether all that a model does is done by torch's own modules, whose dropouts are known."""
+    return all(type(module).__module__.startswith("torch.nn.") for module in model.modules())
+
+
+class _Totals:
+    """What is gathered over the samples, row by row."""
+
+    def __init__(self, predictor: MCPredictor, rows: int) -> None:
+        self.predictor, self.rows = predictor, rows
+        self.transform = predictor.transform
+        self.moments = RunningMoments(rows)
+        self.taken = 0
+        self.used: Tensor | None = None
+
+    def add(self, block: Tensor, rows: slice | Tensor) -> None:
+        """Take in (samples, rows, ...) of these rows, which have all taken in `taken` before."""
+        if self.used is None:
+            self._start(block)
+        assert self.used is not None
+        if self.transform == "gaussian":
+            means = block.shape[2] // 2
+            block, noise = block[:, :, :means], block[:, :, means:].exp()
+            self.noise[rows] += noise.sum(0)
+        self.moments.add(block, rows, self.taken)
+        if self.transform in ("softmax", "sigmoid"):
+            flat = block.flatten(0, 1)
+            self.entropy[rows] += entropy(flat, self.transform).unflatten(0, block.shape[:2]).sum(0)
+        if self.transform == "softmax":
+            self.votes[rows] += (block == block.amax(2, keepdim=True)).sum(0).to(self.votes.dtype)
+        if self.samples is not None:
+            self.samples[self.taken : self.taken + len(block), rows] = block
+        self.used[rows] += len(block)
+
+    def _start(self, block: Tensor) -> None:
+        shape = (self.rows, *block.shape[2:])
+        self.used = torch.zeros(self.rows, dtype=torch.long, device=block.device)
+        self.entropy = block.new_zeros(self.rows)
+        self.samples: Tensor | None = None
+        if self.transform == "gaussian":
+            shape = (self.rows, block.shape[2] // 2, *block.shape[3:])
+            self.noise = block.new_zeros(shape)
+        if self.transform == "softmax":
+            self.votes = block.new_zeros(shape)
+        if self.predictor.keep_samples:
+            self.samples = block.new_full((self.predictor.samples, *shape), torch.nan)
+
+    def prediction(self) -> MCPrediction:
+        """The moments so far."""
+        assert self.used is not None
+        mean = self.moments.mean
+        count = self.used.clamp(min=1).view(-1, *[1] * (mean.ndim - 1))
+        variance = (self.moments.squares / count).clamp(min=0)
+        std = variance.sqrt()
+        if self.transform == "gaussian":
+            variance = variance + self.noise / count
+        variance = variance + self.predictor.noise_variance
+        predictive = expected = mutual = variation = None
+        if self.transform in ("softmax", "sigmoid"):
+            predictive, expected = entropy(mean, self.transform), self.entropy / self.used.clamp(min=1)
+            mutual = (predictive - expected).clamp(min=0)
+        if self.transform == "softmax" and mean.ndim == 2:
+            variation = 1 - (self.votes.amax(1) / self.used.clamp(min=1) if len(mean) else self.entropy)
+        return MCPrediction(mean, std, variance, self.used, predictive, expected, mutual, variation, self.samples)

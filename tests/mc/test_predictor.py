@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +11,6 @@ from torch import nn
 import regtorch
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.mc import has_dropout
-from regtorch.mc.moments import RunningMoments
 
 
 def network(dropout: nn.Module | None = None) -> nn.Module:
@@ -207,12 +205,3 @@ def test_bad_settings(bad: dict) -> None:
 def test_a_transform_that_gives_no_finite_numbers_is_an_error() -> None:
     with pytest.raises(SettingError, match="not finite"):
         regtorch.MCPredictor(network(), transform=torch.log)(X)
-
-
-def test_running_moments_are_numpys() -> None:
-    samples = torch.randn(30, 4, 2, dtype=torch.float64) + 1e4
-    moments = RunningMoments(4)
-    for sample in samples:
-        moments.add(sample, torch.arange(4))
-    np.testing.assert_allclose(moments.mean, samples.numpy().mean(0), rtol=1e-12)
-    np.testing.assert_allclose(moments.std, samples.numpy().std(0), rtol=1e-8)

@@ -1,0 +1,449 @@
+"""Splitting a model at its dropouts: what runs once, and what runs for every sample."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from regtorch.errors import NothingBoundError
+from regtorch.functional.full_precision import widened
+from regtorch.mc.dropouts import drops_by_itself, is_dropout, noise_of, strength, switched_on
+from regtorch.mc.layout import Layout, NoLayoutError, mapped, value_layout
+from regtorch.mc.sampler import AFFINE, Sampler, functional_dropout, is_functional_dropout
+from regtorch.mc.tracing import UntraceableError, traced, whole
+
+#: numbers of rows that a model is tried with
+_FEW, _MANY = 2, 3
+Values = dict[fx.Node, Any]
+
+
+class Inputs:
+    """The arguments of a model, some of whose tensors have a row for each example.
+
+    Args:
+        args: positional arguments; the first tensor says how many rows there are.
+        kwargs: keyword arguments.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.args, self.kwargs = args, kwargs
+        self.tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        self.rows = len(self.tensors[0])
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        def new(v: Any) -> Any:
+            return change(v) if isinstance(v, Tensor) and v.ndim and len(v) == self.rows else v
+
+        return Inputs(tuple(map(new, self.args)), {k: new(v) for k, v in self.kwargs.items()})
+
+    def take(self, index: Tensor) -> Inputs:
+        """Copies of these rows."""
+        return self._changed(lambda v: v.index_select(0, index.to(v.device)))
+
+    def narrow(self, start: int, stop: int) -> Inputs:
+        """Rows from `start` to before `stop`, in the same memory."""
+        return self._changed(lambda v: v[start:stop])
+
+    def clone(self) -> Inputs:
+        """Copies of all rows."""
+        return self._changed(Tensor.clone)
+
+    def kind(self) -> tuple[object, ...]:
+        """What a plan depends on: everything but the rows and the numbers in them."""
+
+        def of(v: Any) -> object:
+            if isinstance(v, Tensor):
+                batched = v.ndim > 0 and len(v) == self.rows
+                return (batched, tuple(v.shape[batched:]), v.dtype, v.device)
+            return repr(v)
+
+        return (tuple(map(of, self.args)), tuple((k, of(v)) for k, v in self.kwargs.items()))
+
+
+class Plan:
+    """How one model is sampled for inputs of one kind. Made by trying it on a few rows, and checked on them.
+
+    Args:
+        model: any module.
+        sampler: draws the noise.
+        inputs: a batch of the kind.
+        finish: turns the model's output into predictions (rows, ...).
+
+    Raises:
+        NothingBoundError: the model drops nothing.
+    """
+
+    def __init__(self, model: nn.Module, sampler: Sampler, inputs: Inputs, finish: Callable[[Any], Tensor]) -> None:
+        self.model, self.sampler, self.finish = model, sampler, finish
+        few, many = (inputs.take(torch.arange(rows) % inputs.rows) for rows in (_FEW, _MANY))
+        self.besides = _that_drop_by_themselves(model, sampler, few)
+        with self.on():
+            self._try(few, many)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """The model in eval mode with its dropouts on and computed by the sampler; as before afterwards."""
+        with switched_on(self.model, self.besides), self.sampler.in_place_of(self.model):
+            yield
+
+    def _try(self, few: Inputs, many: Inputs) -> None:
+        sampler = self.sampler
+        sampler.layouts, sampler.not_shared = {}, set()
+        wanted = [self._plainly(few, range(1)), self._plainly(many, range(1))]
+        if not wanted[0][1] and not any(map(is_dropout, self.model.modules())):  # one of probability 0 is no mistake
+            raise NothingBoundError(
+                f"{type(self.model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, "
+                "within one or as a call: there is nothing to sample; regtorch.mc.count_as_dropout makes a class count"
+            )
+        sampler.learn(wanted[0][1], wanted[1][1], (_FEW, _MANY))
+        first, second = (self._plainly(few, range(t, t + 1))[0] for t in (0, 1))
+        self.reason = ""
+        try:
+            graph, _ = traced(self.model, few.args, few.kwargs)
+            with sampler.drawing():
+                self._split(graph, few, many)
+                self._check(few, first)
+        except Exception as error:  # whatever it is: sampled whole, the model gives what it gives
+            self.reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            name = type(self.model).__name__
+            if not _is_one_piece(self.model):
+                warnings.warn(f"{name} is sampled whole, as it could not be split: {self.reason}", stacklevel=6)
+            with sampler.drawing():
+                self._split(whole(few.args, few.kwargs), few, many)
+        self.foldable = sampler.foldable and self._rows_are_known and self._folds(few, [first, second])
+
+    def _plainly(self, inputs: Inputs, samples: range) -> tuple[Tensor, dict[str, tuple[int, ...]]]:
+        """The model's predictions as it stands, and the dropouts it met."""
+        self.sampler.shapes = {}
+        self.sampler.begin(samples, inputs.rows)
+        copy = inputs.clone()
+        with self.sampler.drawing():
+            return self.finish(self.model(*copy.args, **copy.kwargs)), self.sampler.shapes
+
+    # --- splitting ---
+
+    def _split(self, graph: fx.Graph, few: Inputs, many: Inputs) -> None:
+        self.nodes = [node for node in graph.nodes if node.op != "placeholder"]
+        self.placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+        self.modules = {n: self.model.get_submodule(str(n.target)) for n in self.nodes if n.op == "call_module"}
+        noises = {node: noise_of(module) for node, module in self.modules.items()}
+        self.noises = {node: noise for node, noise in noises.items() if noise is not None}
+        seen = [self._interpret(inputs) for inputs in (few, many)]
+        values, firing, self.draws_inside = seen[1]
+        sampled: set[fx.Node] = set()
+        for node in self.nodes:
+            if node in firing or any(source in sampled for source in node.all_input_nodes):
+                sampled.add(node)
+        (self.output,) = (node for node in self.nodes if node.op == "output")
+        self.before = [n for n in self.nodes if n not in sampled and n is not self.output]
+        self.behind = [n for n in self.nodes if n in sampled and n is not self.output]
+        needed_behind = {source for node in (*self.behind, self.output) for source in node.all_input_nodes}
+        self.frontier = [n for n in (*self.placeholders, *self.before) if n in needed_behind]
+        self.layouts: dict[fx.Node, Any] = {}
+        self._rows_are_known = True
+        for node in self.frontier:
+            try:
+                self.layouts[node] = value_layout(seen[0][0][node], values[node], (_FEW, _MANY))
+            except NoLayoutError:
+                self._rows_are_known = False
+        self.linear = self._scaled_weights()
+        self.dropped = set(self.linear.values())
+        self.expanded = [n for n in self.frontier if not self._broadcasts(n)]
+        self.bytes_before, self.bytes_behind = (self._bytes(part, values) for part in (self.before, self.behind))
+        self.work_before, self.work_behind = (_work(part, values, self.model) for part in (self.before, self.behind))
+        self.changes_inputs = self.changes_frontier = False
+        self.last_use = _last_uses(self.before, set(self.frontier))
+        self.last_use_behind = _last_uses(self.behind, set(self.output.all_input_nodes))
+
+    def _interpret(self, inputs: Inputs) -> tuple[Values, set[fx.Node], set[fx.Node]]:
+        """Every node's value, the nodes that dropped something, and those that did so within other code."""
+        sampler = self.sampler
+        sampler.begin(range(1), inputs.rows)
+        values: Values = dict(zip(self.placeholders, inputs.clone().tensors, strict=True))
+        firing, inside = set(), set()
+        for node in self.nodes:
+            fired, drawn = sampler.fired, sampler.inside
+            values[node] = self._value(node, values)
+            if sampler.fired > fired:
+                firing.add(node)
+            if sampler.inside > drawn or (sampler.fired > fired and not self._is_known(node)):
+                inside.add(node)
+        return values, firing, inside
+
+    def _is_known(self, node: fx.Node) -> bool:
+        """Whether a node is a dropout that the sampler computes by itself."""
+        return node in self.noises or (node.op == "call_function" and is_functional_dropout(node.target))
+
+    def _dropped(self, node: fx.Node) -> Any:
+        """What a dropout's node drops something of; None if it is no such node."""
+        if self._is_known(node) and node.args and isinstance(node.args[0], fx.Node):
+            return node.args[0]
+        return None
+
+    def _scaled_weights(self) -> dict[fx.Node, fx.Node]:
+        """Linear layers right behind a dropout whose noise may go into their weights -> that dropout's node."""
+        found = {}
+        for node in self.behind:
+            if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
+                continue
+            layer, source = self.modules[node], node.args[0]
+            plain = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
+            if not plain or not isinstance(source, fx.Node) or len(source.users) != 1:
+                continue
+            noise = self.noises.get(source)
+            if isinstance(noise, AFFINE) and strength(noise) > 0 and self._dropped(source) is not None:
+                found[node] = source
+        return found if self.sampler.shared else {}
+
+    def _broadcasts(self, node: fx.Node) -> bool:
+        """Whether a value may stay that of one sample, as the dropouts behind it make several of it."""
+        users = [user for user in node.users if user in set(self.behind) or user is self.output]
+        return all(user is not self.output and self._dropped(user) is node and len(user.args) == 1 for user in users)
+
+    def _bytes(self, nodes: Iterable[fx.Node], values: Values) -> float:
+        """The most bytes a row that a node reads and writes."""
+        return (
+            max((_size(values[n]) + sum(_size(values[s]) for s in n.all_input_nodes) for n in nodes), default=1) / _MANY
+        )
+
+    # --- checking ---
+
+    def _check(self, few: Inputs, wanted: Tensor) -> None:
+        inputs = few.clone()
+        versions = [v._version for v in inputs.tensors]
+        values = self.run_before(inputs)
+        self.changes_inputs = versions != [v._version for v in inputs.tensors]
+        tensors = [v for v in values.values() if isinstance(v, Tensor)]
+        versions = [v._version for v in tensors]
+        found = self.run_behind(values, range(1), few.rows, watched=False)
+        self.changes_frontier = versions != [v._version for v in tensors]
+        if not _alike(found, wanted):
+            raise UntraceableError("as a graph it gives other numbers")
+
+    def _folds(self, few: Inputs, wanted: list[Tensor]) -> bool:
+        try:
+            values = self.run_before(few.clone())
+            with self.sampler.drawing():
+                found = self.run_behind(values, range(2), few.rows, watched=False)
+            return _alike(found, torch.cat(wanted))
+        except Exception:  # a model that takes one batch at a time only
+            return False
+
+    # --- running ---
+
+    def run_before(self, inputs: Inputs) -> Values:
+        """The values that no dropout reaches and that what lies behind needs."""
+        if self.changes_inputs:
+            inputs = inputs.clone()
+        values: Values = dict(zip(self.placeholders, inputs.tensors, strict=True))
+        for node in self.before:
+            values[node] = self._value(node, values)
+            for done in self.last_use.get(node, ()):
+                del values[done]
+        return {node: values[node] for node in self.frontier}
+
+    def run_behind(self, values: Values, samples: range, rows: int, first_row: int = 0, watched: bool = True) -> Tensor:
+        """The predictions of these samples, (samples * rows, ...), one sample after the other."""
+        self.sampler.begin(samples, rows, first_row)
+        values = dict(values)
+        if self.changes_frontier:
+            values = {n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items()}
+        if len(samples) > 1:
+            for node in self.frontier if self.changes_frontier else self.expanded:
+                values[node] = mapped(values[node], self.layouts[node], _several(len(samples), rows))
+        scaled: set[fx.Node] = set()
+        for node in self.behind:
+            source = self.linear.get(node)
+            if source in scaled:
+                values[node] = self._linear(node, values)
+            elif node in self.dropped and self._goes_into_weights(node, values, rows):
+                scaled.add(node)
+                values[node] = None
+            elif watched and node in self.draws_inside:
+                with self.sampler.drawing():
+                    values[node] = self._value(node, values)
+            else:
+                values[node] = self._value(node, values)
+            for done in self.last_use_behind.get(node, ()):
+                if node not in scaled:
+                    values.pop(done, None)
+        return self.finish(fx.node.map_arg(self.output.args[0], lambda n: values[n]))
+
+    def rows_of(self, values: Values, index: Tensor) -> Values:
+        """The same values for these rows alone."""
+        return {node: mapped(value, self.layouts[node], _chosen(index)) for node, value in values.items()}
+
+    def _goes_into_weights(self, node: fx.Node, values: Values, rows: int) -> bool:
+        """Whether scaling the weights of the layer behind is less work than scaling what goes in."""
+        x = values[self._dropped(node)]
+        (user,) = node.users
+        layer: Any = self.modules[user]
+        fits = isinstance(x, Tensor) and x.ndim == 2 and x.dtype == layer.weight.dtype
+        return fits and layer.out_features <= rows and self.sampler.layout_at(str(node.target)) == Layout(0)
+
+    def _linear(self, node: fx.Node, values: Values) -> Tensor:
+        """``(scale * x + shift) W' + b`` as ``x (scale * W)' + (b + shift W')``, for each sample."""
+        source = self.linear[node]
+        x: Tensor = values[self._dropped(source)]
+        layer: Any = self.modules[node]
+        sampler = self.sampler
+        site = sampler.site(str(source.target), x.shape)
+        scale, shift = sampler.affine(site, self.noises[source], x, Layout(0))
+        weight, bias = layer.weight, layer.bias
+        weights = (widened(weight) * scale).to(weight.dtype)  # (samples, outputs, inputs)
+        if shift is not None:
+            moved = (widened(weight) @ shift[:, 0, :, None])[..., 0]
+            biases = moved if bias is None else moved + bias
+        else:
+            biases = None if bias is None else bias.expand(len(scale), -1)
+        out: Tensor
+        if len(scale) == 1:
+            out = F.linear(x, weights[0], None if biases is None else biases[0].to(x.dtype))
+            return out
+        parts = x.view(-1, sampler.rows, x.shape[1])
+        if len(parts) == 1:  # of one sample so far: one product for all
+            out = F.linear(x, weights.flatten(0, 1)).unflatten(1, (len(scale), -1)).transpose(0, 1)
+        else:
+            out = torch.bmm(parts, weights.transpose(1, 2))
+        if biases is not None:
+            out = out + biases[:, None].to(out.dtype)
+        return out.reshape(-1, out.shape[-1])
+
+    def _value(self, node: fx.Node, values: Values) -> Any:
+        if node.op == "output":
+            return None
+        args: Any
+        kwargs: Any
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+        match node.op:
+            case "call_module":
+                return self.modules[node](*args, **kwargs)
+            case "get_attr":
+                return operator.attrgetter(str(node.target))(self.model)
+            case "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        if is_functional_dropout(node.target):
+            return functional_dropout(self.sampler, node.target, *args, **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    @property
+    def reused(self) -> float:
+        """The share of a forward pass's multiplications that is done once, not for every sample."""
+        return self.work_before / max(1.0, self.work_before + self.work_behind)
+
+
+def _chosen(index: Tensor) -> Callable[[Any, Any], Any]:
+    def change(value: Any, layout: Any) -> Any:
+        return layout.select(value, index) if isinstance(layout, Layout) else layout.at(len(index))
+
+    return change
+
+
+def _is_one_piece(model: nn.Module) -> bool:
+    """Whether a model is a layer of torch's or a dropout, where nothing is lost by sampling it whole."""
+    return is_dropout(model) or type(model).__module__.startswith("torch.nn.")
+
+
+def _several(samples: int, rows: int) -> Callable[[Any, Any], Any]:
+    def change(value: Any, layout: Any) -> Any:
+        return layout.repeated(value, samples) if isinstance(layout, Layout) else layout.at(samples * rows)
+
+    return change
+
+
+def _that_drop_by_themselves(model: nn.Module, sampler: Sampler, few: Inputs) -> frozenset[nn.Module]:
+    """Modules whose own code drops something in training mode, and does nothing else there."""
+    candidates = [module for module in model.modules() if drops_by_itself(module) and not is_dropout(module)]
+    if not candidates:
+        return frozenset()
+
+    def harmless(modules: Iterable[nn.Module]) -> bool:
+        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        sampler.neutral = True
+        try:
+            results = []
+            for besides in (frozenset[nn.Module](), frozenset(modules)):
+                copy = few.clone()
+                with switched_on(model, besides), sampler.in_place_of(model), sampler.drawing():
+                    results.append(model(*copy.args, **copy.kwargs))
+            same = all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+            return same and _same_values(*results)
+        except Exception:
+            return False
+        finally:
+            sampler.neutral = False
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+
+    if harmless(candidates):
+        return frozenset(candidates)
+    chosen = frozenset(module for module in candidates if harmless([module]))
+    for module in set(candidates) - chosen:
+        warnings.warn(
+            f"{type(module).__name__} does more in training mode than drop: its own dropout stays off; a module of its "
+            "own for it would be sampled",
+            stacklevel=6,
+        )
+    return chosen
+
+
+def _same_values(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and _alike(a, b)
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(_same_values, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_values(a[k], b[k]) for k in a)
+    return type(a) is type(b)
+
+
+def _alike(found: Tensor, wanted: Tensor) -> bool:
+    if found.shape != wanted.shape:
+        return False
+    fine = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 5e-2
+    found, wanted = found.double(), wanted.double()
+    scale = wanted.abs().amax() if wanted.numel() else 0.0
+    return bool(((found - wanted).abs() <= fine * scale + 1e-12).all())
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.nbytes
+    return sum(map(_size, value)) if isinstance(value, (tuple, list)) else 0
+
+
+def _last_uses(nodes: list[fx.Node], kept: set[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
+    """Node -> the values that nothing needs any more once it has run."""
+    last: dict[fx.Node, fx.Node] = {}
+    for node in nodes:
+        for source in node.all_input_nodes:
+            last[source] = node
+    done: dict[fx.Node, list[fx.Node]] = {}
+    for source, node in last.items():
+        if source not in kept:
+            done.setdefault(node, []).append(source)
+    return done
+
+
+def _work(nodes: Iterable[fx.Node], values: Values, model: nn.Module) -> float:
+    """Multiplications of the layers among these nodes, or what stands for them: values written."""
+    total = 0.0
+    for node in nodes:
+        value = values[node]
+        written = sum(
+            v.numel() for v in (value if isinstance(value, (tuple, list)) else [value]) if isinstance(v, Tensor)
+        )
+        total += written
+        if node.op == "call_module":
+            layer = model.get_submodule(str(node.target))
+            for weight in layer.parameters():
+                if weight.ndim > 1:
+                    total += written * weight[0].numel()
+    return total

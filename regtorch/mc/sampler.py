@@ -1,0 +1,354 @@
+"""Drawing at every dropout of a model, for the samples of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from regtorch.dropout.alpha_dropout import AlphaDropout
+from regtorch.dropout.base import Noise, ProbabilityDropout
+from regtorch.dropout.drop_block2d import DropBlock2d
+from regtorch.dropout.drop_connect import DropConnect
+from regtorch.dropout.drop_path import DropPath
+from regtorch.dropout.dropout import Dropout
+from regtorch.dropout.exact_count_dropout import ExactCountDropout
+from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
+from regtorch.dropout.gaussian_dropout import GaussianDropout
+from regtorch.dropout.gaussian_noise import GaussianNoise
+from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.functional.full_precision import widened
+from regtorch.mc.dropouts import noise_of, strength
+from regtorch.mc.layout import Layout, NoLayoutError, layout_of
+
+_SPATIAL = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
+_MULTIPLYING = (Dropout, *_SPATIAL, DropPath, DropBlock2d, ExactCountDropout, GaussianDropout)
+#: what these do to their input is ``scale * x + shift``, with a scale and a shift that depend on its shape alone
+AFFINE = (*_MULTIPLYING, AlphaDropout, FeatureAlphaDropout, GaussianNoise)
+
+#: torch's functions that drop -> the dropout that does the same
+_FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
+    F.dropout: Dropout,
+    F.dropout1d: SpatialDropout1d,
+    F.dropout2d: SpatialDropout2d,
+    F.dropout3d: SpatialDropout3d,
+    F.alpha_dropout: AlphaDropout,
+    F.feature_alpha_dropout: FeatureAlphaDropout,
+}
+#: noise that is kept for the next batch, in bytes at most; more is drawn again
+_KEPT_BYTES = 4 * 2**20
+
+
+class Sampler:
+    """The noise of all dropouts of a model, keyed by (seed, dropout, sample).
+
+    A dropout is told by its module's name and by how often that was called before in the same pass; what draws
+    within torch's or a user's own code by the order of its draws in a pass.
+
+    Args:
+        seed: of all noise.
+        shared: one draw for all rows; otherwise one for each.
+    """
+
+    def __init__(self, seed: int, shared: bool) -> None:
+        self.seed, self.shared = seed, shared
+        #: dropout -> where the rows are in what it acts on; None where no row is
+        self.layouts: dict[str, Layout | None] = {}
+        #: dropouts whose rows cannot be told apart: there every row draws for itself
+        self.not_shared: set[str] = set()
+        #: dropout -> the shape it last acted on
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        #: dropouts do nothing: to see what a model computes besides
+        self.neutral = False
+        #: draws within other code that were left as they are
+        self.fired = 0
+        self.inside = 0
+        self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
+        self._kept_bytes = 0
+        self.begin(range(1), 1)
+
+    def begin(self, samples: range, rows: int, first_row: int = 0) -> None:
+        """Start a forward pass of these samples of so many rows each."""
+        self.samples, self.rows, self.first_row = samples, rows, first_row
+        self._calls: dict[str, int] = {}
+
+    def learn(self, few: dict[str, tuple[int, ...]], many: dict[str, tuple[int, ...]], rows: tuple[int, int]) -> None:
+        """Find where the rows are at each dropout, from the shapes it met for two numbers of rows."""
+        for site, shape in few.items():
+            try:
+                self.layouts[site] = layout_of(shape, many.get(site, shape), rows)
+            except NoLayoutError:
+                self.layouts[site] = None
+                self.not_shared.add(site)
+
+    @property
+    def foldable(self) -> bool:
+        """Whether several samples can go through the model as one batch."""
+        return all(layout is not None for layout in self.layouts.values())
+
+    def layout_at(self, name: str) -> Layout | None:
+        """Where the rows are in what a dropout acts on next."""
+        return self.layouts.get(f"{name}#{self._calls.get(name, 0)}")
+
+    def site(self, name: str, shape: Sequence[int]) -> str:
+        """Count one more call of a dropout."""
+        call = self._calls.get(name, 0)
+        self._calls[name] = call + 1
+        site = f"{name}#{call}"
+        self.shapes[site] = tuple(shape)
+        self.fired += 1
+        return site
+
+    def key(self, site: str, sample: int) -> int:
+        """The seed of one dropout's noise for one sample."""
+        rows = "" if self.shared else f"/{self.first_row}"
+        digest = blake2b(f"{self.seed}/{site}/{sample}{rows}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") >> 1
+
+    def drop(self, name: str, noise: Noise, x: Tensor) -> Tensor:
+        """What a dropout makes of its input, for all samples of the pass."""
+        if self.neutral or strength(noise) == 0:
+            return x
+        site = self.site(name, x.shape)
+        layout = self.layouts.get(site)
+        if not self.shared or site in self.not_shared or not isinstance(noise, AFFINE):
+            return self._each(site, noise, x, layout)
+        scale, shift = self.affine(site, noise, x, layout)
+        wide = widened(x)
+        if layout is None:
+            scale, shift = scale[0], None if shift is None else shift[0]
+        else:
+            wide = layout.apart(wide, self.rows)
+            scale, shift = layout.for_each_row(scale), None if shift is None else layout.for_each_row(shift)
+        out = wide * scale if shift is None else torch.addcmul(shift, wide, scale)
+        return (out if layout is None else layout.joined(out)).to(x.dtype)
+
+    def affine(self, site: str, noise: Noise, x: Tensor, layout: Layout | None) -> tuple[Tensor, Tensor | None]:
+        """Scale and shift of one row, (samples, *shape of one row) each: ``scale * x + shift``."""
+        shape = tuple(x.shape) if layout is None else tuple(layout.of_one_row(x.shape))
+        dtype = widened(x).dtype
+        which = (site, shape, dtype, x.device, self.samples, strength(noise))
+        if which not in self._kept:
+            scales, shifts = zip(*(self._drawn(site, noise, shape, dtype, t) for t in self.samples), strict=True)
+            scale = torch.stack(scales).to(x.device)
+            shift = None if shifts[0] is None else torch.stack(shifts).to(x.device)
+            size = scale.nbytes * (1 if shift is None else 2)
+            if self._kept_bytes + size > _KEPT_BYTES:
+                return scale, shift
+            self._kept_bytes += size
+            self._kept[which] = scale, shift
+        return self._kept[which]
+
+    def _drawn(self, site: str, noise: Noise, shape: tuple[int, ...], dtype: torch.dtype, sample: int) -> Any:
+        # on the CPU wherever the model is: the same networks on every device
+        seed = self.key(site, sample)
+        with torch.autocast("cpu", enabled=False):
+            whole = _called(noise, torch.ones(shape, dtype=dtype), seed)
+            if isinstance(noise, _MULTIPLYING):
+                return whole, None
+            shift = _called(noise, torch.zeros(shape, dtype=dtype), seed)
+        return whole - shift, shift
+
+    def _each(self, site: str, noise: Noise, x: Tensor, layout: Layout | None) -> Tensor:
+        """Sample by sample, as the dropout itself does it."""
+        shared = self.shared and site not in self.not_shared
+        if len(self.samples) == 1:
+            return _called(noise, x, self.key(site, self.samples[0]), shared)
+        assert layout is not None
+        apart = layout.apart(x, self.rows)
+        parts = [
+            apart.select(layout.dim, i if apart.shape[layout.dim] > 1 else 0).flatten(layout.dim, layout.dim + 1)
+            for i in range(len(self.samples))
+        ]
+        return torch.cat(
+            [_called(noise, part, self.key(site, t), shared) for part, t in zip(parts, self.samples, strict=True)],
+            layout.dim,
+        )
+
+    def draw(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What one random operation within other code gives, for all samples of the pass."""
+        draw = _Draw(function, args, kwargs)
+        if self.neutral:
+            return draw.expected()
+        site = self.site("draw", draw.shape)
+        self.inside += 1
+        layout = None if site in self.not_shared else self.layouts.get(site)
+        if layout is None:
+            torch.manual_seed(self.key(site, self.samples[0]))
+            return draw.run()
+        shape = layout.of_one_row(draw.shape)
+        if not self.shared:
+            shape[layout.dim] *= self.rows
+        parts = []
+        for sample in self.samples:
+            torch.manual_seed(self.key(site, sample))
+            part = draw.noise(shape)
+            parts.append(layout.repeated(part, self.rows) if self.shared else part)
+        return draw.given(torch.cat(parts, layout.dim))
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Take over whatever is drawn: by functional dropouts, and within torch's and others' own code."""
+        with torch.random.fork_rng(), _Functions(self), _Draws(self):
+            yield
+
+    @contextmanager
+    def in_place_of(self, model: nn.Module) -> Iterator[None]:
+        """Let the model's dropout modules be computed here; they are as before afterwards."""
+        with ExitStack() as stack:
+            for name, module in model.named_modules():
+                if isinstance(module, DropConnect):
+                    if module.drop_prob > 0 and module.layer is not None:
+                        _replace(stack, module, partial(self._weights_dropped, name, module))
+                elif (noise := noise_of(module)) is not None and not isinstance(module, torch.jit.ScriptModule):
+                    _replace(stack, module, partial(self.drop, name, noise))
+            yield
+
+    def _weights_dropped(self, name: str, module: DropConnect, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        assert module.layer is not None
+        if self.neutral:
+            return module.layer(x, *args, **kwargs)  # type: ignore[no-any-return]
+        site = self.site(name, module.layer.weight.shape)
+        return _called(module, x, self.key(site, self.samples[0]), False, *args, **kwargs)
+
+
+def _replace(stack: ExitStack, module: nn.Module, forward: Callable[..., Any]) -> None:
+    # a bound forward may stand there already, for instance of a library that wraps modules
+    before = vars(module).get("forward")
+    stack.callback(lambda: vars(module).pop("forward") if before is None else setattr(module, "forward", before))
+    module.forward = forward
+
+
+def _called(noise: Noise, x: Tensor, seed: int, shared: bool = False, *args: Any, **kwargs: Any) -> Tensor:
+    """What a dropout gives for `x` when it draws from a generator with this seed."""
+    before = dict(vars(noise))
+    noise.training, noise.generator, noise.shared = True, torch.Generator(x.device).manual_seed(seed), shared
+    try:
+        return type(noise).forward(noise, x, *args, **kwargs)  # type: ignore[no-any-return]
+    finally:
+        for name in ("training", "generator", "shared"):
+            vars(noise).pop(name)
+            if name in before:
+                setattr(noise, name, before[name])
+
+
+class _Functions(TorchFunctionMode):
+    """Takes over torch's functional dropouts."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler = sampler
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FUNCTIONS:
+            return functional_dropout(self.sampler, func, *args, **kwargs)
+        if self.sampler.neutral and func is F.scaled_dot_product_attention:
+            args, kwargs = _without_dropout(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _without_dropout(
+    q: Any, k: Any, v: Any, mask: Any = None, dropout_p: float = 0.0, *rest: Any, **kwargs: Any
+) -> Any:
+    return (q, k, v, mask, 0.0, *rest), kwargs
+
+
+def is_functional_dropout(function: Any) -> bool:
+    """Whether this is one of torch's functional dropouts."""
+    return function in _FUNCTIONS
+
+
+def functional_dropout(
+    sampler: Sampler, function: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """``F.dropout`` and its kin, computed by the sampler; arguments as torch has them."""
+    if not training or p == 0:
+        return input
+    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input)
+
+
+class _Draws(TorchDispatchMode):
+    """Takes over every random operation that reaches the dispatcher."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler = sampler
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
+            return self.sampler.draw(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _argument(function: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
+    for index, argument in enumerate(function._schema.arguments):
+        if argument.name == name:
+            return args[index] if index < len(args) else kwargs.get(name, argument.default_value)
+    return None
+
+
+def _draws(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation draws from the global random state: fused attention without dropout does not."""
+    if any(isinstance(argument, torch.Generator) for argument in (*args, *kwargs.values())):
+        return False
+    if _argument(function, args, kwargs, "dropout_p") == 0:
+        return False
+    return _argument(function, args, kwargs, "train") is not False
+
+
+class _Draw:
+    """One random operation, and how to run it for another number of rows."""
+
+    def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.name = function._schema.name.removeprefix("aten::")
+        self.in_place = self.name.endswith("_")
+        first = args[0] if args else None
+        self.tensor: Tensor | None = first if isinstance(first, Tensor) else None
+        size = _argument(function, args, kwargs, "size")
+        self.shape: tuple[int, ...] = tuple(self.tensor.shape if self.tensor is not None else size or ())
+
+    def run(self) -> Any:
+        """As it was called."""
+        return self.function(*self.args, **self.kwargs)
+
+    def expected(self) -> Any:
+        """What leaves activations as they are, where that can be said."""
+        if self.name == "bernoulli_" and not isinstance(self.args[1] if len(self.args) > 1 else 0.5, Tensor):
+            return self.args[0].fill_(self.args[1] if len(self.args) > 1 else 0.5)
+        if self.name == "native_dropout":
+            return self.args[0], torch.ones_like(self.args[0], dtype=torch.bool)
+        return self.run()
+
+    def noise(self, shape: list[int]) -> Tensor:
+        """The same kind of noise in another shape: uniform draws where a probability goes with each entry."""
+        if self.name in ("bernoulli", "native_dropout") or any(isinstance(a, Tensor) for a in self.args[1:]):
+            assert self.tensor is not None
+            return torch.rand(shape, dtype=widened(self.tensor).dtype, device=self.tensor.device)
+        if self.tensor is not None:
+            return self.function(self.tensor.new_empty(shape), *self.args[1:], **self.kwargs)  # type: ignore[no-any-return]
+        args = [shape if isinstance(a, (list, tuple)) and tuple(a) == self.shape else a for a in self.args]
+        return self.function(*args, **self.kwargs)  # type: ignore[no-any-return]
+
+    def given(self, noise: Tensor) -> Any:
+        """The operation's result with this noise."""
+        if self.name == "native_dropout":
+            mask = noise >= self.args[1]
+            return self.args[0] * mask * (1 / (1 - self.args[1]) if self.args[1] < 1 else 0.0), mask
+        if self.name == "bernoulli" and self.tensor is not None:
+            chance = self.tensor if len(self.args) < 2 else self.args[1]
+            return (noise < chance).to(self.tensor.dtype)
+        if self.in_place and self.tensor is not None:
+            wanted = self.args[1] if len(self.args) > 1 and isinstance(self.args[1], Tensor) else None
+            return self.tensor.copy_(noise if wanted is None else noise < wanted)
+        return noise

@@ -1,0 +1,310 @@
+"""The engine against a plain loop, on many kinds of models: moments, correlations, and what a shared mask is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+import regtorch
+from regtorch.mc.dropouts import switched_on
+
+SAMPLES = 2000
+ROWS = 3
+
+
+class Residual(nn.Module):
+    """Functional dropout, batch normalisation, an addition in place, and a size that is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.branch = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4 * 36, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(x)))
+        out = F.dropout(self.branch(x), 0.3, training=self.training)
+        out += x
+        x.add_(1)  # behind the branch, in place: the order counts, and the model cannot be split
+        out = F.dropout2d(out, 0.2, self.training)
+        return self.head(out.reshape(out.size(0), -1)) + x.mean((1, 2, 3))[:, None]
+
+
+class Recurrent(nn.Module):
+    """Dropout between an LSTM's layers, time first inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 8, num_layers=3, dropout=0.4, bidirectional=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x.flatten(1, 2).transpose(0, 1))[0][-1])
+
+
+class Encoder(nn.Module):
+    """Attention with the rows of the batch second."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=batch_first)
+        self.embed = nn.Linear(12, 8)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 4)
+        self.batch_first = batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x.reshape(len(x), 6, 12))
+        x = self.encoder(x) if self.batch_first else self.encoder(x.transpose(0, 1)).transpose(0, 1)
+        return self.head(x.mean(1))
+
+
+class StochasticBranches(nn.Module):
+    """A class called DropPath, as timm has it, which draws in its own code."""
+
+    class DropPath(nn.Module):
+        def __init__(self, drop_prob: float) -> None:
+            super().__init__()
+            self.drop_prob = drop_prob
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                return x
+            keep = 1 - self.drop_prob
+            return x * x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep).div_(keep)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(72, 8), nn.Linear(8, 8)
+        self.paths = nn.ModuleList([self.DropPath(0.4), regtorch.DropPath(drop_prob=0.5)])
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        x = self.paths[0](self.first(x))
+        return self.head(x + self.paths[1](torch.tanh(self.second(x))))
+
+
+class Untraceable(nn.Module):
+    """What it does depends on the numbers in its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.head = nn.Linear(72, 16), nn.Dropout(0.4), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(torch.relu(self.first(x.flatten(1))))
+        if x.sum() > 1e9:
+            return x
+        return self.head(F.dropout(x, 0.1, self.training))
+
+
+class OwnNoise(nn.Module):
+    """A type that a user registers; it draws floats and compares them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand_like(x) > 0.3) / 0.7 + 0.1 * torch.randn(x.shape) if self.training else x
+
+
+regtorch.mc.count_as_dropout(OwnNoise)
+
+
+def image(size: int = 6, channels: int = 2) -> Tensor:
+    return torch.randn(ROWS, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def sequential(*dropouts: nn.Module) -> nn.Module:
+    first, second = dropouts
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(72, 12), nn.ReLU(), first, nn.Linear(12, 12), nn.Tanh(), second, nn.Linear(12, 4)
+    )
+
+
+MODELS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+    "mlp": lambda: (
+        regtorch.create("model", name="mlp", shape=(2, 6, 6), classes=4, hidden=[16, 8], batch_norm="before",
+                        dropout={"name": "alpha"}, input_dropout={"name": "standard", "drop_prob": 0.2}),
+        image(),
+    ),
+    "cnn": lambda: (
+        regtorch.create("model", name="cnn", shape=(2, 6, 6), classes=4, channels=[4, 8], head=[8], batch_norm="after",
+                        dropout={"name": "spatial2d"}, dropout_at="both"),
+        image(),
+    ),
+    "resnet18 with dropout": lambda: (with_dropout(torchvision.models.resnet18(num_classes=4), "fc"), image(32, 3)),
+    "mobilenet_v3_small": lambda: (torchvision.models.mobilenet_v3_small(num_classes=4), image(32, 3)),
+    "efficientnet_b0": lambda: (torchvision.models.efficientnet_b0(num_classes=4), image(32, 3)),
+    "vit": lambda: (
+        torchvision.models.VisionTransformer(8, 4, 2, 2, 8, 16, dropout=0.2, attention_dropout=0.3, num_classes=4),
+        image(8, 3),
+    ),
+    "residual, functional": lambda: (Residual(), image()),
+    "lstm": lambda: (Recurrent(), image()),
+    "transformer, batch second": lambda: (Encoder(False), image()),
+    "transformer, batch first": lambda: (Encoder(True), image()),
+    "drop path": lambda: (StochasticBranches(), image()),
+    "drop connect": lambda: (
+        nn.Sequential(nn.Flatten(), regtorch.DropConnect(nn.Linear(72, 8), drop_prob=0.3), nn.ReLU(), nn.Linear(8, 4)),
+        image(),
+    ),
+    "untraceable": lambda: (Untraceable(), image()),
+    "own type": lambda: (sequential(OwnNoise(), nn.AlphaDropout(0.2)), image()),
+    "exact count and gaussian": lambda: (
+        sequential(regtorch.ExactCountDropout(drop_prob=0.3), regtorch.GaussianDropout(drop_prob=0.3)), image()
+    ),
+}  # fmt: skip
+
+
+def with_dropout(model: nn.Module, head: str) -> nn.Module:
+    layer = getattr(model, head)
+    setattr(model, head, nn.Sequential(nn.Dropout(0.5), layer))
+    return model
+
+
+def made(name: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    model, x = MODELS[name]()
+    if name in ("mobilenet_v3_small", "efficientnet_b0"):  # 32 pixels leave one in the end, so that all is quick
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_var.fill_(0.1)
+    with torch.no_grad():
+        for weight in list(model.parameters())[-2:-1]:
+            weight.normal_(std=0.5)
+    return model.eval(), x
+
+
+def plain_loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
+    """What everybody writes: dropout modules in training mode, everything else in eval mode, one pass a sample."""
+    functional = [module for module in model.modules() if isinstance(module, (Residual, Untraceable))]
+    with switched_on(model, frozenset(functional)), torch.no_grad():
+        return torch.stack([model(x.clone()) for _ in range(samples)])
+
+
+def predict(model: nn.Module, x: Tensor, **settings: object) -> regtorch.mc.MCPrediction:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*sampled whole.*")
+        return regtorch.MCPredictor(model, transform=None, **settings)(x)
+
+
+@pytest.fixture(scope="module")
+def loops() -> dict[str, Tensor]:
+    return {}
+
+
+@pytest.mark.parametrize("masks", ["shared", "independent"])
+@pytest.mark.parametrize("name", MODELS)
+def test_moments_and_covariance_are_those_of_a_plain_loop(name: str, masks: str, loops: dict[str, Tensor]) -> None:
+    model, x = made(name)
+    samples = 400 if name in ("mobilenet_v3_small", "efficientnet_b0", "resnet18 with dropout") else SAMPLES
+    if name not in loops:
+        torch.manual_seed(7)
+        loops[name] = plain_loop(model, x, samples).double()
+    loop = loops[name]
+    out = predict(model, x, samples=samples, masks=masks, keep_samples=True, seed=11)
+    ours = out.samples.double()
+    assert (out.std > 0).all()
+    z = (ours.mean(0) - loop.mean(0)) / ((ours.var(0) + loop.var(0)) / samples).sqrt()
+    assert z.abs().max() < 6
+    products = [outer(s - s.mean(0)) for s in (ours, loop)]  # (samples, rows, units, units)
+    error = ((products[0].var(0) + products[1].var(0)) / samples).sqrt()
+    assert ((products[0].mean(0) - products[1].mean(0)) / error).abs().max() < 6
+    # the entries of a row go together, so that their z are few independent ones: their spread is about 1 all the same
+    assert 0.1 < z.square().mean().sqrt() < 2.5
+
+
+def outer(centered: Tensor) -> Tensor:
+    return centered[..., :, None] * centered[..., None, :]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_shared_sample_is_one_network(name: str) -> None:
+    model, x = made(name)
+    whole = predict(model, x, samples=6, keep_samples=True, seed=3).samples
+    close = {"rtol": 1e-4, "atol": 1e-5 * max(1.0, whole.abs().max().item())}
+    order = torch.tensor([2, 0, 1])
+    torch.testing.assert_close(
+        predict(model, x[order], samples=6, keep_samples=True, seed=3).samples, whole[:, order], **close
+    )
+    torch.testing.assert_close(
+        predict(model, x[1:2], samples=6, keep_samples=True, seed=3).samples, whole[:, 1:2], **close
+    )
+    for max_batch in (1, 2, 100):
+        again = predict(model, x, samples=6, keep_samples=True, seed=3, max_batch=max_batch).samples
+        torch.testing.assert_close(again, whole, **close)
+    torch.testing.assert_close(predict(model, x, samples=3, keep_samples=True, seed=3).samples, whole[:3], **close)
+    assert not torch.allclose(predict(model, x, samples=6, keep_samples=True, seed=4).samples, whole, **close)
+    same = x[:1].expand_as(x)
+    one = predict(model, same, samples=6, keep_samples=True, seed=3).samples
+    torch.testing.assert_close(one, one[:, :1].expand_as(one), **close)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "drop connect"])
+def test_independent_rows_differ(name: str) -> None:
+    model, x = made(name)
+    same = x[:1].expand_as(x)
+    for max_batch in (1, 2, 100):
+        out = predict(model, same, samples=40, masks="independent", keep_samples=True, max_batch=max_batch)
+        rows = out.samples
+        assert not torch.allclose(rows[:, 0], rows[:, 1])
+        again = predict(model, same, samples=40, masks="independent", keep_samples=True, max_batch=max_batch)
+        assert torch.equal(again.samples, rows)
+
+
+@pytest.mark.parametrize("fails", ["not at all", "with an exception", "by Ctrl-C"])
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_changed_afterwards(name: str, fails: str) -> None:
+    model, x = made(name)
+    model.train()
+    next(model.children()).eval()
+    modes = {n: module.training for n, module in model.named_modules()}
+    state = {n: value.clone() for n, value in model.state_dict().items()}
+    attributes = {n: set(vars(module)) for n, module in model.named_modules()}
+    random_state, input_before = torch.get_rng_state(), x.clone()
+    calls = 0
+
+    def transform(logits: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 8 and fails != "not at all":
+            raise KeyboardInterrupt if fails == "by Ctrl-C" else RuntimeError("on purpose")
+        return logits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predictor = regtorch.MCPredictor(model, samples=12, transform=transform, max_batch=ROWS)
+        if fails == "not at all":
+            predictor(x)
+        else:
+            with pytest.raises((KeyboardInterrupt, RuntimeError)):
+                predictor(x)
+    assert calls >= 8
+    assert {n: module.training for n, module in model.named_modules()} == modes
+    assert all(torch.equal(value, state[n]) for n, value in model.state_dict().items())
+    assert {n: set(vars(module)) for n, module in model.named_modules()} == attributes
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.equal(x, input_before)
+    assert all(getattr(module, "generator", None) is None for module in model.modules())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_only_what_lies_behind_a_dropout_is_repeated(name: str) -> None:
+    model, x = made(name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predictor = regtorch.MCPredictor(model, samples=4, transform=None)
+        predictor(x)
+        predictor(x)
+    said = [str(w.message) for w in caught if "sampled whole" in str(w.message)]
+    assert len(said) == (1 if name in ("untraceable", "residual, functional") else 0)
+    (plan,) = predictor._plans.values()
+    assert plan.foldable == (name != "drop connect")
+    if name in ("resnet18 with dropout", "mobilenet_v3_small"):
+        assert predictor.reused > 0.8
