@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.transformed import transformed
 
 _LEVELS = 256
+#: from so many words on another generator is worth starting
+_MANY_WORDS = 4096
 
 
 def keep_mask(
@@ -77,7 +80,14 @@ def rows_shape(x: Tensor, shared: bool) -> tuple[int, ...]:
 
 
 def random_bits(size: int, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
-    """`size` integers on the CPU, uniform over all values of `dtype`: 64 bits are drawn at a time and cut up."""
-    words = torch.empty(-(-size * dtype.itemsize // 8), dtype=torch.int64)
-    words.random_(-(2**63), None, generator=generator)
+    """`size` integers on the CPU, uniform over all values of `dtype`: 64 bits are drawn at a time and cut up.
+
+    Many of them come from NumPy's SFC64, started by a draw of the generator's: twice as fast as torch's own bits.
+    """
+    count = -(-size * dtype.itemsize // 8)
+    if count < _MANY_WORDS:
+        words = torch.empty(count, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    else:
+        start = torch.empty((), dtype=torch.int64).random_(generator=generator)  # 0 to 2^63 - 1
+        words = torch.from_numpy(np.random.SFC64(int(start)).random_raw(count).view(np.int64))
     return words.view(dtype)[:size]

@@ -42,8 +42,9 @@ class _Masked(torch.autograd.Function):
         kept = mask.view(torch.uint8).to(wide.dtype)  # the conversion from bool is 6 times slower
         alike = kept.shape == wide.shape and kept.stride() == wide.stride()
         out = kept if alike else torch.empty_like(wide)  # laid out as x
-        if shift:  # in one pass: kept * (1 + x / shift)
-            torch.addcmul(kept, kept, wide, value=1 / shift, out=out).mul_(scale * shift).add_(fill)
+        if shift:  # in one pass kept * (1 + x / shift), in another its scale and what is added
+            torch.addcmul(kept, kept, wide, value=1 / shift, out=out)
+            torch.add(out.new_tensor(fill), out, alpha=scale * shift, out=out)
         else:
             torch.mul(wide, kept, out=out).mul_(scale)
         return out.to(x.dtype)
