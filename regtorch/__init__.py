@@ -21,6 +21,7 @@ _HOMES = {
     "WeightPenalty": "regtorch.binding",
     "WeightConstraint": "regtorch.binding",
     "MCPredictor": "regtorch.mc",
+    "always_on": "regtorch.mc",
     "from_keras": "regtorch.keras",
     "KerasFileError": "regtorch.errors",
     "convert_dropout": "regtorch.dropout.convert",

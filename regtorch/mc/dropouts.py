@@ -92,6 +92,11 @@ def has_dropout_inside(module: nn.Module) -> bool:
     return isinstance(module, _WITH_DROPOUT_INSIDE) and strength(module) > 0
 
 
+def is_fused(module: nn.Module) -> bool:
+    """Whether a layer of torch's takes a short cut in evaluation that leaves its dropouts out."""
+    return isinstance(module, _FUSED)
+
+
 def drops_by_itself(module: nn.Module) -> bool:
     """Whether a module's own code reads ``self.training`` and calls a function that drops something.
 
@@ -139,7 +144,7 @@ def switched_on(model: nn.Module, besides: frozenset[nn.Module] = frozenset()) -
     modes = {module: module.training for module in model.modules()}
     try:
         for module in modes:  # not eval(): a model may have overridden it
-            on = is_dropout(module) or has_dropout_inside(module) or isinstance(module, _FUSED) or module in besides
+            on = is_dropout(module) or has_dropout_inside(module) or is_fused(module) or module in besides
             module.training = on
         yield
     finally:
