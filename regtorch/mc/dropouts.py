@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 
+import torch
 from torch import nn
 
 from regtorch.dropout.base import Noise
@@ -26,6 +27,9 @@ _DROPPING_FUNCTIONS = {
     *("stochastic_depth", "drop_path", "drop_block2d", "drop_block3d", "scaled_dot_product_attention"),
     *("bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like"),
 }
+
+#: torch's dropouts as TorchScript calls them
+_SCRIPTED = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
 
 _counted: dict[type[nn.Module], Counterpart | None] = {}
 
@@ -70,7 +74,7 @@ def noise_of(module: nn.Module) -> Noise | None:
         return None if make is None else make(module)
     if isinstance(module, Noise):
         return module
-    found = counterpart_of(module)
+    found = None if isinstance(module, torch.jit.ScriptModule) else counterpart_of(module)
     return None if found is None else found[0](**found[1])
 
 
@@ -84,6 +88,8 @@ def is_dropout(module: nn.Module) -> bool:
     """Whether a module is a dropout as a whole, of whichever library, strong or not."""
     if _registered(module) is not None or isinstance(module, nn.modules.dropout._DropoutNd):
         return True
+    if isinstance(module, torch.jit.ScriptModule):
+        return module.original_name in _SCRIPTED
     return not isinstance(module, NoDropout) and (isinstance(module, Noise) or counterpart_of(module) is not None)
 
 

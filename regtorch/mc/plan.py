@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from regtorch.errors import NothingBoundError
+from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.full_precision import widened
 from regtorch.mc.dropouts import drops_by_itself, is_dropout, noise_of, strength, switched_on
 from regtorch.mc.layout import Layout, NoLayoutError, mapped, value_layout
@@ -30,11 +30,17 @@ class Inputs:
     Args:
         args: positional arguments; the first tensor says how many rows there are.
         kwargs: keyword arguments.
+
+    Raises:
+        SettingError: no argument is a tensor with rows.
     """
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args, self.kwargs = args, kwargs
         self.tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        if not self.tensors or self.tensors[0].ndim == 0:
+            given = ", ".join(type(v).__name__ for v in (*args, *kwargs.values())) or "nothing"
+            raise SettingError(f"the predictor takes a batch, a tensor with a row for each example; got {given}")
         self.rows = len(self.tensors[0])
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Inputs:
@@ -125,14 +131,16 @@ class Plan:
         self.sampler.begin(samples, inputs.rows)
         copy = inputs.clone()
         with self.sampler.drawing():
-            return self.finish(self.model(*copy.args, **copy.kwargs)), self.sampler.shapes
+            predicted = self.finish(self.model(*copy.args, **copy.kwargs))
+        check_rows(predicted, inputs.rows)
+        return predicted, self.sampler.shapes
 
     # --- splitting ---
 
     def _split(self, graph: fx.Graph, few: Inputs, many: Inputs) -> None:
         self.nodes = [node for node in graph.nodes if node.op != "placeholder"]
         self.placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-        self.modules = {n: self.model.get_submodule(str(n.target)) for n in self.nodes if n.op == "call_module"}
+        self.modules = {n: _part(self.model, str(n.target)) for n in self.nodes if n.op == "call_module"}
         noises = {node: noise_of(module) for node, module in self.modules.items()}
         self.noises = {node: noise for node, noise in noises.items() if noise is not None}
         seen = [self._interpret(inputs) for inputs in (few, many)]
@@ -339,6 +347,19 @@ class Plan:
         return self.work_before / max(1.0, self.work_before + self.work_behind)
 
 
+def _part(model: nn.Module, name: str) -> nn.Module:
+    part: nn.Module = operator.attrgetter(name)(model) if name else model
+    return part
+
+
+def check_rows(predicted: Tensor, rows: int) -> None:
+    """Raise a SettingError unless there is a row for each example."""
+    if predicted.ndim == 0 or len(predicted) != rows:
+        raise SettingError(
+            f"predictions have shape {tuple(predicted.shape)} for {rows} rows: they must have a row for each"
+        )
+
+
 def _chosen(index: Tensor) -> Callable[[Any, Any], Any]:
     def change(value: Any, layout: Any) -> Any:
         return layout.select(value, index) if isinstance(layout, Layout) else layout.at(len(index))
@@ -442,8 +463,7 @@ def _work(nodes: Iterable[fx.Node], values: Values, model: nn.Module) -> float:
         )
         total += written
         if node.op == "call_module":
-            layer = model.get_submodule(str(node.target))
-            for weight in layer.parameters():
+            for weight in _part(model, str(node.target)).parameters():
                 if weight.ndim > 1:
                     total += written * weight[0].numel()
     return total

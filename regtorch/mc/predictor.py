@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from regtorch.errors import NothingBoundError, SettingError
+from regtorch.errors import NothingBoundError
 from regtorch.mc.dropouts import has_dropout, is_dropout, signature, switched_on
 from regtorch.mc.moments import RunningMoments
 from regtorch.mc.outcome import Transform, entropy, outcome
-from regtorch.mc.plan import Inputs, Plan
+from regtorch.mc.plan import Inputs, Plan, check_rows
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.sampler import Sampler
@@ -173,10 +173,7 @@ class MCPredictor:
             until = self._next_check(taken)
             count = min(at_once, until - taken)
             predicted = plan.run_behind(values, range(taken, taken + count), active, start)
-            if len(predicted) != count * active:
-                raise SettingError(
-                    f"the model gives {len(predicted)} rows for a batch of {active}: it must give a row each"
-                )
+            check_rows(predicted, count * active)
             totals.taken = taken
             yield rows, predicted.unflatten(0, (count, active))
             taken += count

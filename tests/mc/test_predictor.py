@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
+from itertools import product
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -177,6 +181,190 @@ def test_a_recurrent_layers_own_dropout_is_sampled() -> None:
             return self.lstm(x[None])[0][0]
 
     assert regtorch.MCPredictor(Last(), samples=20, transform=None)(X).std.min() > 0
+
+
+@pytest.mark.parametrize("masks", ["shared", "independent"])
+@pytest.mark.parametrize("max_batch", [None, 1])
+def test_the_mean_errs_as_the_exact_distribution_says(masks: str, max_batch: int | None) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1), nn.Tanh()).eval()
+    units = model[1](model[0](X[:1])).detach()
+    kept = torch.tensor(list(product([0.0, 1.0], repeat=8)))  # every mask there is, and how likely it is
+    likely = (0.7**kept * 0.3 ** (1 - kept)).prod(1)
+    with torch.no_grad():
+        outputs = model[4](model[3](units * kept / 0.7))[:, 0]
+    mean = (likely * outputs).sum()
+    std = (likely * (outputs - mean) ** 2).sum().sqrt()
+    samples = 40
+    z = []
+    for seed in range(300):
+        out = regtorch.MCPredictor(model, samples, transform=None, seed=seed, masks=masks, max_batch=max_batch)(X[:1])
+        z.append(((out.mean[0, 0] - mean) / (std / math.sqrt(samples))).item())
+    assert max(map(abs, z)) < 6
+    assert scipy.stats.kstest(z, "norm").pvalue > 1e-3
+
+
+def test_only_the_part_behind_the_dropout_is_run_for_every_sample() -> None:
+    rows: dict[str, int] = {"before": 0, "behind": 0}
+
+    model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+    for index, part in ((0, "before"), (2, "behind")):
+        model[index].register_forward_hook(lambda m, i, out, part=part: rows.update({part: rows[part] + len(out)}))
+    predictor = regtorch.MCPredictor(model, samples=50)
+    predictor(X)
+    rows.update(before=0, behind=0)
+    predictor(X)
+    assert rows == {"before": 10, "behind": 500}
+
+
+def test_samples_on_request_are_what_the_moments_are_of() -> None:
+    model = network()
+    assert regtorch.MCPredictor(model, samples=9)(X).samples is None
+    out = regtorch.MCPredictor(model, samples=9, keep_samples=True, max_batch=20)(X)
+    assert out.samples.shape == (9, 10, 3)
+    torch.testing.assert_close(out.samples.mean(0), out.mean)
+    torch.testing.assert_close(out.samples.std(0, correction=0), out.std)
+    torch.testing.assert_close(out.variance, out.std**2)
+    votes = torch.stack([(out.samples.argmax(2) == c).float().mean(0) for c in range(3)])
+    torch.testing.assert_close(out.variation_ratio, 1 - votes.amax(0))
+    expected = -(out.samples * out.samples.log()).sum(2).mean(0)
+    torch.testing.assert_close(out.expected_entropy, expected)
+    stopped = regtorch.MCPredictor(model, samples=400, tolerance=0.02, keep_samples=True)(X)
+    taken = (~stopped.samples.isnan()).all(2).sum(0)
+    assert torch.equal(taken, stopped.samples_used)
+
+
+def test_regression_adds_the_noise_that_the_model_or_the_caller_names() -> None:
+    model = network()
+    plain = regtorch.MCPredictor(model, samples=30, transform=None, noise_variance=0.25)(X)
+    torch.testing.assert_close(plain.variance, plain.std**2 + 0.25)
+    pair = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.4), nn.Linear(8, 4))
+    out = regtorch.MCPredictor(pair, samples=30, transform="gaussian")(X)
+    raw = regtorch.MCPredictor(pair, samples=30, transform=None, keep_samples=True)(X).samples
+    torch.testing.assert_close(out.mean, raw[..., :2].mean(0))
+    torch.testing.assert_close(out.variance, raw[..., :2].var(0, correction=0) + raw[..., 2:].exp().mean(0))
+    assert out.predictive_entropy is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_precisions_have_the_same_networks(dtype: torch.dtype) -> None:
+    model = network()
+    wanted = regtorch.MCPredictor(model, samples=20)(X)
+    out = regtorch.MCPredictor(model.to(dtype), samples=20)(X.to(dtype))
+    assert out.mean.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(out.mean.float(), wanted.mean, atol=4e-3, rtol=0)
+    torch.testing.assert_close(out.std.float(), wanted.std, atol=4e-3, rtol=0)
+
+
+def test_autocast_has_the_same_networks() -> None:
+    model = network()
+    wanted = regtorch.MCPredictor(model, samples=20)(X)
+    predictor = regtorch.MCPredictor(model, samples=20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = predictor(X)
+    assert not torch.equal(out.mean, wanted.mean)
+    torch.testing.assert_close(out.mean, wanted.mean, atol=4e-3, rtol=0)
+    assert torch.equal(predictor(X).mean, wanted.mean), "outside autocast as before"
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(2, 8)
+        self.drop, self.head = nn.Dropout(0.4), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        assert len(weights) == 8
+        return self.head(self.drop(torch.relu(self.first(x) + self.second(y))) * weights) * scale
+
+
+def test_several_inputs_some_of_which_have_no_rows() -> None:
+    model, y, weights = TwoInputs(), torch.randn(10, 2), torch.rand(8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = regtorch.MCPredictor(model, samples=9, max_batch=18)(X, y, weights=weights, scale=3.0)
+        part = regtorch.MCPredictor(model, samples=9)(X[4:6], y[4:6], weights=weights, scale=3.0)
+    torch.testing.assert_close(part.mean, whole.mean[4:6])
+
+
+def test_a_plan_follows_the_model() -> None:
+    model = network(nn.Dropout(0.5))
+    predictor = regtorch.MCPredictor(model, samples=20, transform=None)
+    before = predictor(X)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert not torch.allclose(predictor(X).mean, before.mean)
+    model[3].p = 0.0
+    assert predictor(X).std.max() < 1e-5
+    model[3] = nn.AlphaDropout(0.4)
+    assert predictor(X).std.min() > 0
+    model.insert(0, nn.Dropout(0.2))
+    torch.testing.assert_close(predictor(X).mean, regtorch.MCPredictor(model, samples=20, transform=None)(X).mean)
+
+
+def test_compiled_and_scripted_models() -> None:
+    model = network(nn.Dropout(0.5))
+    wanted = regtorch.MCPredictor(model, samples=20)(X)
+    assert torch.equal(regtorch.MCPredictor(torch.compile(model), samples=20)(X).mean, wanted.mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(network(nn.Dropout(0.5)).eval())
+        out = regtorch.MCPredictor(scripted, samples=400)(X)
+        part = regtorch.MCPredictor(scripted, samples=400)(X[2:4])
+    assert ((out.mean - regtorch.MCPredictor(model, samples=400)(X).mean).abs() < 0.03).all()
+    torch.testing.assert_close(part.mean, out.mean[2:4])
+
+
+def test_inside_inference_mode() -> None:
+    model = network()
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = regtorch.MCPredictor(model, samples=20)(X.clone())
+    assert torch.equal(out.mean, regtorch.MCPredictor(model, samples=20)(X).mean)
+
+
+@pytest.mark.parametrize("given", [(), (None,), (np.zeros((2, 4)),), (torch.tensor(1.0),)])
+def test_what_is_no_batch_is_refused(given: tuple) -> None:
+    with pytest.raises(SettingError, match="takes a batch, a tensor with a row for each example"):
+        regtorch.MCPredictor(network())(*given)
+
+
+def test_predictions_without_a_row_for_each_example_are_refused() -> None:
+    with pytest.raises(SettingError, match="must have a row for each"):
+        regtorch.MCPredictor(network(), transform=lambda logits: logits.sum())(X)
+    with pytest.raises(SettingError, match="no classes"):
+        regtorch.MCPredictor(nn.Sequential(nn.Linear(4, 1), nn.Dropout(0.5), nn.Flatten(0)))(X)
+    with pytest.raises(SettingError, match="the model gives a tuple"):
+        regtorch.MCPredictor(nn.LSTM(4, 3, num_layers=2, dropout=0.5))(X[None])
+
+
+class Both(nn.Module):
+    """Drops by itself, and normalises over the batch when it is in training mode: that must not happen."""
+
+    def __init__(self, norm: bool) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(4, 3), norm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.dropout(self.linear(x), 0.5, self.training)
+        return x - x.mean(0) if self.norm and self.training else x
+
+
+def test_a_module_that_does_more_than_drop_stays_in_eval_mode() -> None:
+    assert regtorch.MCPredictor(Both(norm=False), samples=9)(X).std.min() > 0
+    model = nn.Sequential(Both(norm=True), nn.Dropout(0.1))
+    with pytest.warns(UserWarning, match="Both does more in training mode than drop"):
+        out = regtorch.MCPredictor(model, samples=500, transform=None)(X)
+    torch.testing.assert_close(out.mean, model.eval()(X), rtol=0.1, atol=0.05)
+
+
+def test_a_progress_bar_on_long_work(capsys: pytest.CaptureFixture[str]) -> None:
+    predictor = regtorch.MCPredictor(network(), samples=30, progress=True, max_batch=10)
+    predictor(X)
+    assert "MC prediction" in capsys.readouterr().err
+    predictor.progress = None
+    predictor(X)
+    assert capsys.readouterr().err == "", "no bar where there is no terminal"
 
 
 def test_an_empty_batch_is_an_empty_result() -> None:
