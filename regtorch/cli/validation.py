@@ -87,9 +87,7 @@ def validate(config: Mapping[str, Any]) -> None:
             node = node.get(parent, {})
         if last in node:
             allowed.check(key, node[last])
-    for place, kind in PLACES.items():
-        if config.get(place) is not None or place not in _OPTIONAL:
-            check_node(place, kind, config.get(place))
+    check_components(config)
     if config["input_dropout"]["name"] == "drop_connect":
         raise SettingError(
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
@@ -103,6 +101,13 @@ def validate(config: Mapping[str, Any]) -> None:
     check_places(config)
     check_checkpoint(config)
     check_data(config)
+
+
+def check_components(config: Mapping[str, Any]) -> None:
+    """Check that at each place stands a registered component, with settings that it has."""
+    for place, kind in PLACES.items():
+        if config.get(place) is not None or place not in _OPTIONAL:
+            check_node(place, kind, config.get(place))
 
 
 def check_node(place: str, kind: str, node: Any) -> None:
@@ -174,24 +179,25 @@ def _packaged(kind: str, name: str) -> dict[str, Any] | None:
     return {key: value for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items() if key != "name"}
 
 
-def check_devices(trainer: Mapping[str, Any]) -> None:
-    """Refuse more devices than there are, as far as that can be seen without torch."""
+def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
+    """Refuse more devices than there are, as far as that can be seen without torch; `prefix` goes before the keys."""
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     cores = os.cpu_count() or 1
     if accelerator in ("gpu", "cuda") and not gpus():
         raise SettingError(
-            f"trainer.accelerator={accelerator} is not allowed: there is no GPU on this machine; take trainer=cpu"
+            f"{prefix}accelerator={accelerator} is not allowed: there is no GPU on this machine; "
+            f"take {'trainer=cpu' if prefix else 'accelerator=cpu'}"
         )
     if not COUNT.holds(devices):
         if accelerator == "cpu" or (accelerator == "auto" and not gpus()):
-            raise SettingError(f"trainer.devices={devices} is not allowed on the CPU: it must be a whole number >= 1")
+            raise SettingError(f"{prefix}devices={devices} is not allowed on the CPU: it must be a whole number >= 1")
         return
     if accelerator in ("gpu", "cuda") and gpus() and devices > gpus():
-        raise SettingError(f"trainer.devices={devices} is not allowed: there are {gpus()} GPUs")
+        raise SettingError(f"{prefix}devices={devices} is not allowed: there are {gpus()} GPUs")
     if (accelerator == "cpu" or (accelerator == "auto" and not gpus())) and devices > cores:
-        raise SettingError(f"trainer.devices={devices} is not allowed: there are {cores} CPU cores")
+        raise SettingError(f"{prefix}devices={devices} is not allowed: there are {cores} CPU cores")
     if accelerator == "auto" and gpus() and devices > gpus():
-        raise SettingError(f"trainer.devices={devices} is not allowed: there are {gpus()} GPUs")
+        raise SettingError(f"{prefix}devices={devices} is not allowed: there are {gpus()} GPUs")
 
 
 @cache

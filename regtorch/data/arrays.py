@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,19 +53,21 @@ class Arrays(ArrayDataSet):
         parts = {part: Split(self._inputs(f"x_{part}", arrays.pop(f"x_{part}")), labels) for part, labels in y.items()}
         return Splits(parts["train"], parts.get("val"), parts["test"], tuple(map(str, range(self._count(y["train"])))))
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def _arrays(
+        self, keys: Sequence[str] = (*NEEDED, "x_val", "y_val"), made_by: str = MADE_BY
+    ) -> dict[str, np.ndarray]:
         if self.path is None:
-            raise self.error(f"data.path is not given: it must be the name of a .npz file: {MADE_BY}")
+            raise self.error(f"data.path is not given: it must be the name of a .npz file: {made_by}")
         path = Path(self.path).expanduser()
         if not path.is_file():
-            raise self.error(f"there is no such file; it must be a .npz file: {MADE_BY}")
+            raise self.error(f"there is no such file; it must be a .npz file: {made_by}")
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {key: file[key] for key in (*NEEDED, "x_val", "y_val") if key in file}
+                return {key: file[key] for key in keys if key in file}
         except Exception as error:  # whatever a damaged file makes zipfile, zlib and numpy raise
             reason = str(error).partition("\n")[0].partition(". ")[0]  # not NumPy's advice to unpickle it
             raise self.error(
-                f"cannot be read as a .npz file of plain arrays, it is damaged or something else ({reason}): {MADE_BY}"
+                f"cannot be read as a .npz file of plain arrays, it is damaged or something else ({reason}): {made_by}"
             ) from error
 
     def _count(self, y: np.ndarray) -> int:

@@ -171,6 +171,14 @@ class DataSet(Configurable):
         """What is done to the parts after they are split."""
         return splits
 
+    def prepare_further(self, split: Split) -> Split:
+        """Rows that are no part of the data, read as its own are, after what `prepare` did to those."""
+        return split
+
+    def as_stored(self, x: np.ndarray) -> np.ndarray:
+        """Rows of a prepared part as they were before they were prepared, to be looked at."""
+        return x
+
     def _check(self, part: str, split: Split, splits: Splits) -> None:
         x, y, shape = split.x, split.y, splits.shape
         if not len(x) or not np.prod(x.shape):
@@ -181,18 +189,24 @@ class DataSet(Configurable):
             raise self.error(
                 f"a row of x_{part} has the shape {tuple(x.shape[1:])}, of x_train {shape}: they must be the same"
             )
-        outside = np.flatnonzero((y < 0) | (y >= len(splits.classes)))
+        self._check_labels(f"y_{part}", y, len(splits.classes))
+        self._check_finite(f"x_{part}", x)
+
+    def _check_labels(self, key: str, y: np.ndarray, classes: int) -> None:
+        outside = np.flatnonzero((y < 0) | (y >= classes))
         if len(outside):
             raise self.error(
-                f"y_{part} has {len(outside)} labels outside the {len(splits.classes)} classes, "
-                f"the first is {y[outside[0]]} in row {outside[0]}: labels are 0 to {len(splits.classes) - 1}"
+                f"{key} has {len(outside)} labels outside the {classes} classes, "
+                f"the first is {y[outside[0]]} in row {outside[0]}: labels are 0 to {classes - 1}"
             )
+
+    def _check_finite(self, key: str, x: Rows) -> None:
         if isinstance(x, np.ndarray) and x.dtype.kind == "f":
             finite = np.isfinite(x)
             if not finite.all():
                 row = np.flatnonzero(~finite.reshape(len(x), -1).all(1))[0]
                 raise self.error(
-                    f"x_{part} has {np.sum(~finite)} NaN or infinite values, the first in row {row}: all must be finite"
+                    f"{key} has {np.sum(~finite)} NaN or infinite values, the first in row {row}: all must be finite"
                 )
 
 
@@ -211,11 +225,27 @@ class ArrayDataSet(DataSet):
         """Lay images out for convolutions, then standardise."""
         x = {part: _channels_last(np.asarray(split.x)) for part, split in splits.parts.items()}
         ready = {part: replace(split, x=x[part]) for part, split in splits.parts.items()}
+        self._scaling: tuple[np.ndarray, np.ndarray] | None = None
         if self.standardize != "none":
             measured = list(x.values()) if self.standardize == "all" else [x["train"]]
-            mean, std = moments(measured, self.standardized_over(x["train"].ndim))
-            ready = {part: _standardized(split, mean, std) for part, split in ready.items()}
+            self._scaling = moments(measured, self.standardized_over(x["train"].ndim))
+            ready = {part: _standardized(split, *self._scaling) for part, split in ready.items()}
         return Splits(ready["train"], ready.get("val"), ready["test"], splits.classes)
+
+    def prepare_further(self, split: Split) -> Split:
+        """Laid out likewise, and standardised by the statistics that the data's own rows were standardised by."""
+        self.load()
+        split = replace(split, x=_channels_last(np.asarray(split.x)))
+        return split if self._scaling is None else _standardized(split, *self._scaling)
+
+    def as_stored(self, x: np.ndarray) -> np.ndarray:
+        """The standardisation undone; pixels are kept as they were anyway."""
+        self.load()
+        if self._scaling is None or x.dtype == np.uint8:
+            return x
+        mean, std = self._scaling
+        stored: np.ndarray = (x * std + mean).astype(np.float32)
+        return stored
 
     def standardized_over(self, ndim: int) -> tuple[int, ...]:
         """The axes that share a mean and a standard deviation."""

@@ -8,6 +8,8 @@ _HOMES = {
     "Classifier": "classifier",
     "NonFiniteLossError": "errors",
     "run": "run",
+    "PredictedRows": "predicted_rows",
+    "in_order": "predicted_rows",
 }
 
 

@@ -15,6 +15,7 @@ from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.mc import MCPredictor
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
+from regtorch.training.predicted_rows import PredictedRows, row_numbers
 from regtorch.training.regularized_module import RegularizedModule
 
 log = logging.getLogger("regtorch")
@@ -58,7 +59,7 @@ class Classifier(RegularizedModule):
         self.validation_metrics = EvaluationMetrics(classes, full=False)
         self.test_metrics = EvaluationMetrics(classes)
         self.evaluation_penalty = Mean()
-        #: predicts in the test loop instead of one deterministic pass
+        #: predicts in the test and predict loops instead of one deterministic pass
         self.predictor: MCPredictor | None = None
         #: batches that were trained on, over all epochs
         self.batches_seen = 0
@@ -152,6 +153,15 @@ class Classifier(RegularizedModule):
     def on_test_epoch_end(self) -> None:
         """Keep what was measured."""
         self.measured = self._with_loss(self.test_metrics.compute())
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> PredictedRows:
+        """Probabilities of a batch (x, y), or x alone, with dropout off, or the predictor's moments if there is one.
+
+        The predictor switches dropout on for itself, as Lightning has put the model into eval mode by now.
+        """
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        prediction = self.model(x).float().softmax(1) if self.predictor is None else self.predictor(x)
+        return PredictedRows(row_numbers(self.trainer, batch_idx, dataloader_idx), prediction)
 
     def _note_penalty(self, y: Tensor) -> None:
         # an activity's penalty differs from batch to batch; that of weights is the same, and may be dear

@@ -51,6 +51,10 @@ class DataModule(lightning.LightningDataModule):
         """The test part."""
         return self.evaluation(self.splits.test)
 
+    def predict_dataloader(self) -> Loader:
+        """The test part."""
+        return self.evaluation(self.splits.test)
+
     def evaluation(self, split: Split) -> Loader:
         """Any part, in order."""
         return loader(split, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers)

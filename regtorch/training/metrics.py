@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -16,8 +18,8 @@ class Mean(Metric):
     total: Tensor
     weight: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         for name in ("total", "weight"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -123,17 +125,20 @@ class EvaluationMetrics(nn.Module):
     Args:
         classes: number of classes.
         full: whether to compute the Brier score and the calibration error too.
+        together: whether the values are those of all processes' rows together.
     """
 
-    def __init__(self, classes: int, full: bool = True) -> None:
+    def __init__(self, classes: int, full: bool = True, together: bool = True) -> None:
         super().__init__()
         metrics: dict[str, Metric] = {
-            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
-            "nll": Mean(),
+            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False, sync_on_compute=together),
+            "nll": Mean(sync_on_compute=together),
         }
         if full:
-            metrics["brier"] = BrierScore()
-            metrics["ece"] = MulticlassCalibrationError(classes, n_bins=15, validate_args=False)
+            metrics["brier"] = BrierScore(sync_on_compute=together)
+            metrics["ece"] = MulticlassCalibrationError(
+                classes, n_bins=15, validate_args=False, sync_on_compute=together
+            )
         self.metrics = nn.ModuleDict(metrics)  # its device follows the module's
         self._by_name = metrics
 

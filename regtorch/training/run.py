@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import re
 import sys
 import time
 import warnings
@@ -23,6 +25,7 @@ import regtorch
 from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.base import DataSet
+from regtorch.errors import DataError
 from regtorch.files import write_json
 from regtorch.mc import MCPredictor, has_dropout
 from regtorch.registry import create
@@ -80,7 +83,7 @@ def run(
 def _train_and_measure(
     config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None, start: float
 ) -> dict[str, Any]:
-    _quiet()
+    quiet()
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     batches = DataModule(data, config["seed"])
     splits = batches.splits
@@ -216,8 +219,26 @@ def make_trainer(config: Mapping[str, Any], folder: Path, validated: bool) -> li
 
 
 def load_weights(module: Classifier, path: Path) -> None:
-    """Load a checkpoint's weights without running what is in it."""
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    """Load a checkpoint's weights without running what is in it.
+
+    Raises:
+        DataError: the file is damaged, holds more than weights and plain data, or weights of another model.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f" ({named.group(1)})" if named else ""
+        raise DataError(
+            f"{path} is refused: it holds more than weights and plain data{what}, and loading that could run code"
+        ) from error
+    except Exception as error:  # whatever a damaged file makes zipfile and torch raise
+        raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
+    try:
+        module.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise DataError(f"{path} does not fit the model that the run's configuration describes: {lines[0]}") from error
 
 
 def sparsity(model: nn.Module) -> float:
@@ -234,7 +255,7 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Lightning's hints are for people who write a Trainer themselves; on a terminal the bar stands for the epochs' lines."""
     if sys.stderr.isatty():
         for handler in logging.getLogger().handlers:

@@ -1,0 +1,112 @@
+"""What a command line of ``regtorch-predict`` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regtorch.cli.validation import check_devices
+from regtorch.errors import DataError, SettingError
+from regtorch.registry import near
+from regtorch.settings import COUNT, POSITIVE, SEED, Range, one_of
+
+_RANGES = {
+    "split": one_of("train", "val", "test"),
+    "samples": COUNT,
+    "seed": SEED,
+    "tolerance": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "masks": one_of("shared", "independent"),
+    "checkpoint": one_of("best", "last"),
+    "format": one_of("csv", "parquet"),
+    "accelerator": one_of("auto", "cpu", "gpu"),
+    "devices": COUNT,
+}
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """Which rows of which data a finished run's network is to predict, and how.
+
+    `checkpoint` is None for the one that the run was measured on, `out` None for the run's folder.
+    """
+
+    run: Path
+    data: tuple[str, ...] = ()  # overrides of the run's data
+    file: Path | None = None  # rows of a .npz file instead of a part of the data
+    split: str = "test"
+    samples: int = 100
+    seed: int = 0
+    tolerance: float | None = None
+    masks: str = "shared"
+    checkpoint: str | None = None
+    out: Path | None = None
+    format: str = "csv"
+    accelerator: str = "auto"
+    devices: int = 1
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of the `MCPredictor`."""
+        return {name: getattr(self, name) for name in ("samples", "seed", "tolerance", "masks")}
+
+
+def parse(arguments: Sequence[str]) -> PredictRequest:
+    """Read a command line of KEY=VALUE.
+
+    Raises:
+        RegtorchError: the first thing that is wrong with it.
+
+    Example:
+        >>> request = parse(["run=outputs/a", "samples=50", "data=arrays", "data.path=my.npz"])
+        >>> request.samples, request.data
+        (50, ('data=arrays', 'data.path=my.npz'))
+    """
+    given: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            raise SettingError(f"{argument}: there is no such flag; say --help, or KEY=VALUE")
+        if not equals:
+            raise SettingError(f"{argument}: say KEY=VALUE, for a run's folder run={argument}")
+        if key not in (*_RANGES, "run", "out", "data") and not key.startswith("data."):
+            raise SettingError(
+                f"{argument}: there is no such key{near(key, [*_RANGES, 'run', 'out', 'data', 'data.path'])}"
+            )
+        if key in given:
+            raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
+        given[key] = value
+    settings = {key: _value(given[key]) for key in given if key in _RANGES}
+    for key, value in settings.items():
+        _RANGES[key].check(key, value)
+    if not given.get("run"):
+        raise SettingError(f"run={given.get('run', '')}: it must be the folder of a run that train.py made")
+    data = tuple(f"{key}={value}" for key, value in given.items() if key.split(".")[0] == "data")
+    file = None
+    if given.get("data", "").endswith(".npz"):
+        file = Path(given["data"])
+        data = tuple(override for override in data if override.startswith("data."))  # say where the run's data is now
+        if "split" in given:
+            raise SettingError(f"split={given['split']} is not allowed with data={file}, whose rows are all predicted")
+    check_devices({"accelerator": "auto", "devices": 1, **settings}, prefix="")
+    if settings.get("format") == "parquet":
+        _check_parquet()
+    out = Path(given["out"]) if given.get("out") else None
+    return PredictRequest(Path(given["run"]), data, file, out=out, **settings)
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None if text == "null" else text
+
+
+def _check_parquet() -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise DataError("format=parquet needs pyarrow: pip install 'regtorch[parquet]', or take format=csv") from error

@@ -1,0 +1,52 @@
+"""How often a network is right when it says how sure it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One value a bin of confidence that holds any rows.
+
+    Args:
+        confidence: mean of the rows' largest probabilities.
+        accuracy: share of the rows whose most probable class is theirs.
+        rows: how many there are.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean of the bins' ``|accuracy - confidence|``, by their rows."""
+        return float((self.rows * abs(self.accuracy - self.confidence)).sum() / max(1, self.rows.sum()))
+
+
+def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Calibration:
+    """Gather rows into bins of equal width, from 0 to 1, by their largest probability.
+
+    Args:
+        probabilities: (rows, classes).
+        labels: (rows,) the classes' numbers.
+        bins: how many.
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
+
+    Example:
+        >>> calibration(np.array([[0.9, 0.1], [0.1, 0.9]]), np.array([0, 0])).error
+        0.4
+    """
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == labels
+    number = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = np.bincount(number, minlength=bins)
+    there = rows > 0
+    sums = [np.bincount(number, weights, minlength=bins)[there] / rows[there] for weights in (confidence, right)]
+    return Calibration(sums[0], sums[1], rows[there])

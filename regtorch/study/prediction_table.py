@@ -1,0 +1,82 @@
+"""Predictions as a table, one row an example, and the files that hold it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from regtorch.files import replaced
+
+#: of each row, beside the moments of its classes
+OF_ROWS = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio", "samples_used")
+
+#: name -> one value a row; None where nothing is known of it
+Columns = dict[str, "np.ndarray | None"]
+
+
+def table(moments: Mapping[str, np.ndarray | None], labels: np.ndarray | None, classes: Sequence[str]) -> Columns:
+    """The columns of the table: which class is predicted, how sure that is, and each class's mean and deviation.
+
+    Args:
+        moments: ``mean`` and ``std`` (rows, classes), and those of `OF_ROWS`, as `MCPrediction` names them; empty when
+            there are no rows.
+        labels: (rows,) the classes' numbers; None if they are not known.
+        classes: their names.
+
+    Example:
+        >>> moments = {"mean": np.array([[0.75, 0.25]]), "std": np.array([[0.5, 0.5]])}
+        >>> columns = table(moments, np.array([1]), ["cat", "dog"])
+        >>> columns["predicted"], columns["confidence"], columns["correct"]
+        (array(['cat'], dtype='<U3'), array([0.75]), array([False]))
+    """
+    nothing = np.zeros((0, len(classes)), np.float32)
+    mean, std = (nothing if (values := moments.get(name)) is None else values for name in ("mean", "std"))
+    number = mean.argmax(1)
+    numbered = all(name == str(index) for index, name in enumerate(classes))
+    names = np.arange(len(classes)) if numbered else np.array(classes)
+    columns: Columns = {"index": np.arange(len(mean))}
+    if labels is not None:
+        columns["label"] = names[labels]
+    columns["predicted"] = names[number]
+    columns["confidence"] = mean[np.arange(len(mean)), number]
+    if labels is not None:
+        columns["correct"] = number == labels
+    columns |= {name: moments.get(name) for name in OF_ROWS}
+    for name, values in (("mean", mean), ("std", std)):
+        columns |= {f"{name}_{label}": values[:, index] for index, label in enumerate(classes)}
+    return columns
+
+
+def write_csv(columns: Columns, path: Path) -> None:
+    """Write the table: numbers with all their digits, ``true`` or ``false``, nothing where a value is not known."""
+    rows = len(columns["index"]) if columns["index"] is not None else 0
+    texts = [_texts(values, rows) for values in columns.values()]
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*texts, strict=True))
+
+
+def _texts(values: np.ndarray | None, rows: int) -> list[str]:
+    if values is None:
+        return [""] * rows
+    if values.dtype == bool:
+        return ["true" if value else "false" for value in values]
+    return list(map(str, values))  # the shortest digits that give back a number of its type
+
+
+def write_parquet(columns: Columns, path: Path) -> None:
+    """Write the table with pyarrow (the extra ``regtorch[parquet]``), each column of its own type."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = len(columns["index"]) if columns["index"] is not None else 0
+    arrays = {
+        name: pyarrow.nulls(rows, pyarrow.float32()) if values is None else pyarrow.array(values)
+        for name, values in columns.items()
+    }
+    with replaced(path) as temporary:
+        parquet.write_table(pyarrow.table(arrays), temporary)

@@ -1,0 +1,127 @@
+"""Predict a part of a data set by Lightning, on one device or several, with and without sampling."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from regtorch.data.base import DataSet, Split
+from regtorch.data.batches import loader
+from regtorch.mc import MCPrediction, MCPredictor
+from regtorch.training.classifier import Classifier
+from regtorch.training.denormals import flushed_denormals
+from regtorch.training.metrics import EvaluationMetrics
+from regtorch.training.predicted_rows import PredictedRows, in_order
+from regtorch.training.run import load_weights, make_model, quiet
+
+#: rows a batch, whatever the number of devices; the predictor itself bounds what it holds at a time
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """All rows of a part, in order: the moments of the samples, and the probabilities with dropout off."""
+
+    sampled: MCPrediction
+    deterministic: Tensor
+
+
+def predict(
+    config: Mapping[str, Any],
+    data: DataSet,
+    split: Split,
+    checkpoint: Path,
+    *,
+    accelerator: str = "auto",
+    devices: int = 1,
+    **sampling: Any,
+) -> Predicted | None:
+    """Predict each row of a part once with dropout off, and by the moments over samples with dropout on.
+
+    Batches are cut before they are dealt to the devices, so any number of them gives the same numbers, also where
+    each row has masks of its own.
+
+    Args:
+        config: of the run, as plain containers.
+        data: the data set that `split` is a part of, or is prepared like.
+        split: the rows, one at least.
+        checkpoint: weights of the run's model.
+        accelerator: cpu, gpu, ..., or auto.
+        devices: how many processes; each of them calls this, as Lightning starts the script again for the others.
+        sampling: ``samples``, ``seed``, ``tolerance``, ``masks``: of the `MCPredictor`.
+
+    Returns:
+        The prediction on the first process, None on the others.
+
+    Raises:
+        RegtorchError: the checkpoint cannot be read or is of another model, or the model has no dropout.
+    """
+    quiet()
+    splits = data.load()
+    classes = len(splits.classes)
+    module = Classifier(make_model(config, splits.shape, classes), classes)
+    load_weights(module, checkpoint)
+    predictor = MCPredictor(module.model, **sampling)
+    devices = min(devices, math.ceil(len(split) / BATCH))  # a device without a batch would wait for the others in vain
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=config["trainer"]["precision"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False,  # it would deal rows, not batches
+    )
+    batches = _Dealt(split, data.workers)
+    with flushed_denormals():
+        deterministic = batches.predicted(trainer, module)
+        module.predictor = predictor
+        sampled = batches.predicted(trainer, module)
+    if isinstance(sampled, MCPrediction) and isinstance(deterministic, Tensor):
+        return Predicted(sampled, deterministic)
+    return None
+
+
+class _Dealt(lightning.LightningDataModule):
+    """A part's batches, dealt to the processes in turn."""
+
+    def __init__(self, split: Split, workers: int) -> None:
+        super().__init__()
+        self.split, self.workers = split, workers
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers of this process's rows; cut into batches again they are whole batches of the part."""
+        assert self.trainer is not None
+        numbers = np.arange(len(self.split))
+        dealt: np.ndarray = numbers[numbers // BATCH % self.trainer.world_size == self.trainer.global_rank]
+        return dealt
+
+    def predict_dataloader(self) -> Any:
+        whole = len(self.rows) == len(self.split)
+        return loader(self.split if whole else self.split.take(self.rows), BATCH, workers=self.workers)
+
+    def predicted(self, trainer: lightning.Trainer, module: Classifier) -> MCPrediction | Tensor | None:
+        """All rows of all processes, on the first one."""
+        batches: Any = trainer.predict(module, datamodule=self) or []
+        numbers = torch.from_numpy(self.rows)
+        return in_order([PredictedRows(numbers[batch.rows], batch.prediction) for batch in batches])
+
+
+def measure(probabilities: Tensor, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, NLL, Brier score and calibration error (15 bins) of (rows, classes) probabilities, as after a training."""
+    metrics = EvaluationMetrics(probabilities.shape[1], together=False)  # the others do not have the rows
+    smallest = torch.finfo(torch.float32).tiny
+    metrics.update(probabilities.clamp_min(smallest).log(), torch.from_numpy(labels))
+    return metrics.compute()
