@@ -216,10 +216,8 @@ class Plan:
         return all(user is not self.output and self._dropped(user) is node and len(user.args) == 1 for user in users)
 
     def _bytes(self, nodes: Iterable[fx.Node], values: Values) -> float:
-        """The most bytes a row that a node reads and writes."""
-        return (
-            max((_size(values[n]) + sum(_size(values[s]) for s in n.all_input_nodes) for n in nodes), default=1) / _MANY
-        )
+        """The most bytes a row that a node writes; what goes into a layer's weights is not written."""
+        return max((_size(values[n]) for n in nodes if n not in self.dropped), default=1) / _MANY
 
     # --- checking ---
 

@@ -20,8 +20,8 @@ from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_o
 
 #: with a tolerance, rows are looked at again after each further so many samples
 CHECK_EVERY = 16
-#: bytes that a layer may read and write at a time, unless `max_batch` says how many rows
-WORKING_SET = 64 * 2**20
+#: bytes that a layer may write at a time, unless `max_batch` says how many rows; more is slower, as it leaves the caches
+WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
 
