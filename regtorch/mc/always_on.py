@@ -31,7 +31,9 @@ def always_on(model: nn.Module) -> nn.Module:
         (True, 0)
     """
     if not has_dropout(model):
-        raise NothingBoundError(f"{type(model).__name__} has no dropout that drops something: there is nothing to leave on")
+        raise NothingBoundError(
+            f"{type(model).__name__} has no dropout that drops something: there is nothing to leave on"
+        )
     active = copy.deepcopy(model)
     for module in active.modules():
         if is_dropout(module) or has_dropout_inside(module) or drops_by_itself(module) or is_fused(module):

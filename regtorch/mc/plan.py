@@ -9,68 +9,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from regtorch.errors import NothingBoundError, SettingError
-from regtorch.functional.full_precision import widened
-from regtorch.mc.dropouts import drops_by_itself, is_dropout, noise_of, strength, switched_on
-from regtorch.mc.layout import Layout, NoLayoutError, mapped, value_layout
+from regtorch.mc.alike import alike
+from regtorch.mc.dropouts import is_dropout, noise_of, strength, switched_on
+from regtorch.mc.inputs import Inputs
+from regtorch.mc.layout import Layout, mapped, value_layout
+from regtorch.mc.own_dropout import that_drop_by_themselves
 from regtorch.mc.sampler import AFFINE, Sampler, functional_dropout, is_functional_dropout
+from regtorch.mc.scaled_linear import scaled_linear
 from regtorch.mc.tracing import UntraceableError, traced, whole
 
 #: numbers of rows that a model is tried with
 _FEW, _MANY = 2, 3
 Values = dict[fx.Node, Any]
-
-
-class Inputs:
-    """The arguments of a model, some of whose tensors have a row for each example.
-
-    Args:
-        args: positional arguments; the first tensor says how many rows there are.
-        kwargs: keyword arguments.
-
-    Raises:
-        SettingError: no argument is a tensor with rows.
-    """
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.args, self.kwargs = args, kwargs
-        self.tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        if not self.tensors or self.tensors[0].ndim == 0:
-            given = ", ".join(type(v).__name__ for v in (*args, *kwargs.values())) or "nothing"
-            raise SettingError(f"the predictor takes a batch, a tensor with a row for each example; got {given}")
-        self.rows = len(self.tensors[0])
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        def new(v: Any) -> Any:
-            return change(v) if isinstance(v, Tensor) and v.ndim and len(v) == self.rows else v
-
-        return Inputs(tuple(map(new, self.args)), {k: new(v) for k, v in self.kwargs.items()})
-
-    def take(self, index: Tensor) -> Inputs:
-        """Copies of these rows."""
-        return self._changed(lambda v: v.index_select(0, index.to(v.device)))
-
-    def narrow(self, start: int, stop: int) -> Inputs:
-        """Rows from `start` to before `stop`, in the same memory."""
-        return self._changed(lambda v: v[start:stop])
-
-    def clone(self) -> Inputs:
-        """Copies of all rows."""
-        return self._changed(Tensor.clone)
-
-    def kind(self) -> tuple[object, ...]:
-        """What a plan depends on: everything but the rows and the numbers in them."""
-
-        def of(v: Any) -> object:
-            if isinstance(v, Tensor):
-                batched = v.ndim > 0 and len(v) == self.rows
-                return (batched, tuple(v.shape[batched:]), v.dtype, v.device)
-            return repr(v)
-
-        return (tuple(map(of, self.args)), tuple((k, of(v)) for k, v in self.kwargs.items()))
 
 
 class Plan:
@@ -89,7 +42,7 @@ class Plan:
     def __init__(self, model: nn.Module, sampler: Sampler, inputs: Inputs, finish: Callable[[Any], Tensor]) -> None:
         self.model, self.sampler, self.finish = model, sampler, finish
         few, many = (inputs.take(torch.arange(rows) % inputs.rows) for rows in (_FEW, _MANY))
-        self.besides = _that_drop_by_themselves(model, sampler, few)
+        self.besides = that_drop_by_themselves(model, sampler, few)
         with self.on():
             self._try(few, many)
 
@@ -123,7 +76,7 @@ class Plan:
                 warnings.warn(f"{name} is sampled whole, as it could not be split: {self.reason}", stacklevel=6)
             with sampler.drawing():
                 self._split(whole(few.args, few.kwargs), few, many)
-        self.foldable = sampler.foldable and self._rows_are_known and self._folds(few, [first, second])
+        self.foldable = sampler.foldable and self._folds(few, [first, second])
 
     def _plainly(self, inputs: Inputs, samples: range) -> tuple[Tensor, dict[str, tuple[int, ...]]]:
         """The model's predictions as it stands, and the dropouts it met."""
@@ -155,12 +108,8 @@ class Plan:
         needed_behind = {source for node in (*self.behind, self.output) for source in node.all_input_nodes}
         self.frontier = [n for n in (*self.placeholders, *self.before) if n in needed_behind]
         self.layouts: dict[fx.Node, Any] = {}
-        self._rows_are_known = True
         for node in self.frontier:
-            try:
-                self.layouts[node] = value_layout(seen[0][0][node], values[node], (_FEW, _MANY))
-            except NoLayoutError:
-                self._rows_are_known = False
+            self.layouts[node] = value_layout(seen[0][0][node], values[node], (_FEW, _MANY))
         self.linear = self._scaled_weights()
         self.dropped = set(self.linear.values())
         self.expanded = [n for n in self.frontier if not self._broadcasts(n)]
@@ -230,7 +179,7 @@ class Plan:
         versions = [v._version for v in tensors]
         found = self.run_behind(values, range(1), few.rows, watched=False)
         self.changes_frontier = versions != [v._version for v in tensors]
-        if not _alike(found, wanted):
+        if not alike(found, wanted):
             raise UntraceableError("as a graph it gives other numbers")
 
     def _folds(self, few: Inputs, wanted: list[Tensor]) -> bool:
@@ -238,7 +187,7 @@ class Plan:
             values = self.run_before(few.clone())
             with self.sampler.drawing():
                 found = self.run_behind(values, range(2), few.rows, watched=False)
-            return _alike(found, torch.cat(wanted))
+            return alike(found, torch.cat(wanted))
         except Exception:  # a model that takes one batch at a time only
             return False
 
@@ -295,32 +244,14 @@ class Plan:
         return fits and layer.out_features <= rows and self.sampler.layout_at(str(node.target)) == Layout(0)
 
     def _linear(self, node: fx.Node, values: Values) -> Tensor:
-        """``(scale * x + shift) W' + b`` as ``x (scale * W)' + (b + shift W')``, for each sample."""
+        """A linear layer with its dropout in its weights."""
         source = self.linear[node]
         x: Tensor = values[self._dropped(source)]
         layer: Any = self.modules[node]
         sampler = self.sampler
         site = sampler.site(str(source.target), x.shape)
         scale, shift = sampler.affine(site, self.noises[source], x, Layout(0))
-        weight, bias = layer.weight, layer.bias
-        weights = (widened(weight) * scale).to(weight.dtype)  # (samples, outputs, inputs)
-        if shift is not None:
-            moved = (widened(weight) @ shift[:, 0, :, None])[..., 0]
-            biases = moved if bias is None else moved + bias
-        else:
-            biases = None if bias is None else bias.expand(len(scale), -1)
-        out: Tensor
-        if len(scale) == 1:
-            out = F.linear(x, weights[0], None if biases is None else biases[0].to(x.dtype))
-            return out
-        parts = x.view(-1, sampler.rows, x.shape[1])
-        if len(parts) == 1:  # of one sample so far: one product for all
-            out = F.linear(x, weights.flatten(0, 1)).unflatten(1, (len(scale), -1)).transpose(0, 1)
-        else:
-            out = torch.bmm(parts, weights.transpose(1, 2))
-        if biases is not None:
-            out = out + biases[:, None].to(out.dtype)
-        return out.reshape(-1, out.shape[-1])
+        return scaled_linear(x, layer.weight, layer.bias, scale, shift, sampler.rows)
 
     def _value(self, node: fx.Node, values: Values) -> Any:
         if node.op == "output":
@@ -375,61 +306,6 @@ def _several(samples: int, rows: int) -> Callable[[Any, Any], Any]:
         return layout.repeated(value, samples) if isinstance(layout, Layout) else layout.at(samples * rows)
 
     return change
-
-
-def _that_drop_by_themselves(model: nn.Module, sampler: Sampler, few: Inputs) -> frozenset[nn.Module]:
-    """Modules whose own code drops something in training mode, and does nothing else there."""
-    candidates = [module for module in model.modules() if drops_by_itself(module) and not is_dropout(module)]
-    if not candidates:
-        return frozenset()
-
-    def harmless(modules: Iterable[nn.Module]) -> bool:
-        buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        sampler.neutral = True
-        try:
-            results = []
-            for besides in (frozenset[nn.Module](), frozenset(modules)):
-                copy = few.clone()
-                with switched_on(model, besides), sampler.in_place_of(model), sampler.drawing():
-                    results.append(model(*copy.args, **copy.kwargs))
-            same = all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
-            return same and _same_values(*results)
-        except Exception:
-            return False
-        finally:
-            sampler.neutral = False
-            for name, buffer in model.named_buffers():
-                buffer.copy_(buffers[name])
-
-    if harmless(candidates):
-        return frozenset(candidates)
-    chosen = frozenset(module for module in candidates if harmless([module]))
-    for module in set(candidates) - chosen:
-        warnings.warn(
-            f"{type(module).__name__} does more in training mode than drop: its own dropout stays off; a module of its "
-            "own for it would be sampled",
-            stacklevel=6,
-        )
-    return chosen
-
-
-def _same_values(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and _alike(a, b)
-    if isinstance(a, (tuple, list)) and type(a) is type(b):
-        return len(a) == len(b) and all(map(_same_values, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same_values(a[k], b[k]) for k in a)
-    return type(a) is type(b)
-
-
-def _alike(found: Tensor, wanted: Tensor) -> bool:
-    if found.shape != wanted.shape:
-        return False
-    fine = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 5e-2
-    found, wanted = found.double(), wanted.double()
-    scale = wanted.abs().amax() if wanted.numel() else 0.0
-    return bool(((found - wanted).abs() <= fine * scale + 1e-12).all())
 
 
 def _size(value: Any) -> int:

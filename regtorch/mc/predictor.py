@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
 from regtorch.mc.dropouts import has_dropout, is_dropout, signature, switched_on
+from regtorch.mc.inputs import Inputs
 from regtorch.mc.moments import RunningMoments
 from regtorch.mc.outcome import Transform, entropy, outcome
-from regtorch.mc.plan import Inputs, Plan, check_rows
+from regtorch.mc.plan import Plan, check_rows
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.sampler import Sampler
@@ -138,6 +139,9 @@ class MCPredictor:
                     totals.add(block, rows)
                     bar.advance(block.shape[0] * block.shape[1])
         return totals.prediction()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_plans": {}, "_planned_for": None}  # made anew where a copy is used
 
     @property
     def reused(self) -> float | None:

@@ -1,0 +1,36 @@
+"""Whether two ways of computing the same thing gave the same numbers, up to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def alike(found: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors agree to a thousandth of the largest entry, half-precision ones to a twentieth.
+
+    Other masks differ by far more; rounding by far less.
+
+    Example:
+        >>> alike(torch.ones(2), torch.ones(2) + 1e-6), alike(torch.ones(2), torch.zeros(2))
+        (True, False)
+    """
+    if found.shape != wanted.shape:
+        return False
+    fine = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 5e-2
+    found, wanted = (v.double().nan_to_num(nan=0.0) for v in (found, wanted))
+    scale = wanted.abs().amax() if wanted.numel() else 0.0
+    return bool(((found - wanted).abs() <= fine * scale + 1e-12).all())
+
+
+def same_values(a: Any, b: Any) -> bool:
+    """The same of containers of tensors."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and alike(a, b)
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(map(same_values, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same_values(a[k], b[k]) for k in a)
+    return type(a) is type(b)
