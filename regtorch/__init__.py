@@ -22,6 +22,7 @@ _HOMES = {
     "WeightConstraint": "regtorch.binding",
     "MCPredictor": "regtorch.mc",
     "always_on": "regtorch.mc",
+    "samples_needed": "regtorch.mc",
     "from_keras": "regtorch.keras",
     "KerasFileError": "regtorch.errors",
     "convert_dropout": "regtorch.dropout.convert",
