@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scripts, two finished runs and data of one's own, as the README supposes."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "scripts").symlink_to(ROOT / "scripts")
-    first = run(["scripts/train.py", "hydra.run.dir=outputs/a", "trainer.max_epochs=1", "mc.samples=2"], folder)
+    options = ["dropout=standard", "trainer.max_epochs=1", "mc.samples=2"]
+    first = run(["scripts/train.py", "hydra.run.dir=outputs/a", *options], folder)
     assert first.returncode == 0, first.stderr
     shutil.copytree(folder / "outputs/a", folder / "outputs/b")
     rng = np.random.default_rng(0)
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 5
     assert len(INDENTED) - len(COMMANDS) == 3
 
 

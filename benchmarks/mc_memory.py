@@ -1,0 +1,47 @@
+"""Peak memory of one Monte Carlo prediction, in a process of its own: ``python mc_memory.py NETWORK CONTENDER ROWS SAMPLES``.
+
+Prints megabytes as JSON: the peak, and what stood before the prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+from pathlib import Path
+
+from mc_contenders import NETWORKS, forward, regtorchs, torch_uncertainty
+
+CONTENDERS = ("shared", "independent", "torch-uncertainty batch")
+
+
+def peak() -> float:
+    """Megabytes; on Linux of this program alone, where ru_maxrss counts what its parent held before, too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("contender", choices=CONTENDERS)
+    parser.add_argument("rows", type=int)
+    parser.add_argument("samples", type=int)
+    args = parser.parse_args()
+    network = NETWORKS[args.network]()
+    x = network.batch(args.rows)
+    forward(network.plain, x[:1])
+    before = peak()
+    if args.contender == "torch-uncertainty batch":
+        torch_uncertainty(network.plain, x, args.samples, on_batch=True, rows_at_once=args.rows)()
+    else:
+        regtorchs(network.model, x, args.samples, args.contender)()
+    print(json.dumps({"before": before, "peak": peak()}))
+
+
+if __name__ == "__main__":
+    main()
