@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def draw_predictions(
             _draw_bars(grid[-1, column], mean[row], std[row], label, classes, named=column == 0)
             grid[-1, column].set_xlabel(f"entropy {entropy[row]:.2f}", fontsize="x-small")
     words = "bars: mean probability, with a standard deviation of the samples to both sides"
-    areas[0].supxlabel(words if labels is None else f"{words}; green: the label", fontsize="x-small", color="0.4")
+    words = textwrap.fill(words if labels is None else f"{words}; green: the label", int(15 * examples_width))
+    areas[0].supxlabel(words, fontsize="x-small", color="0.4")
     if labels is not None:
         _draw_reliability(areas[1], labels, compared)
     with replaced(out) as temporary:
@@ -95,7 +97,7 @@ def _title(row: int, predicted: int, label: int | None, classes: Sequence[str]) 
     said = f"row {row}\n{_short(classes[predicted])}"
     if label is None:
         return said
-    return f"{said} ✓" if label == predicted else f"{said} ✗ ({_short(classes[label])})"
+    return f"{said} ✓" if label == predicted else f"{said} ✗\nlabel: {_short(classes[label])}"
 
 
 def _draw_bars(
