@@ -1,0 +1,272 @@
+"""scripts/predict.py on a trained run: the files that it writes, and one line for a mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import regtorch
+from regtorch.training.run import make_model
+
+ROOT = Path(__file__).parents[2]
+PREDICT = ROOT / "scripts" / "predict.py"
+OF_ROWS = ["predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio", "samples_used"]
+
+#: prints the modules that were imported when the process ends
+SPY = "import atexit, runpy, sys; atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else '', file=sys.stderr)); "
+SPY += f"sys.argv[0] = {str(PREDICT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+def trained(folder: Path, *overrides: str) -> Path:
+    command = [sys.executable, str(ROOT / "scripts/train.py"), "hydra.run.dir=run", "trainer.max_epochs=2", *overrides]
+    done = subprocess.run([*command, "logger=csv", "mc.samples=8"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("trained"), "dropout=standard")
+
+
+def predict(run: Path, out: Path, *arguments: str) -> list[dict[str, str]]:
+    samples = [] if any(argument.startswith("samples=") for argument in arguments) else ["samples=8"]
+    command = [sys.executable, str(PREDICT), f"run={run}", f"out={out}", *samples, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert str(out / "predictions.") in done.stdout
+    (out / "printed.txt").write_text(done.stdout)
+    if not (out / "predictions.csv").exists():
+        return []
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refused(arguments: list[str], folder: Path, status: int = 2, imports_torch: bool = False) -> str:
+    """The one line that the command line answers with."""
+    done = subprocess.run([sys.executable, "-c", SPY, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert (lines[-1] == "TORCH") == imports_torch
+    lines = lines[: 1 if not imports_torch else -1]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, str]]]:
+    out = tmp_path_factory.mktemp("predicted")
+    return out, predict(run, out)
+
+
+def test_the_table_holds_what_the_predictor_says_of_each_row(run: Path, predicted: tuple[Path, list]) -> None:
+    _, rows = predicted
+    classes = list("0123456789")
+    pinned = ["index", "label", "predicted", "confidence", "correct", *OF_ROWS]
+    assert list(rows[0]) == pinned + [f"mean_{name}" for name in classes] + [f"std_{name}" for name in classes]
+    splits = regtorch.create("data", "digits").load()
+    model = make_model(yaml.safe_load((run / ".hydra/config.yaml").read_text()), splits.shape, 10)
+    weights = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): values for name, values in weights.items()})
+    expected = regtorch.MCPredictor(model, samples=8, seed=0)(torch.from_numpy(splits.test.x))
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(row[name]) for row in rows])
+
+    for name in ("mean", "std"):
+        values = np.stack([column(f"{name}_{label}") for label in classes], 1)
+        np.testing.assert_allclose(values, getattr(expected, name).numpy(), atol=1e-6)
+    for name in OF_ROWS:
+        np.testing.assert_allclose(column(name), getattr(expected, name).numpy(), atol=1e-5)
+    assert column("index").tolist() == list(range(360))
+    assert column("label").tolist() == splits.test.y.tolist()
+    assert column("predicted").tolist() == expected.mean.argmax(1).tolist()
+    np.testing.assert_allclose(column("confidence"), expected.mean.amax(1).numpy(), atol=1e-6)
+    assert {row["correct"] for row in rows} == {"true", "false"}
+    assert all((row["correct"] == "true") == (row["label"] == row["predicted"]) for row in rows)
+
+
+def test_what_is_printed_is_what_the_training_measured(run: Path, predicted: tuple[Path, list]) -> None:
+    out, _ = predicted
+    results = json.loads((run / "results.json").read_text())
+    off, sampled = (line.split() for line in (out / "printed.txt").read_text().splitlines()[1:3])
+    for name, line in (("test", off), ("test_mc", sampled)):  # of the same weights, samples and seed
+        assert [float(v) for v in line[-4:]] == [
+            round(results[name][k], 4) for k in ("accuracy", "nll", "brier", "ece")
+        ]
+    assert (out / "predictions.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("masks", ["shared", "independent"])
+def test_two_devices_write_the_same_file_as_one(masks: str, run: Path, tmp_path: Path) -> None:
+    one = predict(run, tmp_path / "one", f"masks={masks}")
+    two = predict(run, tmp_path / "two", f"masks={masks}", "devices=2", "accelerator=cpu")
+    assert (tmp_path / "one/printed.txt").read_text().replace("/one/", "/two/") == (
+        tmp_path / "two/printed.txt"
+    ).read_text()
+    assert len(one) == len(two) == 360
+    for here, there in zip(one, two, strict=True):
+        for name, value in here.items():
+            assert there[name] == value or abs(float(there[name]) - float(value)) < 1e-6
+    assert not [path for path in (tmp_path / "two").iterdir() if path.name.startswith(".")]
+
+
+def test_further_rows_are_standardised_as_the_run_s_were(
+    run: Path, predicted: tuple[Path, list], tmp_path: Path
+) -> None:
+    raw = regtorch.create("data", "digits", standardize="none").load().test.x
+    np.savez(tmp_path / "new.npz", x=raw[40:60, 0])
+    rows = predict(run, tmp_path / "out", f"data={tmp_path / 'new.npz'}")
+    assert "label" not in rows[0]
+    assert "correct" not in rows[0]
+    for row, known in zip(rows, predicted[1][40:60], strict=True):
+        for name in row.keys() - {"index"}:
+            assert float(row[name]) == pytest.approx(float(known[name]), abs=1e-6)
+
+
+def test_no_rows_are_a_header_alone(run: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 8, 8)))
+    (tmp_path / "predictions.png").write_text("of other rows")
+    assert predict(run, tmp_path, f"data={tmp_path / 'empty.npz'}", "devices=2", "accelerator=cpu") == []
+    (header,) = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert header.startswith("index,predicted,confidence,predictive_entropy")
+    assert not (tmp_path / "predictions.png").exists()
+
+
+def test_a_tolerance_another_part_and_parquet(run: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    predict(run, tmp_path, "split=val", "format=parquet", "samples=64", "tolerance=0.03", "checkpoint=last")
+    columns = parquet.read_table(tmp_path / "predictions.parquet").to_pydict()
+    assert len(columns["index"]) == 144
+    assert {type(columns[name][0]) for name in ("label", "predicted", "correct", "mean_0")} == {int, bool, float}
+    used = set(columns["samples_used"])
+    assert len(used) > 1
+    assert min(used) >= 16
+    assert max(used) <= 64
+
+
+WRONG = [
+    (["samples=3"], ["run="]),
+    (["run=nowhere"], ["run=nowhere", "train.py"]),
+    (["run=."], ["run=.", ".hydra/config.yaml"]),
+    (["run=RUN", "samples=0"], ["samples=0", ">= 1"]),
+    (["run=RUN", "tolerance=0"], ["tolerance=0", "> 0"]),
+    (["run=RUN", "seed=-1"], ["seed=-1"]),
+    (["run=RUN", "smaples=3"], ["smaples=3", "samples"]),
+    (["run=RUN", "samples=3", "samples=4"], ["samples=3", "samples=4"]),
+    (["run=RUN", "-m"], ["-m", "--help"]),
+    (["RUN"], ["run="]),
+    (["run=RUN", "masks=some"], ["masks=some", "shared, independent"]),
+    (["run=RUN", "checkpoint=first"], ["checkpoint=first", "best, last"]),
+    (["run=RUN", "split=all"], ["split=all", "train, val, test"]),
+    (["run=RUN", "data.validation_fraction=0", "split=val"], ["split=val", "train, test"]),
+    (["run=RUN", "split=val", "data=x.npz"], ["split=val", "data=x.npz"]),
+    (["run=RUN", "format=xlsx"], ["format=xlsx", "csv, parquet"]),
+    (["run=RUN", "devices=4096"], ["devices=4096", "CPU cores"]),
+    (["run=RUN", "out=file"], ["out=file", "folder"]),
+    (["run=RUN", "data=nonesuch"], ["data=nonesuch", "digits"]),
+    (["run=RUN", "data.paht=x"], ["data.paht=x"]),
+    (["run=RUN", "data=arrays"], ["data.path"]),
+    (["run=RUN", "data=nowhere.npz"], ["data=nowhere.npz", "numpy.savez"]),
+    (["run=RUN", "data=synthetic"], ["data=synthetic", "[20]", "[1, 8, 8]"]),
+    (["run=RUN", "data=synthetic", "data.row_shape=[1,8,8]"], ["data=synthetic", "4 classes", "10 classes"]),
+    (["run=RUN", "data=flat.npz"], ["data=flat.npz", "(64,)", "(1, 8, 8)"]),
+    (["run=RUN", "data=pixels.npz"], ["data=pixels.npz", "uint8"]),
+    (["run=RUN", "data=labels.npz"], ["data=labels.npz", "y has", "10 classes"]),
+    (["run=RUN", "data=lengths.npz"], ["data=lengths.npz", "3 rows", "4"]),
+    (["run=RUN", "data=nan.npz"], ["data=nan.npz", "NaN", "row 2"]),
+    (["run=RUN", "data=pickled.npz"], ["data=pickled.npz", "plain arrays"]),
+    (["run=RUN", "data=keys.npz"], ["data=keys.npz", "no x"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if "=" in value[0] else "")
+def test_a_mistake_is_one_line(arguments: list[str], words: list[str], run: Path, tmp_path: Path) -> None:
+    x = np.zeros((3, 8, 8))
+    nan = np.zeros((3, 8, 8))
+    nan[2, 1] = np.nan
+    np.savez(tmp_path / "flat.npz", x=x.reshape(3, 64))
+    np.savez(tmp_path / "pixels.npz", x=x.astype(np.uint8))
+    np.savez(tmp_path / "labels.npz", x=x, y=[0, 10, 3])
+    np.savez(tmp_path / "lengths.npz", x=x, y=[0, 1, 2, 3])
+    np.savez(tmp_path / "nan.npz", x=nan)
+    np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
+    np.savez(tmp_path / "keys.npz", images=x)
+    (tmp_path / "file").write_text("")
+    line = refused([argument.replace("RUN", str(run)) for argument in arguments], tmp_path)
+    for word in words:
+        assert word in line
+
+
+def test_parquet_without_pyarrow_names_the_extra(run: Path, tmp_path: Path) -> None:
+    without = f"import sys; sys.modules['pyarrow'] = None; {SPY}"
+    arguments = [f"run={run}", "format=parquet"]
+    done = subprocess.run([sys.executable, "-c", without, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: format=parquet needs pyarrow: pip install 'regtorch[parquet]'")
+    assert done.stderr.strip().count("\n") == 0
+
+
+def test_a_network_without_dropout_has_nothing_to_sample(tmp_path: Path) -> None:
+    trained(tmp_path)
+    assert "has no dropout" in refused(["run=run"], tmp_path)
+
+
+def copied(run: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(run, folder / "copy"))
+
+
+def test_a_folder_without_its_checkpoint_or_with_a_damaged_one(run: Path, tmp_path: Path) -> None:
+    copy = copied(run, tmp_path)
+    best = copy / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    assert "is it complete?" in refused(["run=copy"], tmp_path)
+    best.unlink()
+    assert "there is no checkpoints/best.ckpt" in refused(["run=copy"], tmp_path)
+    (copy / ".hydra/config.yaml").write_text("model: [")
+    assert ".hydra/config.yaml is damaged" in refused(["run=copy"], tmp_path)
+
+
+def test_a_configuration_can_only_name_what_is_registered(run: Path, tmp_path: Path) -> None:
+    path = copied(run, tmp_path) / ".hydra/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**config, "model": {"name": "os.system", "command": "touch mark"}}))
+    assert "os.system" in refused(["run=copy"], tmp_path)
+    path.write_text(yaml.safe_dump({**config, "model": {**config["model"], "_target_": "os.system"}}))
+    assert "_target_" in refused(["run=copy"], tmp_path)
+    path.write_text(yaml.safe_dump({**config, "model": {**config["model"], "hidden": [32]}}))
+    line = refused(["run=copy"], tmp_path, imports_torch=True)
+    assert "does not fit the model" in line
+    assert "hidden.0" in line
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(run: Path, tmp_path: Path) -> None:
+    path, mark = copied(run, tmp_path) / "checkpoints/best.ckpt", tmp_path / "mark"
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "callbacks": Bomb(mark)}, path)
+    line = refused(["run=copy"], tmp_path, imports_torch=True)
+    assert "best.ckpt is refused" in line
+    assert not mark.exists()
+    torch.load(path, weights_only=False)
+    assert mark.exists()  # so it was no dud
