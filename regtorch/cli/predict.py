@@ -126,10 +126,8 @@ def save(predicted: Predicted | None, data: DataSet, split: Split, request: Pred
         from regtorch.study.prediction_plot import draw_predictions
         from regtorch.training.predict import measure
 
-        compared = {
-            "dropout off": predicted.deterministic,
-            f"mean of {request.samples} samples": predicted.sampled.mean,
-        }
+        samples = f"{'' if request.tolerance is None else 'up to '}{request.samples} samples"
+        compared = {"dropout off": predicted.deterministic, f"mean of {samples}": predicted.sampled.mean}
         if labels is not None:
             measured = {name: measure(probabilities, labels) for name, probabilities in compared.items()}
         curves = {name: (compared[name].double().numpy(), values["ece"]) for name, values in measured.items()}
