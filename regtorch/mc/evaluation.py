@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regtorch.errors import SettingError
+from regtorch.mc.class_labels import Labels, check_is_of_classes, class_labels
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.selective_prediction import selective_accuracy
 
@@ -19,7 +20,7 @@ def uncertainties(prediction: MCPrediction) -> dict[str, Tensor]:
     """The uncertainties of each row by name, (rows,) each.
 
     Raises:
-        SettingError: the prediction is not one of classes.
+        SettingError: the prediction is not one of classes, or holds NaN, which is neither certain nor uncertain.
 
     Example:
         >>> one = torch.tensor([[0.9, 0.1]])
@@ -27,14 +28,17 @@ def uncertainties(prediction: MCPrediction) -> dict[str, Tensor]:
         >>> sorted(uncertainties(prediction))
         ['confidence', 'variation_ratio']
     """
-    if prediction.mean.ndim != 2 or prediction.variation_ratio is None:
-        raise SettingError("the prediction is not one of classes: it must be made with transform=softmax")
+    check_is_of_classes(prediction)
     found = {"confidence": 1 - prediction.mean.amax(1) if len(prediction) else prediction.mean.sum(1)}
     found |= {name: getattr(prediction, name) for name in UNCERTAINTIES[1:]}
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: value for name, value in found.items() if value is not None}
+    for name, value in found.items():
+        if value.isnan().any():
+            raise SettingError(f"the prediction holds NaN: {name} of row {int(value.isnan().nonzero()[0])}")
+    return found
 
 
-def evaluate(prediction: MCPrediction, labels: Tensor) -> dict[str, float]:
+def evaluate(prediction: MCPrediction, labels: Labels) -> dict[str, float]:
     """Accuracy, NLL, Brier score and calibration error of the mean, and what each uncertainty is worth.
 
     Beside ``accuracy``, ``nll``, ``brier`` (0 to 2) and ``ece`` (15 bins), for each uncertainty ``U``:
@@ -47,7 +51,7 @@ def evaluate(prediction: MCPrediction, labels: Tensor) -> dict[str, float]:
         labels: (rows,) the classes' numbers.
 
     Raises:
-        SettingError: no rows, labels that do not fit, or a prediction that is not one of classes.
+        SettingError: no rows, labels that do not fit, or a prediction that is not one of classes or holds NaN.
 
     Source: torchmetrics; Brier, "Verification of forecasts expressed in terms of probability", 1950.
 
@@ -60,9 +64,9 @@ def evaluate(prediction: MCPrediction, labels: Tensor) -> dict[str, float]:
     """
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
-    found, classes = uncertainties(prediction), prediction.mean.shape[1]
-    _check(prediction, labels)
-    mean = prediction.mean
+    found, labels = uncertainties(prediction), class_labels(labels, prediction)
+    mean = prediction.mean.clamp(max=1)  # where rounding made it more, torchmetrics would take it for logits
+    classes = mean.shape[1]
     correct = mean.argmax(1) == labels
     values = {
         "accuracy": float(multiclass_accuracy(mean, labels, classes, average="micro")),
@@ -83,7 +87,7 @@ def out_of_distribution_auroc(inside: MCPrediction, outside: MCPrediction) -> di
         outside: predictions for other data.
 
     Raises:
-        SettingError: one of them has no rows, or is not a prediction of classes.
+        SettingError: one of them has no rows, is not a prediction of classes, or holds NaN.
 
     Source: Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples", 2017.
 
@@ -98,14 +102,6 @@ def out_of_distribution_auroc(inside: MCPrediction, outside: MCPrediction) -> di
     one, other = uncertainties(inside), uncertainties(outside)
     wrong = torch.tensor([False] * len(inside) + [True] * len(outside))
     return {name: _auroc(torch.cat([one[name], other[name]]), wrong) for name in one if name in other}
-
-
-def _check(prediction: MCPrediction, labels: Tensor) -> None:
-    rows, classes = prediction.mean.shape
-    if rows == 0 or labels.shape != (rows,):
-        raise SettingError(f"labels of shape {tuple(labels.shape)} do not fit {rows} predicted rows: give one for each")
-    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= classes:
-        raise SettingError(f"labels must be whole numbers from 0 to {classes - 1}")
 
 
 def _auroc(uncertainty: Tensor, wrong: Tensor) -> float:

@@ -7,20 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.files import replaced
+from regtorch.mc.class_labels import Labels, class_labels
 from regtorch.mc.prediction import MCPrediction
-from regtorch.settings import INSIDE_ZERO_ONE, POSITIVE
+from regtorch.settings import FRACTION, POSITIVE, Range
+
+_SHARE = Range("a number above 0, at most 1", lambda value: FRACTION.holds(value) and value > 0)
 
 
 @dataclass(frozen=True)
 class SamplesNeeded:
     """What the first so many samples of a prediction give.
 
+    The standard errors of all counts are told from the spread of all samples: that of a few would be too rough.
+
     Args:
-        needed: samples until the standard error of the mean is below `tolerance` in every entry of the wanted share
+        needed: samples until the standard error of the mean is down to `tolerance` in every entry of the wanted share
             of the rows, as their spread says.
         extrapolated: whether that is more than were drawn.
         tolerance: the standard error that was asked for.
@@ -28,6 +31,9 @@ class SamplesNeeded:
         standard_error: for each, the rows' mean of their largest standard error.
         accuracy: for each, of the mean; None without labels.
         nll: likewise the negative log-likelihood.
+        largest_standard_error: for each, the largest one in the wanted share of the rows: it comes down to `tolerance`
+            at `needed`.
+        share: of the rows, that was asked for.
     """
 
     needed: int
@@ -37,49 +43,32 @@ class SamplesNeeded:
     standard_error: tuple[float, ...]
     accuracy: tuple[float, ...] | None
     nll: tuple[float, ...] | None
+    largest_standard_error: tuple[float, ...]
+    share: float
 
     def draw(self, out: str | Path) -> None:
         """Draw accuracy, NLL and standard error against the number of samples into a picture file."""
-        import matplotlib
+        from regtorch.mc.samples_needed_plot import draw_samples_needed
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        panels = {"accuracy": self.accuracy, "NLL": self.nll, "mean standard error": self.standard_error}
-        drawn = {name: values for name, values in panels.items() if values is not None}
-        figure, axes = pyplot.subplots(
-            1, len(drawn), figsize=(3.6 * len(drawn), 3), squeeze=False, layout="constrained"
-        )
-        for panel, (name, values) in zip(axes[0], drawn.items(), strict=True):
-            panel.plot(self.counts, values, marker="o", markersize=4)
-            panel.set_xscale("log")
-            panel.set_xlabel("samples")
-            panel.set_title(name)
-            panel.grid(alpha=0.3)
-        last = axes[0][-1]
-        last.set_yscale("log")
-        last.axhline(self.tolerance, color="0.5", linestyle="--", linewidth=1)
-        last.annotate(f"tolerance {self.tolerance:g}", (self.counts[0], self.tolerance), va="bottom", fontsize=8)
-        with replaced(Path(out)) as temporary:
-            figure.savefig(temporary, dpi=130)
-        pyplot.close(figure)
+        draw_samples_needed(self, Path(out))
 
 
 def samples_needed(
-    prediction: MCPrediction, labels: Tensor | None = None, *, tolerance: float = 0.01, share: float = 0.95
+    prediction: MCPrediction, labels: Labels | None = None, *, tolerance: float = 0.01, share: float = 0.95
 ) -> SamplesNeeded:
-    """How many samples the mean needs to have a standard error below `tolerance`, from one prediction's samples.
+    """How many samples the mean needs to have a standard error of `tolerance`, from one prediction's samples.
 
-    A row needs ``max over entries of variance / tolerance^2`` samples; the answer is the quantile of that over rows.
+    A row needs ``max over entries of variance / tolerance^2`` samples; the answer is the least number that is enough
+    for the wanted share of the rows.
 
     Args:
         prediction: made with ``keep_samples=True``.
         labels: (rows,) the classes' numbers, for accuracy and NLL.
         tolerance: the wanted standard error, > 0.
-        share: of the rows that are to reach it, above 0 and below 1.
+        share: of the rows that are to reach it, above 0; 1 for every row, as a predictor's ``tolerance=`` demands.
 
     Raises:
-        SettingError: a prediction without samples or rows, or a value outside its range.
+        SettingError: a prediction without samples or rows, labels that do not fit it, or a value outside its range.
 
     Example:
         >>> import regtorch
@@ -89,30 +78,33 @@ def samples_needed(
         2
     """
     POSITIVE.check("tolerance", tolerance)
-    INSIDE_ZERO_ONE.check("share", share)
+    _SHARE.check("share", share)
     samples = prediction.samples
     if samples is None or len(samples) < 2 or not len(prediction):
         raise SettingError(
             "the prediction holds no samples: make it of some rows with keep_samples=True and samples >= 2"
         )
-    if samples.isnan().any():
+    if (prediction.samples_used < len(samples)).any():
         raise SettingError("rows of the prediction stopped early: make it with tolerance=None")
-    if labels is not None and (samples.ndim != 3 or labels.shape != samples.shape[1:2]):
-        raise SettingError(
-            f"labels of shape {tuple(labels.shape)} do not fit predictions {tuple(prediction.mean.shape)}"
-        )
-    largest = samples.var(0).flatten(1).amax(1).double()
-    exact = float((largest / tolerance**2).quantile(share))
-    needed = max(2, math.ceil(exact))
+    if samples.isnan().any():
+        raise SettingError("the prediction's samples hold NaN: they have no spread")
+    if labels is not None:
+        labels = class_labels(labels, prediction)
+    largest = samples.var(0).flatten(1).amax(1).double()  # of each row's entries, the variance of a single sample
+    least_rows = math.ceil(share * len(largest) - 1e-9)  # 0.07 * 100 is a little more than 7
+    worst = float(largest.sort().values[max(least_rows, 1) - 1])
+    needed = max(2, math.ceil(worst / tolerance**2))
     counts = _counts(len(samples))
     error = tuple(float((largest / count).sqrt().mean()) for count in counts)
+    largest_error = tuple(math.sqrt(worst / count) for count in counts)
     accuracy = nll = None
     if labels is not None:
         means = [samples[:count].mean(0) for count in counts]
-        accuracy = tuple(float((mean.argmax(1) == labels).float().mean()) for mean in means)
+        accuracy = tuple(float((mean.argmax(1) == labels).double().mean()) for mean in means)
         tiny = torch.finfo(samples.dtype).tiny
         nll = tuple(float(torch.nn.functional.nll_loss(mean.clamp_min(tiny).log(), labels)) for mean in means)
-    return SamplesNeeded(needed, needed > len(samples), tolerance, counts, error, accuracy, nll)
+    extrapolated = needed > len(samples)
+    return SamplesNeeded(needed, extrapolated, tolerance, counts, error, accuracy, nll, largest_error, share)
 
 
 def _counts(samples: int) -> tuple[int, ...]:

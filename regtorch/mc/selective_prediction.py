@@ -35,7 +35,7 @@ def selective_accuracy(correct: Tensor, uncertainty: Tensor) -> SelectiveCurve:
         uncertainty: (rows,) higher means less certain.
 
     Raises:
-        SettingError: no rows, or shapes that differ.
+        SettingError: no rows, shapes that differ, or an uncertainty that is NaN.
 
     Source: Geifman and El-Yaniv, "Selective classification for deep neural networks", 2017.
 
@@ -46,6 +46,8 @@ def selective_accuracy(correct: Tensor, uncertainty: Tensor) -> SelectiveCurve:
     if correct.shape != uncertainty.shape or correct.ndim != 1 or len(correct) == 0:
         shapes = f"correct has shape {tuple(correct.shape)}, uncertainty {tuple(uncertainty.shape)}"
         raise SettingError(f"{shapes}: both must be (rows,) with a row at least")
+    if uncertainty.isnan().any():
+        raise SettingError("uncertainty holds NaN, which has no place in an order")
     _, group = uncertainty.unique(sorted=True, return_inverse=True)
     size = torch.bincount(group).double()
     right = torch.bincount(group, weights=correct.double(), minlength=len(size))

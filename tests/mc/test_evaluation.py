@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import permutations
+from random import Random
 
 import pytest
 import torch
@@ -95,22 +97,55 @@ def test_the_best_order_has_the_largest_area() -> None:
     assert best.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_no_order_beats_that_of_the_errors_themselves(right: list[bool], random: Random) -> None:
+    correct, order = torch.tensor(right), [*range(len(right))]
+    random.shuffle(order)
+    area = selective_accuracy(correct, torch.tensor(order).float()).area
+    best, worst = (selective_accuracy(correct, u.float()).area for u in (~correct, correct))
+    assert 0 <= worst <= area + 1e-12
+    assert area <= best + 1e-12 <= 1 + 2e-12
+    constant = selective_accuracy(correct, torch.zeros(len(right)))
+    assert constant.area == pytest.approx(correct.double().mean().item())  # who knows nothing gets the accuracy
+
+
+def test_uncertainties_too_close_for_a_sigmoid_are_told_apart() -> None:
+    out = prediction()
+    labels = labels_of(out)
+    tiny = replace(out, mutual_information=out.mutual_information * 1e-9)
+    values = [evaluate(p, labels)["misclassification_auroc.mutual_information"] for p in (out, tiny)]
+    assert values[0] == values[1] != 0.5
+    far = replace(out, mutual_information=1000 + out.mutual_information.double())
+    assert evaluate(far, labels)["misclassification_auroc.mutual_information"] == values[0]
+
+
+def test_a_mean_that_rounding_put_above_one_is_no_logit() -> None:
+    sure = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    above = torch.tensor([[1.0 + 2e-7, 0.0], [1.0, 0.0]])
+    assert above.max() > 1
+    values = [
+        evaluate(MCPrediction(m, m, m, torch.ones(2), variation_ratio=torch.zeros(2)), torch.tensor([0, 0]))
+        for m in (sure, above)
+    ]
+    assert values[0]["ece"] == values[1]["ece"] == 0
+
+
+def test_what_is_no_number_has_no_order() -> None:
+    out = prediction(20)
+    broken = replace(
+        out, mutual_information=out.mutual_information.clone().index_fill_(0, torch.tensor([7]), torch.nan)
+    )
+    with pytest.raises(SettingError, match="mutual_information of row 7"):
+        evaluate(broken, labels_of(out))
+    with pytest.raises(SettingError, match="mutual_information of row 7"):
+        out_of_distribution_auroc(out, broken)
+    with pytest.raises(SettingError, match="NaN"):
+        selective_accuracy(torch.tensor([True, False]), torch.tensor([0.1, torch.nan]))
+
+
 def test_all_right_leaves_nothing_to_tell() -> None:
     out = prediction(20)
     assert math.isnan(evaluate(out, out.mean.argmax(1))["misclassification_auroc.confidence"])
-
-
-@pytest.mark.parametrize(
-    ("labels", "words"),
-    [
-        (torch.zeros(19, dtype=torch.long), "do not fit 20 predicted rows"),
-        (torch.full((20,), 3), "whole numbers from 0 to 2"),
-        (torch.zeros(20), "whole numbers from 0 to 2"),
-    ],
-)
-def test_labels_that_do_not_fit(labels: torch.Tensor, words: str) -> None:
-    with pytest.raises(SettingError, match=words):
-        evaluate(prediction(20), labels)
 
 
 def test_other_bad_input() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
 import pytest
 import torch
@@ -41,10 +41,44 @@ def test_the_first_samples_are_those_of_a_smaller_prediction() -> None:
     assert need.standard_error[0] == pytest.approx(20 * need.standard_error[-1])
 
 
-def test_a_picture(tmp_path: Path) -> None:
-    regtorch.samples_needed(predicted(), torch.arange(40) % 3).draw(tmp_path / "needed.png")
-    assert (tmp_path / "needed.png").read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == ["needed.png"]
+def of_spread(*spreads: float) -> regtorch.mc.MCPrediction:
+    """One row a spread, its only entry's samples half the time this much above 0 and half the time below."""
+    samples = torch.tensor(spreads)[None, :, None] * torch.tensor([1.0, -1.0]).repeat(50)[:, None, None]
+    deviations = samples.std(0, correction=0)
+    return regtorch.mc.MCPrediction(
+        samples.mean(0), deviations, deviations**2, torch.full((len(spreads),), 100), samples=samples
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "spread"), [(1, 1.0), (0.95, 1.0), (0.76, 1.0), (0.75, 0.5), (0.5, 0.2), (0.25, 0.1), (0.001, 0.1)]
+)
+def test_the_wanted_share_of_the_rows_reaches_the_tolerance_and_no_smaller_number_does(
+    share: float, spread: float
+) -> None:
+    need = regtorch.samples_needed(of_spread(0.1, 1.0, 0.2, 0.5), tolerance=0.01, share=share)
+    assert need.needed == math.ceil(spread**2 * 100 / 99 / 0.01**2)
+    assert need.largest_standard_error[0] == pytest.approx(spread * math.sqrt(100 / 99))
+    assert need.extrapolated == (need.needed > 100)
+
+
+def test_a_share_that_is_a_whole_number_of_rows_despite_rounding() -> None:
+    rows = torch.arange(1, 101) / 100
+    seventh = regtorch.samples_needed(of_spread(*rows.tolist()), tolerance=0.01, share=0.07)
+    assert seventh.largest_standard_error[0] == pytest.approx(0.07 * math.sqrt(100 / 99))
+
+
+def test_a_model_that_does_not_vary_needs_the_two_that_show_it() -> None:
+    need = regtorch.samples_needed(of_spread(0.0, 0.0))
+    assert need.needed == 2
+    assert not need.extrapolated
+
+
+def test_samples_that_are_no_numbers_have_no_spread() -> None:
+    out = of_spread(1.0, 2.0)
+    out.samples[3, 0] = torch.nan
+    with pytest.raises(SettingError, match="hold NaN"):
+        regtorch.samples_needed(out)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +88,9 @@ def test_a_picture(tmp_path: Path) -> None:
         ({"samples": 1}, {}, "samples >= 2"),
         ({"tolerance": 0.05}, {}, "tolerance=None"),
         ({}, {"tolerance": 0}, "tolerance=0 is not allowed"),
-        ({}, {"share": 1}, "share=1 is not allowed"),
+        ({}, {"share": 0}, "share=0 is not allowed"),
+        ({}, {"share": 1.5}, "share=1.5 is not allowed"),
+        ({"transform": None}, {"labels": torch.arange(40) % 3}, "transform=softmax"),
         ({}, {"labels": torch.zeros(3)}, "do not fit"),
     ],
 )
