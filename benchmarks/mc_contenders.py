@@ -257,7 +257,7 @@ def in_torch(network: Network, x: Tensor, samples: int) -> list[Contender]:
     loop = plain_loop(network.plain, x, samples)
     expected = loop()
     contenders = [
-        Contender("regtorch, forward", lambda: forward(network.model, x), forward(network.plain, x), slow=False),
+        Contender("regtorch, one forward", lambda: forward(network.model, x), forward(network.plain, x), slow=False),
         Contender("regtorch, shared masks", regtorchs(network.model, x, samples, "shared"), expected, slow=False),
         Contender(
             "regtorch, independent masks", regtorchs(network.model, x, samples, "independent"), expected, slow=False
