@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -223,7 +224,7 @@ def _print_comparison(report: Report, reference: float, unit: str, table: dict[s
         print(f"  Keras takes {own:.2f} x {unit} of its own")
     if "torch-uncertainty, batch" in table:
         print(
-            f"  torch-uncertainty's batch mode gets {BATCH_MODE_ROWS} rows times samples in a pass: more memory is slower"
+            f"  torch-uncertainty's batch mode gets {BATCH_MODE_ROWS:,} rows times samples in a pass, not all at once"
         )
 
 
@@ -364,6 +365,9 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="where the numbers are also written")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    busy = os.getloadavg()[0]
+    if busy > 0.5:  # threads that wait for one another lose far more than their share
+        print(f"warning: the machine is busy (load {busy:.1f}), at which torch's threads may be several times slower")
     missing = not_installed(args.keras)
     if missing:
         print(f"not installed: {', '.join(missing)}")
