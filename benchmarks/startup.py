@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ CASES = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+
     def run(arguments: list[str]) -> object:
         return subprocess.run([sys.executable, str(TRAIN), *arguments], capture_output=True)
 

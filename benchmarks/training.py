@@ -18,7 +18,7 @@ import regtorch
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
 from regtorch.training.data_module import DataModule
-from regtorch.training.run import _quiet, make_module
+from regtorch.training.run import quiet, make_module
 
 CNN = "model=cnn model.batch_norm=before model.bias=true dropout=standard regularizer=l2 data=synthetic data.row_shape=[3,32,32]"
 CASES = {
@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    _quiet()
+    quiet()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, milliseconds an epoch")
     for name, (overrides, epochs) in CASES.items():
         plain, ours = milliseconds(args.repeats, by_hand(overrides, epochs), through_regtorch(overrides, epochs))

@@ -1,0 +1,23 @@
+"""The benchmarks start, with the names that the library has now; what they measure no test looks at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
+
+
+def test_there_are_some() -> None:
+    assert {"dropout.py", "mc.py", "rules.py", "training.py"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "mc_keras.py"])  # that one needs Keras
+def test_it_starts(script: str) -> None:
+    done = subprocess.run([sys.executable, BENCHMARKS / script, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage")
