@@ -18,7 +18,7 @@ import regtorch
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
 from regtorch.training.data_module import DataModule
-from regtorch.training.run import quiet, make_module
+from regtorch.training.run import make_module, quiet
 
 CNN = "model=cnn model.batch_norm=before model.bias=true dropout=standard regularizer=l2 data=synthetic data.row_shape=[3,32,32]"
 CASES = {

@@ -151,11 +151,18 @@ class Plan:
             if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
                 continue
             layer, source = self.modules[node], node.args[0]
-            plain = type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
-            if not plain or not isinstance(source, fx.Node) or len(source.users) != 1:
+            if not isinstance(source, fx.Node) or len(source.users) != 1 or source not in self.noises:
                 continue
-            noise = self.noises.get(source)
-            if isinstance(noise, AFFINE) and strength(noise) > 0 and self._dropped(source) is not None:
+            noise = self.noises[source]
+            # what others hang on the two modules would not be run
+            alone = not _is_hooked(layer) and not _is_hooked(self.modules[source]) and "forward" not in vars(layer)
+            if (
+                type(layer) is nn.Linear
+                and alone
+                and isinstance(noise, AFFINE)
+                and strength(noise) > 0
+                and self._dropped(source) is not None
+            ):
                 found[node] = source
         return found if self.sampler.shared else {}
 
@@ -274,6 +281,10 @@ class Plan:
     def reused(self) -> float:
         """The share of a forward pass's multiplications that is done once, not for every sample."""
         return self.work_before / max(1.0, self.work_before + self.work_behind)
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _part(model: nn.Module, name: str) -> nn.Module:

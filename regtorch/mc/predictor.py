@@ -17,7 +17,7 @@ from regtorch.mc.plan import Plan, check_rows
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.sampler import Sampler
-from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
+from regtorch.settings import COUNT, COUNT_FROM_TWO, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
 
 #: with a tolerance, rows are looked at again after each further so many samples
 CHECK_EVERY = 16
@@ -94,7 +94,7 @@ class MCPredictor:
             POSITIVE.check("tolerance", tolerance)
         if not callable(transform):
             one_of("softmax", "sigmoid", "gaussian", None).check("transform", transform)
-        COUNT.check("min_samples", min_samples)
+        COUNT_FROM_TWO.check("min_samples", min_samples)  # one has no spread
         if max_batch is not None:
             COUNT.check("max_batch", max_batch)
         SWITCH.check("keep_samples", keep_samples)

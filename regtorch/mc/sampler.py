@@ -68,7 +68,7 @@ class Sampler:
         self.shapes: dict[str, tuple[int, ...]] = {}
         #: dropouts do nothing: to see what a model computes besides
         self.neutral = False
-        #: draws within other code that were left as they are
+        #: how often something was dropped, and how often of that within other code
         self.fired = 0
         self.inside = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
@@ -109,7 +109,7 @@ class Sampler:
 
     def key(self, site: str, sample: int) -> int:
         """The seed of one dropout's noise for one sample."""
-        rows = "" if self.shared else f"/{self.first_row}"
+        rows = "" if self.shared and site not in self.not_shared else f"/{self.first_row}"
         digest = blake2b(f"{self.seed}/{site}/{sample}{rows}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 

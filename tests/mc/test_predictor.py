@@ -217,6 +217,54 @@ def test_only_the_part_behind_the_dropout_is_run_for_every_sample() -> None:
     assert rows == {"before": 10, "behind": 500}
 
 
+def two_places() -> nn.Module:
+    torch.manual_seed(0)
+    twice = nn.Dropout(0.4)  # one module that stands in two places draws anew in each
+    layers = [
+        regtorch.AlphaDropout(drop_prob=0.3),
+        nn.Linear(4, 6),
+        nn.SELU(),
+        twice,
+        nn.Linear(6, 5),
+        nn.Tanh(),
+        twice,
+    ]
+    return nn.Sequential(*layers, nn.Linear(5, 3)).double()
+
+
+def test_noise_in_the_weights_is_that_of_the_activations() -> None:
+    model, x = two_places(), X.double()
+    settings = {"samples": 12, "transform": None, "keep_samples": True}
+    one_by_one = regtorch.MCPredictor(model, **settings, max_batch=1)(x)  # a single row: scales what goes in
+    for max_batch in (10, 30, None):  # ten rows: the weights of one sample, of three, of all
+        out = regtorch.MCPredictor(model, **settings, max_batch=max_batch)(x)
+        torch.testing.assert_close(out.samples, one_by_one.samples, rtol=1e-10, atol=1e-12)
+
+
+def doubled(module: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+    return 2 * output
+
+
+HANGINGS = [(how, place) for how in ("hook", "pre-hook") for place in (0, 1, 3, 4)] + [("forward", 1), ("forward", 4)]
+
+
+@pytest.mark.parametrize(("how", "place"), HANGINGS)
+def test_what_others_hang_on_a_layer_is_run(how: str, place: int) -> None:
+    model, x = two_places(), X.double()
+    layer = model[place]
+    if how == "hook":
+        layer.register_forward_hook(doubled)
+    elif how == "pre-hook":
+        layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        layer.forward = lambda value: 2 * type(layer).forward(layer, value)
+    settings = {"samples": 12, "transform": None, "keep_samples": True}
+    one_by_one = regtorch.MCPredictor(model, **settings, max_batch=1)(x)
+    torch.testing.assert_close(
+        regtorch.MCPredictor(model, **settings)(x).samples, one_by_one.samples, rtol=1e-10, atol=1e-12
+    )
+
+
 def test_samples_on_request_are_what_the_moments_are_of() -> None:
     model = network()
     assert regtorch.MCPredictor(model, samples=9)(X).samples is None
@@ -382,7 +430,16 @@ def test_no_dropout_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"samples": 0}, {"samples": 2.5}, {"tolerance": 0.0}, {"transform": "argmax"}, {"masks": "one"}, {"seed": -1}],
+    [
+        {"samples": 0},
+        {"samples": 2.5},
+        {"min_samples": 1},
+        {"max_batch": 0},
+        {"tolerance": 0.0},
+        {"transform": "argmax"},
+        {"masks": "one"},
+        {"seed": -1},
+    ],
 )
 def test_bad_settings(bad: dict) -> None:
     ((key, value),) = bad.items()
