@@ -62,6 +62,11 @@ class Plan:
                 "within one or as a call: there is nothing to sample; regtorch.mc.count_as_dropout makes a class count"
             )
         sampler.learn(wanted[0][1], wanted[1][1], (_FEW, _MANY))
+        if sampler.shared and not self._rows_stand_alone(few) and sampler.give_up_blocks():
+            name = type(self.model).__name__
+            warnings.warn(
+                f"the rows of {name} cannot be told apart at every dropout: there each draws anew", stacklevel=6
+            )
         first, second = (self._plainly(few, range(t, t + 1))[0] for t in (0, 1))
         self.reason = ""
         try:
@@ -87,6 +92,12 @@ class Plan:
             predicted = self.finish(self.model(*copy.args, **copy.kwargs))
         check_rows(predicted, inputs.rows)
         return predicted, self.sampler.shapes
+
+    def _rows_stand_alone(self, few: Inputs) -> bool:
+        """Whether a row's sample is the same alone and in a batch."""
+        together = self._plainly(few, range(1))[0]
+        alone = [self._plainly(few.take(torch.tensor([row])), range(1))[0] for row in range(_FEW)]
+        return alike(torch.cat(alone), together)
 
     # --- splitting ---
 

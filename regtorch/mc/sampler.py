@@ -89,6 +89,13 @@ class Sampler:
                 self.layouts[site] = None
                 self.not_shared.add(site)
 
+    def give_up_blocks(self) -> bool:
+        """Let every row draw for itself where a row is a block of entries, as they may lie otherwise; whether any did."""
+        blocks = {site for site, layout in self.layouts.items() if layout is not None and layout.block > 1}
+        self.not_shared |= blocks
+        self.layouts |= dict.fromkeys(blocks)
+        return bool(blocks)
+
     @property
     def foldable(self) -> bool:
         """Whether several samples can go through the model as one batch."""
@@ -107,9 +114,22 @@ class Sampler:
         self.fired += 1
         return site
 
-    def key(self, site: str, sample: int) -> int:
-        """The seed of one dropout's noise for one sample."""
-        rows = "" if self.shared and site not in self.not_shared else f"/{self.first_row}"
+    def _layout(self, site: str, shape: Sequence[int]) -> tuple[Layout | None, bool]:
+        """Where the rows are in what a dropout acts on, and whether they have one draw in common.
+
+        They have not where each row draws for itself, and where a batch is not made of rows alike, such as packed
+        sequences of several lengths.
+        """
+        layout = self.layouts.get(site)
+        if layout is None:
+            return None, self.shared and site not in self.not_shared
+        entries = layout.block * self.rows
+        alike = shape[layout.dim] in (entries, entries * len(self.samples))
+        return (layout, self.shared) if alike else (None, False)
+
+    def key(self, site: str, sample: int, shared: bool = True) -> int:
+        """The seed of one dropout's noise for one sample; not shared, it is the seed of these rows alone."""
+        rows = "" if shared else f"/{self.first_row}"
         digest = blake2b(f"{self.seed}/{site}/{sample}{rows}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
@@ -118,9 +138,9 @@ class Sampler:
         if self.neutral or strength(noise) == 0:
             return x
         site = self.site(name, x.shape)
-        layout = self.layouts.get(site)
-        if not self.shared or site in self.not_shared or not isinstance(noise, AFFINE):
-            return self._each(site, noise, x, layout)
+        layout, shared = self._layout(site, x.shape)
+        if not shared or not isinstance(noise, AFFINE):
+            return self._each(site, noise, x, layout, shared)
         scale, shift = self.affine(site, noise, x, layout)
         wide = widened(x)
         if layout is None:
@@ -157,19 +177,18 @@ class Sampler:
             shift = _called(noise, torch.zeros(shape, dtype=dtype), seed)
         return whole - shift, shift
 
-    def _each(self, site: str, noise: Noise, x: Tensor, layout: Layout | None) -> Tensor:
+    def _each(self, site: str, noise: Noise, x: Tensor, layout: Layout | None, shared: bool) -> Tensor:
         """Sample by sample, as the dropout itself does it."""
-        shared = self.shared and site not in self.not_shared
-        if len(self.samples) == 1:
-            return _called(noise, x, self.key(site, self.samples[0]), shared)
-        assert layout is not None
+        keys = [self.key(site, sample, shared) for sample in self.samples]
+        if layout is None or len(keys) == 1:
+            return _called(noise, x, keys[0], shared)
         apart = layout.apart(x, self.rows)
         parts = [
             apart.select(layout.dim, i if apart.shape[layout.dim] > 1 else 0).flatten(layout.dim, layout.dim + 1)
-            for i in range(len(self.samples))
+            for i in range(len(keys))
         ]
         return torch.cat(
-            [_called(noise, part, self.key(site, t), shared) for part, t in zip(parts, self.samples, strict=True)],
+            [_called(noise, part, key, shared) for part, key in zip(parts, keys, strict=True)],
             layout.dim,
         )
 
@@ -180,18 +199,18 @@ class Sampler:
             return draw.expected()
         site = self.site("draw", draw.shape)
         self.inside += 1
-        layout = None if site in self.not_shared else self.layouts.get(site)
+        layout, shared = self._layout(site, draw.shape)
         if layout is None:
-            torch.manual_seed(self.key(site, self.samples[0]))
+            torch.manual_seed(self.key(site, self.samples[0], shared))
             return draw.run()
         shape = layout.of_one_row(draw.shape)
-        if not self.shared:
+        if not shared:
             shape[layout.dim] *= self.rows
         parts = []
         for sample in self.samples:
-            torch.manual_seed(self.key(site, sample))
+            torch.manual_seed(self.key(site, sample, shared))
             part = draw.noise(shape)
-            parts.append(layout.repeated(part, self.rows) if self.shared else part)
+            parts.append(layout.repeated(part, self.rows) if shared else part)
         return draw.given(torch.cat(parts, layout.dim))
 
     @contextmanager

@@ -116,6 +116,21 @@ class OwnNoise(nn.Module):
 regtorch.mc.count_as_dropout(OwnNoise)
 
 
+class Packed(nn.Module):
+    """Sequences of several lengths, packed: rows of zeros at the end of one do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 6, num_layers=2, dropout=0.5, batch_first=True)
+        self.drop, self.head = nn.Dropout(0.3), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = (x.abs().sum(2) > 0).sum(1).clamp(min=1)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        packed = packed._replace(data=self.drop(packed.data))
+        return self.head(self.lstm(packed)[1][0][-1])
+
+
 def image(size: int = 6, channels: int = 2) -> Tensor:
     return torch.randn(ROWS, channels, size, size, generator=torch.Generator().manual_seed(1))
 
@@ -256,6 +271,22 @@ def test_independent_rows_differ(name: str) -> None:
         assert not torch.allclose(rows[:, 0], rows[:, 1])
         again = predict(model, same, samples=40, masks="independent", keep_samples=True, max_batch=max_batch)
         assert torch.equal(again.samples, rows)
+
+
+@pytest.mark.parametrize("masks", ["shared", "independent"])
+@pytest.mark.parametrize("lengths", [[7, 7, 7, 7, 7], [7, 7, 7, 3, 5], [2, 7, 5, 7, 1]])
+def test_rows_that_cannot_be_told_apart_draw_for_themselves(lengths: list[int], masks: str) -> None:
+    torch.manual_seed(0)
+    model, x = Packed(), torch.randn(1, 7, 4).repeat(5, 1, 1)
+    for row, length in enumerate(lengths):
+        x[row, length:] = 0
+    out = predict(model, x, samples=SAMPLES, masks=masks, max_batch=100)
+    loop = plain_loop(model.eval(), x, SAMPLES)
+    z = (out.mean - loop.mean(0)) / ((out.std**2 + loop.var(0)) / SAMPLES).sqrt()
+    assert z.abs().max() < 6
+    same = [row for row, length in enumerate(lengths) if length == 7]
+    chunked = predict(model, x, samples=6, masks=masks, keep_samples=True, max_batch=1).samples
+    assert not torch.allclose(chunked[:, same[0]], chunked[:, same[-1]]), "also in forward passes of their own"
 
 
 @pytest.mark.parametrize("fails", ["not at all", "with an exception", "by Ctrl-C"])
