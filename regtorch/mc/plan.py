@@ -37,6 +37,7 @@ class Plan:
 
     Raises:
         NothingBoundError: the model drops nothing.
+        SettingError: it takes batches of one size only, or its predictions have no row for each example.
     """
 
     def __init__(self, model: nn.Module, sampler: Sampler, inputs: Inputs, finish: Callable[[Any], Tensor]) -> None:
@@ -44,6 +45,7 @@ class Plan:
         few, many = (inputs.take(torch.arange(rows) % inputs.rows) for rows in (_FEW, _MANY))
         self.besides = that_drop_by_themselves(model, sampler, few)
         with self.on():
+            self._refuse_fixed_batch(few, inputs)
             self._try(few, many)
 
     @contextmanager
@@ -82,6 +84,18 @@ class Plan:
             with sampler.drawing():
                 self._split(whole(few.args, few.kwargs), few, many)
         self.foldable = sampler.foldable and self._folds(few, [first, second])
+
+    def _refuse_fixed_batch(self, few: Inputs, inputs: Inputs) -> None:
+        """Say so where a model takes batches of one size only."""
+        try:
+            self._plainly(few, range(1))
+        except Exception as error:
+            self._plainly(inputs, range(1))  # if it fails too, its own error says more
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise SettingError(
+                f"{type(self.model).__name__} takes a batch of {inputs.rows} rows but not of {few.rows} ({reason}): "
+                "MC prediction needs a model for batches of any size"
+            ) from error
 
     def _plainly(self, inputs: Inputs, samples: range) -> tuple[Tensor, dict[str, tuple[int, ...]]]:
         """The model's predictions as it stands, and the dropouts it met."""

@@ -386,6 +386,22 @@ def test_predictions_without_a_row_for_each_example_are_refused() -> None:
         regtorch.MCPredictor(nn.LSTM(4, 3, num_layers=2, dropout=0.5))(X[None])
 
 
+class FixedBatch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.head = nn.Dropout(0.5), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.drop(x.view(10, 4)))
+
+
+def test_a_model_for_one_batch_size_is_refused() -> None:
+    with pytest.raises(SettingError, match="FixedBatch takes a batch of 10 rows but not of 2"):
+        regtorch.MCPredictor(FixedBatch())(X)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        regtorch.MCPredictor(network())(torch.ones(10, 7))
+
+
 class Both(nn.Module):
     """Drops by itself, and normalises over the batch when it is in training mode: that must not happen."""
 
