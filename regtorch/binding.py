@@ -55,6 +55,8 @@ class WeightPenalty:
             )
         self.model = model
         self.regularizer = regularizer
+        #: multiplies the penalty; what a schedule changes
+        self.factor = 1.0
         self._weights: list[_BoundWeights] = []
         self._activities: list[_BoundActivity] = []
         for rule in regularizer.parts():
@@ -77,6 +79,9 @@ class WeightPenalty:
 
     def __call__(self) -> Tensor:
         """The penalty now."""
+        return self._total() if self.factor == 1.0 else self._total() * self.factor
+
+    def _total(self) -> Tensor:
         values = [*(rule() for rule in self._weights), *(rule() for rule in self._activities)]
         parts = [value for value in values if value is not None]
         if len(parts) == 1:
