@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch.utils.hooks import RemovableHandle
 from regtorch.after_step import after_step
 from regtorch.constraints.base import Constraint
 from regtorch.errors import NothingBoundError, SettingError
+from regtorch.functional.sharded import as_plain, is_sharded, local_shard, shard_of, wholes
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.rule import Rule, Where
-from regtorch.selection import Place, select, select_layers, units_first
+from regtorch.selection import Place, reshard, select, select_layers, trained_parameters, units_first
 
 
 def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
@@ -30,6 +32,10 @@ class WeightPenalty:
     The value is a 0-dim tensor, float32 or wider, computed with autocast off. A parameter that two layers share
     counts once, and only parameters that train count (``requires_grad``). An `Activity` regularizer is bound to
     layers instead, and adds what their outputs cost in the model's last forward pass.
+
+    Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the whole tensors, a plain tensor
+    and the same on every process, and each process gets the gradient of its shards: the penalty counts once. It costs
+    one reduction of a number for each rule; `Orthogonal` and `Spectral` gather the shards, once a rule.
 
     Args:
         model: any module.
@@ -64,7 +70,7 @@ class WeightPenalty:
             if isinstance(rule, Activity):
                 self._activities.append(_BoundActivity(model, rule, place))
             else:
-                self._weights.append(_BoundWeights(rule, select(model, place)))
+                self._weights.append(_BoundWeights(model, rule, select(model, place)))
 
     @property
     def names(self) -> list[str]:
@@ -98,17 +104,34 @@ class WeightPenalty:
 class _BoundWeights:
     """One regularizer and the parameters it is bound to."""
 
-    def __init__(self, regularizer: Regularizer, places: list[Place]) -> None:
+    def __init__(self, model: nn.Module, regularizer: Regularizer, places: list[Place]) -> None:
+        self.model = model
         self.regularizer = regularizer
         self.places = places
 
     def __call__(self) -> Tensor | None:
+        trained = trained_parameters(self.model)
         weights: list[Tensor] = []
+        groups: list[int | None] = []
         for place in self.places:
-            w = place.parameter
+            w = trained.get((id(place.module), place.attribute), place.parameter)
             if w.requires_grad:
-                weights.append(units_first(w, place.groups) if self.regularizer.by_unit and place.groups else w)
-        return self.regularizer.total(weights) if weights else None
+                weights.append(w)
+                groups.append(place.groups if self.regularizer.by_unit else None)
+        return as_plain(self.regularizer.total(_turned(weights, groups))) if weights else None
+
+
+def _turned(weights: Sequence[Tensor], groups: Sequence[int | None]) -> list[Tensor]:
+    """The weights with their units first; sharded kernels with several groups are gathered for it, all at once."""
+    results = list(weights)
+    grouped = [i for i, w in enumerate(weights) if is_sharded(w) and (groups[i] or 1) > 1]
+    for i, whole in zip(grouped, wholes(*(weights[i] for i in grouped)), strict=True):
+        results[i] = whole
+    for i, of_kernel in enumerate(groups):
+        if of_kernel is not None:
+            w = results[i]
+            results[i] = w.transpose(0, 1) if is_sharded(w) else units_first(w, of_kernel)
+    return results
 
 
 class _BoundActivity:
@@ -164,6 +187,7 @@ class WeightConstraint:
             raise SettingError(
                 f"constraint={constraint} is not allowed: it must be a Constraint, e.g. regtorch.MaxNorm(2.0)"
             )
+        self.model = model
         self.constraint = constraint
         self._bound: list[tuple[Constraint, list[Place]]] = []
         for rule in constraint.parts():
@@ -181,9 +205,9 @@ class WeightConstraint:
         Args:
             step_size: what `SoftThreshold` multiplies its strength with; others ignore it.
         """
+        reshard(self.model)
         for rule, places in self._bound:
-            for place in places:
-                _project(rule, place, step_size)
+            _project(rule, [(place, step_size) for place in places])
 
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
         """Constrain, after each real step of the optimizer, those bound parameters that it holds.
@@ -197,6 +221,7 @@ class WeightConstraint:
         Raises:
             NothingBoundError: the optimizer holds none of the bound parameters.
         """
+        reshard(self.model)
         held = {id(w) for group in optimizer.param_groups for w in group["params"]}
         training = [place for _, places in self._bound for place in places if place.parameter.requires_grad]
         if training and not any(id(place.parameter) in held for place in training):
@@ -206,23 +231,46 @@ class WeightConstraint:
     @torch.no_grad()
     def after_step(self, optimizer: Optimizer) -> None:
         """Constrain those bound parameters that the optimizer holds; what `attach` calls after each step."""
+        reshard(self.model)
         step_sizes = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
         for rule, places in self._bound:
-            for place in places:
-                if (step_size := step_sizes.get(id(place.parameter))) is not None:
-                    _project(rule, place, float(step_size))
+            held = [(place, step_sizes.get(id(place.parameter))) for place in places]
+            _project(rule, [(place, float(step_size)) for place, step_size in held if step_size is not None])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.constraint!r}, bound to {', '.join(self.names) or 'nothing'})"
 
 
-def _project(rule: Constraint, place: Place, step_size: float) -> None:
-    w = place.parameter
-    if not w.requires_grad:
-        return
-    if rule.by_unit and place.groups is not None and rule.dims is None:
-        turned = units_first(w, place.groups)
-        rule.project_(turned, step_size)
-        w.copy_(units_first(turned, place.groups))
-    else:
-        rule.project_(w, step_size)
+def _project(rule: Constraint, steps: list[tuple[Place, float]]) -> None:
+    """Constrain the parameters at some places, each after a step of its own size."""
+    sharded: list[tuple[Place, float]] = []
+    for place, step_size in steps:
+        w = place.parameter
+        if not w.requires_grad:
+            continue
+        if is_sharded(w):
+            sharded.append((place, step_size))
+        elif groups := _turned_groups(rule, place):
+            turned = units_first(w, groups)
+            rule.project_(turned, step_size)
+            w.copy_(units_first(turned, groups))
+        else:
+            rule.project_(w, step_size)
+    if sharded:
+        _project_shards(rule, sharded)
+
+
+def _turned_groups(rule: Constraint, place: Place) -> int | None:
+    """The groups of a transposed convolution whose kernel the rule reads units first, else None."""
+    return place.groups if rule.by_unit and rule.dims is None else None
+
+
+def _project_shards(rule: Constraint, steps: list[tuple[Place, float]]) -> None:
+    """All at once, so that the rule may exchange at once what it needs."""
+    held = [place.parameter for place, _ in steps]
+    groups = [_turned_groups(rule, place) for place, _ in steps]
+    turned = _turned(held, groups)
+    rule.project_all_(turned, [step_size for _, step_size in steps])
+    for w, of_kernel, result in zip(held, groups, turned, strict=True):
+        if of_kernel is not None and not is_sharded(result):  # a whole copy, not a view of the shard
+            local_shard(w).copy_(shard_of(units_first(result, of_kernel), w))

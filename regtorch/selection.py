@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
@@ -33,6 +35,40 @@ class Place:
         """For the kernel of a transposed convolution its number of groups, else None."""
         transposed = isinstance(self.module, _TRANSPOSED) and self.attribute == "weight"
         return self.module.groups if transposed else None  # type: ignore[return-value]
+
+
+def reshard(model: nn.Module) -> None:
+    """Let a fully sharded model keep whole parameters no longer, as it may after a forward pass, but its shards only."""
+    for module in _fully_sharded(model):
+        module.reshard()
+
+
+def trained_parameters(model: nn.Module) -> dict[tuple[int, str], nn.Parameter]:
+    """The parameters that the optimizer holds of a fully sharded model, by the module's id and the attribute.
+
+    After a forward pass ``fully_shard`` may have put whole copies in their place, cast to the type of its mixed precision
+    and gone after the backward pass. Empty if there is nothing of the kind.
+    """
+    found: dict[tuple[int, str], nn.Parameter] = {}
+    for module in _fully_sharded(model):
+        state = module._get_fsdp_state()
+        single = getattr(state, "_fsdp_param_group", None) if not hasattr(state, "_fsdp_param_groups") else None
+        for group in getattr(state, "_fsdp_param_groups", [single]):
+            for managed in group.fsdp_params if group is not None else ():
+                info = managed._module_info
+                owners = zip(
+                    [info.module, *info.shared_modules], [info.param_name, *info.shared_param_names], strict=True
+                )
+                found |= {(id(owner), attribute): managed.sharded_param for owner, attribute in owners}
+    return found
+
+
+def _fully_sharded(model: nn.Module) -> list[Any]:
+    """The modules to which ``fully_shard`` was applied; none can be without processes."""
+    processes = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not processes or torch.compiler.is_compiling():
+        return []
+    return [module for module in model.modules() if hasattr(module, "_get_fsdp_state")]
 
 
 def units_first(w: Tensor, groups: int) -> Tensor:

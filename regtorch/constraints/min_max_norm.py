@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from regtorch.constraints.base import Constraint, as_dims
+from regtorch.constraints.base import as_dims
+from regtorch.constraints.by_norm import NormConstraint
 from regtorch.errors import SettingError
 from regtorch.functional.min_max_norm import min_max_norm
 from regtorch.registry import register
@@ -14,7 +13,7 @@ from regtorch.settings import check
 
 
 @register("constraint", "min_max_norm")
-class MinMaxNorm(Constraint):
+class MinMaxNorm(NormConstraint):
     """Each unit's norm moved into [min_value, max_value]. See `regtorch.functional.min_max_norm`.
 
     Args:
@@ -33,8 +32,6 @@ class MinMaxNorm(Constraint):
                 [0.6000, 0.8000]])
     """
 
-    by_unit: ClassVar[bool] = True
-
     def __init__(
         self,
         min_value: float = 0.0,
@@ -51,10 +48,6 @@ class MinMaxNorm(Constraint):
         self.rate = rate
         self.dims = as_dims(dims)
 
-    def forward(self, w: Tensor) -> Tensor:
+    def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:
         """One tensor with its units' norms moved."""
-        return min_max_norm(w, self.min_value, self.max_value, self.rate, self.dims)
-
-    def project_(self, w: Tensor, step_size: float = 1.0) -> None:
-        """The same in place."""
-        min_max_norm(w, self.min_value, self.max_value, self.rate, self.dims, out=w)
+        return min_max_norm(w, self.min_value, self.max_value, self.rate, self.dims, out=out, norms=norms)

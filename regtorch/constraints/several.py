@@ -42,6 +42,16 @@ class SeveralConstraints(Constraint):
         """The rules."""
         return [rule for rule in self.rules if isinstance(rule, Constraint)]
 
+    def project_(self, w: Tensor, step_size: float = 1.0) -> None:
+        """All constraints in place."""
+        for rule in self.parts():
+            rule.project_(w, step_size)
+
+    def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
+        """All constraints of several tensors in place."""
+        for rule in self.parts():
+            rule.project_all_(weights, step_sizes)
+
     def forward(self, w: Tensor) -> Tensor:
         """One tensor after all constraints."""
         for rule in self.parts():

@@ -1,9 +1,14 @@
 """The group lasso over output units."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.sharded import is_sharded, spread, summed_over_shards
+from regtorch.functional.unit_norms import norms_of_all
 
 
 @full_precision
@@ -28,5 +33,23 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
         >>> group_lasso(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), strength=0.1)
         tensor(0.5000)
     """
+    if is_sharded(w):
+        return group_lasso_total([w], strength)
     norms: Tensor = torch.linalg.vector_norm(w.reshape(len(w), -1), dim=1)
     return strength * norms.sum()
+
+
+def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
+    """The sum of `group_lasso` over weights of which some are sharded.
+
+    Where whole units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
+    where units are cut, one more of a number a unit.
+    """
+    kernels = [w if w.ndim > 1 else w.unsqueeze(1) for w in weights]
+    norms = norms_of_all(kernels, [tuple(range(1, w.ndim)) for w in kernels])
+    alike: dict[Any, list[int]] = {}
+    for i, w in enumerate(kernels):
+        alike.setdefault((w.device_mesh, spread(w, [0])) if is_sharded(w) else None, []).append(i)
+    parts = [torch.stack([norms[i].sum() for i in group]).sum() for group in alike.values()]
+    of_units = [kernels[group[0]] for group in alike.values()]
+    return strength * torch.stack(summed_over_shards(parts, of_units, [[0]] * len(parts))).sum()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import widened
+from regtorch.functional.sharded import is_sharded, local_shard, spread, summed_over_shards
 from regtorch.functional.transformed import transformed
 
 
@@ -20,7 +21,7 @@ def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
     The subgradient of ``|w|`` at 0 is 0. Value and gradient are computed with autocast off, in float32 or wider.
 
     Args:
-        *weights: tensors of any shape, at least one.
+        *weights: tensors of any shape, at least one; sharded ones cost one reduction of a number, all together.
         l1: strength of the absolute values.
         l2: strength of the squares.
 
@@ -33,8 +34,19 @@ def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
         >>> l1_l2(torch.tensor([1.0, -2.0, 0.0]), l1=0.1, l2=0.01)
         tensor(0.3500)
     """
+    if any(map(is_sharded, weights)):
+        return _of_shards(weights, l1, l2)
     total: Tensor = _L1L2.apply(float(l1), float(l2), *map(widened, weights))
     return total
+
+
+def _of_shards(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
+    """The sum over this process' shards, then over all processes."""
+    alike: dict[Any, list[Tensor]] = {}
+    for w in weights:
+        alike.setdefault((w.device_mesh, spread(w)) if is_sharded(w) else None, []).append(w)
+    parts = [l1_l2(*map(local_shard, group), l1=l1, l2=l2) for group in alike.values()]
+    return torch.stack(summed_over_shards(parts, [group[0] for group in alike.values()])).sum()
 
 
 class _L1L2(torch.autograd.Function):

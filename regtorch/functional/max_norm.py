@@ -5,15 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.functional.rounding import SLACK, is_half
 from regtorch.functional.unit_norms import is_plain, norm_dims, rescale, unit_norms
 
 
 def max_norm(
-    w: Tensor, max_value: float, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None
+    w: Tensor,
+    max_value: float,
+    dims: int | tuple[int, ...] | None = None,
+    *,
+    out: Tensor | None = None,
+    norms: Tensor | None = None,
 ) -> Tensor:
     """Nearest weights whose units have norm at most `max_value`: ``argmin |v - w|  s.t.  ||v_u|| <= max_value``.
 
-    A unit outside is scaled onto the ball; one inside stays bit for bit what it was.
+    A unit outside is scaled onto the ball; one inside stays bit for bit what it was. In bfloat16 and float16 the scaled
+    weights are rounded towards zero, so that the bound holds for what is stored.
 
     Args:
         w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel).
@@ -21,6 +28,7 @@ def max_norm(
         dims: the dimensions that make up one unit's incoming weights; by default all but the first, and the whole
             of a vector.
         out: where to write the result; `w` itself projects in place.
+        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
 
     Source: Srebro and Shraibman, 2005; Srivastava et al., "Dropout", 2014.
 
@@ -31,5 +39,9 @@ def max_norm(
     """
     if dims is None and w.ndim > 1 and is_plain(w):  # the fused kernel
         return torch.renorm(w, 2, 0, max_value) if out is None else w.renorm_(2, 0, max_value)
-    norms = unit_norms(w, norm_dims(w, dims))
+    if norms is None:
+        norms = unit_norms(w, norm_dims(w, dims))
+    if is_half(w):
+        scale = torch.where(norms > max_value * (1 + SLACK), max_value / norms, 1.0)
+        return rescale(w, scale, out, away=False)
     return rescale(w, torch.where(norms > max_value, max_value / (norms + 1e-7), 1.0), out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.functional.rounding import SLACK, is_half
 from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
 
 
@@ -16,11 +17,14 @@ def min_max_norm(
     dims: int | tuple[int, ...] | None = None,
     *,
     out: Tensor | None = None,
+    norms: Tensor | None = None,
 ) -> Tensor:
     """Units' norms moved into [min_value, max_value]: ``w_u * (rate * clip(n) + (1 - rate) * n) / n``, n = ||w_u||.
 
     With ``rate=1`` this is the projection; a smaller rate goes that share of the way and is not idempotent.
-    A unit inside stays bit for bit what it was, and one of zeros stays zero.
+    A unit inside stays bit for bit what it was, and one of zeros stays zero. In bfloat16 and float16, with ``rate=1``, the
+    bounds hold for what is stored, as weights are rounded to the inside; where the interval is narrower than the type
+    can tell apart, the upper one does, and the lower one up to a rounding.
 
     Args:
         w: a weight with its output units in the first dimension.
@@ -29,6 +33,7 @@ def min_max_norm(
         rate: share of the way to go at once, from 0 to 1.
         dims: the dimensions that make up one unit's incoming weights; by default all but the first.
         out: where to write the result; `w` itself works in place.
+        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
 
     Source: Keras' ``MinMaxNorm``, with its 1e-7 beside the norm.
 
@@ -37,7 +42,21 @@ def min_max_norm(
         tensor([[1.2000, 1.6000],
                 [0.6000, 0.8000]])
     """
-    norms = unit_norms(w, norm_dims(w, dims))
+    if norms is None:
+        norms = unit_norms(w, norm_dims(w, dims))
+    if is_half(w) and rate == 1.0:
+        return _of_half(w, min_value, max_value, norms, out)
     wanted = norms.clamp(min_value, max_value)
     scale = torch.where(wanted == norms, 1.0, (rate * wanted + (1 - rate) * norms) / (norms + 1e-7))
     return rescale(w, scale, out)
+
+
+def _of_half(w: Tensor, min_value: float, max_value: float, norms: Tensor, out: Tensor | None) -> Tensor:
+    """The projection, rounded to the inside of the interval."""
+    eps = torch.finfo(w.dtype).eps  # rounding in one direction moves a norm by up to this part of itself
+    narrow = min_value * (1 + eps) > max_value  # a unit that grows may then not be rounded up
+    lowest = max_value * (1 - eps) if narrow else min_value
+    small = (norms < lowest * (1 - SLACK)) & (norms > 0)
+    scale = torch.where(norms > max_value * (1 + SLACK), max_value / norms, 1.0)
+    scale = torch.where(small, (max_value if narrow else min_value) / norms, scale)
+    return rescale(w, scale, out, away=False if narrow else small)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from regtorch.functional.sharded import shard_by_shard
 
+
+@shard_by_shard
 def non_neg(w: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Nearest non-negative weights: ``max(w, 0)``.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.sharded import wholes
 
 
 @full_precision
@@ -32,6 +33,7 @@ def orthogonal(w: Tensor, /, strength: float, mode: Literal["rows", "columns"] =
         >>> orthogonal(torch.ones(3, 2), strength=1.0)
         tensor(1.0000)
     """
+    (w,) = wholes(w)
     matrix = w.flatten(1) if w.ndim > 1 else w[None]
     vectors = normalize(matrix if mode == "rows" else matrix.T, dim=1)
     count = len(vectors)

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import widened
+from regtorch.functional.sharded import shard_by_shard
 
 
+@shard_by_shard
 def soft_threshold(w: Tensor, threshold: float, *, out: Tensor | None = None) -> Tensor:
     """Nearest weights at the price of their L1 norm: ``argmin_v  |v - w|^2 / 2 + threshold * sum|v|``.
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.sharded import wholes
 
 
 @full_precision
@@ -26,6 +27,7 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
         >>> spectral(torch.diag(torch.tensor([1.0, 3.0])), strength=0.1)
         tensor(0.3000)
     """
+    (w,) = wholes(w)
     matrix = w.flatten(1) if w.ndim > 1 else w[None]
     largest: Tensor = torch.linalg.matrix_norm(matrix, ord=2)
     return strength * largest

@@ -1,8 +1,12 @@
 """The square of the sum of absolute values."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from regtorch.functional.full_precision import full_precision
+from regtorch.functional.full_precision import full_precision, widened
+from regtorch.functional.sharded import is_sharded, local_shard, summed_over_shards
 
 
 @full_precision
@@ -25,4 +29,10 @@ def squared_l1(w: Tensor, /, factor: float) -> Tensor:
         >>> squared_l1(torch.tensor([1.0, -2.0, 0.0]), factor=0.1)
         tensor(0.9000)
     """
-    return factor * w.abs().sum().square()
+    return squared_l1_total([w], factor) if is_sharded(w) else factor * w.abs().sum().square()
+
+
+def squared_l1_total(weights: Sequence[Tensor], factor: float) -> Tensor:
+    """The sum of `squared_l1` over weights of which some are sharded, with one reduction of a number each."""
+    sums = [widened(local_shard(w)).abs().sum() for w in weights]
+    return factor * torch.stack(summed_over_shards(sums, weights)).square().sum()

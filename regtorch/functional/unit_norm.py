@@ -7,13 +7,16 @@ from torch import Tensor
 from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
 
 
-def unit_norm(w: Tensor, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None) -> Tensor:
+def unit_norm(
+    w: Tensor, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None, norms: Tensor | None = None
+) -> Tensor:
     """Each unit scaled to norm 1: ``w_u / (||w_u|| + 1e-7)``; a unit of zeros stays zero.
 
     Args:
         w: a weight with its output units in the first dimension.
         dims: the dimensions that make up one unit's incoming weights; by default all but the first.
         out: where to write the result; `w` itself works in place.
+        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
 
     Source: Keras' ``UnitNorm``, with its 1e-7 beside the norm.
 
@@ -22,4 +25,6 @@ def unit_norm(w: Tensor, dims: int | tuple[int, ...] | None = None, *, out: Tens
         >>> unit_norm(torch.tensor([[3.0, 4.0]]))
         tensor([[0.6000, 0.8000]])
     """
-    return rescale(w, 1.0 / (unit_norms(w, norm_dims(w, dims)) + 1e-7), out)
+    if norms is None:
+        norms = unit_norms(w, norm_dims(w, dims))
+    return rescale(w, 1.0 / (norms + 1e-7), out)

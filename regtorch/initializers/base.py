@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from regtorch.configurable import Configurable
+from regtorch.functional.sharded import is_sharded, local_shard, shard_of
+from regtorch.initializers.random_state import as_on_the_first_process
 
 
 class Initializer(Configurable):
@@ -33,17 +37,27 @@ class Initializer(Configurable):
 
         Args:
             tensor: of any floating type; a half one is drawn in float32 and rounded. On the meta device, and when
-                empty, nothing happens.
+                empty, nothing happens. Of a DTensor each process keeps its shard of one whole draw, which is what an
+                unsharded tensor gets from the first process' state of randomness.
             generator: where the random numbers come from; torch's global one by default.
         """
         if tensor.is_meta or tensor.numel() == 0:
             return tensor
-        if tensor.dtype in (torch.float16, torch.bfloat16):
+        if is_sharded(tensor):
+            self._draw_shard(tensor, generator)
+        elif tensor.dtype in (torch.float16, torch.bfloat16):
             wide = torch.empty_like(tensor, dtype=torch.float32)
             self.fill(wide, generator)
-            return tensor.copy_(wide)
-        self.fill(tensor, generator)
+            tensor.copy_(wide)
+        else:
+            self.fill(tensor, generator)
         return tensor
+
+    def _draw_shard(self, tensor: Any, generator: torch.Generator | None) -> None:
+        whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        with as_on_the_first_process(tensor.device_mesh, tensor.device, generator):
+            self(whole, generator)
+        local_shard(tensor).copy_(shard_of(whole, tensor))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import in_full_precision
+from regtorch.functional.sharded import is_sharded, penalty_of_sharded
 from regtorch.rule import Rule
 
 
@@ -37,4 +38,14 @@ class Regularizer(Rule):
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors; a regularizer that can do all at once overrides this."""
+        if any(map(is_sharded, weights)):
+            return self.total_of_sharded(weights)
         return torch.stack([in_full_precision(self, w) for w in weights]).sum()
+
+    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
+        """The sum over several tensors of which some are DTensors, as a plain 0-dim tensor, the same on all processes.
+
+        As it stands, `forward` sees each DTensor, or the whole tensor where torch cannot do with shards what it
+        does; a regularizer that can exchange what it needs at once overrides this.
+        """
+        return torch.stack([penalty_of_sharded(self, w) for w in weights]).sum()

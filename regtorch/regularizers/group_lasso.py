@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from regtorch.functional.group_lasso import group_lasso
+from regtorch.functional.group_lasso import group_lasso, group_lasso_total
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
 from regtorch.settings import check
@@ -38,3 +39,7 @@ class GroupLasso(Regularizer):
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
         return group_lasso(w, strength=self.strength)
+
+    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
+        """The sum over several tensors, with one reduction for all."""
+        return group_lasso_total(weights, self.strength)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.functional.full_precision import widened
+from regtorch.functional.sharded import is_sharded
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
 
@@ -43,5 +44,12 @@ class SeveralRegularizers(Regularizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """The sum of all rules' penalties of one tensor."""
+        if is_sharded(w):
+            return self.total_of_sharded([w])
         wide = widened(w)  # once, so that half-precision gradients are added up in float32
         return torch.stack([wide.new_zeros(()), *(rule(wide) for rule in self.parts())]).sum()
+
+    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
+        """The sum of all rules' penalties of several tensors."""
+        zero = torch.zeros((), device=weights[0].device)
+        return torch.stack([zero, *(rule.total(weights) for rule in self.parts())]).sum()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from regtorch.functional.squared_l1 import squared_l1
+from regtorch.functional.squared_l1 import squared_l1, squared_l1_total
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
 from regtorch.settings import check
@@ -34,3 +36,7 @@ class SquaredL1(Regularizer):
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
         return squared_l1(w, factor=self.factor)
+
+    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
+        """The sum over several tensors, with one reduction for all."""
+        return squared_l1_total(weights, self.factor)

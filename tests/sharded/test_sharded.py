@@ -1,0 +1,318 @@
+"""Sharded parameters on two processes: every rule and every initializer does what it does to whole ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+
+import regtorch
+from regtorch import available, create
+from tests.testers.ranks import on_two_ranks
+
+
+class Quartic(regtorch.Regularizer):
+    """A user's rule, which DTensors can compute."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return 0.1 * w.pow(4).sum()
+
+
+class MeanSquare(regtorch.Regularizer):
+    """Torch averages the means of shards of different size."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return w.square().mean()
+
+
+class Median(regtorch.Regularizer):
+    """There is no rule for this operation on shards."""
+
+    by_unit = True
+
+    def forward(self, w: Tensor) -> Tensor:
+        return w.flatten(1).median(dim=1).values.square().sum() if w.ndim > 1 else w.median()
+
+
+class Composed(regtorch.Regularizer):
+    """A rule that calls one of ours."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        return regtorch.functional.l1(w, l1=0.1) * 2 + w.square().sum()
+
+
+class Box(regtorch.Constraint):
+    def forward(self, w: Tensor) -> Tensor:
+        return w.clamp(-0.2, 0.3)
+
+
+class Sorted(regtorch.Constraint):
+    """Needs whole units, and operations without a rule for shards."""
+
+    by_unit = True
+
+    def forward(self, w: Tensor) -> Tensor:
+        return w.flatten(1).cumsum(1).roll(1, 1).reshape(w.shape) if w.ndim > 1 else w.flip(0)
+
+
+REGULARIZERS = [
+    {"name": "l1", "l1": 0.01},
+    {"name": "l2", "l2": 0.02},
+    {"name": "l1_l2", "l1": 0.01, "l2": 0.02},
+    {"name": "squared_l1", "factor": 0.01},
+    {"name": "group_lasso", "strength": 0.1},
+    {"name": "orthogonal", "strength": 0.1},
+    {"name": "orthogonal", "strength": 0.1, "mode": "columns"},
+    {"name": "spectral", "strength": 0.1},
+    {"name": "several", "rules": [{"name": "l1", "l1": 0.1, "where": "bias"}, {"name": "group_lasso"}]},
+    {"name": "several", "rules": [{"name": "several", "rules": [{"name": "l1"}, {"name": "spectral"}]}]},
+]
+USERS_REGULARIZERS = [Quartic, MeanSquare, Median, Composed]
+CONSTRAINTS = [
+    {"name": "none"},
+    {"name": "max_norm", "max_value": 0.4},
+    {"name": "max_norm", "max_value": 0.4, "dims": 0},
+    {"name": "max_norm", "max_value": 0.4, "dims": -1},
+    {"name": "min_max_norm", "min_value": 0.3, "max_value": 0.4},
+    {"name": "min_max_norm", "min_value": 0.3, "max_value": 0.4, "rate": 0.5},
+    {"name": "unit_norm"},
+    {"name": "non_neg"},
+    {"name": "soft_threshold", "strength": 0.1},
+    {"name": "several", "rules": [{"name": "non_neg"}, {"name": "max_norm", "max_value": 0.4}]},
+    {"name": "several", "rules": [{"name": "several", "rules": [{"name": "soft_threshold"}, {"name": "max_norm"}]}]},
+]
+
+
+def uneven_model(dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Shapes that two processes cannot split evenly, some that they can, and one of which one process holds nothing."""
+    torch.manual_seed(0)
+    layers = {
+        "linear": nn.Linear(5, 7),
+        "conv": nn.Conv2d(3, 5, 3),
+        "even": nn.Linear(6, 4),
+        "transposed": nn.ConvTranspose2d(3, 5, 3),
+        "grouped": nn.ConvTranspose2d(6, 4, 3, groups=2),
+        "one_unit": nn.Linear(4, 1),
+    }
+    return nn.ModuleDict(layers).to(dtype)
+
+
+def placements() -> Iterator[tuple[DeviceMesh, list[Placement]]]:
+    flat = init_device_mesh("cpu", (2,))
+    for placement in (Shard(0), Shard(1), Replicate()):
+        yield flat, [placement]
+    for shape in ((2, 1), (1, 2)):
+        mesh = init_device_mesh("cpu", shape, mesh_dim_names=("outer", "inner"))
+        for pair in ([Shard(0), Shard(1)], [Shard(1), Shard(0)], [Shard(0), Shard(0)], [Replicate(), Shard(0)]):
+            yield mesh, pair
+
+
+def split(model: nn.Module, mesh: DeviceMesh, wanted: list[Placement]) -> nn.Module:
+    """A copy whose parameters are DTensors; a vector is cut along its only dimension."""
+    twin = copy.deepcopy(model)
+    for module in twin.modules():
+        for name, w in list(module.named_parameters(recurse=False)):
+            fitting = [Shard(0) if isinstance(p, Shard) and p.dim >= w.ndim else p for p in wanted]
+            setattr(module, name, nn.Parameter(distribute_tensor(w.detach(), mesh, fitting)))
+    return twin
+
+
+def check_same_on_all_ranks(value: Tensor, what: str) -> None:
+    both = [torch.empty_like(value) for _ in range(2)]
+    dist.all_gather(both, value.detach())
+    assert torch.equal(*both), what
+
+
+def check_penalties(rank: int) -> None:
+    rules = [create("regularizer", **node) for node in REGULARIZERS] + [rule() for rule in USERS_REGULARIZERS]
+    covered = {node["name"] for node in REGULARIZERS} | {"none", "activity"}
+    assert covered >= {name for name in available("regularizer") if "." not in name}
+    whole = uneven_model()
+    for mesh, wanted in placements():
+        model = split(whole, mesh, wanted)
+        for rule in rules:
+            what = f"{rule} {wanted} {tuple(mesh.shape)}"
+            expected = regtorch.WeightPenalty(whole, rule, where="all")()
+            expected.backward()
+            value = regtorch.WeightPenalty(model, rule, where="all")()
+            (2 * value).backward()
+            assert type(value) is Tensor, what
+            assert value.shape == (), what
+            check_same_on_all_ranks(value, what)
+            torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12, msg=what)
+            for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
+                assert w.grad.placements == w.placements, what
+                local = distribute_tensor(2 * alone.grad, mesh, w.placements).to_local()
+                torch.testing.assert_close(w.grad.to_local(), local, rtol=1e-9, atol=1e-12, msg=f"{what} {name}")
+            model.zero_grad()
+            whole.zero_grad()
+            with torch.no_grad():
+                assert type(regtorch.WeightPenalty(model, rule, where="all")()) is Tensor
+
+
+def test_penalties_are_those_of_the_whole_parameters() -> None:
+    on_two_ranks(check_penalties)
+
+
+def check_constraints(rank: int) -> None:
+    assert {node["name"] for node in CONSTRAINTS} >= set(available("constraint"))
+    rules = [create("constraint", **node) for node in CONSTRAINTS] + [Box(), Sorted()]
+    for mesh, wanted in placements():
+        for rule in rules:
+            for dtype in (torch.float64, torch.bfloat16):
+                whole = uneven_model(dtype)
+                model = split(whole, mesh, wanted)
+                for bound in (whole, model):
+                    regtorch.WeightConstraint(bound, rule, where="all").project(step_size=0.5)
+                exact = dtype == torch.float64
+                for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
+                    what = f"{rule} {wanted} {tuple(mesh.shape)} {dtype} {name}"
+                    expected = distribute_tensor(alone.detach(), mesh, w.placements).to_local()
+                    shard = w.detach().to_local()
+                    tolerance = {"rtol": 1e-9, "atol": 1e-12} if exact else {"rtol": 2**-7, "atol": 1e-6}
+                    torch.testing.assert_close(shard, expected, **tolerance, msg=what)
+                if not isinstance(rule, (Box, Sorted)):
+                    w = model["conv"].weight.detach()
+                    before = w.to_local().clone()
+                    once = rule(w)
+                    assert isinstance(once, DTensor)
+                    assert (once.placements, once.shape) == (w.placements, w.shape)
+                    assert torch.equal(w.to_local(), before)
+
+
+def test_constraints_are_those_of_the_whole_parameters() -> None:
+    on_two_ranks(check_constraints)
+
+
+def check_initializers(rank: int) -> None:
+    for name in available("initializer"):
+        fill = create("initializer", name)
+        for shape in ((7, 5), (5, 3, 3, 3), (1, 4), (3,)):
+            if len(shape) < 2 and name in ("identity", "orthogonal"):
+                continue
+            for mesh, wanted in placements():
+                for dtype in (torch.float32, torch.bfloat16):
+                    fitting = [Shard(0) if isinstance(p, Shard) and p.dim >= len(shape) else p for p in wanted]
+                    w = distribute_tensor(torch.zeros(shape, dtype=dtype), mesh, fitting)
+                    what = f"{name} {shape} {wanted} {dtype}"
+                    torch.manual_seed(3)
+                    expected, then = fill(torch.empty(shape, dtype=dtype)), torch.rand(2)
+                    torch.manual_seed(3)
+                    assert fill(w) is w
+                    assert torch.equal(w.full_tensor(), expected), what
+                    assert torch.equal(torch.rand(2), then), f"{what}: what is drawn afterwards"
+                    own = torch.Generator().manual_seed(rank)
+                    fill(w, generator=own)
+                    expected = fill(torch.empty(shape, dtype=dtype), generator=torch.Generator().manual_seed(0))
+                    assert torch.equal(w.full_tensor(), expected), f"{what}: seeded differently"
+    torch.manual_seed(rank)
+    expected = torch.rand(2, generator=torch.Generator().manual_seed(rank))
+    create("initializer", "he_normal")(distribute_tensor(torch.zeros(7, 5), init_device_mesh("cpu", (2,)), [Shard(0)]))
+    assert rank == 0 or torch.equal(torch.rand(2), expected), "another process' own randomness goes on where it was"
+
+
+def test_initializers_give_slices_of_one_whole_draw() -> None:
+    on_two_ranks(check_initializers)
+
+
+def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 1)).to(dtype)
+
+
+def fully_sharded(model: nn.Sequential, **settings: Any) -> nn.Sequential:
+    fully_shard(model[2], **settings)
+    return fully_shard(model, **settings)
+
+
+RULES = [
+    {"name": "l1_l2", "l1": 0.01, "l2": 0.02},
+    {"name": "squared_l1", "factor": 0.01},
+    {"name": "group_lasso", "strength": 0.1},
+    {"name": "orthogonal", "strength": 0.1},
+    {"name": "spectral", "strength": 0.1},
+]
+
+
+def train(model: nn.Module, x: Tensor, rule: nn.Module, constraint: nn.Module, early: bool) -> list[Tensor]:
+    """Three steps; the penalty once before the forward pass and once behind it, where parameters may be whole."""
+    penalty = regtorch.WeightPenalty(model, rule, where="all")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    regtorch.WeightConstraint(model, constraint, where="all").attach(optimizer)
+    values = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        value = penalty() if early else None
+        loss = model(x).square().mean()
+        value = penalty() if value is None else value
+        (loss + value).backward()
+        optimizer.step()
+        values.append(value.detach())
+    return values
+
+
+def check_training(rank: int) -> None:
+    x = torch.randn(8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for node in RULES:
+        for early in (False, True):
+            whole, sharded = network(), fully_sharded(network())
+            rule, constraint = create("regularizer", **node), regtorch.MaxNorm(0.5)
+            expected = train(whole, x, rule, constraint, early)
+            values = train(sharded, x[4 * rank : 4 * rank + 4], rule, constraint, early)
+            for value, alone in zip(values, expected, strict=True):
+                assert type(value) is Tensor
+                torch.testing.assert_close(value, alone, rtol=1e-9, atol=0, msg=f"{node}")
+            for w, alone in zip(sharded.parameters(), whole.parameters(), strict=True):
+                assert w.full_tensor().allclose(alone, rtol=1e-9, atol=1e-12), node
+                assert w.grad.full_tensor().allclose(alone.grad, rtol=1e-9, atol=1e-12), node
+
+
+def check_mixed_precision(rank: int) -> None:
+    """The penalty is that of the float32 parameters, also while their bfloat16 copies are in their place."""
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    model = fully_sharded(network(torch.float32), mp_policy=policy)
+    penalty = regtorch.WeightPenalty(model, regtorch.L2(0.1))
+    model(torch.ones(4, 6)).sum()
+    assert model[0].weight.dtype == torch.bfloat16
+    value = penalty()
+    value.backward()
+    alone = network(torch.float32)
+    expected = regtorch.WeightPenalty(alone, regtorch.L2(0.1))()
+    expected.backward()
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=0)
+    model.reshard()
+    torch.testing.assert_close(model[0].weight.grad.full_tensor(), alone[0].weight.grad, rtol=1e-6, atol=0)
+
+
+def check_projection_of_whole_copies(rank: int) -> None:
+    """After an evaluation the root's parameters stay whole; what is projected is what they come from."""
+    model = fully_sharded(network())
+    rule = regtorch.WeightConstraint(model, regtorch.MaxNorm(0.1))
+    with torch.no_grad():
+        model(torch.ones(4, 6, dtype=torch.float64))
+        rule.project()
+        alone = network()
+        regtorch.WeightConstraint(alone, regtorch.MaxNorm(0.1)).project()
+        torch.testing.assert_close(model(torch.ones(4, 6).double()), alone(torch.ones(4, 6).double()))
+
+
+def check_fully_sharded(rank: int) -> None:
+    check_training(rank)
+    check_mixed_precision(rank)
+    check_projection_of_whole_copies(rank)
+
+
+def test_fully_sharded_training_is_that_of_one_process() -> None:
+    on_two_ranks(check_fully_sharded)
+
+
+if __name__ == "__main__":
+    pytest.main([__file__])
