@@ -20,6 +20,8 @@ _HOMES = {
     "Constraint": "regtorch.constraints.base",
     "WeightPenalty": "regtorch.binding",
     "WeightConstraint": "regtorch.binding",
+    "Schedule": "regtorch.schedules.base",
+    "Scheduled": "regtorch.scheduled",
     "MCPredictor": "regtorch.mc",
     "always_on": "regtorch.mc",
     "samples_needed": "regtorch.mc",

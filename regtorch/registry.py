@@ -27,6 +27,7 @@ PACKAGES = {
     "activation": "activations",
     "optimizer": "optimizers",
     "scheduler": "schedulers",
+    "schedule": "schedules",
     "model": "models",
     "data": "data",
     "augmentation": "augmentations",

@@ -132,6 +132,12 @@ RANGES: dict[str, Range] = {
     "min_lr": NON_NEGATIVE,
     "warmup_fraction": FRACTION,
     "monitor": one_of("val_loss", "val_accuracy"),
+    # schedules of strengths and probabilities
+    "start": NON_NEGATIVE,
+    "end": NON_NEGATIVE,
+    "every_fraction": Range("a number above 0, at most 1", lambda v: _number(v) and 0 < v <= 1),
+    "total_steps": COUNT,
+    "steps_taken": COUNT_OR_ZERO,
 }
 
 

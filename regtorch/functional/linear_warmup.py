@@ -1,0 +1,24 @@
+"""A straight line up to 1."""
+
+from __future__ import annotations
+
+
+def linear_warmup(progress: float, *, start: float = 0.0, warmup_fraction: float = 0.1) -> float:
+    """From `start` to 1 in a straight line, then 1: ``start + (1 - start) * min(1, progress / warmup_fraction)``.
+
+    Args:
+        progress: share of the training that is done, 0 to 1.
+        start: the factor before the first step, >= 0; above 1 the line falls.
+        warmup_fraction: share of the training that the line takes, 0 to 1; at 0 the factor is 1 throughout.
+
+    Source: Bowman et al., "Generating sentences from a continuous space", 2016 (a penalty's weight); Zoph et al.,
+    "Learning transferable architectures", 2018 (ScheduledDropPath, a drop probability).
+
+    Example:
+        >>> [linear_warmup(progress, warmup_fraction=0.5) for progress in (0.0, 0.25, 0.5, 1.0)]
+        [0.0, 0.5, 1.0, 1.0]
+    """
+    if progress >= warmup_fraction:
+        return 1.0
+    risen = progress / warmup_fraction
+    return start * (1.0 - risen) + risen

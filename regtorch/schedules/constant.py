@@ -1,0 +1,20 @@
+"""No change."""
+
+from __future__ import annotations
+
+from regtorch.registry import register
+from regtorch.schedules.base import Schedule
+
+
+@register("schedule", "constant")
+class ConstantSchedule(Schedule):
+    """The nominal value throughout: the factor is 1.
+
+    Example:
+        >>> ConstantSchedule().factor(0.3)
+        1.0
+    """
+
+    def factor(self, progress: float) -> float:
+        """1 at any `progress`."""
+        return 1.0
