@@ -32,8 +32,10 @@ class Scheduled:
     `p` of torch's dropout modules; nominal is what they have when they are bound. What is no module stays as it is:
     ``F.dropout`` calls, the ``dropout=`` of attention and recurrent layers.
 
-    In a compiled model the probabilities of regtorch's dropouts are inputs of the graph, while torch's own dropouts
-    are compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first.
+    In a compiled model the probabilities of regtorch's dropouts are inputs of the graph. torch's own dropouts are
+    compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first. Do not
+    compile `AlphaDropout`, `FeatureAlphaDropout`, `ExactCountDropout` and `DropBlock2d` with a schedule: torch 2.14
+    fails, or takes one value for all.
 
     Args:
         target: a `WeightPenalty`, or a module with dropouts in it.
