@@ -74,7 +74,7 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     def key(override: str) -> str:
         return override.lstrip("+~").partition("=")[0]
 
-    given = {key(override) for override in overrides} | {"ckpt_path"}
+    given = {key(override) for override in overrides} | {"ckpt_path", "resume"}
     return [
         override for override in yaml.safe_load(path.read_text(encoding="utf-8")) or [] if key(override) not in given
     ]

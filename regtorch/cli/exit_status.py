@@ -23,9 +23,10 @@ def exit_with(command: Callable[[], int]) -> NoReturn:
 
 
 def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
-    """End the process after Lightning has ended a run on a signal: 143 on SIGTERM, 130 on Ctrl-C."""
+    """End the process after a run has ended on a signal: 143 on SIGTERM, 130 on Ctrl-C."""
     say(f"interrupted{hint}")
-    sys.exit(143 if type(error).__name__ == "SIGTERMException" else 130)
+    status = {"SIGTERMException": 143, "Interrupted": error.code}.get(type(error).__name__, 130)
+    sys.exit(status)
 
 
 def say(error: Any) -> int:

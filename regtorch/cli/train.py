@@ -11,7 +11,9 @@ from regtorch.cli import job
 from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of, points
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
-from regtorch.errors import RegtorchError
+from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
+from regtorch.cli.validation import is_launched
+from regtorch.errors import RegtorchError, SettingError
 
 
 def main() -> None:
@@ -25,6 +27,7 @@ def _main() -> int:
         return 0
     overrides = overrides_of(sys.argv[1:])
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
+    first = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0
     if overrides is not None:
         earlier = earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
@@ -35,6 +38,12 @@ def _main() -> int:
                 compose(point)
             else:
                 job.checked(point)
+        if not multirun and not _prints_only():
+            sys.argv[1:] += run_folder_overrides(overrides)
+        elif is_launched():
+            raise SettingError(
+                "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
+            )
 
     import hydra
     from omegaconf import DictConfig
@@ -45,11 +54,9 @@ def _main() -> int:
     @hydra.main(version_base="1.3", config_path="pkg://regtorch.conf", config_name="train")
     def train(config: DictConfig) -> Any:
         try:
-            return _train(config, multirun)
+            return _train(config, first)
         except RegtorchError as error:
             failures.append(str(error))
-        except SystemExit as error:
-            exit_interrupted(error)
         return None
 
     train()
@@ -62,15 +69,21 @@ def _prints_only() -> bool:
     return any(argument.split("=")[0] in ("--cfg", "-c") for argument in sys.argv[1:])
 
 
-def _train(config: Any, multirun: bool) -> Any:
+def _train(config: Any, first: bool) -> Any:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    results = job.train(plain, folder, list(hydra_config.overrides.task))
-    show(results, folder)
+    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    if first:
+        keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+    try:
+        results = job.train(plain, folder, overrides)
+    except SystemExit as error:
+        exit_interrupted(error, f"; python scripts/train.py resume={folder} goes on")
+    if first:
+        show(results, folder)
     return results["test"]["accuracy"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -39,16 +40,23 @@ PLACES = {
 #: places where nothing may stand
 _OPTIONAL = ("head_initializer",)
 
-_OTHER_KEYS = ("callbacks", "logger", "trainer", "mc", "seed", "evaluate", "ckpt_path", "resume")
+_OTHER_KEYS = (
+    "callbacks", "checkpoint", "logger", "trainer", "mc", "seed", "evaluate", "compile", "ckpt_path", "resume",
+)  # fmt: skip
 
 _COUNT_OR_ALL = Range("a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or v in (-1, "auto"))
 _RUN_KEYS: dict[str, Range] = {
     "seed": SEED,
     "evaluate": one_of("best", "last"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else [])),
+    "compile": SWITCH,
+    "checkpoint.every_n_steps": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
+    "checkpoint.every_seconds": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "trainer.devices": Range(
-        "a whole number >= 1, or -1 or auto for all", lambda v: COUNT.holds(v) or v in (-1, "auto")
+        "a whole number >= 1, -1 or auto for all, or launched",
+        lambda v: COUNT.holds(v) or v in (-1, "auto", "launched"),
     ),
+    "trainer.strategy": one_of("auto", "ddp", "fsdp"),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
     "trainer.max_epochs": COUNT,
     "trainer.max_steps": _COUNT_OR_ALL,
@@ -93,11 +101,6 @@ def validate(config: Mapping[str, Any]) -> None:
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
         )
     check_devices(config["trainer"])
-    if config["data"].get("reshuffle") is False and config["trainer"]["devices"] != 1:
-        raise SettingError(
-            f"data.reshuffle=false is not allowed with trainer.devices={config['trainer']['devices']}: "
-            "several devices share the rows out anew each epoch; take data.reshuffle=true"
-        )
     check_places(config)
     check_checkpoint(config)
     check_data(config)
@@ -181,6 +184,24 @@ def _packaged(kind: str, name: str) -> dict[str, Any] | None:
 
 def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
     """Refuse more devices than there are, as far as that can be seen without torch; `prefix` goes before the keys."""
+    strategy, precision = trainer.get("strategy"), trainer.get("precision")
+    if strategy == "fsdp" and precision in ("16-mixed", 16):
+        raise SettingError(
+            f"{prefix}precision={precision} is not allowed with {prefix}strategy=fsdp, which does not scale the loss; "
+            "take bf16-mixed"
+        )
+    if trainer.get("devices") == "launched" and not is_launched():
+        raise SettingError(
+            f"{prefix}devices=launched (trainer=multi_node) is for processes that torchrun or srun start: "
+            "torchrun --nnodes=2 --nproc-per-node=4 ... scripts/train.py trainer=multi_node; on one machine take trainer=ddp"
+        )
+    if trainer.get("devices") == "launched":
+        return
+    if is_launched():
+        raise SettingError(
+            f"{prefix}devices={trainer.get('devices', 1)} is not allowed in a process that torchrun or srun started: "
+            "take trainer=multi_node, which takes as many as they start"
+        )
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     cores = os.cpu_count() or 1
     if accelerator in ("gpu", "cuda") and not gpus():
@@ -198,6 +219,11 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
         raise SettingError(f"{prefix}devices={devices} is not allowed: there are {cores} CPU cores")
     if accelerator == "auto" and gpus() and devices > gpus():
         raise SettingError(f"{prefix}devices={devices} is not allowed: there are {gpus()} GPUs")
+
+
+def is_launched() -> bool:
+    """Whether torchrun or Slurm started this process as one of several."""
+    return ("RANK" in os.environ and "WORLD_SIZE" in os.environ) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 @cache
@@ -263,13 +289,16 @@ def dataset(config: Mapping[str, Any]) -> Any:
 
 
 def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint that a configuration goes on from."""
+    """The checkpoint that a configuration goes on from; None too for a run that was stopped before its first one."""
     if config.get("resume") is not None and config.get("ckpt_path") is not None:
         raise SettingError(
             f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them"
         )
     if config.get("resume") is not None:
-        return Path(str(config["resume"])) / "checkpoints" / "last.ckpt"
+        folder = Path(str(config["resume"]))
+        path = folder / "checkpoints" / "last.ckpt"
+        stopped_early = not path.exists() and (folder / ".hydra" / "overrides.yaml").is_file()
+        return None if stopped_early else path
     return None if config.get("ckpt_path") is None else Path(str(config["ckpt_path"]))
 
 
@@ -298,8 +327,19 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
                 raise DataError(
                     f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
-    if trained.get("epochs", 0) >= config["trainer"]["max_epochs"]:
+    if trained.get("epochs", 0) >= config["trainer"]["max_epochs"] and not _lacks_results(config):
         raise DataError(
             f"{key}={config[key]} has trained {trained['epochs']} epochs already: trainer.max_epochs={config['trainer']['max_epochs']} "
             "must be more"
         )
+
+
+def _lacks_results(config: Mapping[str, Any]) -> bool:
+    """Whether a run that goes on was stopped after its training, before its results were written."""
+    if config.get("resume") is None:
+        return False
+    try:
+        results = json.loads((Path(str(config["resume"])) / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return not isinstance(results, dict) or results.get("status") != "completed"

@@ -83,17 +83,55 @@ class EpochShuffle(RandomSampler):
         yield from order.tolist()
 
 
-class ArrayBatchSampler(BatchSampler):
-    """torch's `BatchSampler`, with each batch's row numbers as one array: an epoch is drawn at once and cut.
+class DealtBatchSampler(BatchSampler):
+    """Each process's part of every batch, as one array of row numbers: an epoch is drawn at once, cut and dealt.
+
+    A batch of all processes together is ``ranks * batch_size`` rows in the sampler's order, each process's a run of
+    them; the last one, which may be smaller, is dealt as evenly as can be. So every row comes once, on every number of
+    processes in the same steps. A process for which no row is left gets the batch's first one, so that all of them
+    take equally many steps; `share` says that it counts for nothing.
 
     It is drawn at the first batch, not before: with workers, `DataLoader` makes one iterator that it never asks.
+
+    Args:
+        sampler: gives the row numbers in order.
+        batch_size: rows a batch and process.
+        drop_last: leave out a last batch that is smaller.
+        rank: this process's number.
+        ranks: how many processes there are.
+
+    Example:
+        >>> dealt = [DealtBatchSampler(SequentialSampler(range(9)), 2, False, rank, 2) for rank in (0, 1)]
+        >>> [[batch.tolist() for batch in batches] for batches in dealt]
+        [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [8]]]
+        >>> [batches.share(2) for batches in dealt]
+        [(1, 1), (0, 1)]
     """
+
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, rank: int = 0, ranks: int = 1) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+        self.rank, self.ranks = rank, ranks
+        #: batches that the next epoch leaves out at its start, as they were trained on before
+        self.skip = 0
+
+    def __len__(self) -> int:
+        rows, whole = len(self.sampler), self.batch_size * self.ranks  # type: ignore[arg-type]
+        return rows // whole if self.drop_last else -(-rows // whole)
 
     def __iter__(self) -> Iterator[Any]:
         rows = np.fromiter(self.sampler, np.int64)
-        end = len(self) * self.batch_size if self.drop_last else len(rows)
-        for start in range(0, end, self.batch_size):
-            yield rows[start : min(start + self.batch_size, end)]
+        whole, first, self.skip = self.batch_size * self.ranks, self.skip, 0
+        for index in range(first, len(self)):
+            together = rows[index * whole : (index + 1) * whole]
+            own = np.array_split(together, self.ranks)[self.rank]
+            yield own if len(own) else together[:1]
+
+    def share(self, index: int) -> tuple[int, int]:
+        """How many rows of the batch of this number count on this process, and on all of them together."""
+        whole = self.batch_size * self.ranks
+        together = min(whole, len(self.sampler) - index * whole)  # type: ignore[arg-type]
+        own, more = divmod(together, self.ranks)
+        return own + (self.rank < more), together
 
 
 class _SpareGenerator(torch.Generator):
@@ -119,6 +157,8 @@ def loader(
     workers: int = 0,
     seed: int = 0,
     drop_last: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """A `DataLoader` of batches (x, y); Lightning can put its distributed sampler into it.
 
@@ -126,10 +166,12 @@ def loader(
         split: the part of a data set.
         batch_size: rows a batch.
         shuffle: a new order each epoch.
-        reshuffle: False makes it one order for all epochs (a distributed sampler draws a new one all the same).
+        reshuffle: False makes it one order for all epochs.
         workers: processes that fetch; 0: none.
         seed: of the orders; leaves torch's global random state alone.
         drop_last: leave out a last batch that is smaller.
+        rank: of this process, where several share every batch out among them.
+        ranks: how many these are; each takes `batch_size` rows of a batch.
 
     Example:
         >>> from regtorch import create
@@ -142,7 +184,7 @@ def loader(
     sampler = EpochShuffle(dataset, seed, reshuffle) if shuffle else SequentialSampler(dataset)
     return DataLoader(
         dataset,
-        batch_sampler=ArrayBatchSampler(sampler, batch_size, drop_last),
+        batch_sampler=DealtBatchSampler(sampler, batch_size, drop_last, rank, ranks),
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,

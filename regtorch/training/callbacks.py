@@ -1,4 +1,4 @@
-"""Checkpoints, early stopping and the progress bar of a run."""
+"""The callbacks of a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
+from regtorch.training.interruption import Interruption
 
-def make_callbacks(config: Mapping[str, Any], folder: Path, validated: bool) -> list[lightning.Callback]:
+
+def make_callbacks(
+    config: Mapping[str, Any],
+    folder: Path,
+    validated: bool,
+    checkpoint: Mapping[str, Any] | None = None,
+    interruption: Interruption | None = None,
+) -> list[lightning.Callback]:
     """The callbacks of a run.
 
     Args:
@@ -20,13 +29,16 @@ def make_callbacks(config: Mapping[str, Any], folder: Path, validated: bool) -> 
         folder: the run's.
         validated: whether there is a validation part; without one, what would look at the validation loss looks at the
             training loss.
+        checkpoint: the node ``checkpoint``: when else the last checkpoint is written than behind an epoch.
+        interruption: where signals are noted that end the training.
     """
     monitor = config["monitor"] if validated else config["monitor"].removeprefix("val_")
     mode = "max" if monitor.endswith("accuracy") else "min"
-    checkpoints: dict[str, Any] = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    folder = folder / "checkpoints"
+    best = {"monitor": monitor, "mode": mode, "save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks: list[lightning.Callback] = [
-        ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_on_train_epoch_end=True, **checkpoints),
-        ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **checkpoints),
+        BestCheckpoint(folder, "best", **best),
+        LastCheckpoint(folder / "last.ckpt", **(checkpoint or {}), interruption=interruption),
     ]
     if config["patience"] is not None:
         stopping = {"patience": config["patience"], "min_delta": config["min_delta"], "mode": mode}

@@ -7,15 +7,24 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any
 
+import lightning.pytorch as lightning
+import numpy as np
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.data.batches import DealtBatchSampler
+from regtorch.errors import DataError
 from regtorch.mc import MCPredictor
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
+from regtorch.training.interruption import is_distributed
 from regtorch.training.predicted_rows import PredictedRows, row_numbers
+from regtorch.training.random_state import random_state, set_random_state
 from regtorch.training.regularized_module import RegularizedModule
 
 log = logging.getLogger("regtorch")
@@ -61,14 +70,28 @@ class Classifier(RegularizedModule):
         self.evaluation_penalty = Mean()
         #: predicts in the test and predict loops instead of one deterministic pass
         self.predictor: MCPredictor | None = None
+        self._plateau: dict[str, Any] | None = None
+        self._stepped = True
+        self._resumed: dict[str, Any] | None = None
         #: batches that were trained on, over all epochs
         self.batches_seen = 0
+        #: builds what computes the logits while training from the model: itself, or compiled
+        self.make_forward: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
         #: what a checkpoint says of its model: plain containers
         self.description: dict[str, Any] = {}
         #: the last epoch's values, by name
         self.epoch_values: dict[str, float] = {}
         #: what the last test loop measured
         self.measured: dict[str, float] = {}
+
+    def configure_model(self) -> None:
+        """Shard the model over the processes, where the Trainer's strategy does that: by its layers, then what is left."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and not isinstance(self.model, FSDPModule):
+            mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
+            for layer in self.model.modules():
+                if layer is not self.model and next(layer.parameters(recurse=False), None) is not None:
+                    fully_shard(layer, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and the scheduler if there is one."""
@@ -79,19 +102,78 @@ class Classifier(RegularizedModule):
         schedule = self.make_scheduler(
             optimizer, total_steps=steps, epochs=epochs, steps_per_epoch=max(1, steps // epochs)
         )
+        self._plateau = None
+        if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
+            # Lightning would step it behind the epoch's checkpoint, which then lacks that step
+            self._plateau, schedule = schedule, None
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Advance a schedule of the learning rate, but not for a step that a ``GradScaler`` skipped."""
+        by_step = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
+        if not by_step or self._stepped:
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """A step is about to be taken, or skipped."""
+        self._stepped = False
+
+    def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
+        """A step was really taken."""
+        super().on_after_optimizer_step(optimizer)
+        self._stepped = True
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers where the checkpoint was; of several processes each draws its own."""
+        super().on_train_start()
+        if self._resumed is not None:
+            set_random_state(self._resumed["random"])
+            self._resumed = None
+        elif self.trainer.world_size > 1:
+            lightning.seed_everything(
+                int(np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)[0]),
+                verbose=False,
+            )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of the batch plus penalty."""
         x, y = batch
         if self.augmentation is not None:
             x = self.augmentation(x)
-        logits = self.model(x)
+        logits = self._forward(x)
         data_loss = nn.functional.cross_entropy(logits, y)
         penalty = self.penalty()
         self.batches_seen += 1
-        self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
-        return self.regularized(data_loss, batch_idx, penalty)
+        own, weight = self._share(batch_idx)
+        if own:
+            self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
+        return self.regularized(data_loss if weight == 1 else data_loss * weight, batch_idx, penalty)
+
+    @property
+    def _forward(self) -> Callable[[Tensor], Tensor]:
+        if self.make_forward is None:
+            return self.model
+        if "_compiled" not in self.__dict__:  # not a submodule: it would be in the state_dict a second time
+            self.__dict__["_compiled"] = self.make_forward(self.model)
+        compiled: Callable[[Tensor], Tensor] = self.__dict__["_compiled"]
+        return compiled
+
+    def _share(self, batch_idx: int) -> tuple[int, float]:
+        """How many rows of this batch count, and what its mean loss is multiplied with.
+
+        So that an accumulation window on any number of processes gives the mean over its rows: batches that are smaller
+        than others, on this process or on all of them, count less.
+        """
+        dealt = getattr(self.trainer.train_dataloader, "batch_sampler", None)
+        if not isinstance(dealt, DealtBatchSampler):
+            return 1, 1.0
+        every, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
+        own, together = dealt.share(batch_idx)
+        first = batch_idx // every * every
+        window = range(first, min(first + every, batches))
+        full = dealt.ranks * dealt.batch_size
+        in_window = together if len(window) == 1 else sum(min(full, dealt.share(i)[1]) for i in window)
+        return own, own * dealt.ranks * len(window) / in_window
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's values, one row for training and validation together."""
@@ -104,7 +186,10 @@ class Classifier(RegularizedModule):
         for logger in self.loggers:
             logger.log_metrics({"epoch": self.current_epoch + 1, **self.epoch_values, **rates}, step=self.global_step)
         described = "  ".join(f"{name} {value:.4g}" for name, value in self.epoch_values.items())
-        log.info("epoch %d/%s  %s", self.current_epoch + 1, self.trainer.max_epochs, described)
+        if self.trainer.is_global_zero:
+            log.info("epoch %d/%s  %s", self.current_epoch + 1, self.trainer.max_epochs, described)
+        if self._plateau is not None:
+            self._plateau["scheduler"].step(self.epoch_values[self._plateau["monitor"]])
 
     def _check_finite(self) -> None:
         wrong = [
@@ -119,17 +204,46 @@ class Classifier(RegularizedModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what model it holds."""
-        progress = {"epochs": self.current_epoch + 1, "batches_seen": self.batches_seen}
-        checkpoint["regtorch"] = {**self.description, **progress}
+        """A checkpoint says what model it holds, and all that going on from it needs; called on all processes."""
+        self.training_metrics.flush(self.batches_seen)
+        progress = self.trainer.fit_loop.epoch_progress.current
+        mid_epoch = progress.processed != progress.started
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if mid_epoch else 0
+        own = {"random": random_state(), "training_metrics": self.training_metrics.sums() if mid_epoch else {}}
+        checkpoint["regtorch"] = {
+            **self.description,
+            "epochs": progress.processed,
+            "batches": done,
+            "batches_seen": self.batches_seen,
+            "epoch_values": dict(self.epoch_values),
+            "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
+            "ranks": _of_all_processes(own),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count on from where the checkpoint was."""
-        self.batches_seen = checkpoint.get("regtorch", {}).get("batches_seen", 0)
+        """Count on from where the checkpoint was.
+
+        Raises:
+            DataError: it was written in the middle of an epoch that another number of processes shared out.
+        """
+        saved = checkpoint.get("regtorch", {})
+        self.batches_seen = saved.get("batches_seen", 0)
+        self.epoch_values = dict(saved.get("epoch_values", {}))
+        if self._plateau is not None and saved.get("plateau"):
+            self._plateau["scheduler"].load_state_dict(saved["plateau"])
+        of_ranks, ranks = saved.get("ranks", []), self.trainer.world_size
+        if len(of_ranks) == ranks:
+            self._resumed = of_ranks[self.global_rank]
+            self.training_metrics.go_on(self._resumed["training_metrics"])
+        elif saved.get("batches"):
+            raise DataError(
+                f"the checkpoint was written in the middle of an epoch by {len(of_ranks)} processes, and here are {ranks}: "
+                f"take trainer.devices={len(of_ranks)}"
+            )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""
-        x, y = batch
+        x, y = self._own_rows(batch, batch_idx, self.trainer.val_dataloaders)
         self.validation_metrics.update(self.model(x).float().log_softmax(1), y)
         self._note_penalty(y)
 
@@ -142,7 +256,7 @@ class Classifier(RegularizedModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off, or by the predictor if there is one."""
-        x, y = batch
+        x, y = self._own_rows(batch, batch_idx, self.trainer.test_dataloaders)
         if self.predictor is None:
             log_probabilities = self.model(x).float().log_softmax(1)
         else:
@@ -163,6 +277,14 @@ class Classifier(RegularizedModule):
         prediction = self.model(x).float().softmax(1) if self.predictor is None else self.predictor(x)
         return PredictedRows(row_numbers(self.trainer, batch_idx, dataloader_idx), prediction)
 
+    @staticmethod
+    def _own_rows(batch: tuple[Tensor, Tensor], batch_idx: int, batches: Any) -> tuple[Tensor, Tensor]:
+        """The rows of a batch that count on this process: all, or none of the last batch, if others got its rows."""
+        x, y = batch
+        dealt = getattr(batches, "batch_sampler", None)
+        own = dealt.share(batch_idx)[0] if isinstance(dealt, DealtBatchSampler) else len(y)
+        return x[:own], y[:own]
+
     def _note_penalty(self, y: Tensor) -> None:
         # an activity's penalty differs from batch to batch; that of weights is the same, and may be dear
         if not self.evaluation_penalty.update_called or any(penalty.of_activities for penalty in self.penalties):
@@ -172,3 +294,12 @@ class Classifier(RegularizedModule):
         penalty = float(self.evaluation_penalty.compute())
         self.evaluation_penalty.reset()
         return {"accuracy": values.pop("accuracy"), "loss": values["nll"] + penalty, **values}
+
+
+def _of_all_processes(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each process holds, in the order of their numbers."""
+    if not is_distributed():
+        return [own]
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, own)
+    return gathered

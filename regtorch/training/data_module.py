@@ -30,18 +30,35 @@ class DataModule(lightning.LightningDataModule):
         self.data = data
         self.splits = data.load()
         self.seed = seed
+        self._start = (0, 0)  # epoch, and batches of it that are done
 
     def train_dataloader(self) -> Loader:
-        """The training part, shuffled."""
+        """The training part, shuffled; it can go on in the middle of an epoch."""
         data = self.data
-        return loader(
+        batches = loader(
             self.splits.train,
             data.batch_size,
             shuffle=True,
             reshuffle=data.reshuffle,
             workers=data.workers,
             seed=self.seed,
+            **self._dealt(),
         )
+        dealt: Any = batches.batch_sampler
+        epoch, dealt.skip = self._start
+        dealt.sampler.set_epoch(epoch)
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in the data a training is; part of its checkpoints."""
+        assert self.trainer is not None
+        epochs = self.trainer.fit_loop.epoch_progress.current
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return {"epoch": epochs.processed, "batches": 0 if epochs.processed == epochs.started else done}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there, also in the middle of an epoch."""
+        self._start = (state_dict["epoch"], state_dict["batches"])
 
     def val_dataloader(self) -> Any:
         """The validation part, or nothing."""
@@ -52,9 +69,13 @@ class DataModule(lightning.LightningDataModule):
         return self.evaluation(self.splits.test)
 
     def predict_dataloader(self) -> Loader:
-        """The test part."""
-        return self.evaluation(self.splits.test)
+        """The test part, whole: Lightning deals it to the processes itself, and notes the rows."""
+        return loader(self.splits.test, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers)
 
     def evaluation(self, split: Split) -> Loader:
-        """Any part, in order."""
-        return loader(split, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers)
+        """Any part, in order, dealt to the processes."""
+        return loader(split, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers, **self._dealt())
+
+    def _dealt(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {} if trainer is None else {"rank": trainer.global_rank, "ranks": trainer.world_size}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -105,11 +106,27 @@ class TrainingMetrics(nn.Module):
         accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": float(data_loss + penalty), "penalty": float(penalty), "accuracy": float(accuracy)}
 
+    def sums(self) -> dict[str, dict[str, Tensor]]:
+        """What was added up so far on this process, by metric and name."""
+        return {
+            name: {key: value.clone() for key, value in m.metric_state.items()} for name, m in self._by_name.items()
+        }
+
+    def go_on(self, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Add up from there, which `sums` gave."""
+        for name, state in sums.items():
+            for key, value in state.items():
+                setattr(self._by_name[name], key, value.to(self._by_name[name].device))
+
+    @property
+    def _by_name(self) -> dict[str, Any]:
+        return {"data_loss": self.data_loss, "penalty": self.penalty, "accuracy": self.accuracy}
+
     def compute(self) -> dict[str, float]:
         """The means of the epoch so far, and start anew."""
         data_loss, penalty = float(self.data_loss.compute()), float(self.penalty.compute())
         accuracy = float(self.accuracy.compute())
-        for metric in (self.data_loss, self.penalty, self.accuracy):
+        for metric in self._by_name.values():
             metric.reset()
         return {"loss": data_loss + penalty, "data_loss": data_loss, "penalty": penalty, "accuracy": accuracy}
 
@@ -144,6 +161,8 @@ class EvaluationMetrics(nn.Module):
 
     def update(self, log_probabilities: Tensor, labels: Tensor) -> None:
         """Add a batch of log-probabilities (batch, classes) and labels (batch,)."""
+        if not len(labels):
+            return  # a process may be left without rows
         nll = nn.functional.nll_loss(log_probabilities, labels)
         self._by_name["accuracy"].update(log_probabilities, labels)
         self._by_name["nll"].update(nll, len(labels))

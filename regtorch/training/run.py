@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
 import regtorch
@@ -33,11 +33,13 @@ from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.selection import is_kernel, places
-from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
 from regtorch.training.errors import NonFiniteLossError
+from regtorch.training.interruption import Interrupted, Interruption
+from regtorch.training.processes import World, launched, processes
+from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.where import OF_PLACE
 
 log = logging.getLogger("regtorch")
@@ -47,6 +49,9 @@ def run(
     config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Train, measure, and write the run's folder; ``results.json`` comes last.
+
+    With ``trainer.devices`` above one the other processes are started here, unless torchrun or Slurm have started them; all
+    of them run this, and the first one alone writes.
 
     Args:
         config: a checked configuration of ``train.py``, as plain containers.
@@ -60,60 +65,113 @@ def run(
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
+        ProcessError: another process of the run ended.
+        Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` says ``status: interrupted``.
     """
-    (folder / "results.json").unlink(missing_ok=True)
     context = {"advice": advise(config), "versions": _versions(), "overrides": list(overrides)}
+    task = {
+        "config": config,
+        "folder": str(folder),
+        "ckpt_path": None if ckpt_path is None else str(ckpt_path),
+        "overrides": list(overrides),
+    }
+    world = launched()
+    count = 1 if world is not None else device_count(config["trainer"])
+    first = world is None or world.rank == 0
     start = time.perf_counter()
+    interruption = Interruption()
+    if first:
+        (folder / "results.json").unlink(missing_ok=True)
     try:
-        with flushed_denormals():
-            measured = _train_and_measure(config, data, folder, ckpt_path, start)
+        with interruption.taking_signals(), flushed_denormals(), processes(count, task, folder) as others:
+            world = world or World(0, count, count)
+            try:
+                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption)
+            except BaseException as error:
+                if (reason := others.why(error)) is not error:
+                    raise reason from error
+                raise
     except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning exits on Ctrl-C
-        status = "interrupted" if interrupted else "failed"
-        reason = "stopped from outside" if interrupted else str(error) or type(error).__name__
-        seconds = round(time.perf_counter() - start, 3)
-        failure = {"status": status, "reason": reason, "seed": config["seed"], "seconds": seconds}
-        write_json(folder / "results.json", {**failure, **context})
+        if first:
+            _write_failure(folder, error, {"seed": config["seed"], "seconds": _since(start)}, context)
         raise
-    results = {"status": "completed", "seed": config["seed"], **measured, **context}
-    write_json(folder / "results.json", results)
+    results = {
+        "status": "completed",
+        "seed": config["seed"],
+        "epochs": measured.pop("epochs"),
+        "seconds": _since(start),
+    }
+    results |= {**measured, **context}
+    if first:
+        write_json(folder / "results.json", results)
     return results
 
 
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 3)
+
+
+def _write_failure(folder: Path, error: BaseException, what: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+    interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
+    status = "interrupted" if interrupted else "failed"
+    reason = str(error) if str(error) and not isinstance(error, KeyboardInterrupt) else type(error).__name__
+    with suppress(OSError):  # the disk may be what failed: the error itself is what must be said
+        write_json(folder / "results.json", {"status": status, "reason": reason, **what, **context})
+
+
 def _train_and_measure(
-    config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None, start: float
+    config: Mapping[str, Any],
+    data: DataSet,
+    folder: Path,
+    ckpt_path: Path | None,
+    world: World,
+    interruption: Interruption,
 ) -> dict[str, Any]:
     quiet()
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     batches = DataModule(data, config["seed"])
     splits = batches.splits
     module = make_module(config, splits.shape, len(splits.classes))
-    trainer = make_trainer(config, folder, validated=splits.val is not None)
-    for advice in advise(config):
-        log.warning("%s (%s)", advice["text"], advice["source"])
+    before = {} if ckpt_path is None else read_checkpoint(ckpt_path)
+    if position := before.get("DataModule"):
+        batches.load_state_dict(
+            position
+        )  # Lightning does it too, but after it has asked for the batches where it shards
+    trainer = make_trainer(
+        config, folder, splits.val is not None, world, interruption, steps_before=before.get("global_step", 0)
+    )
     parameters = sum(p.numel() for p in module.model.parameters())
-    log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
+    if world.rank == 0:
+        for advice in advise(config):
+            log.warning("%s (%s)", advice["text"], advice["source"])
+        log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
-    epochs = trainer.current_epoch
+    if interruption.signum is not None:
+        raise Interrupted(interruption.signum)
+    epochs = trainer.fit_loop.epoch_progress.current.processed
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
     best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    if not best.exists():
+    if not trainer.strategy.broadcast(last.exists()):  # a run that goes on where nothing is left to train
+        trainer.save_checkpoint(last)
+    if not trainer.strategy.broadcast(best.exists()):
         log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
         trainer.save_checkpoint(best)
-    load_weights(module, best if config["evaluate"] == "best" else last)
-    measured: dict[str, Any] = {"train_eval": _measure(trainer, module, batches.evaluation(splits.train))}
-    measured["val"] = None if splits.val is None else _measure(trainer, module, batches.evaluation(splits.val))
-    measured["test"] = _measure(trainer, module, batches.test_dataloader())
-    measured["test_mc"] = _measure_mc(config, trainer, module, batches)
+    trained = make_module(config, splits.shape, len(splits.classes))  # of whole weights, where they were sharded
+    load_weights(trained, best if config["evaluate"] == "best" else last)
+    evaluator = make_evaluator(config, folder, world)
+    batches.trainer = evaluator
+    measured: dict[str, Any] = {"train_eval": _measure(evaluator, trained, batches.evaluation(splits.train))}
+    measured["val"] = None if splits.val is None else _measure(evaluator, trained, batches.evaluation(splits.val))
+    measured["test"] = _measure(evaluator, trained, batches.test_dataloader())
+    measured["test_mc"] = _measure_mc(config, evaluator, trained, batches)
     return {
         "epochs": epochs,
-        "seconds": round(time.perf_counter() - start, 3),
         "parameters": parameters,
         "train": train,
         **measured,
-        "sparsity": sparsity(module.model),
+        "sparsity": sparsity(trained.model),
     }
 
 
@@ -195,27 +253,9 @@ def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -
     described = ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
     module.description = {name: config[name] for name in described}
     module.description |= {"shape": list(shape), "classes": classes}
+    if config["compile"]:
+        module.make_forward = partial(torch.compile, fullgraph=True)
     return module
-
-
-def make_trainer(config: Mapping[str, Any], folder: Path, validated: bool) -> lightning.Trainer:
-    """Lightning's Trainer with the run's callbacks and loggers."""
-    callbacks = make_callbacks(config["callbacks"], folder, validated)
-    loggers: list[Logger] = []
-    if config["logger"]["csv"]:
-        loggers.append(CSVLogger(folder, name="", version=""))
-    if config["logger"]["tensorboard"]:
-        loggers.append(TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard"))
-    return lightning.Trainer(
-        **config["trainer"],
-        callbacks=callbacks,
-        logger=loggers,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0 if validated else 0,
-        enable_model_summary=False,
-        enable_progress_bar=any(isinstance(c, lightning.callbacks.ProgressBar) for c in callbacks),
-    )
 
 
 def load_weights(module: Classifier, path: Path) -> None:
@@ -224,8 +264,24 @@ def load_weights(module: Classifier, path: Path) -> None:
     Raises:
         DataError: the file is damaged, holds more than weights and plain data, or weights of another model.
     """
+    weights = read_checkpoint(path)["state_dict"]
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
+        raise DataError(f"{path} does not fit the model that the run's configuration describes: {lines[0]}") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, without running what is in it.
+
+    Raises:
+        DataError: the file is damaged, or holds more than weights and plain data.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content["state_dict"]
+        return content
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({named.group(1)})" if named else ""
@@ -234,11 +290,6 @@ def load_weights(module: Classifier, path: Path) -> None:
         ) from error
     except Exception as error:  # whatever a damaged file makes zipfile and torch raise
         raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
-    try:
-        module.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise DataError(f"{path} does not fit the model that the run's configuration describes: {lines[0]}") from error
 
 
 def sparsity(model: nn.Module) -> float:
@@ -269,5 +320,7 @@ def quiet() -> None:
         "exists and is not empty",
         "LeafSpec",
         "dirpath has",
+        "dataloader is not resumable",  # it is: the sampler leaves out what is done
+        "sync_dist=True",  # our values are those of all processes already
     ):
         warnings.filterwarnings("ignore", f".*{message}.*")

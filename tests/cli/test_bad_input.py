@@ -111,7 +111,6 @@ WRONG = [
     (["data=fashion_mnist", "data.path=nowhere"], ["data.path=nowhere"]),
     (["data=cifar10", "data.path=nowhere"], ["data.path=nowhere"]),
     (["trainer=cpu", "trainer.devices=4096"], ["trainer.devices=4096", "CPU core"]),
-    (["data.reshuffle=false", "trainer.devices=2"], ["data.reshuffle=false", "trainer.devices=2"]),
     (["data.reshuffle=once"], ["data.reshuffle=once", "true or false"]),
     (["trainer.max_epochs=0"], ["trainer.max_epochs=0", ">= 1"]),
     (["trainer.precision=fp8"], ["trainer.precision=fp8", "bf16-mixed"]),

@@ -1,0 +1,49 @@
+"""``python -m regtorch.training.rank``: one of the other processes of a run; it is told what to do on its standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from traceback import print_exc
+
+
+def main() -> None:
+    """Run the run's task as the process that the environment says, and end with the first process."""
+    task = json.loads(sys.stdin.readline())
+    ended = threading.Event()
+    threading.Thread(target=_end_with_the_first, args=(ended,), daemon=True).start()
+    out, sys.stdout = sys.stdout, sys.stderr  # standard output is for the report alone
+
+    import torch
+
+    from regtorch.errors import RegtorchError
+    from regtorch.registry import create
+    from regtorch.training.interruption import is_distributed
+    from regtorch.training.run import run
+
+    try:
+        path = task["ckpt_path"]
+        data = create("data", **task["config"]["data"])
+        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"])
+    except Exception as error:
+        if not isinstance(error, RegtorchError):
+            print_exc()
+        print(f"{type(error).__name__}: {error}".splitlines()[0], file=out, flush=True)
+        sys.exit(1)
+    finally:
+        ended.set()
+        if is_distributed():
+            torch.distributed.destroy_process_group()
+
+
+def _end_with_the_first(ended: threading.Event) -> None:
+    sys.stdin.read()  # comes back when the first process has closed it, or is no more
+    if not ended.wait(2.0):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Lightning's Trainer for a run: its devices, precision and strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from regtorch.training.callbacks import make_callbacks
+from regtorch.training.checkpoints import WholeFiles
+from regtorch.training.epoch_table import EpochTable
+from regtorch.training.interruption import Interruption
+from regtorch.training.processes import World
+
+
+def make_trainer(
+    config: Mapping[str, Any],
+    folder: Path,
+    validated: bool,
+    world: World | None = None,
+    interruption: Interruption | None = None,
+    steps_before: int = 0,
+) -> lightning.Trainer:
+    """Lightning's Trainer with the run's callbacks and loggers.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        validated: whether there is a validation part.
+        world: the processes of the run.
+        interruption: where signals are noted that end the training.
+        steps_before: optimizer steps that the run had taken when it goes on.
+    """
+    callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption)
+    loggers: list[Logger] = []
+    if config["logger"]["csv"]:
+        loggers.append(EpochTable(folder / "metrics.csv"))
+    if config["logger"]["tensorboard"]:
+        since = {"purge_step": steps_before + 1} if steps_before else {}
+        loggers.append(TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", **since))
+    return lightning.Trainer(
+        **hardware(config["trainer"], world or World()),
+        callbacks=callbacks,
+        logger=loggers,
+        default_root_dir=folder,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validated else 0,
+        enable_model_summary=False,
+        enable_progress_bar=any(isinstance(c, lightning.callbacks.ProgressBar) for c in callbacks),
+    )
+
+
+def make_evaluator(config: Mapping[str, Any], folder: Path, world: World) -> lightning.Trainer:
+    """A Trainer that only measures: on all processes, each with the whole model."""
+    settings = hardware({**config["trainer"], "strategy": "ddp" if world.ranks > 1 else "auto"}, world)
+    return lightning.Trainer(
+        **settings,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        default_root_dir=folder,
+    )
+
+
+def hardware(trainer: Mapping[str, Any], world: World) -> dict[str, Any]:
+    """What Lightning's Trainer takes for the node ``trainer``, given the processes that there are.
+
+    On the CPU ``16-mixed`` is float16 with a scaled loss, as on a GPU; Lightning alone would take bfloat16 instead.
+    """
+    settings = dict(trainer)
+    strategy, accelerator = settings.pop("strategy"), settings["accelerator"]
+    settings["devices"], settings["num_nodes"] = world.ranks_here, world.machines
+    plugins: list[Any] = [WholeFiles()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # checkpoints and signals are ours to handle
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_gpu())
+    if on_cpu and settings["precision"] in ("16-mixed", 16):
+        del settings["precision"]
+        plugins.append(MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu")))
+    # the loaders deal the rows themselves: Lightning's sampler repeats some of them where they do not divide evenly
+    return {**settings, "strategy": _strategy(strategy, world), "plugins": plugins, "use_distributed_sampler": False}
+
+
+def device_count(trainer: Mapping[str, Any]) -> int:
+    """How many processes the node ``trainer`` asks for on this machine."""
+    devices = trainer["devices"]
+    if devices in (-1, "auto"):
+        return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
+    return int(devices)
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _strategy(name: str, world: World) -> Strategy | str:
+    if name == "fsdp":
+        # one whole file as checkpoint, which loads on any number of devices
+        return ModelParallelStrategy(
+            data_parallel_size=world.ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    return DDPStrategy() if world.ranks > 1 else "auto"
