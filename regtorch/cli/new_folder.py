@@ -47,7 +47,7 @@ def _agreed_folder() -> str:
         raise SettingError(
             "hydra.run.dir is missing: with this launcher all processes must be given the same, a new folder"
         )
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     key = f"regtorch/folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"

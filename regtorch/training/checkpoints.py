@@ -36,7 +36,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read it; tensors come to the CPU."""
-        return super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        return super().load_checkpoint(path, map_location or _to_cpu, weights_only=True)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -157,3 +157,7 @@ class LastCheckpoint(Checkpoint):
 
     def _stop_waiting(self) -> None:
         self.interruption.waits = False
+
+
+def _to_cpu(storage: Any, location: str) -> Any:
+    return storage

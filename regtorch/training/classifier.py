@@ -20,9 +20,12 @@ from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.batches import DealtBatchSampler
 from regtorch.errors import DataError
 from regtorch.mc import MCPredictor
+from regtorch.scheduled import Scheduled
+from regtorch.schedules.base import Schedule
 from regtorch.training.errors import NonFiniteLossError
-from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
 from regtorch.training.interruption import is_distributed
+from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
+from regtorch.training.position import position
 from regtorch.training.predicted_rows import PredictedRows, row_numbers
 from regtorch.training.random_state import random_state, set_random_state
 from regtorch.training.regularized_module import RegularizedModule
@@ -48,6 +51,9 @@ class Classifier(RegularizedModule):
         penalties: bound `WeightPenalty`s.
         constraints: bound `WeightConstraint`s.
         augmentation: applied to whole batches, in training only.
+        penalty_schedule: multiplies all penalties by its factor; logged as ``penalty_factor``.
+        dropout_schedule: multiplies the probabilities of all dropouts; logged as ``dropout_factor``. Predictions by the
+            `predictor` of the trained model take what they are set to by then; `Scheduled.restore` sets them back.
     """
 
     def __init__(
@@ -59,8 +65,12 @@ class Classifier(RegularizedModule):
         penalties: Sequence[WeightPenalty] = (),
         constraints: Sequence[WeightConstraint] = (),
         augmentation: nn.Module | None = None,
+        penalty_schedule: Schedule | None = None,
+        dropout_schedule: Schedule | None = None,
     ) -> None:
         super().__init__(model, penalties, constraints)
+        self.schedules = {"penalty": penalty_schedule, "dropout": dropout_schedule}
+        self._scheduled: dict[str, list[Scheduled]] = {}
         self.make_optimizer = optimizer or torch.optim.Adam
         self.make_scheduler = scheduler
         self.augmentation = augmentation
@@ -72,7 +82,7 @@ class Classifier(RegularizedModule):
         self.predictor: MCPredictor | None = None
         self._plateau: dict[str, Any] | None = None
         self._stepped = True
-        self._resumed: dict[str, Any] | None = None
+        self._going_on: dict[str, Any] | None = None
         #: batches that were trained on, over all epochs
         self.batches_seen = 0
         #: builds what computes the logits while training from the model: itself, or compiled
@@ -122,18 +132,48 @@ class Classifier(RegularizedModule):
         """A step was really taken."""
         super().on_after_optimizer_step(optimizer)
         self._stepped = True
+        for scheduled in self._scheduled.values():
+            for of_one in scheduled:
+                of_one.advance()
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers where the checkpoint was; of several processes each draws its own."""
+        """Go on where the checkpoint was, random numbers included; of several processes each draws its own."""
         super().on_train_start()
-        if self._resumed is not None:
-            set_random_state(self._resumed["random"])
-            self._resumed = None
+        self._bind_schedules()
+        if self._going_on is not None:
+            self._go_on(self._going_on)
+            self._going_on = None
         elif self.trainer.world_size > 1:
-            lightning.seed_everything(
-                int(np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)[0]),
-                verbose=False,
-            )
+            of_rank = np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)
+            lightning.seed_everything(int(of_rank[0]), verbose=False)
+
+    def _bind_schedules(self) -> None:
+        targets: dict[str, list[Any]] = {"penalty": self.penalties, "dropout": [self.model]}
+        for scheduled in self._scheduled.values():
+            for of_one in scheduled:
+                of_one.restore()
+        self._scheduled = {
+            kind: [
+                Scheduled(target, schedule, int(self.trainer.estimated_stepping_batches)) for target in targets[kind]
+            ]
+            for kind, schedule in self.schedules.items()
+            if schedule is not None
+        }
+
+    def _factors(self) -> dict[str, float]:
+        return {kind: scheduled[0].factor for kind, scheduled in self._scheduled.items() if scheduled}
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        """Be where the checkpoint was; Lightning has read it before there were optimizers."""
+        if self._plateau is not None and saved.get("plateau"):
+            self._plateau["scheduler"].load_state_dict(saved["plateau"])
+        for kind, scheduled in self._scheduled.items():
+            for of_one in scheduled:
+                of_one.load_state_dict({"steps_taken": saved.get("steps_taken", {}).get(kind, 0)})
+        if len(saved.get("ranks", [])) == self.trainer.world_size:
+            own = saved["ranks"][self.global_rank]
+            self.training_metrics.go_on(own["training_metrics"])
+            set_random_state(own["random"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of the batch plus penalty."""
@@ -183,8 +223,11 @@ class Classifier(RegularizedModule):
         self.log_dict(values, logger=False)
         self.epoch_values = {**self.epoch_values, **values}
         rates = {"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
+        factors = {f"{kind}_factor": factor for kind, factor in self._factors().items()}
         for logger in self.loggers:
-            logger.log_metrics({"epoch": self.current_epoch + 1, **self.epoch_values, **rates}, step=self.global_step)
+            logger.log_metrics(
+                {"epoch": self.current_epoch + 1, **self.epoch_values, **rates, **factors}, step=self.global_step
+            )
         described = "  ".join(f"{name} {value:.4g}" for name, value in self.epoch_values.items())
         if self.trainer.is_global_zero:
             log.info("epoch %d/%s  %s", self.current_epoch + 1, self.trainer.max_epochs, described)
@@ -206,17 +249,17 @@ class Classifier(RegularizedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint says what model it holds, and all that going on from it needs; called on all processes."""
         self.training_metrics.flush(self.batches_seen)
-        progress = self.trainer.fit_loop.epoch_progress.current
-        mid_epoch = progress.processed != progress.started
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready if mid_epoch else 0
-        own = {"random": random_state(), "training_metrics": self.training_metrics.sums() if mid_epoch else {}}
+        now = position(self.trainer)
+        own = {"random": random_state(), "training_metrics": self.training_metrics.sums() if now.within_epoch else {}}
         checkpoint["regtorch"] = {
             **self.description,
-            "epochs": progress.processed,
-            "batches": done,
+            "epochs": now.epochs,
+            "batches": now.batches,
             "batches_seen": self.batches_seen,
             "epoch_values": dict(self.epoch_values),
             "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
+            "steps_taken": {kind: scheduled[0].steps_taken for kind, scheduled in self._scheduled.items() if scheduled},
+            "factors": self._factors(),
             "ranks": _of_all_processes(own),
         }
 
@@ -229,17 +272,13 @@ class Classifier(RegularizedModule):
         saved = checkpoint.get("regtorch", {})
         self.batches_seen = saved.get("batches_seen", 0)
         self.epoch_values = dict(saved.get("epoch_values", {}))
-        if self._plateau is not None and saved.get("plateau"):
-            self._plateau["scheduler"].load_state_dict(saved["plateau"])
-        of_ranks, ranks = saved.get("ranks", []), self.trainer.world_size
-        if len(of_ranks) == ranks:
-            self._resumed = of_ranks[self.global_rank]
-            self.training_metrics.go_on(self._resumed["training_metrics"])
-        elif saved.get("batches"):
+        of_ranks, ranks = len(saved.get("ranks", [])), self.trainer.world_size
+        if saved.get("batches") and of_ranks != ranks:
             raise DataError(
-                f"the checkpoint was written in the middle of an epoch by {len(of_ranks)} processes, and here are {ranks}: "
-                f"take trainer.devices={len(of_ranks)}"
+                f"the checkpoint was written in the middle of an epoch by {of_ranks} processes, and here are {ranks}: "
+                f"take trainer.devices={of_ranks}"
             )
+        self._going_on = saved
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""

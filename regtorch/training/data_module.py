@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from regtorch.data.base import DataSet, Split
 from regtorch.data.batches import loader
+from regtorch.training.position import Position, position
 
 #: rows a batch where nothing is learned; the result does not depend on it
 EVALUATION_BATCH = 512
@@ -30,7 +32,7 @@ class DataModule(lightning.LightningDataModule):
         self.data = data
         self.splits = data.load()
         self.seed = seed
-        self._start = (0, 0)  # epoch, and batches of it that are done
+        self._start = Position(0, 0)
 
     def train_dataloader(self) -> Loader:
         """The training part, shuffled; it can go on in the middle of an epoch."""
@@ -45,20 +47,18 @@ class DataModule(lightning.LightningDataModule):
             **self._dealt(),
         )
         dealt: Any = batches.batch_sampler
-        epoch, dealt.skip = self._start
-        dealt.sampler.set_epoch(epoch)
+        dealt.skip = self._start.batches
+        dealt.sampler.set_epoch(self._start.epochs)
         return batches
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the data a training is; part of its checkpoints."""
         assert self.trainer is not None
-        epochs = self.trainer.fit_loop.epoch_progress.current
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return {"epoch": epochs.processed, "batches": 0 if epochs.processed == epochs.started else done}
+        return asdict(position(self.trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there, also in the middle of an epoch."""
-        self._start = (state_dict["epoch"], state_dict["batches"])
+        self._start = Position(**state_dict)
 
     def val_dataloader(self) -> Any:
         """The validation part, or nothing."""
@@ -76,6 +76,6 @@ class DataModule(lightning.LightningDataModule):
         """Any part, in order, dealt to the processes."""
         return loader(split, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers, **self._dealt())
 
-    def _dealt(self) -> dict[str, int]:
+    def _dealt(self) -> dict[str, Any]:
         trainer = self.trainer
         return {} if trainer is None else {"rank": trainer.global_rank, "ranks": trainer.world_size}

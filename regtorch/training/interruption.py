@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

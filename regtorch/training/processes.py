@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from regtorch.errors import RegtorchError
 
@@ -114,7 +115,7 @@ def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Proces
         yield Processes()
         return
     # a store of our own under the name of torchrun's, so that there is no port to be found that may be taken by then
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     own = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),

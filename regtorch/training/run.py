@@ -32,12 +32,14 @@ from regtorch.registry import create
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
+from regtorch.schedules.base import Schedule
 from regtorch.selection import is_kernel, places
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.interruption import Interrupted, Interruption
+from regtorch.training.position import position
 from regtorch.training.processes import World, launched, processes
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.where import OF_PLACE
@@ -133,10 +135,10 @@ def _train_and_measure(
     splits = batches.splits
     module = make_module(config, splits.shape, len(splits.classes))
     before = {} if ckpt_path is None else read_checkpoint(ckpt_path)
-    if position := before.get("DataModule"):
+    if done := before.get("DataModule"):
         batches.load_state_dict(
-            position
-        )  # Lightning does it too, but after it has asked for the batches where it shards
+            done
+        )  # Lightning does it too, but where it shards only after it has asked for the batches
     trainer = make_trainer(
         config, folder, splits.val is not None, world, interruption, steps_before=before.get("global_step", 0)
     )
@@ -148,7 +150,7 @@ def _train_and_measure(
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
     if interruption.signum is not None:
         raise Interrupted(interruption.signum)
-    epochs = trainer.fit_loop.epoch_progress.current.processed
+    epochs = position(trainer).epochs
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
@@ -159,7 +161,9 @@ def _train_and_measure(
         log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
         trainer.save_checkpoint(best)
     trained = make_module(config, splits.shape, len(splits.classes))  # of whole weights, where they were sharded
-    load_weights(trained, best if config["evaluate"] == "best" else last)
+    content = load_weights(trained, best if config["evaluate"] == "best" else last)
+    for penalty in trained.penalties:
+        penalty.factor = content["regtorch"]["factors"].get("penalty", 1.0)
     evaluator = make_evaluator(config, folder, world)
     batches.trainer = evaluator
     measured: dict[str, Any] = {"train_eval": _measure(evaluator, trained, batches.evaluation(splits.train))}
@@ -249,6 +253,8 @@ def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -
         penalties=make_penalties(config, model),
         constraints=make_constraints(config, model),
         augmentation=augmentation,
+        penalty_schedule=_schedule(config["penalty_schedule"]),
+        dropout_schedule=_schedule(config["dropout_schedule"]),
     )
     described = ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
     module.description = {name: config[name] for name in described}
@@ -258,18 +264,24 @@ def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -
     return module
 
 
-def load_weights(module: Classifier, path: Path) -> None:
-    """Load a checkpoint's weights without running what is in it.
+def _schedule(node: Mapping[str, Any]) -> Schedule | None:
+    schedule: Schedule | None = None if node["name"] == "constant" else create("schedule", **node)
+    return schedule
+
+
+def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
+    """Load a checkpoint's weights without running what is in it, and give back all its content.
 
     Raises:
         DataError: the file is damaged, holds more than weights and plain data, or weights of another model.
     """
-    weights = read_checkpoint(path)["state_dict"]
+    content = read_checkpoint(path)
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
         raise DataError(f"{path} does not fit the model that the run's configuration describes: {lines[0]}") from error
+    return content
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

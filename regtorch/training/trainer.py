@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
@@ -43,7 +43,7 @@ def make_trainer(
     if config["logger"]["csv"]:
         loggers.append(EpochTable(folder / "metrics.csv"))
     if config["logger"]["tensorboard"]:
-        since = {"purge_step": steps_before + 1} if steps_before else {}
+        since: dict[str, Any] = {"purge_step": steps_before + 1} if steps_before else {}
         loggers.append(TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", **since))
     return lightning.Trainer(
         **hardware(config["trainer"], world or World()),
