@@ -33,9 +33,8 @@ class Scheduled:
     ``F.dropout`` calls, the ``dropout=`` of attention and recurrent layers.
 
     In a compiled model the probabilities of regtorch's dropouts are inputs of the graph. torch's own dropouts are
-    compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first. Do not
-    compile `AlphaDropout`, `FeatureAlphaDropout`, `ExactCountDropout` and `DropBlock2d` with a schedule: torch 2.14
-    fails, or takes one value for all.
+    compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first. With a
+    schedule, `DropBlock2d` takes a graph break for each value: ``fullgraph=True`` is an error.
 
     Args:
         target: a `WeightPenalty`, or a module with dropouts in it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -276,6 +277,7 @@ SHOWN = {
     "spatial3d": (Tensor.amax, scale),
     "drop_path": (Tensor.amax, scale),
     "drop_connect": (Tensor.amax, scale),
+    "exact_count": (Tensor.amax, lambda prob: 200 / (200 - math.ceil(200 * prob - 1e-9))),
     "gaussian": (Tensor.std, lambda prob: (prob / (1 - prob)) ** 0.5),
     "gaussian_noise": (Tensor.std, lambda std: std),
 }
@@ -300,6 +302,19 @@ def test_compiled_a_dropout_follows_more_values_than_it_may_be_compiled_for(name
         y = forward(x)
         assert shown(y).item() == pytest.approx(value(getattr(module, attribute)), rel=0.03)
         assert y.mean().item() == pytest.approx(1, abs=0.15)
+        scheduled.advance()
+
+
+@pytest.mark.parametrize("name", ["alpha", "feature_alpha"])
+@pytest.mark.parametrize("fullgraph", [True, False])
+def test_compiled_what_keeps_the_moments_follows_too(name, fullgraph):
+    torch._dynamo.reset()
+    module = create("dropout", name, drop_prob=0.9)
+    scheduled = regtorch.Scheduled(module, Own(*VALUES), total_steps=len(VALUES) - 1)
+    forward = torch.compile(module, fullgraph=fullgraph)  # only the default backend took one value for all
+    for _ in VALUES:
+        compiled_values, values = (f(torch.ones(1000, 8)).unique() for f in (forward, module))
+        torch.testing.assert_close(compiled_values, values)
         scheduled.advance()
 
 

@@ -57,6 +57,12 @@ def exact_count_dropout(
         raise SettingError("exact-count dropout takes (batch, *units), got a tensor without dimensions")
     rows, *sample = rows_shape(x, shared)
     units = math.prod(sample)
+    if torch.compiler.is_compiling():
+        # the count is no size of a tensor here, so that a probability that changes needs no new graph
+        kept = torch.arange(units, device=x.device) >= drop_prob * units * (1.0 - 1e-12)
+        order = torch.rand((rows, units), device=x.device, **drawn_from(generator)).argsort(dim=1)
+        mask = torch.empty_like(order, dtype=torch.bool).scatter(1, order, kept.expand(rows, units))
+        return torch.where(mask.view(rows, *sample), x * (units / kept.sum().clamp(min=1)), 0.0)
     dropped = dropped_units(drop_prob, units)
     if not x.is_cpu or transformed():
         keys = torch.rand((rows, units), device=x.device, **drawn_from(generator))

@@ -26,7 +26,8 @@ def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: f
         tensor([2., 0.])
     """
     if transformed():
-        return torch.where(mask, x * scale + (shift * scale + fill), fill)
+        filling = x.new_zeros(()) + fill  # a plain number in `where` would be compiled for one value only
+        return torch.where(mask, x * scale + (shift * scale + fill), filling)
     result: Tensor = _Masked.apply(x, mask, scale, shift, fill)
     return result
 
