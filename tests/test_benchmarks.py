@@ -13,7 +13,7 @@ SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in 
 
 
 def test_there_are_some() -> None:
-    assert {"dropout.py", "mc.py", "rules.py", "training.py"} <= set(SCRIPTS)
+    assert {"communication.py", "dropout.py", "mc.py", "rules.py", "training.py"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "mc_keras.py"])  # that one needs Keras

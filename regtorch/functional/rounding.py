@@ -23,24 +23,25 @@ def rounded(wide: Tensor, dtype: torch.dtype, away: Tensor | bool = False) -> Te
     """`wide` in half precision, rounded towards zero, or away from it.
 
     Args:
-        wide: float32 or float64.
+        wide: float32, finite.
         dtype: bfloat16 or float16.
-        away: where to round away from zero, as far as there is a finite number to round to; broadcasts.
+        away: where to round away from zero, as far as there is a number to round to; broadcasts.
 
     Example:
         >>> third = torch.tensor([1 / 3])
         >>> rounded(third, torch.bfloat16).item() < third.item() < rounded(third, torch.bfloat16, away=True).item()
         True
     """
-    nearest = wide.to(dtype)
-    difference = nearest.to(wide.dtype).abs() - wide.abs()
-    # the bits of a number without its sign are in the order of its size, so the neighbour's are one more or one less
-    bits = nearest.view(torch.int16)
-    towards_zero = (bits - (difference > 0).to(torch.int16)).view(dtype)
-    if away is False:
-        return towards_zero
-    away_from_zero = (bits + (difference < 0).to(torch.int16)).view(dtype)
-    finite = away_from_zero.abs() <= torch.finfo(dtype).max
-    return torch.where(
-        torch.logical_and(finite, torch.as_tensor(away, device=wide.device)), away_from_zero, towards_zero
-    )
+    # float32 bits that the narrower type has no place for; there and back again would not do: compilers leave that out
+    unseen = 1 << (16 if dtype == torch.bfloat16 else 13)
+    bits = wide.view(torch.int32)
+    towards_zero = (bits & -unseen).view(torch.float32)
+    next_one = ((bits & -unseen) + unseen).view(torch.float32)  # a number's bits are in the order of its size
+    if dtype == torch.float16:  # whose smallest numbers are multiples of one step
+        step = 2.0**-24
+        tiny = wide.abs() < 2.0**-14
+        towards_zero = torch.where(tiny, torch.trunc(wide / step) * step, towards_zero)
+        next_one = torch.where(tiny, towards_zero + torch.sign(wide) * step, next_one)
+    largest = torch.finfo(dtype).max
+    result = torch.where((towards_zero != wide) & torch.as_tensor(away, device=wide.device), next_one, towards_zero)
+    return result.clamp(-largest, largest).to(dtype)

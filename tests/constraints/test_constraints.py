@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from regtorch import available, create
 from regtorch.errors import SettingError
+from regtorch.functional.rounding import rounded
 from regtorch.registry import component
 from tests.testers.constraint import Case, ConstraintTester, check_ranks
 from tests.testers.ranks import on_two_ranks
@@ -137,3 +138,62 @@ def test_max_norm_does_not_drift_inside_the_ball() -> None:
 def test_a_dimension_that_the_weight_does_not_have_is_one_line() -> None:
     with pytest.raises(SettingError, match=r"dims=7 .* \(3, 2\): it has 2 dimensions"):
         create("constraint", "max_norm", dims=7)(torch.ones(3, 2))
+
+
+UNITS = {
+    "linear": ((30, 784), (1,)),
+    "conv": ((6, 4, 3, 3), (1, 2, 3)),
+    "columns": ((30, 20), (0,)),
+    "vector": ((50,), (0,)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("shape", "dims"), UNITS.values(), ids=UNITS)
+@pytest.mark.parametrize("bounds", [(0.0, 2.0), (0.0, 0.7), (0.5, 1.5), (1.0, 1.0), (0.3, 0.3021)], ids=str)
+def test_bounds_hold_for_what_half_precision_stores(
+    dtype: torch.dtype, shape: tuple[int, ...], dims: tuple[int, ...], bounds: tuple[float, float]
+) -> None:
+    low, high = bounds
+    rules = [create("constraint", "min_max_norm", min_value=low, max_value=high, dims=dims)]
+    if not low:
+        rules.append(create("constraint", "max_norm", max_value=high, dims=dims))
+    torch.manual_seed(0)
+    eps = torch.finfo(dtype).eps
+    reachable = (
+        low if low * (1 + eps) <= high else low * (1 - eps)
+    )  # else no rounding is sure to end between the bounds
+    for spread in (1e-3, 0.1, 1.0, 30.0):
+        w = (spread * torch.rand(shape[:1] + (1,) * (len(shape) - 1)) * torch.randn(shape)).to(dtype)
+        before = torch.linalg.vector_norm(w.float(), dim=dims, keepdim=True)
+        for rule in rules:
+            result = rule(w)
+            norms = torch.linalg.vector_norm(result.float(), dim=dims, keepdim=True)
+            assert (norms <= high * (1 + 1e-6)).all()
+            assert (norms >= reachable * (1 - 1e-6)).all()
+            assert (norms >= before.clamp(low, high) * (1 - eps) - 1e-6).all()  # not more than rounding asks for
+            inside = ((low <= before) & (before <= high)).expand_as(w)
+            assert torch.equal(result[inside], w[inside])
+            assert torch.equal(rule(result), result)
+            rule.project_(w_in_place := w.clone())
+            assert torch.equal(w_in_place, result)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_goes_to_the_neighbour_on_the_wanted_side(dtype: torch.dtype) -> None:
+    numbers = torch.arange(1 << 15, dtype=torch.int16).view(dtype).float()  # all that are not negative, in order
+    numbers = numbers[numbers.isfinite()]
+    torch.manual_seed(0)
+    wide = torch.cat([numbers, torch.randn(10_000) * 10.0 ** torch.randint(-9, 5, (10_000,))])
+    wide = wide[wide.abs() <= numbers[-1]]
+    for sign in (1, -1):
+        below, above = (sign * rounded(sign * wide, dtype, away).float() for away in (False, True))
+        size = wide.abs()
+        assert torch.equal(below.abs(), numbers[torch.searchsorted(numbers, size, right=True) - 1])
+        assert torch.equal(above.abs(), numbers[torch.searchsorted(numbers, size)])
+        assert (below * wide >= 0).all()
+        assert (above * wide >= 0).all()
+    beyond = torch.tensor([1e39, -1e39, float("nan")])
+    largest = torch.finfo(dtype).max
+    assert rounded(beyond, dtype, away=True)[:2].tolist() == [largest, -largest]
+    assert rounded(beyond, dtype)[2].isnan()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.debug import CommDebugMode
+from torch.nn.parallel import DistributedDataParallel
 
 import regtorch
 from regtorch import available, create
@@ -105,14 +106,20 @@ def uneven_model(dtype: torch.dtype = torch.float64) -> nn.Module:
     return nn.ModuleDict(layers).to(dtype)
 
 
+def cut(w: Tensor, mesh: DeviceMesh, wanted: Sequence[Placement]) -> DTensor:
+    """A tensor that all processes have, as a DTensor; without communication."""
+    return distribute_tensor(w.detach(), mesh, wanted, src_data_rank=None)
+
+
 def placements() -> Iterator[tuple[DeviceMesh, list[Placement]]]:
     flat = init_device_mesh("cpu", (2,))
     for placement in (Shard(0), Shard(1), Replicate()):
         yield flat, [placement]
-    for shape in ((2, 1), (1, 2)):
-        mesh = init_device_mesh("cpu", shape, mesh_dim_names=("outer", "inner"))
-        for pair in ([Shard(0), Shard(1)], [Shard(1), Shard(0)], [Shard(0), Shard(0)], [Replicate(), Shard(0)]):
-            yield mesh, pair
+    outer, inner = (init_device_mesh("cpu", shape, mesh_dim_names=("outer", "inner")) for shape in ((2, 1), (1, 2)))
+    yield outer, [Shard(0), Shard(1)]
+    yield inner, [Shard(0), Shard(1)]
+    yield inner, [Shard(0), Shard(0)]
+    yield inner, [Replicate(), Shard(0)]
 
 
 def split(model: nn.Module, mesh: DeviceMesh, wanted: list[Placement]) -> nn.Module:
@@ -121,7 +128,7 @@ def split(model: nn.Module, mesh: DeviceMesh, wanted: list[Placement]) -> nn.Mod
     for module in twin.modules():
         for name, w in list(module.named_parameters(recurse=False)):
             fitting = [Shard(0) if isinstance(p, Shard) and p.dim >= w.ndim else p for p in wanted]
-            setattr(module, name, nn.Parameter(distribute_tensor(w.detach(), mesh, fitting)))
+            setattr(module, name, nn.Parameter(cut(w, mesh, fitting)))
     return twin
 
 
@@ -150,16 +157,12 @@ def check_penalties(rank: int) -> None:
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12, msg=what)
             for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
                 assert w.grad.placements == w.placements, what
-                local = distribute_tensor(2 * alone.grad, mesh, w.placements).to_local()
+                local = cut(2 * alone.grad, mesh, w.placements).to_local()
                 torch.testing.assert_close(w.grad.to_local(), local, rtol=1e-9, atol=1e-12, msg=f"{what} {name}")
             model.zero_grad()
             whole.zero_grad()
             with torch.no_grad():
                 assert type(regtorch.WeightPenalty(model, rule, where="all")()) is Tensor
-
-
-def test_penalties_are_those_of_the_whole_parameters() -> None:
-    on_two_ranks(check_penalties)
 
 
 def check_constraints(rank: int) -> None:
@@ -175,7 +178,7 @@ def check_constraints(rank: int) -> None:
                 exact = dtype == torch.float64
                 for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
                     what = f"{rule} {wanted} {tuple(mesh.shape)} {dtype} {name}"
-                    expected = distribute_tensor(alone.detach(), mesh, w.placements).to_local()
+                    expected = cut(alone, mesh, w.placements).to_local()
                     shard = w.detach().to_local()
                     tolerance = {"rtol": 1e-9, "atol": 1e-12} if exact else {"rtol": 2**-7, "atol": 1e-6}
                     torch.testing.assert_close(shard, expected, **tolerance, msg=what)
@@ -188,20 +191,17 @@ def check_constraints(rank: int) -> None:
                     assert torch.equal(w.to_local(), before)
 
 
-def test_constraints_are_those_of_the_whole_parameters() -> None:
-    on_two_ranks(check_constraints)
-
-
 def check_initializers(rank: int) -> None:
+    meshes = list(placements())
     for name in available("initializer"):
         fill = create("initializer", name)
         for shape in ((7, 5), (5, 3, 3, 3), (1, 4), (3,)):
             if len(shape) < 2 and name in ("identity", "orthogonal"):
                 continue
-            for mesh, wanted in placements():
+            for mesh, wanted in meshes:
                 for dtype in (torch.float32, torch.bfloat16):
                     fitting = [Shard(0) if isinstance(p, Shard) and p.dim >= len(shape) else p for p in wanted]
-                    w = distribute_tensor(torch.zeros(shape, dtype=dtype), mesh, fitting)
+                    w = cut(torch.zeros(shape, dtype=dtype), mesh, fitting)
                     what = f"{name} {shape} {wanted} {dtype}"
                     torch.manual_seed(3)
                     expected, then = fill(torch.empty(shape, dtype=dtype)), torch.rand(2)
@@ -215,12 +215,8 @@ def check_initializers(rank: int) -> None:
                     assert torch.equal(w.full_tensor(), expected), f"{what}: seeded differently"
     torch.manual_seed(rank)
     expected = torch.rand(2, generator=torch.Generator().manual_seed(rank))
-    create("initializer", "he_normal")(distribute_tensor(torch.zeros(7, 5), init_device_mesh("cpu", (2,)), [Shard(0)]))
+    create("initializer", "he_normal")(cut(torch.zeros(7, 5), init_device_mesh("cpu", (2,)), [Shard(0)]))
     assert rank == 0 or torch.equal(torch.rand(2), expected), "another process' own randomness goes on where it was"
-
-
-def test_initializers_give_slices_of_one_whole_draw() -> None:
-    on_two_ranks(check_initializers)
 
 
 def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
@@ -304,15 +300,42 @@ def check_projection_of_whole_copies(rank: int) -> None:
         torch.testing.assert_close(model(torch.ones(4, 6).double()), alone(torch.ones(4, 6).double()))
 
 
-def check_fully_sharded(rank: int) -> None:
-    check_training(rank)
-    check_mixed_precision(rank)
-    check_projection_of_whole_copies(rank)
+def collectives(action: Callable[[], object]) -> list[str]:
+    with CommDebugMode() as seen:
+        action()
+    return [operation.__name__ for operation, count in seen.get_comm_counts().items() for _ in range(count)]
 
 
-def test_fully_sharded_training_is_that_of_one_process() -> None:
-    on_two_ranks(check_fully_sharded)
+def check_communication(rank: int) -> None:
+    sharded, parallel = fully_sharded(network()), DistributedDataParallel(network())
+    for node in [*REGULARIZERS[:8], {"name": "l2", "where": "all"}]:
+        rule = create("regularizer", **node)
+        gathers = node["name"] in ("orthogonal", "spectral")
+        for model, expected in ((sharded, ["all_gather_into_tensor" if gathers else "all_reduce"]), (parallel, [])):
+            penalty = regtorch.WeightPenalty(model, rule)
+            assert collectives(lambda p=penalty: p().backward()) == expected, node
+    both = regtorch.SeveralRegularizers([regtorch.L1(), regtorch.L2()])
+    assert len(collectives(regtorch.WeightPenalty(sharded, both))) == 2  # one a rule
+    for node in CONSTRAINTS:
+        for model in (sharded, parallel):
+            whole_units = node.get("dims") != 0
+            expected = ["all_reduce"] if model is sharded and not whole_units else []
+            rule = regtorch.WeightConstraint(model, create("constraint", **node))
+            assert collectives(rule.project) == expected, node
+    vectors = regtorch.WeightConstraint(sharded, regtorch.MaxNorm(0.1), where="bias")
+    assert collectives(vectors.project) == ["all_reduce"]  # each is one unit, cut in two
 
 
-if __name__ == "__main__":
-    pytest.main([__file__])
+def in_turn(rank: int, *checks: Callable[[int], None]) -> None:
+    """Several checks on the same two processes, as it is starting them that takes long."""
+    for check in checks:
+        check(rank)
+
+
+def test_rules_and_initializers_do_what_they_do_to_whole_parameters() -> None:
+    on_two_ranks(in_turn, check_penalties, check_constraints, check_initializers)
+
+
+def test_fully_sharded_training_is_that_of_one_process_and_costs_one_collective_a_rule() -> None:
+    checks = (check_training, check_mixed_precision, check_projection_of_whole_copies, check_communication)
+    on_two_ranks(in_turn, *checks)
