@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_UNFINISHED = ".unfinished-"
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
@@ -24,7 +26,7 @@ def replaced(path: Path) -> Iterator[Path]:
         ...     os.listdir(folder)
         ['table.csv']
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED, suffix=f".{path.name}")
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -50,3 +52,9 @@ def write_json(path: Path, content: Any) -> None:
     """
     with replaced(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder, which no other process writes to."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)

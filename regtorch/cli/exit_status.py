@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from regtorch.errors import RegtorchError
 
 def exit_with(command: Callable[[], int]) -> NoReturn:
     """Run a command and end the process with the status that it gives back, or with that of its error."""
+    logging.raiseExceptions = False  # a log that cannot be written, as the disk is full, is no reason for a traceback
     try:
         sys.exit(command())
     except RegtorchError as error:

@@ -12,7 +12,7 @@ from regtorch.cli.composition import compose, earlier_overrides, implied_overrid
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
-from regtorch.cli.validation import is_launched
+from regtorch.cli.validation import finished, is_launched
 from regtorch.errors import RegtorchError, SettingError
 
 
@@ -39,6 +39,9 @@ def _main() -> int:
             else:
                 job.checked(point)
         if not multirun and not _prints_only():
+            if (results := finished(config := compose(overrides))) is not None:
+                say_completed(config, results)
+                return 0
             sys.argv[1:] += run_folder_overrides(overrides)
         elif is_launched():
             raise SettingError(
@@ -85,6 +88,15 @@ def _train(config: Any, first: bool) -> Any:
     if first:
         show(results, folder)
     return results["test"]["accuracy"]
+
+
+def say_completed(config: dict[str, Any], results: dict[str, Any]) -> None:
+    """Say that a run is complete, instead of going on with it."""
+    epochs = results["epochs"]
+    print(
+        f"resume={config['resume']} is complete, with {epochs} epochs; trainer.max_epochs={2 * epochs} would train on"
+    )
+    show(results, Path(config["resume"]))
 
 
 def show(results: dict[str, Any], folder: Path) -> None:

@@ -329,19 +329,23 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
                 raise DataError(
                     f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
-    if trained.get("epochs", 0) >= config["trainer"]["max_epochs"] and not _lacks_results(config):
+    if config.get("ckpt_path") is not None and trained.get("epochs", 0) >= config["trainer"]["max_epochs"]:
         raise DataError(
             f"{key}={config[key]} has trained {trained['epochs']} epochs already: trainer.max_epochs={config['trainer']['max_epochs']} "
             "must be more"
         )
 
 
-def _lacks_results(config: Mapping[str, Any]) -> bool:
-    """Whether a run that goes on was stopped after its training, before its results were written."""
-    if config.get("resume") is None:
-        return False
+def finished(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The results of a run that is to go on, if nothing of it is left to do."""
+    from regtorch.cli.checkpoint import described_model
+
+    path = checkpoint_path(config)
+    if config.get("resume") is None or path is None:
+        return None
     try:
         results = json.loads((Path(str(config["resume"])) / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return True
-    return not isinstance(results, dict) or results.get("status") != "completed"
+        return None
+    completed = isinstance(results, dict) and results.get("status") == "completed"
+    return results if completed and described_model(path).get("epochs", 0) >= config["trainer"]["max_epochs"] else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
@@ -31,8 +32,10 @@ class WholeFiles(TorchCheckpointIO):
         """Write it, and wait until the disk has it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(target) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
+        content = io.BytesIO()  # what fails on the disk is then an OSError that says so, not one of torch's own
+        torch.save(checkpoint, content)
+        with replaced(target) as temporary:
+            temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read it; tensors come to the CPU."""

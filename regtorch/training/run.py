@@ -26,7 +26,7 @@ from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.base import DataSet
 from regtorch.errors import DataError
-from regtorch.files import write_json
+from regtorch.files import remove_unfinished, write_json
 from regtorch.mc import MCPredictor, has_dropout
 from regtorch.registry import create
 from regtorch.regularizers.activity import Activity
@@ -38,6 +38,7 @@ from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
 from regtorch.training.errors import NonFiniteLossError
+from regtorch.training.failure import explained
 from regtorch.training.interruption import Interrupted, Interruption
 from regtorch.training.position import position
 from regtorch.training.processes import World, launched, processes
@@ -83,6 +84,8 @@ def run(
     start = time.perf_counter()
     interruption = Interruption()
     if first:
+        for left in (folder, folder / "checkpoints"):
+            remove_unfinished(left)
         (folder / "results.json").unlink(missing_ok=True)
     try:
         with interruption.taking_signals(), flushed_denormals(), processes(count, task, folder) as others:
@@ -90,7 +93,7 @@ def run(
             try:
                 measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption)
             except BaseException as error:
-                if (reason := others.why(error)) is not error:
+                if (reason := explained(others.why(error), config, folder)) is not error:
                     raise reason from error
                 raise
     except BaseException as error:
