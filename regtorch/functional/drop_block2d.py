@@ -20,7 +20,6 @@ def _blocks_over(size: int, block: int) -> Counter[int]:
     return Counter(min(i + 1, size - i, block, size - block + 1) for i in range(size))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def block_prob(height: int, width: int, block_height: int, block_width: int, drop_prob: float) -> float:
     """The probability for a block to stand at a place that makes ``mean over units of P(dropped)`` equal `drop_prob`.
 
@@ -31,6 +30,10 @@ def block_prob(height: int, width: int, block_height: int, block_width: int, dro
         0.3
     """
     return _solve(height, width, block_height, block_width, drop_prob)
+
+
+# what torch.compiler.assume_constant_result sets; called here, it would import the compiler, for almost two seconds
+block_prob._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
