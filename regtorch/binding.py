@@ -35,7 +35,8 @@ class WeightPenalty:
 
     Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the whole tensors, a plain tensor
     and the same on every process, and each process gets the gradient of its shards: the penalty counts once. It costs
-    one reduction of a number for each rule; `Orthogonal` and `Spectral` gather the shards, once a rule.
+    one reduction of a number for each rule; `Orthogonal`, `Spectral`, rules of one's own and, of those by unit, grouped
+    transposed convolutions gather the shards, once a rule.
 
     Args:
         model: any module.

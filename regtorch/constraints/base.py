@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.sharded import is_sharded, local_shard, result_on_sharded, shard_of
+from regtorch.functional.sharded import is_sharded, local_shard, shard_of, wholes
 from regtorch.rule import Rule
 
 
@@ -36,20 +36,26 @@ class Constraint(Rule):
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
         """Constrain `w` in place, after an optimizer step of size `step_size`."""
-        result = result_on_sharded(self, w) if is_sharded(w) else self(w)
+        if is_sharded(w):
+            self.project_all_([w], [step_size])
+            return
+        result = self(w)
         if result.shape != w.shape:
             raise SettingError(
                 f"{type(self).__name__} gave shape {tuple(result.shape)} for a weight of shape {tuple(w.shape)}: it must keep the shape"
             )
-        if is_sharded(w):
-            local_shard(w).copy_(shard_of(result, w))
-        else:
-            w.copy_(result)
+        w.copy_(result)
 
     def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
-        """Constrain several tensors in place; a constraint that can exchange what it needs at once overrides this."""
-        for w, step_size in zip(weights, step_sizes, strict=True):
-            self.project_(w, step_size)
+        """Constrain several tensors in place, of which some are DTensors.
+
+        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors. A constraint that needs
+        less overrides this.
+        """
+        for w, whole, step_size in zip(weights, wholes(*weights), step_sizes, strict=True):
+            self.project_(whole, step_size)
+            if is_sharded(w):
+                local_shard(w).copy_(shard_of(whole, w))
 
 
 def as_dims(dims: int | list[int] | tuple[int, ...] | None) -> int | tuple[int, ...] | None:

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from regtorch.constraints.base import Constraint
+from regtorch.constraints.by_entry import EntryConstraint
 from regtorch.functional.non_neg import non_neg
 from regtorch.registry import register
 
 
 @register("constraint", "non_neg")
-class NonNeg(Constraint):
+class NonNeg(EntryConstraint):
     """Negative weights become zero. See `regtorch.functional.non_neg`.
 
     Example:

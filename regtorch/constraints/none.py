@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from regtorch.constraints.base import Constraint
+from regtorch.constraints.by_entry import EntryConstraint
 from regtorch.registry import register
 
 
 @register("constraint", "none")
-class NoConstraint(Constraint):
+class NoConstraint(EntryConstraint):
     """Leaves the weights as they are; bound to nothing.
 
     Example:
@@ -25,3 +26,6 @@ class NoConstraint(Constraint):
     def forward(self, w: Tensor) -> Tensor:
         """`w` itself."""
         return w
+
+    def project_(self, w: Tensor, step_size: float = 1.0) -> None:
+        """Nothing."""

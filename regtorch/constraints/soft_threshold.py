@@ -2,14 +2,14 @@
 
 from torch import Tensor
 
-from regtorch.constraints.base import Constraint
+from regtorch.constraints.by_entry import EntryConstraint
 from regtorch.functional.soft_threshold import soft_threshold
 from regtorch.registry import register
 from regtorch.settings import check
 
 
 @register("constraint", "soft_threshold")
-class SoftThreshold(Constraint):
+class SoftThreshold(EntryConstraint):
     """Proximal L1: weights shrink by ``strength * step_size`` and stop at exactly zero. Not idempotent.
 
     Attached to an optimizer, the step size is the learning rate of the parameter's group, so that the weights

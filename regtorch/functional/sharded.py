@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from regtorch.functional.full_precision import in_full_precision
-
 
 def is_sharded(w: object) -> TypeGuard[Any]:
     """Whether `w` is a DTensor: fully sharded, split along any dimension, or replicated over a mesh.
@@ -87,7 +85,7 @@ def summed_over_shards(
     for (mesh, across), members in together.items():
         summed = _reduced(torch.cat([parts[i].reshape(-1) for i in members]), mesh, across)
         for i, total in zip(members, summed.split([parts[i].numel() for i in members]), strict=True):
-            totals[i] = total.reshape(parts[i].shape).to(parts[i].dtype)
+            totals[i] = total.reshape(parts[i].shape).to(parts[i])  # shards may be kept on the CPU, and meet on GPUs
     return totals
 
 
@@ -203,60 +201,3 @@ def as_plain(value: Tensor) -> Tensor:
         tensor(1.)
     """
     return value.full_tensor() if is_sharded(value) else value
-
-
-def splits_evenly(w: Any) -> bool:
-    """Whether all processes hold equally much, so that whatever fails, fails on all of them."""
-    chunks = [1] * w.ndim
-    for placement, size in zip(w.placements, w.device_mesh.shape, strict=True):
-        for dim in range(w.ndim):
-            chunks[dim] *= size if _cut_dim(placement) == dim else 1
-    return all(size % parts == 0 for size, parts in zip(w.shape, chunks, strict=True))
-
-
-def penalty_of_sharded(formula: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """``formula(w)`` for a formula that knows nothing of shards, as a plain 0-dim tensor, the same on all processes.
-
-    It is tried on the DTensor itself where that splits evenly: torch then does what communication it needs. If an
-    operation, or its gradient, has no rule for shards, the formula gets the whole tensor. Where shards differ in
-    size it gets that at once: some of torch's rules (``mean``) are wrong there.
-    """
-    if not is_sharded(w):
-        return in_full_precision(formula, w)
-    if splits_evenly(w):
-        try:
-            if not (torch.is_grad_enabled() and w.requires_grad):
-                return as_plain(in_full_precision(formula, w))
-            value: Tensor = _Differentiated.apply(formula, w.detach(), local_shard(w))
-            return value
-        except Exception:
-            pass
-    return in_full_precision(formula, wholes(w)[0])
-
-
-class _Differentiated(torch.autograd.Function):
-    """Takes the gradient in the forward pass already, where there is still another way to get it."""
-
-    @staticmethod
-    def forward(ctx: Any, formula: Callable[[Tensor], Tensor], w: Any, shard: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = w.detach().requires_grad_()
-            value = as_plain(in_full_precision(formula, leaf))
-            (gradient,) = torch.autograd.grad(value, leaf)
-        ctx.save_for_backward(shard_of(gradient, w))
-        return value.detach()
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[None, None, Tensor]:
-        (gradient,) = ctx.saved_tensors
-        return None, None, gradient * upstream
-
-
-def result_on_sharded(function: Callable[[Tensor], Tensor], w: Any) -> Tensor:
-    """``function(w)``, of a function that knows nothing of shards; as `penalty_of_sharded`, for any result."""
-    if splits_evenly(w):
-        try:
-            return function(w)
-        except Exception:
-            pass
-    return function(wholes(w)[0])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import in_full_precision
-from regtorch.functional.sharded import is_sharded, penalty_of_sharded
+from regtorch.functional.sharded import is_sharded, wholes
 from regtorch.rule import Rule
 
 
@@ -45,7 +45,7 @@ class Regularizer(Rule):
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors of which some are DTensors, as a plain 0-dim tensor, the same on all processes.
 
-        As it stands, `forward` sees each DTensor, or the whole tensor where torch cannot do with shards what it
-        does; a regularizer that can exchange what it needs at once overrides this.
+        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors: what torch does on its own
+        with shards is not always right (the gradient of a maximum is not). A regularizer that needs less overrides this.
         """
-        return torch.stack([penalty_of_sharded(self, w) for w in weights]).sum()
+        return self.total(wholes(*weights))

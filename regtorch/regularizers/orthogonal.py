@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from regtorch.functional.orthogonal import orthogonal
-from regtorch.functional.sharded import wholes
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
 from regtorch.settings import check
@@ -43,7 +41,3 @@ class Orthogonal(Regularizer):
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
         return orthogonal(w, strength=self.strength, mode=self.mode)
-
-    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
-        """The sum over several tensors, whose shards are gathered at once."""
-        return self.total(wholes(*weights))

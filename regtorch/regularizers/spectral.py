@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
 
-from regtorch.functional.sharded import wholes
 from regtorch.functional.spectral import spectral
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
@@ -42,7 +40,3 @@ class Spectral(Regularizer):
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
         return spectral(w, strength=self.strength)
-
-    def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
-        """The sum over several tensors, whose shards are gathered at once."""
-        return self.total(wholes(*weights))

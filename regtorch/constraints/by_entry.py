@@ -1,0 +1,21 @@
+"""The base of constraints on single weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from regtorch.constraints.base import Constraint
+
+
+class EntryConstraint(Constraint):
+    """A constraint that treats each entry for itself, so that shards need not know of each other.
+
+    Subclass it and write `forward` and `project_`, of functions that take shards.
+    """
+
+    def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
+        """Constrain several tensors in place, each process its shards."""
+        for w, step_size in zip(weights, step_sizes, strict=True):
+            self.project_(w, step_size)
