@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -11,21 +12,44 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from regtorch.after_step import after_step
+from regtorch.after_step import after_step_of_any
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
 
 
 class _AfterStepHooks(lightning.Callback):
-    """Registers the module's hook on every optimizer; optimizers lose their hooks when they are copied or unpickled."""
+    """Calls the module's hook after each step, and sees to it that a step is what it should be."""
 
     def __init__(self) -> None:
-        self.handles: list[RemovableHandle] = []
+        self.handle: RemovableHandle | None = None
+        self.without_gradient: Optimizer | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, RegularizedModule):
-            hook = pl_module.on_after_optimizer_step
-            self.handles = [after_step(optimizer, hook) for optimizer in trainer.optimizers]
+            self._remove()
+            # not a hook of each optimizer: one that is put in its place while training would have none
+            self.handle = after_step_of_any(lambda: trainer.optimizers, partial(self._stepped, pl_module))
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if not isinstance(pl_module, RegularizedModule) or not pl_module.automatic_optimization:
+            return
+        if trainer.fit_loop._skip_backward:
+            # StochasticWeightAveraging's last pass, for batch normalisation: Lightning ends it with a step by the
+            # gradients that the epoch before left behind, from weights that are the average already
+            optimizer.zero_grad()
+        gradients = [w.grad for group in optimizer.param_groups for w in group["params"] if w.grad is not None]
+        self.without_gradient = None if gradients else optimizer
+        factor = pl_module._window_correction()
+        if gradients and factor != 1.0:
+            torch._foreach_mul_(gradients, factor)
+
+    def _stepped(self, pl_module: RegularizedModule, optimizer: Optimizer) -> None:
+        if optimizer is self.without_gradient:
+            self.without_gradient = None  # nothing was learnt: Lightning steps all the same
+        else:
+            pl_module.on_after_optimizer_step(optimizer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         self._remove()
@@ -34,9 +58,9 @@ class _AfterStepHooks(lightning.Callback):
         self._remove()
 
     def _remove(self) -> None:
-        for handle in self.handles:
-            handle.remove()
-        self.handles = []
+        if self.handle is not None:
+            self.handle.remove()
+        self.handle = None
 
 
 class RegularizedModule(lightning.LightningModule):
@@ -45,7 +69,15 @@ class RegularizedModule(lightning.LightningModule):
     Subclass it and write ``data_loss(batch, batch_idx)`` and ``configure_optimizers()``; under manual optimization
     write ``training_step`` yourself and add ``self.penalty()`` to the loss. Then ``on_after_optimizer_step`` runs once
     after every step that an optimizer really takes: also under gradient accumulation, with several optimizers, with
-    LBFGS, and not when a ``GradScaler`` skips the step.
+    LBFGS, with an optimizer that replaces another one during training, and not when a ``GradScaler`` skips the step, or
+    when Lightning steps without any gradient.
+
+    *Averaged weights* (Lightning's ``WeightAveraging``, ``EMAWeightAveraging``, ``StochasticWeightAveraging``) are the
+    averages of the weights after their constraints, and nothing else is done to them. So what is convex holds for them
+    too: `MaxNorm`, `NonNeg`, and `MinMaxNorm` without a lower bound. `UnitNorm` and a lower bound do not: the average of
+    two units of norm 1 is shorter; call ``constraint.project()`` when training has ended if they must hold. A weight is
+    exactly zero on average only where it was so at all times. The penalty is that of the weights that are trained, also
+    while a copy of the module holds the average; in validation, where Lightning exchanges the two, that of the average.
 
     Args:
         model: the network, kept as ``self.model``.
@@ -70,6 +102,7 @@ class RegularizedModule(lightning.LightningModule):
                     )
         self.penalties = list(penalties)
         self.constraints = list(constraints)
+        self._batches_in_window: int | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The model's output."""
@@ -79,7 +112,11 @@ class RegularizedModule(lightning.LightningModule):
         """The sum of all penalties, a 0-dim tensor, float32 or wider."""
         if not self.penalties:
             return torch.zeros((), device=self.device)
-        return self.penalties[0]() if len(self.penalties) == 1 else torch.stack([p() for p in self.penalties]).sum()
+        return (
+            self.penalties[0]()
+            if len(self.penalties) == 1
+            else torch.stack([of_one() for of_one in self.penalties]).sum()
+        )
 
     def data_loss(self, batch: Any, batch_idx: int) -> Tensor:
         """The mean loss of a batch, without penalties; write this in a subclass."""
@@ -93,7 +130,9 @@ class RegularizedModule(lightning.LightningModule):
         """What ``training_step`` returns under automatic optimization: ``data_loss + penalty``, once per step.
 
         Lightning divides each batch's loss by ``accumulate_grad_batches``; in a last window that is shorter this
-        would weaken the whole step, so that window's losses are scaled up to count once together.
+        would weaken the whole step, so that window's losses are scaled up to count once together. Where the number of
+        batches is not known beforehand (a data set without a length), its gradients are scaled up before the step, and
+        before they are clipped.
 
         Args:
             data_loss: mean loss of the batch.
@@ -102,21 +141,28 @@ class RegularizedModule(lightning.LightningModule):
         """
         total = data_loss + (self.penalty() if penalty is None else penalty)
         every, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        in_window = min(every, batches - batch_idx // every * every)
-        return total if in_window == every else total * (every / in_window)
+        if every == 1:
+            return total
+        self._batches_in_window = int(min(every, batches - batch_idx // every * every))
+        return total if self._batches_in_window == every else total * (every / self._batches_in_window)
+
+    def _window_correction(self) -> float:
+        """What the gradients of a window that has ended must be multiplied with, as it was taken to be longer."""
+        taken, self._batches_in_window = self._batches_in_window, None
+        return (
+            1.0
+            if taken is None
+            else taken / (self.trainer.fit_loop.batch_idx % self.trainer.accumulate_grad_batches + 1)
+        )
 
     def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
         """Runs once after every real step of each optimizer: constrains the parameters that it holds."""
         for constraint in self.constraints:
             constraint.after_step(optimizer)
 
-    @property
-    def trainer(self) -> lightning.Trainer:
-        """The Trainer that the module is attached to."""
-        return super().trainer
-
-    @trainer.setter
+    @lightning.LightningModule.trainer.setter  # type: ignore[attr-defined, untyped-decorator]
     def trainer(self, trainer: Any) -> None:
+        """Attach the module to a Trainer."""
         lightning.LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
         # here, and not in a hook of Lightning's, because a subclass may override those and forget about super()
         if trainer is not None and not any(isinstance(callback, _AfterStepHooks) for callback in trainer.callbacks):
