@@ -30,7 +30,7 @@ def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
         elif is_launched():
             added = [_run_dir(_agreed_folder())]
     if is_launched() and int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
-        added.append("hydra/job_logging=disabled")  # the first process writes the log
+        added.append("hydra.job_logging.root.handlers=[]")  # the first process writes the log
     return added
 
 
