@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INDENTED = [line[4:] for line in README.splitlines() if re.match(r"    (python|regtorch)", line)]
-#: these two are what CI runs, in a fresh environment; the third is the studies'
-ELSEWHERE = ("pip install", "pytest -m slow")
+#: what CI runs in a fresh environment, the studies, and what needs a GPU
+ELSEWHERE = ("pip install", "pytest -m slow", "pytest -m gpu")
 COMMANDS = [line for line in INDENTED if not any(part in line for part in ELSEWHERE)]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
     assert len(PROGRAMS) == 5
-    assert len(INDENTED) - len(COMMANDS) == 3
+    assert len(INDENTED) - len(COMMANDS) == 4
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -91,7 +91,7 @@ def test_the_error_that_the_readme_shows(folder: Path) -> None:
 
 
 def test_the_readme_lists_every_option() -> None:
-    for group in ("regularizer", "dropout", "constraint", "optimizer", "scheduler", "data", "augmentation"):
+    for group in ("regularizer", "dropout", "constraint", "optimizer", "scheduler", "schedule", "trainer", "data", "augmentation"):
         (row,) = re.findall(rf"^\| `{group}`.*", README, re.MULTILINE)
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             assert path.stem in row, f"{group}={path.stem}"
