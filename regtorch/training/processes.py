@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from regtorch.errors import RegtorchError
+from regtorch.files import write_json
 
+_STARTED_BY_US = "REGTORCH_RANK"  # in the environment of the processes that a run starts
 _SECONDS_TO_END = 30.0  # that the other processes of a run have after the first one is done
 
 
@@ -72,12 +75,33 @@ class Processes:
     """The other processes of a run that this one, the first, has started."""
 
     others: list[subprocess.Popen[str]] = field(default_factory=list)
+    store: Any = None  # through which they find each other
     reports: dict[int, str] = field(default_factory=dict)  # rank -> what it said when it ended
     readers: list[threading.Thread] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    def meet(self, world: World) -> None:
+        """Wait until every process is ready to join the others, which then do so within moments.
+
+        Raises:
+            ProcessError: one of them has ended. Once they join, it would be waited for in vain.
+        """
+        if not self.others:
+            if _STARTED_BY_US in os.environ:
+                TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False).set(
+                    f"regtorch/ready/{world.rank}", "yes"
+                )
+            return
+        for rank, process in enumerate(self.others, start=1):
+            while not self.store.check([f"regtorch/ready/{rank}"]):
+                if process.poll() is not None:
+                    raise self.why(ProcessError(f"process {rank} of {len(self.others) + 1} ended before it was ready"))
+                time.sleep(0.02)
 
     def why(self, error: BaseException) -> BaseException:
         """The reason for a failure of this process: often that another one is gone."""
-        if isinstance(error, RegtorchError) or not isinstance(error, Exception) or not self.others:
+        foreseen = isinstance(error, RegtorchError) and not isinstance(error, ProcessError)
+        if foreseen or not isinstance(error, Exception) or not self.others:
             return error
         for rank, process in enumerate(self.others, start=1):
             with suppress(subprocess.TimeoutExpired):
@@ -120,12 +144,13 @@ def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Proces
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        _STARTED_BY_US: "1",
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, torch.get_num_threads() // count)),
     }
     before, threads = dict(os.environ), torch.get_num_threads()
-    started = Processes()
+    started = Processes(store=store)
     files: list[IO[str]] = []
     try:
         for rank in range(1, count):
@@ -146,10 +171,12 @@ def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Proces
             process.stdin.flush()
         os.environ |= {**own, "RANK": "0", "LOCAL_RANK": "0"}
         torch.set_num_threads(int(own["OMP_NUM_THREADS"]))
+        threading.Thread(target=_end_with_them, args=(started, log), daemon=True).start()
         yield started
         for process in started.others:
             process.wait(_SECONDS_TO_END)
     finally:
+        started.closing.set()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for process in started.others:
@@ -176,3 +203,14 @@ def _read_report(started: Processes, rank: int, process: subprocess.Popen[str]) 
     for line in process.stdout:
         if line.strip():
             started.reports[rank] = line.strip()
+
+
+def _end_with_them(started: Processes, folder: Path) -> None:
+    """End this process too if another one is gone and it still waits for it a minute later, inside of torch."""
+    while not started.closing.wait(1.0):
+        gone = [rank for rank, process in enumerate(started.others, start=1) if process.poll() not in (None, 0)]
+        if gone and not started.closing.wait(_SECONDS_TO_END * 2):
+            reason = f"process {gone[0]} of {len(started.others) + 1} ended, and the others waited for it in vain"
+            write_json(folder / "results.json", {"status": "failed", "reason": reason})
+            print(f"error: {reason}", file=sys.stderr, flush=True)
+            os._exit(1)

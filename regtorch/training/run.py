@@ -41,7 +41,7 @@ from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.failure import explained
 from regtorch.training.interruption import Interrupted, Interruption
 from regtorch.training.position import position
-from regtorch.training.processes import World, launched, processes
+from regtorch.training.processes import Processes, World, launched, processes
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.where import OF_PLACE
 
@@ -91,7 +91,7 @@ def run(
         with interruption.taking_signals(), flushed_denormals(), processes(count, task, folder) as others:
             world = world or World(0, count, count)
             try:
-                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption)
+                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption, others)
             except BaseException as error:
                 if (reason := explained(others.why(error), config, folder)) is not error:
                     raise reason from error
@@ -131,6 +131,7 @@ def _train_and_measure(
     ckpt_path: Path | None,
     world: World,
     interruption: Interruption,
+    others: Processes,
 ) -> dict[str, Any]:
     quiet()
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
@@ -150,6 +151,7 @@ def _train_and_measure(
         for advice in advise(config):
             log.warning("%s (%s)", advice["text"], advice["source"])
         log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
+    others.meet(world)
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
     if interruption.signum is not None:
         raise Interrupted(interruption.signum)
