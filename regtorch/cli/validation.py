@@ -15,7 +15,7 @@ from regtorch.errors import DataError, NothingBoundError, SettingError
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
 from regtorch.registry import component, create
-from regtorch.settings import COUNT, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
+from regtorch.settings import COUNT, FRACTION_BELOW_ONE, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
 from regtorch.where import OF_PLACE, matches, split_where
 
 #: where a component stands in the configuration -> its kind
@@ -68,6 +68,9 @@ _RUN_KEYS: dict[str, Range] = {
     "callbacks.patience": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
     "callbacks.monitor": one_of("val_loss", "val_accuracy"),
     "callbacks.min_delta": NON_NEGATIVE,
+    "callbacks.ema_decay": Range(
+        "a number from 0 to below 1, or null", lambda v: v is None or FRACTION_BELOW_ONE.holds(v)
+    ),
     "logger.csv": SWITCH,
     "logger.tensorboard": SWITCH,
     "mc.name": one_of("standard", "none"),
@@ -103,6 +106,11 @@ def validate(config: Mapping[str, Any]) -> None:
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
         )
     check_devices(config["trainer"])
+    if config["trainer"].get("strategy") == "fsdp" and config["callbacks"].get("ema_decay") is not None:
+        raise SettingError(
+            f"callbacks.ema_decay={config['callbacks']['ema_decay']} is not allowed with trainer.strategy=fsdp, "
+            "whose weights are sharded; take trainer=ddp"
+        )
     check_places(config)
     check_checkpoint(config)
     check_data(config)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-from lightning.pytorch.callbacks import EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
 from regtorch.training.interruption import Interruption
+from regtorch.training.stopping import Patience
 
 
 def make_callbacks(
@@ -40,9 +41,11 @@ def make_callbacks(
         BestCheckpoint(folder, "best", **best),
         LastCheckpoint(folder / "last.ckpt", **(checkpoint or {}), interruption=interruption),
     ]
+    if config.get("ema_decay") is not None:
+        callbacks.append(EMAWeightAveraging(decay=config["ema_decay"]))
     if config["patience"] is not None:
         stopping = {"patience": config["patience"], "min_delta": config["min_delta"], "mode": mode}
-        callbacks.append(EarlyStopping(monitor, check_on_train_epoch_end=True, **stopping))
+        callbacks.append(Patience(monitor, check_on_train_epoch_end=True, **stopping))
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
     return callbacks

@@ -337,6 +337,7 @@ def quiet() -> None:
         "exists and is not empty",
         "LeafSpec",
         "dirpath has",
+        "WeightAveraging doesn't support sharding",  # where weights are sharded the configuration is refused
         "dataloader is not resumable",  # it is: the sampler leaves out what is done
         "sync_dist=True",  # our values are those of all processes already
     ):
