@@ -112,7 +112,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time to, and end the training if a signal came."""
-        ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
         if not ends_epoch and (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self.steps += 1

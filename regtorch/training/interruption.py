@@ -101,7 +101,8 @@ class Agreement:
             while self.proposals < known:
                 self.proposals += 1
                 due, what = map(int, self.store.get(f"{self.name}/{self.proposals}").split())
-                self.due[max(due, step)] = max(what, self.due.get(due, 0))
+                due = max(due, step)
+                self.due[due] = max(what, self.due.get(due, 0))
         return self.due.pop(step, 0)
 
 

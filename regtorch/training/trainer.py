@@ -10,7 +10,7 @@ import lightning.pytorch as lightning
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from regtorch.training.callbacks import make_callbacks
@@ -18,6 +18,7 @@ from regtorch.training.checkpoints import WholeFiles
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.interruption import Interruption
 from regtorch.training.processes import World
+from regtorch.training.stopping import MaxSteps
 
 
 def make_trainer(
@@ -39,14 +40,17 @@ def make_trainer(
         steps_before: optimizer steps that the run had taken when it goes on.
     """
     callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption)
+    settings = hardware(config["trainer"], world or World())
+    if (max_steps := settings.pop("max_steps", -1)) != -1:
+        callbacks.append(MaxSteps(max_steps))
     loggers: list[Logger] = []
     if config["logger"]["csv"]:
         loggers.append(EpochTable(folder / "metrics.csv"))
     if config["logger"]["tensorboard"]:
         since: dict[str, Any] = {"purge_step": steps_before + 1} if steps_before else {}
         loggers.append(TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", **since))
-    return lightning.Trainer(
-        **hardware(config["trainer"], world or World()),
+    return _Trainer(
+        **settings,
         callbacks=callbacks,
         logger=loggers,
         default_root_dir=folder,
@@ -55,6 +59,14 @@ def make_trainer(
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(c, lightning.callbacks.ProgressBar) for c in callbacks),
     )
+
+
+class _Trainer(lightning.Trainer):
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """How many optimizer steps the training takes."""
+        ends = [callback.steps for callback in self.callbacks if isinstance(callback, MaxSteps)]  # type: ignore[attr-defined]
+        return min([super().estimated_stepping_batches, *ends])
 
 
 def make_evaluator(config: Mapping[str, Any], folder: Path, world: World) -> lightning.Trainer:
@@ -85,6 +97,9 @@ def hardware(trainer: Mapping[str, Any], world: World) -> dict[str, Any]:
     if on_cpu and settings["precision"] in ("16-mixed", 16):
         del settings["precision"]
         plugins.append(MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu")))
+    if strategy == "fsdp" and settings.get("precision") in ("64-true", 64):
+        del settings["precision"]  # Lightning refuses the name, but not the thing
+        plugins.append(DoublePrecision())
     # the loaders deal the rows themselves: Lightning's sampler repeats some of them where they do not divide evenly
     return {**settings, "strategy": _strategy(strategy, world), "plugins": plugins, "use_distributed_sampler": False}
 

@@ -1,0 +1,331 @@
+"""A training that was stopped goes on as if nothing had happened: weights, table and results have the same bits."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import dataset, validate
+from regtorch.errors import DataError
+from regtorch.training import checkpoints
+from regtorch.training.checkpoints import LastCheckpoint
+from regtorch.training.run import read_checkpoint, run
+
+#: 135 rows to train on: 9 batches an epoch, the last one of 7 rows
+SMALL = [
+    "data=arrays", "data.batch_size=16", "model.hidden=[12]", "optimizer.lr=0.01", "trainer.max_epochs=3", "trainer=cpu",
+    "checkpoint.every_n_steps=2", "mc.samples=3", "logger.tensorboard=false",
+]  # fmt: skip
+
+VARIANTS = {
+    "dropout, penalty, norms, warm-up": [
+        "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "constraint.max_value=0.8", "scheduler=warmup_cosine",
+    ],
+    "accumulation with a short last window": [
+        "trainer.accumulate_grad_batches=4", "checkpoint.every_n_steps=1", "dropout=standard", "regularizer=l2",
+    ],
+    "a plateau that reduces": [
+        "scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.3", "scheduler.decay=0.5", "trainer.max_epochs=5",
+    ],
+    "workers": ["data.workers=1", "dropout=alpha"],
+    "a scaled loss": ["trainer.precision=16-mixed", "dropout=standard"],
+    "bfloat16": ["trainer.precision=bf16-true", "constraint=max_norm", "dropout=standard"],
+    "schedules of penalty and dropout": [
+        "regularizer=l1_l2", "dropout=standard", "schedule@penalty_schedule=linear_warmup",
+        "penalty_schedule.warmup_fraction=0.9", "schedule@dropout_schedule=cosine",
+    ],
+    "early stopping": [
+        "callbacks=early_stopping", "callbacks.patience=1", "callbacks.min_delta=10", "trainer.max_epochs=9",
+    ],
+    "augmentation": ["augmentation=standard", "augmentation.padding=1", "dropout=exact_count"],
+    "batch normalisation, momentum": ["model.batch_norm=before", "optimizer=nesterov", "dropout=standard"],
+    "an end in mid-epoch": ["trainer.max_steps=14", "dropout=gaussian_noise", "scheduler=cosine"],
+    "no validation": ["data.validation_fraction=0", "dropout=standard", "data.reshuffle=false", "evaluate=last"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A moment of a training: behind the write of a checkpoint.
+
+    Args:
+        folder: a copy of the run's folder at that moment.
+        epochs: that were done.
+        batches: of the one after them.
+    """
+
+    folder: Path
+    epochs: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that ran undisturbed.
+
+    Args:
+        overrides: its configuration.
+        folder: of the run; another folder stands at its old place by now, or none.
+        place: where it ran.
+        stops: all moments at which ``last.ckpt`` was written.
+    """
+
+    overrides: Sequence[str]
+    folder: Path
+    place: Path
+    stops: Sequence[Stop]
+
+
+def train(folder: Path, overrides: Sequence[str], ckpt_path: Path | None = None) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
+    config = compose([*SMALL, *overrides])
+    validate(config)
+    return run(config, dataset(config), folder, ckpt_path, overrides)
+
+
+@contextmanager
+def copies(place: Path, into: Path) -> Iterator[list[Stop]]:
+    """Copies of a run's folder, made in the block whenever its ``last.ckpt`` has been written."""
+    stops: list[Stop] = []
+    save = LastCheckpoint._save
+
+    def save_and_copy(self: LastCheckpoint, trainer: Any) -> None:
+        save(self, trainer)
+        shutil.copytree(place, into / str(len(stops)))
+        said = read_checkpoint(self.path)["regtorch"]
+        stops.append(Stop(into / str(len(stops)), said["epochs"], said["batches"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LastCheckpoint, "_save", save_and_copy)
+        yield stops
+
+
+def undisturbed(root: Path, overrides: Sequence[str]) -> Training:
+    """Train, and keep the folder as it was at each moment."""
+    with copies(root / "run", root / "stops") as stops:
+        train(root / "run", overrides)
+    (root / "run").rename(root / "whole")
+    return Training(overrides, root / "whole", root / "run", stops)
+
+
+def differing(one: Any, two: Any, at: str = "") -> list[str]:
+    """Where two trees of containers and tensors differ."""
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        keys = sorted({*one, *two}, key=str)
+        return [d for key in keys for d in differing(one.get(key), two.get(key), f"{at}/{key}")]
+    if isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)) and len(one) == len(two):
+        return [d for i, pair in enumerate(zip(one, two, strict=True)) for d in differing(*pair, f"{at}/{i}")]
+    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+        return [] if one.dtype == two.dtype and torch.equal(one, two) else [at]
+    return [] if one == two or (one != one and two != two) else [f"{at}: {one} {two}"]
+
+
+def content(folder: Path, name: str) -> dict[str, Any]:
+    """All of a checkpoint but the names of files, and what Lightning notes of the last comparison and never reads."""
+    saved = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+    for state in saved["callbacks"].values():
+        for key in [key for key in state if "path" in key or "models" in key or key == "current_score"]:
+            del state[key]
+    return saved
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """What was measured."""
+    read = json.loads((folder / "results.json").read_text())
+    return {key: value for key, value in read.items() if key not in ("seconds", "overrides", "advice")}
+
+
+def put_back(stop: Stop, place: Path) -> Path:
+    """Make a run's folder what it was at that moment; gives the checkpoint to go on from."""
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(stop.folder, place)
+    return place / "checkpoints/last.ckpt"
+
+
+def assert_the_same(folder: Path, training: Training, stop: Stop | None = None) -> None:
+    """A folder holds what the undisturbed training's does; in another place the table begins with the stop."""
+    for name in ("last", "best"):
+        assert differing(content(folder, name), content(training.folder, name)) == []
+    assert results(folder) == results(training.folder)
+    header, *rows = (training.folder / "metrics.csv").read_text().splitlines()
+    if stop is not None:
+        rows = rows[stop.epochs :]
+    assert not rows or (folder / "metrics.csv").read_text().splitlines() == [header, *rows]
+    assert not list(folder.glob("**/.unfinished-*"))
+
+
+def chosen(stops: Sequence[Stop]) -> dict[str, Stop]:
+    """Some of the moments at which a training may be stopped."""
+    within = [stop for stop in stops if stop.batches]
+    return {
+        "in the first epoch": within[0],
+        "behind the last batch but one": max(within, key=lambda stop: stop.batches),
+        "between epochs": next(stop for stop in stops if not stop.batches),
+        "in the last epoch": within[-1],
+        "at the end": stops[-1],
+    }
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The setting that names a file of small images."""
+    rng = np.random.default_rng(0)
+    y = np.arange(190) % 3
+    x = (rng.random((190, 8, 8)) * 200 + 25 * y[:, None, None]).astype(np.uint8)
+    path = tmp_path_factory.mktemp("data") / "rows.npz"
+    np.savez(path, x_train=x[:150], y_train=y[:150], x_test=x[150:], y_test=y[150:])
+    return f"data.path={path}"
+
+
+@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
+def test_going_on_gives_the_same_bits(overrides: list[str], rows: str, tmp_path: Path) -> None:
+    training = undisturbed(tmp_path, [rows, *overrides])
+    for index, stop in enumerate(chosen(training.stops).values()):
+        elsewhere = index % 2 == 1
+        folder = tmp_path / f"elsewhere_{index}" if elsewhere else training.place
+        train(folder, training.overrides, put_back(stop, training.place))
+        assert_the_same(folder, training, stop if elsewhere else None)
+
+
+@pytest.fixture(scope="module")
+def plain(rows: str, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    overrides = [rows, *VARIANTS["dropout, penalty, norms, warm-up"]]
+    return undisturbed(tmp_path_factory.mktemp("plain"), overrides)
+
+
+def test_it_goes_on_from_every_checkpoint(plain: Training) -> None:
+    assert len(plain.stops) == 3 * 4 + 3 - 1 + 1  # every second of 27 steps, and behind each epoch
+    for before, stop in itertools.pairwise(plain.stops):
+        # killed while the second one was written: all other files are ahead of the checkpoint
+        last = put_back(stop, plain.place)
+        shutil.copy(before.folder / "checkpoints/last.ckpt", last)
+        (plain.place / "checkpoints/.unfinished-x.last.ckpt").write_bytes(b"half")
+        train(plain.place, plain.overrides, last)
+        assert_the_same(plain.place, plain)
+
+
+def test_it_goes_on_as_often_as_it_is_stopped(plain: Training, tmp_path: Path) -> None:
+    path = put_back(plain.stops[0], plain.place)
+    with copies(plain.place, tmp_path / "again") as again:
+        train(plain.place, plain.overrides, path)
+    assert [(s.epochs, s.batches) for s in again] == [(s.epochs, s.batches) for s in plain.stops[1:]]
+    for once, twice in zip(plain.stops[1:], again, strict=True):
+        assert differing(content(once.folder, "last"), content(twice.folder, "last")) == []
+
+
+def table(training: Training) -> list[dict[str, str]]:
+    with (training.folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_variants_do_what_they_are_there_for(rows: str, tmp_path: Path) -> None:
+    def of(name: str) -> Training:
+        (tmp_path / name).mkdir()
+        return undisturbed(tmp_path / name, [rows, *VARIANTS[name]])
+
+    assert len({row["lr"] for row in table(of("a plateau that reduces"))}) > 1
+    scheduled = table(of("schedules of penalty and dropout"))
+    assert [len({row[name] for row in scheduled}) for name in ("penalty_factor", "dropout_factor")] == [3, 3]
+    assert len(table(of("early stopping"))) == 2
+    ended = content(of("an end in mid-epoch").folder, "last")
+    assert ended["global_step"] == 14
+    scaled = content(of("a scaled loss").folder, "last")
+    assert scaled["MixedPrecision"]["_growth_tracker"] > 0
+    assert content(of("bfloat16").folder, "last")["state_dict"]["model.head.weight"].dtype == torch.bfloat16
+
+
+def test_a_checkpoint_holds_all_that_is_needed_as_plain_data(plain: Training) -> None:
+    stop = chosen(plain.stops)["in the last epoch"]
+    saved = torch.load(stop.folder / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["optimizer_states"][0]["state"]
+    assert saved["lr_schedulers"][0]["last_epoch"] == saved["global_step"]
+    assert saved["DataModule"] == {"epochs": 2, "batches": stop.batches}
+    assert {"epochs", "batches", "factors", "steps_taken", "plateau", "ranks", "model", "data"} <= saved[
+        "regtorch"
+    ].keys()
+    (rank,) = saved["regtorch"]["ranks"]
+    assert {"torch", "numpy", "python"} <= rank["random"].keys()
+    assert {"data_loss", "penalty", "accuracy"} == rank["training_metrics"].keys()
+
+
+def test_checkpoints_by_the_clock(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    overrides = [rows, "checkpoint.every_n_steps=null", "checkpoint.every_seconds=4", "dropout=standard"]
+    training = undisturbed(tmp_path, overrides)
+    within = [stop.batches for stop in training.stops if stop.epochs == 0 and stop.batches]
+    assert 1 < len(within) < 8
+    train(training.place, overrides, put_back(training.stops[0], training.place))
+    assert_the_same(training.place, training)
+
+
+def test_a_damaged_checkpoint_is_refused(plain: Training, tmp_path: Path) -> None:
+    whole = (plain.folder / "checkpoints/last.ckpt").read_bytes()
+    for name, damaged in {
+        "cut": whole[: len(whole) // 2],
+        "empty": b"",
+        "text": b"no checkpoint\n" * 50,
+        "changed": whole[:200] + bytes(100) + whole[300:],
+    }.items():
+        path = tmp_path / f"{name}.ckpt"
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{name}\.ckpt cannot be read as a checkpoint|is refused"):
+            read_checkpoint(path)
+
+
+class Hostile:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_hostile_checkpoint_is_refused_and_nothing_of_it_runs(plain: Training, tmp_path: Path) -> None:
+    saved = torch.load(plain.folder / "checkpoints/last.ckpt", weights_only=True)
+    torch.save({**saved, "extra": Hostile(tmp_path / "ran")}, tmp_path / "new.ckpt")
+    (tmp_path / "old.ckpt").write_bytes(pickle.dumps({**saved, "extra": Hostile(tmp_path / "ran")}))
+    with pytest.raises(DataError, match="is refused: it holds more than weights and plain data"):
+        train(tmp_path / "run", plain.overrides, tmp_path / "new.ckpt")
+    with pytest.raises(DataError):
+        train(tmp_path / "run", plain.overrides, tmp_path / "old.ckpt")
+    assert not (tmp_path / "ran").exists()
+    assert results(tmp_path / "run")["status"] == "failed"
+
+
+def test_another_number_of_processes_goes_on_between_epochs_alone(plain: Training, tmp_path: Path) -> None:
+    for moment in ("in the last epoch", "between epochs"):
+        saved = read_checkpoint(chosen(plain.stops)[moment].folder / "checkpoints/last.ckpt")
+        saved["regtorch"]["ranks"] *= 2
+        torch.save(saved, tmp_path / f"{moment}.ckpt")
+    with pytest.raises(
+        DataError, match=r"in the middle of an epoch by 2 processes, and here are 1: take trainer\.devices=2"
+    ):
+        train(tmp_path / "one", plain.overrides, tmp_path / "in the last epoch.ckpt")
+    assert train(tmp_path / "two", plain.overrides, tmp_path / "between epochs.ckpt")["epochs"] == 3
+
+
+def test_more_epochs_than_before(plain: Training, tmp_path: Path) -> None:
+    longer = [*plain.overrides, "trainer.max_epochs=4", "scheduler=none"]
+    shorter = [*plain.overrides, "scheduler=none"]
+    train(tmp_path / "whole", longer)
+    train(tmp_path / "run", shorter)
+    assert train(tmp_path / "run", longer, tmp_path / "run/checkpoints/last.ckpt")["epochs"] == 4
+    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
+    weights = [read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("whole", "run")]
+    assert differing(*weights) == []
