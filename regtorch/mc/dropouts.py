@@ -95,6 +95,8 @@ def is_dropout(module: nn.Module) -> bool:
 
 def has_dropout_inside(module: nn.Module) -> bool:
     """Whether an attention or recurrent layer drops something within torch's own code."""
+    if isinstance(module, nn.RNNBase) and module.num_layers < 2:  # it stands between the layers
+        return False
     return isinstance(module, _WITH_DROPOUT_INSIDE) and strength(module) > 0
 
 
@@ -135,8 +137,21 @@ def has_dropout(model: nn.Module) -> bool:
     """
     return any(
         (is_dropout(m) and (strength(m) > 0 or noise_of(m) is None)) or has_dropout_inside(m) or drops_by_itself(m)
-        for m in model.modules()
+        for m in _not_recorded(model)
     )
+
+
+def is_of_torch(module: nn.Module) -> bool:
+    """Whether a module and all in it are torch's own layers, of which it is known what they do."""
+    return all(type(m).__module__.startswith("torch.nn.") for m in module.modules())
+
+
+def _not_recorded(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and those in it, but for what ``torch.jit.trace`` has recorded: that drops always or never."""
+    kind = torch.jit.TopLevelTracedModule  # type: ignore[attr-defined]
+    recordings = [m for m in module.modules() if isinstance(m, kind)]
+    recorded = {m for recording in recordings for m in recording.modules()}
+    return (m for m in module.modules() if m not in recorded)
 
 
 @contextmanager

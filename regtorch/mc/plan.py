@@ -6,6 +6,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, fx, nn
 
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.mc.alike import alike
-from regtorch.mc.dropouts import is_dropout, noise_of, strength, switched_on
+from regtorch.mc.dropouts import has_dropout, is_dropout, is_of_torch, noise_of, strength, switched_on
+from regtorch.mc.in_place import Change, Versions
 from regtorch.mc.inputs import Inputs
 from regtorch.mc.layout import Layout, mapped, value_layout
 from regtorch.mc.own_dropout import that_drop_by_themselves
@@ -24,6 +26,29 @@ from regtorch.mc.tracing import UntraceableError, traced, whole
 #: numbers of rows that a model is tried with
 _FEW, _MANY = 2, 3
 Values = dict[fx.Node, Any]
+
+
+class TurnedOutOtherwiseError(Exception):
+    """Rows went another way through the model than those that it was tried with; the plan now knows."""
+
+
+@dataclass
+class _Seen:
+    """What was seen of a graph's nodes when it ran.
+
+    Args:
+        values: of each node.
+        firing: nodes that dropped something.
+        inside: nodes that did so within other code.
+        reading: nodes in which numbers became Python values or shapes, on which what is run may depend.
+        changes: what nodes changed in place.
+    """
+
+    values: Values
+    firing: set[fx.Node] = field(default_factory=set)
+    inside: set[fx.Node] = field(default_factory=set)
+    reading: set[fx.Node] = field(default_factory=set)
+    changes: list[Change] = field(default_factory=list)
 
 
 class Plan:
@@ -46,7 +71,7 @@ class Plan:
         self.besides = that_drop_by_themselves(model, sampler, few)
         with self.on():
             self._refuse_fixed_batch(few, inputs)
-            self._try(few, many)
+            self._try(few, many, inputs)
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -54,16 +79,18 @@ class Plan:
         with switched_on(self.model, self.besides), self.sampler.in_place_of(self.model):
             yield
 
-    def _try(self, few: Inputs, many: Inputs) -> None:
+    def _try(self, few: Inputs, many: Inputs, inputs: Inputs) -> None:
         sampler = self.sampler
         sampler.layouts, sampler.not_shared = {}, set()
+        depending = sampler.read + sampler.shaped
         wanted = [self._plainly(few, range(1)), self._plainly(many, range(1))]
-        if not wanted[0][1] and not any(map(is_dropout, self.model.modules())):  # one of probability 0 is no mistake
-            raise NothingBoundError(
-                f"{type(self.model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, "
-                "within one or as a call: there is nothing to sample; regtorch.mc.count_as_dropout makes a class count"
-            )
         sampler.learn(wanted[0][1], wanted[1][1], (_FEW, _MANY))
+        if sampler.read + sampler.shaped > depending and inputs.rows > _MANY:  # other rows may meet other dropouts
+            fewer = inputs.rows - 1
+            wanted = [self._plainly(inputs.narrow(0, fewer), range(1)), self._plainly(inputs, range(1))]
+            sampler.learn(wanted[0][1], wanted[1][1], (fewer, inputs.rows))
+        if not sampler.layouts and not has_dropout(self.model):
+            self._refuse_to_sample_nothing()
         if sampler.shared and not self._rows_stand_alone(few) and sampler.give_up_blocks():
             name = type(self.model).__name__
             warnings.warn(
@@ -73,6 +100,7 @@ class Plan:
         self.reason = ""
         try:
             graph, _ = traced(self.model, few.args, few.kwargs)
+            self.is_whole = False
             with sampler.drawing():
                 self._split(graph, few, many)
                 self._check(few, first)
@@ -81,9 +109,18 @@ class Plan:
             name = type(self.model).__name__
             if not _is_one_piece(self.model):
                 warnings.warn(f"{name} is sampled whole, as it could not be split: {self.reason}", stacklevel=6)
+            self.is_whole = True
             with sampler.drawing():
                 self._split(whole(few.args, few.kwargs), few, many)
-        self.foldable = sampler.foldable and self._folds(few, [first, second])
+        if not self.behind:
+            self._refuse_to_sample_nothing()
+        self.foldable = sampler.foldable and not self.reads_sampled and self._folds(few, [first, second])
+
+    def _refuse_to_sample_nothing(self) -> None:
+        raise NothingBoundError(
+            f"{type(self.model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, "
+            "within one or as a call: there is nothing to sample; regtorch.mc.count_as_dropout makes a class count"
+        )
 
     def _refuse_fixed_batch(self, few: Inputs, inputs: Inputs) -> None:
         """Say so where a model takes batches of one size only."""
@@ -121,12 +158,19 @@ class Plan:
         self.modules = {n: _part(self.model, str(n.target)) for n in self.nodes if n.op == "call_module"}
         noises = {node: noise_of(module) for node, module in self.modules.items()}
         self.noises = {node: noise for node, noise in noises.items() if noise is not None}
+        # what these do may depend on the numbers: that a few rows dropped nothing there says nothing of others
+        self.opaque = {n for n, module in self.modules.items() if n not in self.noises and not is_of_torch(module)}
+        changes = self._interpret(few).changes
+        left = [change for change in changes if not change.taken_over_by_uses(self.nodes)]
         seen = [self._interpret(inputs) for inputs in (few, many)]
-        values, firing, self.draws_inside = seen[1]
+        values, self.draws_inside = seen[1].values, seen[1].inside
+        firing = seen[0].firing | seen[1].firing | {n for n in self.opaque if has_dropout(self.modules[n])}
         sampled: set[fx.Node] = set()
         for node in self.nodes:
             if node in firing or any(source in sampled for source in node.all_input_nodes):
                 sampled.add(node)
+        if not self.is_whole:
+            self._refuse_other_order(seen[1].changes, left, sampled)
         (self.output,) = (node for node in self.nodes if node.op == "output")
         self.before = [n for n in self.nodes if n not in sampled and n is not self.output]
         self.behind = [n for n in self.nodes if n in sampled and n is not self.output]
@@ -134,30 +178,50 @@ class Plan:
         self.frontier = [n for n in (*self.placeholders, *self.before) if n in needed_behind]
         self.layouts: dict[fx.Node, Any] = {}
         for node in self.frontier:
-            self.layouts[node] = value_layout(seen[0][0][node], values[node], (_FEW, _MANY))
+            self.layouts[node] = value_layout(seen[0].values[node], values[node], (_FEW, _MANY))
+        reading = seen[0].reading | seen[1].reading
+        self.rows_together, self.reads_sampled = bool(reading), bool(reading & sampled)
         self.linear = self._scaled_weights()
         self.dropped = set(self.linear.values())
         self.expanded = [n for n in self.frontier if not self._broadcasts(n)]
         self.bytes_before, self.bytes_behind = (self._bytes(part, values) for part in (self.before, self.behind))
         self.work_before, self.work_behind = (_work(part, values, self.model) for part in (self.before, self.behind))
-        self.changes_inputs = self.changes_frontier = False
+        self.changes_inputs, self.changes_frontier = False, self.is_whole
         self.last_use = _last_uses(self.before, set(self.frontier))
         self.last_use_behind = _last_uses(self.behind, set(self.output.all_input_nodes))
 
-    def _interpret(self, inputs: Inputs) -> tuple[Values, set[fx.Node], set[fx.Node]]:
-        """Every node's value, the nodes that dropped something, and those that did so within other code."""
+    def _interpret(self, inputs: Inputs) -> _Seen:
+        """Run every node, as the model does."""
         sampler = self.sampler
         sampler.begin(range(1), inputs.rows)
-        values: Values = dict(zip(self.placeholders, inputs.clone().tensors, strict=True))
-        firing, inside = set(), set()
+        seen = _Seen(dict(zip(self.placeholders, inputs.clone().tensors, strict=True)))
+        versions = Versions(seen.values)
         for node in self.nodes:
-            fired, drawn = sampler.fired, sampler.inside
-            values[node] = self._value(node, values)
+            fired, drawn, read, shaped = sampler.fired, sampler.inside, sampler.read, sampler.shaped
+            seen.values[node] = value = self._value(node, seen.values, keeps_inputs=False)
             if sampler.fired > fired:
-                firing.add(node)
+                seen.firing.add(node)
             if sampler.inside > drawn or (sampler.fired > fired and not self._is_known(node)):
-                inside.add(node)
-        return values, firing, inside
+                seen.inside.add(node)
+            # torch's own functions and layers read numbers to check them; what is run depends on them in other code
+            if sampler.shaped > shaped or (sampler.read > read and (node in self.opaque or not _size(value))):
+                seen.reading.add(node)
+            seen.changes += versions.changes_by(node)
+        return seen
+
+    def _refuse_other_order(self, changes: list[Change], left: list[Change], sampled: set[fx.Node]) -> None:
+        """Raise where what runs once for all samples and what runs for each cannot change the same memory in turn."""
+        order = {node: index for index, node in enumerate(self.nodes)}
+        for change in changes:
+            by, of = change.by, change.of
+            earlier = any(user in sampled and order[user] < order[by] for user in of.users)
+            if by not in sampled and earlier:
+                raise UntraceableError(f"{by} changes in place what a dropout comes before")
+        for change in left:
+            by, of = change.by, change.of
+            later = any(order[user] > order[by] for user in of.users)
+            if by in sampled and later and (of not in sampled or self._is_known(by)):
+                raise UntraceableError(f"{by} changes in place what {of} shares its memory with")
 
     def _is_known(self, node: fx.Node) -> bool:
         """Whether a node is a dropout that the sampler computes by itself."""
@@ -239,7 +303,8 @@ class Plan:
     def run_behind(self, values: Values, samples: range, rows: int, first_row: int = 0, watched: bool = True) -> Tensor:
         """The predictions of these samples, (samples * rows, ...), one sample after the other."""
         self.sampler.begin(samples, rows, first_row)
-        values = dict(values)
+        sampler, values = self.sampler, dict(values)
+        otherwise = sampler.read + sampler.shaped + sampler.unforeseen
         if self.changes_frontier:
             values = {n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items()}
         if len(samples) > 1:
@@ -253,7 +318,7 @@ class Plan:
             elif node in self.dropped and self._goes_into_weights(node, values, rows):
                 scaled.add(node)
                 values[node] = None
-            elif watched and node in self.draws_inside:
+            elif watched and (node in self.draws_inside or node in self.opaque):
                 with self.sampler.drawing():
                     values[node] = self._value(node, values)
             else:
@@ -261,6 +326,9 @@ class Plan:
             for done in self.last_use_behind.get(node, ()):
                 if node not in scaled:
                     values.pop(done, None)
+        if watched and not self.rows_together and sampler.read + sampler.shaped + sampler.unforeseen > otherwise:
+            self.rows_together, self.foldable = True, False
+            raise TurnedOutOtherwiseError
         return self.finish(fx.node.map_arg(self.output.args[0], lambda n: values[n]))
 
     def rows_of(self, values: Values, index: Tensor) -> Values:
@@ -285,9 +353,10 @@ class Plan:
         scale, shift = sampler.affine(site, self.noises[source], x, Layout(0))
         return scaled_linear(x, layer.weight, layer.bias, scale, shift, sampler.rows)
 
-    def _value(self, node: fx.Node, values: Values) -> Any:
+    def _value(self, node: fx.Node, values: Values, keeps_inputs: bool = True) -> Any:
         if node.op == "output":
             return None
+        self.sampler.keeps_inputs = keeps_inputs and self._is_known(node)
         args: Any
         kwargs: Any
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
-from regtorch.mc.dropouts import has_dropout, is_dropout, signature, switched_on
+from regtorch.mc.dropouts import has_dropout, signature, switched_on
 from regtorch.mc.inputs import Inputs
 from regtorch.mc.moments import RunningMoments
 from regtorch.mc.outcome import Transform, entropy, outcome
-from regtorch.mc.plan import Plan, check_rows
+from regtorch.mc.plan import Plan, TurnedOutOtherwiseError, check_rows
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.sampler import Sampler
@@ -99,8 +99,8 @@ class MCPredictor:
             COUNT.check("max_batch", max_batch)
         SWITCH.check("keep_samples", keep_samples)
         NON_NEGATIVE.check("noise_variance", noise_variance)
-        self.model: nn.Module = getattr(model, "_orig_mod", model)  # a compiled model's graph is its original's
-        if not has_dropout(self.model) and not any(map(is_dropout, model.modules())) and _is_transparent(self.model):
+        self.model = unwrapped(model)
+        if not has_dropout(self.model) and _is_transparent(self.model):
             raise NothingBoundError(
                 f"{type(model).__name__} has no dropout layer, regtorch's or torch's: there is nothing to sample"
             )
@@ -126,12 +126,20 @@ class MCPredictor:
             return self._predicted(Inputs(inputs, keywords))
 
     def _predicted(self, batch: Inputs) -> MCPrediction:
-        totals = _Totals(self, batch.rows)
         if batch.rows == 0:
-            return self._nothing(batch, totals)
+            return self._nothing(batch)
         plan = self._plan(batch)
+        try:
+            return self._sampled_by(plan, batch)
+        except TurnedOutOtherwiseError:
+            return self._sampled_by(plan, batch)
+
+    def _sampled_by(self, plan: Plan, batch: Inputs) -> MCPrediction:
+        totals = _Totals(self, batch.rows)
         with plan.on(), ProgressBar(batch.rows * self.samples, self.progress) as bar:
             rows_at_once = self._at_once(max(plan.bytes_before, plan.bytes_behind), batch.rows)
+            if plan.rows_together and self.max_batch is None:  # what happens to a row may depend on all others
+                rows_at_once = batch.rows
             for start in range(0, batch.rows, rows_at_once):
                 stop = min(start + rows_at_once, batch.rows)
                 values = plan.run_before(batch.narrow(start, stop))
@@ -171,13 +179,16 @@ class MCPredictor:
     ) -> Iterator[tuple[slice | Tensor, Tensor]]:
         """Blocks (samples, rows, ...) of predictions of the rows from `start` to before `stop`, and which rows."""
         rows: slice | Tensor = slice(start, stop)
-        active, taken = stop - start, 0
+        active, taken, kept_of_all = stop - start, 0, None
         while taken < self.samples and active:
             at_once = max(1, self._at_once(plan.bytes_behind, active * self.samples) // active) if plan.foldable else 1
             until = self._next_check(taken)
             count = min(at_once, until - taken)
-            predicted = plan.run_behind(values, range(taken, taken + count), active, start)
-            check_rows(predicted, count * active)
+            run = active if kept_of_all is None else stop - start
+            predicted = plan.run_behind(values, range(taken, taken + count), run, start)
+            check_rows(predicted, count * run)
+            if kept_of_all is not None:
+                predicted = predicted[kept_of_all]
             totals.taken = taken
             yield rows, predicted.unflatten(0, (count, active))
             taken += count
@@ -187,7 +198,10 @@ class MCPredictor:
                     kept = unsure.nonzero()[:, 0]
                     numbers = torch.arange(start, stop, device=kept.device) if isinstance(rows, slice) else rows
                     rows, active = numbers[kept], len(kept)
-                    values = plan.rows_of(values, kept)
+                    if plan.rows_together:
+                        kept_of_all = rows - start
+                    else:
+                        values = plan.rows_of(values, kept)
 
     def _next_check(self, taken: int) -> int:
         """The number of samples after which rows are looked at next."""
@@ -197,17 +211,34 @@ class MCPredictor:
             return min(self.min_samples, self.samples)
         return min(taken + CHECK_EVERY, self.samples)
 
-    def _nothing(self, batch: Inputs, totals: _Totals) -> MCPrediction:
+    def _nothing(self, batch: Inputs) -> MCPrediction:
         """The result for no rows at all, which has the shape of others."""
+        totals = _Totals(self, 0)
         with switched_on(self.model), torch.random.fork_rng():
             predicted = outcome(self.model(*batch.args, **batch.kwargs), self.transform)
         totals.add(predicted[None], slice(0, 0))
         return totals.prediction()
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module within those that only run it: compiled ones and torch's data-parallel ones.
+
+    Example:
+        >>> linear = nn.Linear(2, 2)
+        >>> unwrapped(nn.DataParallel(linear)) is linear
+        True
+    """
+    inner: Any
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = model.module
+    else:
+        inner = getattr(model, "_orig_mod", None)
+    return model if inner is None else unwrapped(inner)
+
+
 def _is_transparent(model: nn.Module) -> bool:
-    """Whether all that a model does is done by torch's own modules, whose dropouts are known."""
-    return all(type(module).__module__.startswith("torch.nn.") for module in model.modules())
+    """Whether all that a model does is done by torch's and regtorch's own modules, whose dropouts are known."""
+    return all(type(module).__module__.startswith(("torch.nn.", "regtorch.")) for module in model.modules())
 
 
 class _Totals:

@@ -43,6 +43,8 @@ _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
     F.alpha_dropout: AlphaDropout,
     F.feature_alpha_dropout: FeatureAlphaDropout,
 }
+#: by these a tensor's numbers come out of torch's sight
+_LEAVING_TORCH = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
 
@@ -71,6 +73,11 @@ class Sampler:
         #: how often something was dropped, and how often of that within other code
         self.fired = 0
         self.inside = 0
+        #: how often a tensor's numbers became a Python value, on which what is run may depend, and how often a shape
+        self.read = 0
+        self.shaped = 0
+        #: how often a dropout was met that was not when the rows' places were learned
+        self.unforeseen = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
         self._kept_bytes = 0
         self.begin(range(1), 1)
@@ -78,11 +85,15 @@ class Sampler:
     def begin(self, samples: range, rows: int, first_row: int = 0) -> None:
         """Start a forward pass of these samples of so many rows each."""
         self.samples, self.rows, self.first_row = samples, rows, first_row
+        #: whether a dropout that works in place leaves its input alone, as nothing needs that any more
+        self.keeps_inputs = False
         self._calls: dict[str, int] = {}
 
     def learn(self, few: dict[str, tuple[int, ...]], many: dict[str, tuple[int, ...]], rows: tuple[int, int]) -> None:
         """Find where the rows are at each dropout, from the shapes it met for two numbers of rows."""
         for site, shape in few.items():
+            if site in self.layouts:
+                continue
             try:
                 self.layouts[site] = layout_of(shape, many.get(site, shape), rows)
             except NoLayoutError:
@@ -120,11 +131,16 @@ class Sampler:
         They have not where each row draws for itself, and where a batch is not made of rows alike, such as packed
         sequences of several lengths.
         """
-        layout = self.layouts.get(site)
+        if site not in self.layouts:
+            self.unforeseen += 1
+            return None, False
+        layout = self.layouts[site]
         if layout is None:
             return None, self.shared and site not in self.not_shared
         entries = layout.block * self.rows
         alike = shape[layout.dim] in (entries, entries * len(self.samples))
+        if layout.block == 1 and len(self.samples) == 1 and shape[layout.dim] < self.rows:
+            alike = self.shared  # some of the rows only, which have their draw in common all the same
         return (layout, self.shared) if alike else (None, False)
 
     def key(self, site: str, sample: int, shared: bool = True) -> int:
@@ -133,11 +149,17 @@ class Sampler:
         digest = blake2b(f"{self.seed}/{site}/{sample}{rows}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
-    def drop(self, name: str, noise: Noise, x: Tensor) -> Tensor:
-        """What a dropout makes of its input, for all samples of the pass."""
+    def drop(self, name: str, noise: Noise, x: Tensor, in_place: bool = False) -> Tensor:
+        """What a dropout makes of its input, for all samples of the pass; in place, it is the input that changes."""
         if self.neutral or strength(noise) == 0:
             return x
+        out = self._dropped(name, noise, x)
+        return x.copy_(out) if in_place and not self.keeps_inputs else out
+
+    def _dropped(self, name: str, noise: Noise, x: Tensor) -> Tensor:
         site = self.site(name, x.shape)
+        if x.numel() == 0:
+            return x
         layout, shared = self._layout(site, x.shape)
         if not shared or not isinstance(noise, AFFINE):
             return self._each(site, noise, x, layout, shared)
@@ -146,7 +168,7 @@ class Sampler:
         if layout is None:
             scale, shift = scale[0], None if shift is None else shift[0]
         else:
-            wide = layout.apart(wide, self.rows)
+            wide = layout.apart(wide, min(self.rows, x.shape[layout.dim]))
             scale, shift = layout.for_each_row(scale), None if shift is None else layout.for_each_row(shift)
         out = wide * scale if shift is None else torch.addcmul(shift, wide, scale)
         return (out if layout is None else layout.joined(out)).to(x.dtype)
@@ -204,13 +226,14 @@ class Sampler:
             torch.manual_seed(self.key(site, self.samples[0], shared))
             return draw.run()
         shape = layout.of_one_row(draw.shape)
+        rows = min(self.rows, layout.rows(draw.shape))
         if not shared:
-            shape[layout.dim] *= self.rows
+            shape[layout.dim] *= rows
         parts = []
         for sample in self.samples:
             torch.manual_seed(self.key(site, sample, shared))
             part = draw.noise(shape)
-            parts.append(layout.repeated(part, self.rows) if shared else part)
+            parts.append(layout.repeated(part, rows) if shared else part)
         return draw.given(torch.cat(parts, layout.dim))
 
     @contextmanager
@@ -228,7 +251,8 @@ class Sampler:
                     if module.drop_prob > 0 and module.layer is not None:
                         _replace(stack, module, partial(self._weights_dropped, name, module))
                 elif (noise := noise_of(module)) is not None and not isinstance(module, torch.jit.ScriptModule):
-                    _replace(stack, module, partial(self.drop, name, noise))
+                    in_place = getattr(module, "inplace", False) is True
+                    _replace(stack, module, partial(self.drop, name, noise, in_place=in_place))
             yield
 
     def _weights_dropped(self, name: str, module: DropConnect, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -260,7 +284,7 @@ def _called(noise: Noise, x: Tensor, seed: int, shared: bool = False, *args: Any
 
 
 class _Functions(TorchFunctionMode):
-    """Takes over torch's functional dropouts."""
+    """Takes over torch's functional dropouts, and notes where numbers leave torch."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
@@ -270,6 +294,8 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _FUNCTIONS:
             return functional_dropout(self.sampler, func, *args, **kwargs)
+        if func in _LEAVING_TORCH:
+            self.sampler.read += 1
         if self.sampler.neutral and func is F.scaled_dot_product_attention:
             args, kwargs = _without_dropout(*args, **kwargs)
         return func(*args, **kwargs)
@@ -292,11 +318,11 @@ def functional_dropout(
     """``F.dropout`` and its kin, computed by the sampler; arguments as torch has them."""
     if not training or p == 0:
         return input
-    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input)
+    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input, inplace)
 
 
 class _Draws(TorchDispatchMode):
-    """Takes over every random operation that reaches the dispatcher."""
+    """Takes over every random operation that reaches the dispatcher, and notes those that tell Python a tensor's numbers."""
 
     def __init__(self, sampler: Sampler) -> None:
         super().__init__()
@@ -306,7 +332,18 @@ class _Draws(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
             return self.sampler.draw(func, args, kwargs)
+        if torch.Tag.data_dependent_output in func.tags:
+            self.sampler.read += 1
+        elif _is_shaped_by_numbers(func, args):
+            self.sampler.shaped += 1
         return func(*args, **kwargs)
+
+
+def _is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:
+    """Whether the shape of an operation's result depends on the numbers in a tensor."""
+    if function is torch.ops.aten.index.Tensor:  # by whole numbers it has the shape of those
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return torch.Tag.dynamic_output_shape in function.tags or function is torch.ops.aten._pack_padded_sequence.default
 
 
 def _argument(function: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:

@@ -97,7 +97,7 @@ def test_modes_buffers_and_random_state_are_as_before(fails: bool, training: boo
 
 
 def test_batch_normalisation_stays_in_eval_mode() -> None:
-    model = network(regtorch.Dropout(drop_prob=0.0))
+    model = network(regtorch.Dropout(drop_prob=1e-9))
     torch.testing.assert_close(regtorch.MCPredictor(model, samples=3)(X).mean, model.eval()(X).softmax(1))
 
 
@@ -343,7 +343,8 @@ def test_a_plan_follows_the_model() -> None:
         model[0].weight.mul_(2)
     assert not torch.allclose(predictor(X).mean, before.mean)
     model[3].p = 0.0
-    assert predictor(X).std.max() < 1e-5
+    with pytest.raises(NothingBoundError, match="nothing to sample"):
+        predictor(X)
     model[3] = nn.AlphaDropout(0.4)
     assert predictor(X).std.min() > 0
     model.insert(0, nn.Dropout(0.2))
