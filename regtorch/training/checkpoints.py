@@ -42,6 +42,13 @@ class WholeFiles(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location or _to_cpu, weights_only=True)
 
 
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a checkpoint; what was at the target before stays until the copy is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 class BestCheckpoint(ModelCheckpoint):
     """The checkpoint of the best epoch so far; a run that goes on in another folder takes its best one along."""
 
@@ -54,9 +61,7 @@ class BestCheckpoint(ModelCheckpoint):
             if not best.is_file() and not here.is_file():
                 return  # the checkpoints were moved without their best one: comparing begins anew
             if not here.is_file():
-                here.parent.mkdir(parents=True, exist_ok=True)
-                with replaced(here) as temporary:
-                    shutil.copyfile(best, temporary)
+                copy_whole(best, here)
             score = state_dict["best_model_score"]
             names = {
                 "best_model_path": str(here),

@@ -34,6 +34,7 @@ from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.schedules.base import Schedule
 from regtorch.selection import is_kernel, places
+from regtorch.training.checkpoints import copy_whole
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
@@ -160,8 +161,9 @@ def _train_and_measure(
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
     best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    if not trainer.strategy.broadcast(last.exists()):  # a run that goes on where nothing is left to train
-        trainer.save_checkpoint(last)
+    if ckpt_path is not None and world.rank == 0 and not last.exists():  # nothing was left to train
+        copy_whole(ckpt_path, last)
+    trainer.strategy.barrier()
     if not trainer.strategy.broadcast(best.exists()):
         log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
         trainer.save_checkpoint(best)

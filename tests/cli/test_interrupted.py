@@ -1,0 +1,199 @@
+"""Commands that are stopped from outside, at any moment: what they leave is whole, and they go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.testers.command import Command, is_running, running, started_by, wait
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+
+#: 41 steps an epoch, 21 on two processes
+SETTINGS = [
+    "hydra.run.dir=run", "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "scheduler=warmup_cosine",
+    "trainer.max_epochs=6", "checkpoint.every_n_steps=10", "mc.samples=3",
+]  # fmt: skip
+ON = {1: "trainer=cpu", 2: "trainer=ddp_cpu"}
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(folder / f"run/checkpoints/{name}.ckpt", weights_only=True)
+
+
+def position(folder: Path) -> tuple[int, int]:
+    """Epochs and batches that the last checkpoint says are done."""
+    path = folder / "run/checkpoints/last.ckpt"
+    said = checkpoint(folder)["regtorch"] if path.exists() else {"epochs": 0, "batches": 0}
+    return said["epochs"], said["batches"]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "run/results.json").read_text())
+    return read
+
+
+def assert_the_same(folder: Path, whole: Path) -> None:
+    """All that a run leaves is what the undisturbed one leaves."""
+    for name in ("last", "best"):
+        one, two = (checkpoint(where, name)["state_dict"] for where in (folder, whole))
+        assert all(torch.equal(w, two[key]) for key, w in one.items())
+    same = ("epochs", "train", "train_eval", "val", "test", "test_mc", "sparsity")
+    assert [results(folder)[key] for key in same] == [results(whole)[key] for key in same]
+    assert (folder / "run/metrics.csv").read_text() == (whole / "run/metrics.csv").read_text()
+    assert not list((folder / "run").glob("**/.unfinished-*"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Folders of undisturbed runs, by the number of processes."""
+    folders = {}
+    for ranks, on in ON.items():
+        folders[ranks] = tmp_path_factory.mktemp(f"whole_{ranks}")
+        with running(folders[ranks], *SETTINGS, on) as command:
+            assert command.status() == 0, command.stderr
+    return folders
+
+
+def moved_on(folder: Path) -> Any:
+    """Whether there is a newer last checkpoint than now."""
+    path = folder / "run/checkpoints/last.ckpt"
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    return lambda: path.exists() and path.stat().st_mtime_ns != before
+
+
+def assert_interrupted(command: Command, signum: signal.Signals) -> None:
+    assert command.status() == STATUS[signum], command.stderr
+    assert command.errors == [f"error: interrupted; python scripts/train.py resume={command.folder}/run goes on"]
+    assert results(command.folder)["status"] == "interrupted"
+    assert signum.name in results(command.folder)["reason"]
+    assert not list((command.folder / "run").glob("**/.unfinished-*"))
+
+
+def test_a_run_is_stopped_in_every_way_and_goes_on(whole: dict[int, Path], tmp_path: Path) -> None:
+    with running(tmp_path, *SETTINGS, ON[1]) as command:  # killed before its first checkpoint: it will begin anew
+        command.until((tmp_path / "run/.hydra/overrides.yaml").exists)
+        command.kill()
+        command.status()
+    assert not (tmp_path / "run/checkpoints").exists()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        before = position(tmp_path)
+        with running(tmp_path, "resume=run") as command:
+            command.until(moved_on(tmp_path))
+            command.kill(signum)
+            assert_interrupted(command, signum)
+        assert position(tmp_path) > before
+
+    def unfinished() -> list[Path]:
+        return list((tmp_path / "run/checkpoints").glob(".unfinished-*"))
+
+    with running(tmp_path, "resume=run", first=_slow_disk) as command:  # killed while it writes a checkpoint
+        command.until(moved_on(tmp_path))
+        command.until(unfinished)
+        command.kill()
+        assert command.status() == -signal.SIGKILL
+    assert unfinished()
+
+    with running(tmp_path, "resume=run") as command:
+        assert command.status() == 0, command.stderr
+    assert_the_same(tmp_path, whole[1])
+
+
+def _slow_disk() -> None:
+    import time
+
+    fsync = os.fsync
+    os.fsync = lambda descriptor: (time.sleep(0.1), fsync(descriptor))[1]  # type: ignore[assignment]
+
+
+def test_a_signal_in_the_middle_of_an_epoch_leaves_its_checkpoint_there(tmp_path: Path) -> None:
+    arguments = [*SETTINGS, "checkpoint.every_n_steps=null", "trainer.max_epochs=100000", ON[1]]
+    for _ in range(20):  # a signal may happen to come at the end of an epoch
+        with running(tmp_path, *arguments) as command:
+            command.until(moved_on(tmp_path))
+            command.kill(signal.SIGTERM)
+            assert_interrupted(command, signal.SIGTERM)
+        if position(tmp_path)[1]:
+            break
+        arguments = ["resume=run"]
+    epochs, batches = position(tmp_path)
+    assert batches
+    assert checkpoint(tmp_path)["global_step"] == 41 * epochs + batches
+    assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 1 + epochs
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, *SETTINGS, "trainer.max_epochs=100000", ON[1], first=_step_that_never_ends) as command:
+        command.until((tmp_path / "step").exists)
+        command.kill(signal.SIGINT)
+        wait(lambda: (tmp_path / "noted").exists())
+        assert is_running(command.pid)
+        command.kill(signal.SIGINT)
+        assert command.status() == 130
+        assert len(command.errors) == 1
+    assert results(tmp_path)["status"] == "interrupted"
+
+
+def _step_that_never_ends() -> None:
+    from regtorch.training.classifier import Classifier
+
+    step = Classifier.training_step
+
+    def endless(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        (callback,) = [c for c in self.trainer.callbacks if type(c).__name__ == "LastCheckpoint"]
+        while self.batches_seen == 3:
+            Path("step").touch()
+            if callback.interruption.signum is not None:
+                Path("noted").touch()
+        return step(self, batch, batch_idx)
+
+    Classifier.training_step = endless  # type: ignore[method-assign]
+
+
+def test_a_complete_run_says_so(whole: dict[int, Path]) -> None:
+    last = whole[1] / "run/checkpoints/last.ckpt"
+    before = last.stat().st_mtime_ns
+    with running(whole[1], "resume=run") as command:
+        assert command.status() == 0
+        assert "resume=run is complete, with 6 epochs; trainer.max_epochs=12 would train on" in command.stdout
+    with running(whole[1], *SETTINGS, "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=again") as command:
+        assert command.status() == 2
+        (line,) = command.errors
+        assert "has trained 6 epochs already" in line
+    assert last.stat().st_mtime_ns == before
+
+
+def test_two_processes_end_and_go_on_together(whole: dict[int, Path], tmp_path: Path) -> None:
+    with running(tmp_path, *SETTINGS, "checkpoint.every_n_steps=null", ON[2], first=os.setpgrp) as command:
+        command.until((tmp_path / "run/checkpoints/last.ckpt").exists)
+        (other,) = started_by(command.pid)
+        os.killpg(command.pid, signal.SIGINT)  # Ctrl-C goes to all processes of the terminal
+        assert_interrupted(command, signal.SIGINT)
+        wait(lambda: not is_running(other))
+    assert checkpoint(tmp_path)["global_step"] == 21 * position(tmp_path)[0] + position(tmp_path)[1]
+
+    with running(tmp_path, "resume=run") as command:
+        command.until(moved_on(tmp_path))
+        (other,) = started_by(command.pid)
+        command.kill(signal.SIGTERM)
+        assert_interrupted(command, signal.SIGTERM)
+        wait(lambda: not is_running(other))
+
+    with running(tmp_path, "resume=run", "checkpoint.every_n_steps=1") as command:
+        command.until(moved_on(tmp_path))
+        (other,) = started_by(command.pid)
+        command.kill()
+        assert command.status() == -signal.SIGKILL
+        wait(lambda: not is_running(other))
+
+    with running(tmp_path, "resume=run") as command:
+        assert command.status() == 0, command.stderr
+    assert_the_same(tmp_path, whole[2])

@@ -1,0 +1,140 @@
+"""Command lines in processes of their own, which begin with everything imported, so that a test can afford many of them.
+
+Signals, exit statuses, processes and files are those of a command that a user starts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["regtorch.training.run", "regtorch.cli.train", "hydra.main", "tensorboard"])
+
+SECONDS = 240.0  # that a process may take for whatever is waited for; only a hanging one does
+
+
+class Command:
+    """A ``train.py`` command line that runs.
+
+    Args:
+        folder: where it is started.
+        arguments: what is typed.
+        file_size: bytes beyond which it can write no file, as on a disk that is full; None: as much as there is room.
+        first: called in the process before the command.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        file_size: int | None = None,
+        first: Callable[[], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.process = _processes.Process(target=_run, args=(folder, arguments, file_size, first))
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, signum)
+
+    def status(self) -> int:
+        """Wait for its end; gives the exit status."""
+        self.process.join(SECONDS)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise TimeoutError(self.stderr)
+        return self.process.exitcode
+
+    def until(self, reached: Callable[[], object]) -> None:
+        """Wait until something is so, while it runs."""
+        wait(lambda: self.process.exitcode is not None or reached())
+        assert self.process.exitcode is None, self.stderr
+
+    @property
+    def stderr(self) -> str:
+        """What it has said on standard error."""
+        return (self.folder / "stderr").read_text()
+
+    @property
+    def stdout(self) -> str:
+        """What it has said on standard output."""
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines with which it has ended."""
+        assert "Traceback" not in self.stderr
+        return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+
+
+@contextmanager
+def running(folder: Path, *arguments: str, **settings: object) -> Iterator[Command]:
+    """A command that is gone after the block, whatever happens in it."""
+    command = Command(folder, *arguments, **settings)  # type: ignore[arg-type]
+    try:
+        yield command
+    finally:
+        if command.process.is_alive():
+            command.process.kill()
+            command.process.join()
+
+
+def wait(reached: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + SECONDS
+    while not reached():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.005)
+
+
+def started_by(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def _run(folder: Path, arguments: Sequence[str], file_size: int | None, first: Callable[[], None] | None) -> None:
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.chdir(folder)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.argv = [str(Path(__file__).parents[2] / "scripts/train.py"), *arguments]
+    if file_size is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    if first is not None:
+        first()
+
+    from regtorch.cli.train import main
+
+    main()
