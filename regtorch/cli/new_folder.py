@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli.validation import is_launched
-from regtorch.errors import SettingError
+from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import replaced
+
+
+class FolderError(RegtorchError, OSError):
+    """A folder of a run that cannot be written."""
 
 
 def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
@@ -58,11 +62,18 @@ def _agreed_folder() -> str:
 
 
 def keep_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
-    """Write ``.hydra/`` as Hydra does, each file whole; what was typed comes last, and says that the rest is there."""
+    """Write ``.hydra/`` as Hydra does, each file whole; what was typed comes last, and says that the rest is there.
+
+    Raises:
+        FolderError: the disk is full, or the folder may not be written.
+    """
     from omegaconf import OmegaConf
 
     kept = folder / ".hydra"
-    kept.mkdir(parents=True, exist_ok=True)
-    for name, content in {**configurations, "overrides": OmegaConf.create(list(overrides))}.items():
-        with replaced(kept / f"{name}.yaml") as temporary:
-            temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        for name, content in {**configurations, "overrides": OmegaConf.create(list(overrides))}.items():
+            with replaced(kept / f"{name}.yaml") as temporary:
+                temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+    except OSError as error:
+        raise FolderError(f"{kept}: the run's configuration cannot be written ({error.strerror})") from error

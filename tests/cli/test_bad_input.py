@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_
         ["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path
     )
     assert "activation" in refused(["resume=run", "activation=prelu"], tmp_path)
-    assert "2 epochs already" in refused(["resume=run"], tmp_path)
+    assert "2 epochs already" in refused(["ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=2"], tmp_path)
     assert "data.split_seed" in refused(["resume=run", "trainer.max_epochs=3", "data.split_seed=1"], tmp_path)
     assert "optimizer.name" in refused(["resume=run", "trainer.max_epochs=3", "optimizer=sgd"], tmp_path)
     (tmp_path / "broken.ckpt").write_bytes((tmp_path / "run/checkpoints/last.ckpt").read_bytes()[:1000])
@@ -250,7 +250,8 @@ def test_an_interrupt_is_said_in_the_results_and_the_exit_status(number: int, st
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == status
-    assert said.strip().splitlines()[-1] == "error: interrupted"
+    hint = f"python scripts/train.py resume={tmp_path / 'run'} goes on"
+    assert said.strip().splitlines()[-1] == f"error: interrupted; {hint}"
     assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "interrupted"
 
 
