@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from regtorch.errors import SettingError
+
 _UNFINISHED = ".unfinished-"
 
 
@@ -58,3 +60,27 @@ def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed while it wrote has left in a folder, which no other process writes to."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, message: str) -> Iterator[None]:
+    """Keep a second process from the same block; the system lifts the lock when the process ends.
+
+    Args:
+        folder: where the lock is kept.
+        message: of the error, if another process has it.
+
+    Raises:
+        SettingError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingError(message) from error
+        yield

@@ -71,6 +71,11 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     if trains:
         assert "Traceback" not in done.stderr
+        if "-m" in arguments:
+            leaderboard = Path(done.stdout.splitlines()[-1])
+            assert leaderboard.name == "leaderboard.csv"
+            assert "completed" in leaderboard.read_text()
+            return
         finished = [Path(line) for line in done.stdout.splitlines() if line.startswith("/") and Path(line).is_dir()]
         assert finished
         assert all((path / "results.json").is_file() for path in finished)

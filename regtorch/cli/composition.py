@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
-from regtorch.errors import SettingError
+from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
 
 if TYPE_CHECKING:
@@ -64,20 +65,38 @@ def implied_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def earlier_overrides(overrides: Sequence[str]) -> list[str]:
-    """What the run that ``resume=<folder>`` names was started with, but for what is given anew."""
-    folder = next((override.partition("=")[2] for override in overrides if override.startswith("resume=")), "")
-    path = Path(folder) / ".hydra" / "overrides.yaml"
-    if not folder or not path.is_file():
+    """What the run that ``resume=<folder>`` or ``rerun=<folder>`` names was started with, but for what is given anew.
+
+    Raises:
+        DataError: the folder of ``rerun`` does not say.
+    """
+    named = next((override for override in overrides if override.startswith(("resume=", "rerun="))), "")
+    kind, _, text = named.partition("=")
+    folder = Path(text.strip("'\""))
+    if not named or (kind == "resume" and not (folder / ".hydra" / "overrides.yaml").is_file()):
         return []
-    import yaml
 
     def key(override: str) -> str:
         return override.lstrip("+~").partition("=")[0]
 
     given = {key(override) for override in overrides} | {"ckpt_path", "resume"}
-    return [
-        override for override in yaml.safe_load(path.read_text(encoding="utf-8")) or [] if key(override) not in given
-    ]
+    return [override for override in _started_with(folder, named) if key(override) not in given]
+
+
+def _started_with(folder: Path, named: str) -> list[str]:
+    import yaml
+
+    try:
+        kept = folder / ".hydra" / "overrides.yaml"
+        if kept.is_file():
+            started: Any = yaml.safe_load(kept.read_text(encoding="utf-8")) or []
+        else:
+            started = json.loads((folder / "results.json").read_text(encoding="utf-8"))["overrides"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{named}: there is no whole .hydra/overrides.yaml or results.json that says how it was run"
+        ) from error
+    return [str(override) for override in started]
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:

@@ -15,13 +15,18 @@ Groups and their options:
 """
 _TAIL = """
 At another place: regularizer@bias_regularizer=l2, regularizer@activity_regularizer=l1, constraint@bias_constraint=max_norm,
-dropout@input_dropout=alpha, initializer@head_initializer=glorot_uniform
+dropout@input_dropout=alpha, initializer@head_initializer=glorot_uniform, schedule@penalty_schedule=cosine,
+schedule@dropout_schedule=cosine
 
 Keys people type: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
 model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where, dropout.drop_prob, dropout.keep_prob,
-constraint.max_value, evaluate, ckpt_path, resume
+constraint.max_value, evaluate, checkpoint.every_n_steps, checkpoint.every_seconds, compile, ckpt_path
+
+Going on with a run:               regtorch-train resume=FOLDER
+The same run once more:            regtorch-train rerun=FOLDER
 
 A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
+Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard)
 Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
 The configuration as it stands:    regtorch-train ... --cfg job
 Hydra's own flags:                 regtorch-train --hydra-help

@@ -17,7 +17,7 @@ from regtorch.cli.composition import compose_as_written, points
 from regtorch.cli.exit_status import exit_interrupted
 from regtorch.cli.validation import validate
 from regtorch.errors import RegtorchError, SettingError
-from regtorch.files import replaced, write_json
+from regtorch.files import locked, replaced, write_json
 from regtorch.study.results import Run, read_run, recipe_of
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ class Study:
             SystemExit: on Ctrl-C or SIGTERM. What has been trained stays, and is not trained again.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        with _locked(self.out):
+        busy = f"out={self.out} is being trained by another process; to compare what it has so far: {self.out / 'runs'}"
+        with locked(self.out, busy):
             self._train_missing()
 
     def _train_missing(self) -> None:
@@ -156,24 +157,6 @@ def _completed(folder: Path) -> Run | None:
         return found if found.completed and found.recipe else None
     except RegtorchError:  # none, or damaged
         return None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process from training into the same folder; the system lifts the lock when the process ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SettingError(
-                f"out={folder} is being trained by another process; to compare what it has so far: {folder / 'runs'}"
-            ) from error
-        yield
 
 
 @contextmanager

@@ -28,25 +28,21 @@ def _main() -> int:
     overrides = overrides_of(sys.argv[1:])
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
     first = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0
+    if overrides is not None and multirun and not _prints_only():
+        return _sweep(overrides)
     if overrides is not None:
         earlier = earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
-        sys.argv[1:] = [*added, *sys.argv[1:]]
-        overrides = [*added, *overrides]
-        for point in points(overrides) if multirun else [overrides]:
-            if _prints_only():
-                compose(point)
-            else:
-                job.checked(point)
-        if not multirun and not _prints_only():
+        sys.argv[1:] = [*added, *(argument for argument in sys.argv[1:] if not argument.startswith("rerun="))]
+        overrides = [*added, *(override for override in overrides if not override.startswith("rerun="))]
+        if _prints_only():
+            compose(overrides)
+        else:
+            job.checked(overrides)
             if (results := finished(config := compose(overrides))) is not None:
                 say_completed(config, results)
                 return 0
             sys.argv[1:] += run_folder_overrides(overrides)
-        elif is_launched():
-            raise SettingError(
-                "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
-            )
 
     import hydra
     from omegaconf import DictConfig
@@ -66,6 +62,22 @@ def _main() -> int:
     for failure in failures:
         say(failure)
     return 1 if failures else 0
+
+
+def _sweep(overrides: list[str]) -> int:
+    from regtorch.cli.sweep import sweep
+    from regtorch.cli.sweep_plan import plan
+
+    if is_launched():
+        raise SettingError(
+            "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
+        )
+    if forbidden := next((o for o in overrides if o.split("=")[0] in ("resume", "rerun", "ckpt_path")), None):
+        raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
+    planned = plan([*implied_overrides(overrides), *overrides])
+    for point in points(planned.overrides):
+        job.checked(point)
+    return sweep(planned)
 
 
 def _prints_only() -> bool:
@@ -111,6 +123,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
         if values := results.get(part):
             table.add_row(part, *(f"{values[name]:.4f}" for name in ("accuracy", "loss", "nll", "brier", "ece")))
     console = Console(highlight=False)
+    console.width = max(console.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
     console.print(table)
     console.print(
         f"{results['epochs']} epochs, {results['seconds']:.1f} s, {results['parameters']:,} parameters", soft_wrap=True

@@ -15,7 +15,7 @@ from regtorch.errors import DataError
 from regtorch.study.metrics import METRICS
 
 #: keys that say which run it is, where it began or what it writes, not what is trained
-_APART = ("seed", "resume", "logger")
+_APART = ("seed", "resume", "logger", "checkpoint", "sweep")
 
 
 @dataclass(frozen=True)

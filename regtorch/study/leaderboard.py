@@ -1,0 +1,103 @@
+"""A sweep's points as one table, best first; read from their folders, without torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+#: what a leaderboard can be ordered by -> whether more is better
+ORDERS = {
+    f"{part}.{name}": name == "accuracy"
+    for part in ("val", "test", "test_mc")
+    for name in ("accuracy", "loss", "nll", "brier", "ece")
+}
+
+_VALUES = (
+    *("val.accuracy", "val.loss", "test.accuracy", "test.loss", "test.nll", "test.brier", "test.ece"),
+    *("test_mc.accuracy", "test_mc.nll", "sparsity", "epochs"),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep, as far as it got.
+
+    Args:
+        number: of its folder.
+        choices: key -> value of what is swept over.
+        status: completed, failed, interrupted, or missing if it was never begun or was killed.
+        reason: why it is not completed.
+        values: metric -> value.
+        seconds: that it took.
+    """
+
+    number: int
+    choices: Mapping[str, str]
+    status: str
+    reason: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
+    """What the folder of a point says."""
+    try:
+        results = json.loads((folder / str(number) / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Point(number, choices, "missing", "was not finished")
+    if not isinstance(results, dict):
+        return Point(number, choices, "missing", "results.json is damaged")
+    values = {name: value for name in _VALUES if isinstance(value := _inside(results, name), (int, float))}
+    status, reason = str(results.get("status")), str(results.get("reason", ""))
+    return Point(number, choices, status, " ".join(reason.split()), values, float(results.get("seconds", 0.0)))
+
+
+def _inside(results: Mapping[str, Any], name: str) -> Any:
+    node: Any = results
+    for key in name.split("."):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
+
+
+def ranked(points: Sequence[Point], by: str) -> list[Point]:
+    """Completed points, best first, then the others, each in the order of their numbers where nothing else decides.
+
+    Example:
+        >>> points = [Point(n, {}, "completed", values={"val.accuracy": v}) for n, v in enumerate((0.5, 0.9, 0.9))]
+        >>> [point.number for point in ranked([*points, Point(3, {}, "failed")], by="val.accuracy")]
+        [1, 2, 0, 3]
+    """
+    sign = -1.0 if ORDERS[by] else 1.0
+
+    def key(point: Point) -> tuple[int, float, int]:
+        value = point.values.get(by)
+        if point.status != "completed":
+            return 2, 0.0, point.number
+        return (1, 0.0, point.number) if value is None else (0, sign * value, point.number)
+
+    return sorted(points, key=key)
+
+
+def as_csv(points: Sequence[Point], by: str) -> str:
+    """``leaderboard.csv``: a row for each point; nothing in it depends on when or how often the sweep was stopped.
+
+    Example:
+        >>> point = Point(0, {"seed": "1"}, "completed", values={"val.accuracy": 0.5})
+        >>> print(as_csv([point], by="val.accuracy").splitlines()[1])
+        1,0,completed,1,0.5,,,,,,,,,,,
+    """
+    keys = list(dict.fromkeys(key for point in points for key in point.choices))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "point", "status", *keys, *_VALUES, "reason"])
+    for rank, point in enumerate(ranked(points, by), start=1):
+        chosen = [point.choices.get(key, "") for key in keys]
+        values = [point.values.get(name, "") for name in _VALUES]
+        placed = rank if point.status == "completed" else ""
+        writer.writerow([placed, point.number, point.status, *chosen, *values, point.reason])
+    return text.getvalue()

@@ -1,0 +1,163 @@
+"""Grids: every point counts once, whatever fails and however often the sweep is stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
+SMALL = ["trainer.max_epochs=2", "data.batch_size=256", "mc=none", "logger.tensorboard=false", "trainer=cpu"]
+
+
+def swept(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, "-m", *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def leaderboard(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "leaderboard.csv").open(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Four points, one of which fails while it trains."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return folder / "grid", swept(
+        folder, "regularizer=none,l2", "optimizer.lr=0.01,1e30", "hydra.sweep.dir=grid", *SMALL
+    )
+
+
+def test_a_failing_point_is_recorded_and_the_others_run(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = finished
+    assert done.returncode == 1
+    rows = leaderboard(folder)
+    assert [row["status"] for row in rows] == ["completed"] * 2 + ["failed"] * 2
+    assert [row["rank"] for row in rows] == ["1", "2", "", ""]
+    assert {row["optimizer.lr"] for row in rows[2:]} == {"1e+30"}
+    assert all("the loss became" in row["reason"] for row in rows[2:])
+    assert float(rows[0]["val.accuracy"]) >= float(rows[1]["val.accuracy"])
+    kept = json.loads((folder / "sweep.json").read_text())
+    assert (kept["status"], kept["points"], kept["completed"], kept["failed"]) == ("completed", 4, 2, 2)
+    assert kept["best"]["point"] == int(rows[0]["point"])
+    assert "2 of 4 points completed, 2 failed" in done.stdout
+    assert "Traceback" not in done.stderr
+    for row in rows:
+        results = json.loads((folder / row["point"] / "results.json").read_text())
+        assert results["status"] == row["status"]
+        assert (folder / row["point"] / "train.log").read_text()
+
+
+def test_going_on_runs_nothing_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    before = (folder / "leaderboard.csv").read_text()
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
+    done = swept(folder.parent, "sweep.resume=grid")
+    assert done.returncode == 1
+    assert (folder / "leaderboard.csv").read_text() == before
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")} == written
+
+
+def test_a_point_that_is_missing_and_one_that_was_cut_short_come_out_the_same(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    before = (folder / "leaderboard.csv").read_text()
+    for path in (folder / "0").rglob("*"):  # as if it had never begun
+        if path.is_file():
+            path.unlink()
+    (folder / "2" / "results.json").unlink()  # as if it had been killed before its results
+    done = swept(folder.parent, "sweep.resume=grid")
+    assert done.returncode == 1
+    assert (folder / "leaderboard.csv").read_text() == before
+    assert len((folder / "0" / "metrics.csv").read_text().splitlines()) == 3
+
+
+def test_a_sweep_that_is_stopped_goes_on_to_the_same_leaderboard(tmp_path: Path) -> None:
+    grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=30", "data.batch_size=64"]
+    assert swept(tmp_path, *grid, "hydra.sweep.dir=whole").returncode == 0
+    for signum, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        name = signal.Signals(signum).name
+        command = [*TRAIN, "-m", *grid, f"hydra.sweep.dir={name}"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for(tmp_path / name / "1" / "checkpoints" / "last.ckpt", process)
+        process.send_signal(signum)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == status, said
+        if signum == signal.SIGTERM:
+            assert said.splitlines()[-1].startswith("error: interrupted; python scripts/train.py -m sweep.resume=")
+            assert json.loads((tmp_path / name / "sweep.json").read_text())["status"] == "interrupted"
+            assert len(leaderboard(tmp_path / name)) == 4
+        assert swept(tmp_path, f"sweep.resume={name}").returncode == 0
+        assert (tmp_path / name / "leaderboard.csv").read_text() == (tmp_path / "whole" / "leaderboard.csv").read_text()
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_each_point_of_a_sweep_over_processes_runs_once(tmp_path: Path) -> None:
+    small = [option for option in SMALL if option != "trainer=cpu"]
+    done = swept(tmp_path, "seed=1,2", "dropout=none", "trainer=ddp_cpu", "hydra.sweep.dir=grid", *small)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.parent.name for path in tmp_path.glob("**/results.json")) == ["0", "1"]
+    logs = [(tmp_path / "grid" / n / "train.log").read_text() for n in "01"]
+    assert all(log.count("rows to train on") == 1 for log in logs)
+
+
+def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    point = leaderboard(folder)[0]["point"]
+    done = subprocess.run(
+        [*TRAIN, f"rerun=grid/{point}", "hydra.run.dir=again"], cwd=folder.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    one, other = (
+        json.loads((folder.parent / name / "results.json").read_text()) for name in (f"grid/{point}", "again")
+    )
+    assert one["test"] == other["test"]
+    assert one["overrides"] == other["overrides"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no whole sweep.json in it"),
+        (["sweep.resume=grid", "seed=1,2"], "sweep.resume=grid is a sweep over regularizer=none,l2"),
+        (["sweep.by=speed", "seed=1,2"], "sweep.by=speed is not allowed: it must be one of val.accuracy"),
+        (["sweep.bye=val.loss", "seed=1,2"], "sweep.bye=val.loss: there is no such key"),
+        (["resume=grid/0", "seed=1,2"], "resume=grid/0 is not allowed with -m"),
+        (["rerun=grid/0", "seed=1,2"], "rerun=grid/0 is not allowed with -m"),
+    ],
+)
+def test_mistakes_are_one_line(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], arguments: list[str], said: str
+) -> None:
+    done = swept(finished[0].parent, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}"), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:
+    import fcntl
+
+    (tmp_path / "grid").mkdir()
+    with (tmp_path / "grid" / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = swept(tmp_path, "seed=1,2", "hydra.sweep.dir=grid", *SMALL)
+    assert done.returncode == 2
+    assert "is being run by another process" in done.stderr
+    assert os.listdir(tmp_path / "grid") == [".lock"]
