@@ -1,0 +1,111 @@
+"""Signals wait for the end of a step, and all processes do what one of them proposes behind the same step."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from regtorch.training.interruption import Agreement, Interrupted, Interruption
+from tests.testers.ranks import on_two_ranks
+
+
+def test_a_signal_ends_the_run_at_once_where_nothing_waits() -> None:
+    interruption = Interruption()
+    with interruption.taking_signals(), pytest.raises(Interrupted) as raised:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert raised.value.code == 143
+    assert str(raised.value) == "stopped from outside (SIGTERM)"
+
+
+def test_a_signal_waits_and_the_second_one_does_not() -> None:
+    interruption = Interruption()
+    with interruption.taking_signals():
+        interruption.waits = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.signum == signal.SIGTERM
+        with pytest.raises(Interrupted) as raised:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert raised.value.code == 130
+
+
+def test_handlers_are_put_back_also_after_an_error() -> None:
+    before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
+    with suppress(ZeroDivisionError), Interruption().taking_signals():
+        assert signal.getsignal(signal.SIGTERM) is not before[0]
+        raise ZeroDivisionError
+    assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_thread_takes_no_signals() -> None:
+    before, done = signal.getsignal(signal.SIGTERM), []
+
+    def run() -> None:
+        interruption = Interruption()
+        with interruption.taking_signals():
+            interruption.take()
+            done.append(signal.getsignal(signal.SIGTERM) is before)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+def test_one_process_agrees_with_itself() -> None:
+    agreement = Agreement("alone", 1)
+    assert agreement.after(1) == 0
+    agreement.propose(2, 1)
+    agreement.propose(2, 15)
+    assert agreement.after(2) == 15
+    assert agreement.after(3) == 0
+
+
+def _agree(rank: int, proposals: dict[int, list[tuple[int, int]]], expected: list[tuple[int, int]]) -> None:
+    """Train 40 steps: each ends when both processes have met in it."""
+    agreement = Agreement("regtorch/test", 2)
+    done, pause = [], random.Random(rank)
+    ones = dist.new_group(timeout=timedelta(seconds=240))
+    for step in range(1, 41):
+        dist.barrier(ones)
+        time.sleep(pause.choice([0, 0, 0.002]))  # one process may be ahead, up to the next meeting
+        for at, what in proposals[rank]:
+            if at == step:
+                agreement.propose(step, what)
+        if what := agreement.after(step):
+            done.append((step, what))
+    everyones: list[list[tuple[int, int]]] = [[], []]
+    dist.all_gather_object(everyones, done)
+    assert everyones[0] == everyones[1]
+    assert [what for _, what in done] == [what for _, what in expected]
+    assert all(step in (due, due + 1) for (step, _), (due, _) in zip(done, expected, strict=True)), done
+
+
+def _agree_in_every_case(rank: int) -> None:
+    from torch.distributed import TCPStore
+
+    # the store that the processes of a run have beside their process group
+    port = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)] if rank == 0 else []
+    numbers = [port[0].port if port else 0]
+    dist.broadcast_object_list(numbers)
+    os.environ["MASTER_PORT"] = str(numbers[0])
+    _agree(
+        rank,
+        {
+            0: [(3, 1), (10, 15), (20, 1), (30, 1), (31, 15)],
+            1: [(7, 2), (10, 1), (20, 15), (30, 1)],
+        },
+        # proposals behind the same step are one, the largest counts
+        [(4, 1), (8, 2), (11, 15), (21, 15), (31, 1), (32, 15)],
+    )
+
+
+def test_two_processes_agree() -> None:
+    on_two_ranks(_agree_in_every_case)
