@@ -170,7 +170,7 @@ def _train_and_measure(
     trained = make_module(config, splits.shape, len(splits.classes))  # of whole weights, where they were sharded
     content = load_weights(trained, best if config["evaluate"] == "best" else last)
     for penalty in trained.penalties:
-        penalty.factor = content["regtorch"]["factors"].get("penalty", 1.0)
+        penalty.factor = content.get("regtorch", {}).get("factors", {}).get("penalty", 1.0)
     evaluator = make_evaluator(config, folder, world)
     batches.trainer = evaluator
     measured: dict[str, Any] = {"train_eval": _measure(evaluator, trained, batches.evaluation(splits.train))}
@@ -299,8 +299,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        content["state_dict"]
-        return content
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({named.group(1)})" if named else ""
@@ -309,6 +309,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # whatever a damaged file makes zipfile and torch raise
         raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise DataError(f"{path} is no checkpoint of a regtorch run")
+    return content
 
 
 def sparsity(model: nn.Module) -> float:
