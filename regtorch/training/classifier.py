@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.batches import DealtBatchSampler
 from regtorch.errors import DataError
+from regtorch.functional.full_precision import widened
 from regtorch.mc import MCPredictor
 from regtorch.scheduled import Scheduled
 from regtorch.schedules.base import Schedule
@@ -98,6 +99,8 @@ class Classifier(RegularizedModule):
         """Shard the model over the processes, where the Trainer's strategy does that: by its layers, then what is left."""
         if isinstance(self.trainer.strategy, ModelParallelStrategy) and not isinstance(self.model, FSDPModule):
             mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
+            for w in self.model.parameters():  # channels-last kernels cannot be sharded as they are
+                w.data = w.data.contiguous()
             for layer in self.model.modules():
                 if layer is not self.model and next(layer.parameters(recurse=False), None) is not None:
                     fully_shard(layer, mesh=mesh)
@@ -140,12 +143,12 @@ class Classifier(RegularizedModule):
         """Go on where the checkpoint was, random numbers included; of several processes each draws its own."""
         super().on_train_start()
         self._bind_schedules()
+        if self.trainer.world_size > 1:
+            of_rank = np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)
+            lightning.seed_everything(int(of_rank[0]), verbose=False)
         if self._going_on is not None:
             self._go_on(self._going_on)
             self._going_on = None
-        elif self.trainer.world_size > 1:
-            of_rank = np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)
-            lightning.seed_everything(int(of_rank[0]), verbose=False)
 
     def _bind_schedules(self) -> None:
         targets: dict[str, list[Any]] = {"penalty": self.penalties, "dropout": [self.model]}
@@ -181,13 +184,24 @@ class Classifier(RegularizedModule):
         if self.augmentation is not None:
             x = self.augmentation(x)
         logits = self._forward(x)
-        data_loss = nn.functional.cross_entropy(logits, y)
+        data_loss = nn.functional.cross_entropy(widened(logits), y)
         penalty = self.penalty()
         self.batches_seen += 1
         own, weight = self._share(batch_idx)
         if own:
             self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
-        return self.regularized(data_loss if weight == 1 else data_loss * weight, batch_idx, penalty)
+        if weight != 1:  # the rows' own part of the penalty goes with them; that of the weights counts whole
+            data_loss, penalty = data_loss * weight, penalty + (weight - 1) * self._penalty_of_activities()
+        return self.regularized(data_loss, batch_idx, penalty)
+
+    def _penalty_of_activities(self) -> Tensor:
+        values = [
+            value * penalty.factor
+            for penalty in self.penalties
+            for bound in penalty._activities
+            if (value := bound()) is not None
+        ]
+        return torch.stack(values).sum() if values else torch.zeros((), device=self.device)
 
     @property
     def _forward(self) -> Callable[[Tensor], Tensor]:
@@ -269,6 +283,8 @@ class Classifier(RegularizedModule):
         Raises:
             DataError: it was written in the middle of an epoch that another number of processes shared out.
         """
+        # Lightning would load the weights first, and round those that are float64
+        self.trainer.precision_plugin.convert_module(self)
         saved = checkpoint.get("regtorch", {})
         self.batches_seen = saved.get("batches_seen", 0)
         self.epoch_values = dict(saved.get("epoch_values", {}))
@@ -282,9 +298,10 @@ class Classifier(RegularizedModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""
-        x, y = self._own_rows(batch, batch_idx, self.trainer.val_dataloaders)
-        self.validation_metrics.update(self.model(x).float().log_softmax(1), y)
-        self._note_penalty(y)
+        x, y = batch
+        own = self._own_rows(batch_idx, y, self.trainer.val_dataloaders)
+        self.validation_metrics.update(self.model(x).float().log_softmax(1)[:own], y[:own])
+        self._note_penalty(own)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val_loss``, ``val_data_loss`` and ``val_accuracy``."""
@@ -295,13 +312,16 @@ class Classifier(RegularizedModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off, or by the predictor if there is one."""
-        x, y = self._own_rows(batch, batch_idx, self.trainer.test_dataloaders)
+        x, y = batch
+        own = self._own_rows(batch_idx, y, self.trainer.test_dataloaders)
         if self.predictor is None:
             log_probabilities = self.model(x).float().log_softmax(1)
         else:
             log_probabilities = self.predictor(x).mean.clamp_min(torch.finfo(torch.float32).tiny).log()
-        self.test_metrics.update(log_probabilities, y)
-        self._note_penalty(y)
+            if any(penalty.of_activities for penalty in self.penalties):
+                self.model(x)  # its activities are what the penalty is of, not those of some of the samples
+        self.test_metrics.update(log_probabilities[:own], y[:own])
+        self._note_penalty(own)
 
     def on_test_epoch_end(self) -> None:
         """Keep what was measured."""
@@ -317,17 +337,15 @@ class Classifier(RegularizedModule):
         return PredictedRows(row_numbers(self.trainer, batch_idx, dataloader_idx), prediction)
 
     @staticmethod
-    def _own_rows(batch: tuple[Tensor, Tensor], batch_idx: int, batches: Any) -> tuple[Tensor, Tensor]:
-        """The rows of a batch that count on this process: all, or none of the last batch, if others got its rows."""
-        x, y = batch
+    def _own_rows(batch_idx: int, y: Tensor, batches: Any) -> int:
+        """How many rows of a batch count on this process: all, or none of the last batch, if others got its rows."""
         dealt = getattr(batches, "batch_sampler", None)
-        own = dealt.share(batch_idx)[0] if isinstance(dealt, DealtBatchSampler) else len(y)
-        return x[:own], y[:own]
+        return dealt.share(batch_idx)[0] if isinstance(dealt, DealtBatchSampler) else len(y)
 
-    def _note_penalty(self, y: Tensor) -> None:
+    def _note_penalty(self, rows: int) -> None:
         # an activity's penalty differs from batch to batch; that of weights is the same, and may be dear
         if not self.evaluation_penalty.update_called or any(penalty.of_activities for penalty in self.penalties):
-            self.evaluation_penalty.update(self.penalty(), len(y))
+            self.evaluation_penalty.update(self.penalty(), rows)
 
     def _with_loss(self, values: dict[str, float]) -> dict[str, float]:
         penalty = float(self.evaluation_penalty.compute())

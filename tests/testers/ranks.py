@@ -1,4 +1,4 @@
-"""Run a function on two gloo processes."""
+"""Run a function on two processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
@@ -17,15 +18,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _worker(rank: int, port: int, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _worker(rank: int, port: int, backend: str, function: Callable[..., None], args: tuple[Any, ...]) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
+    dist.init_process_group(backend, rank=rank, world_size=2)
     try:
         function(rank, *args)
     finally:
         dist.destroy_process_group()
 
 
-def on_two_ranks(function: Callable[..., None], *args: Any) -> None:
+def on_two_ranks(function: Callable[..., None], *args: Any, backend: str = "gloo") -> None:
     """Call ``function(rank, *args)`` on two processes; an assertion that fails on either fails here."""
-    mp.spawn(_worker, args=(_free_port(), function, args), nprocs=2)
+    mp.spawn(_worker, args=(_free_port(), backend, function, args), nprocs=2)

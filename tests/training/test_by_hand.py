@@ -60,7 +60,10 @@ def by_hand(config: dict[str, Any], projected: bool = True) -> dict[str, Tensor]
     torch.manual_seed(SEED)
     model = make_model(config, splits.shape, len(splits.classes)).train()
     kernels = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    penalty, max_norm = create("regularizer", "l1_l2", l1=1e-4, l2=1e-3), create("constraint", "max_norm", max_value=0.8)
+    penalty, max_norm = (
+        create("regularizer", "l1_l2", l1=1e-4, l2=1e-3),
+        create("constraint", "max_norm", max_value=0.8),
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     for step, (x, y) in enumerate(batches_of(splits.train, config["data"]["batch_size"]), start=1):
         optimizer.zero_grad()
