@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -26,7 +26,23 @@ class Range:
     def check(self, key: str, value: Any) -> None:
         """Raise a `SettingError` that names key, value and range unless the value is allowed."""
         if not self.holds(value):
-            raise SettingError(f"{key}={value} is not allowed: it must be {self.words}")
+            raise SettingError(f"{key}={shown(value)} is not allowed: it must be {self.words}")
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: strings without quotes, unless they would look like something else.
+
+    Example:
+        >>> shown("max"), shown("5"), shown(5)
+        ('max', "'5'", '5')
+    """
+    if not isinstance(value, str):
+        return str(value)
+    try:
+        float(value)
+    except ValueError:
+        return repr(value) if value.strip().lower() in ("", "none", "null", "true", "false") else value
+    return repr(value)
 
 
 def _number(value: Any) -> bool:
@@ -34,7 +50,7 @@ def _number(value: Any) -> bool:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's too
 
 
 def _counts(value: Any, *lengths: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from regtorch.errors import NothingBoundError
+from regtorch.mc.arguments import check_is_module
 from regtorch.mc.dropouts import drops_by_itself, has_dropout, has_dropout_inside, is_dropout, is_fused
 
 
@@ -22,6 +23,7 @@ def always_on(model: nn.Module) -> nn.Module:
         model: any module.
 
     Raises:
+        SettingError: no module.
         NothingBoundError: the model has no dropout.
 
     Example:
@@ -30,6 +32,7 @@ def always_on(model: nn.Module) -> nn.Module:
         >>> (model(torch.ones(1, 1000)) == 0).any().item(), model[0].num_batches_tracked.item()
         (True, 0)
     """
+    check_is_module(model)
     if not has_dropout(model):
         raise NothingBoundError(
             f"{type(model).__name__} has no dropout that drops something: there is nothing to leave on"

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from regtorch.errors import SettingError
+from regtorch.mc.arguments import check_is_prediction
 from regtorch.mc.class_labels import Labels, check_is_of_classes, class_labels
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.selective_prediction import selective_accuracy
@@ -97,6 +98,8 @@ def out_of_distribution_auroc(inside: MCPrediction, outside: MCPrediction) -> di
         >>> out_of_distribution_auroc(inside, outside)
         {'confidence': 1.0, 'variation_ratio': 1.0}
     """
+    check_is_prediction(inside, "inside")
+    check_is_prediction(outside, "outside")
     if not len(inside) or not len(outside):
         raise SettingError("there are no rows: both predictions must have a row at least")
     one, other = uncertainties(inside), uncertainties(outside)

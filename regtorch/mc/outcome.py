@@ -21,7 +21,7 @@ def outcome(output: Any, transform: Transform) -> Tensor:
     """A model's output as predictions (rows, ...), in float32 or wider.
 
     Args:
-        output: what the model gave.
+        output: what the model gave; whole numbers and truth values become numbers of float32.
         transform: ``"softmax"`` over dimension 1, ``"sigmoid"``, a function of the output, ``"gaussian"`` for means
             and logarithms of variances, side by side in dimension 1 or as a pair (they stay side by side), or None.
 
@@ -35,6 +35,8 @@ def outcome(output: Any, transform: Transform) -> Tensor:
     if callable(transform):
         made = transform(output)
         name = getattr(transform, "__name__", repr(transform))
+        if isinstance(made, Tensor) and 0 in made.shape[1:]:
+            raise SettingError(f"transform={name} is not allowed: it gave shape {tuple(made.shape)}, nothing in a row")
         if not isinstance(made, Tensor) or not made.is_floating_point():
             kind = made.dtype if isinstance(made, Tensor) else type(made).__name__
             raise SettingError(f"transform={name} is not allowed: it must give a floating point tensor, it gave {kind}")
@@ -49,7 +51,11 @@ def outcome(output: Any, transform: Transform) -> Tensor:
             f"transform={transform} is not allowed: the model gives a {type(output).__name__}; "
             "write a function that makes a tensor (rows, ...) of it"
         )
-    wide = widened(output)
+    if output.is_complex():
+        raise SettingError(f"transform={transform} is not allowed: the model gives complex numbers, {output.dtype}")
+    if 0 in output.shape[1:]:
+        raise SettingError(f"the model gives shape {tuple(output.shape)}: there is nothing in a row")
+    wide = widened(output if output.is_floating_point() else output.float())
     if transform == "softmax":
         if wide.ndim < 2:
             raise SettingError(

@@ -140,7 +140,8 @@ class Plan:
         self.sampler.begin(samples, inputs.rows)
         copy = inputs.clone()
         with self.sampler.drawing():
-            predicted = self.finish(self.model(*copy.args, **copy.kwargs))
+            output = self.model(*copy.args, **copy.kwargs)
+        predicted = self.finish(output)
         check_rows(predicted, inputs.rows)
         return predicted, self.sampler.shapes
 
@@ -303,8 +304,8 @@ class Plan:
     def run_behind(self, values: Values, samples: range, rows: int, first_row: int = 0, watched: bool = True) -> Tensor:
         """The predictions of these samples, (samples * rows, ...), one sample after the other."""
         self.sampler.begin(samples, rows, first_row)
-        sampler, values = self.sampler, dict(values)
-        otherwise = sampler.read + sampler.shaped + sampler.unforeseen
+        values = dict(values)
+        otherwise = False
         if self.changes_frontier:
             values = {n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items()}
         if len(samples) > 1:
@@ -319,17 +320,22 @@ class Plan:
                 scaled.add(node)
                 values[node] = None
             elif watched and (node in self.draws_inside or node in self.opaque):
+                noted = self._noted()
                 with self.sampler.drawing():
                     values[node] = self._value(node, values)
+                otherwise |= node in self.opaque and self._noted() > noted
             else:
                 values[node] = self._value(node, values)
             for done in self.last_use_behind.get(node, ()):
                 if node not in scaled:
                     values.pop(done, None)
-        if watched and not self.rows_together and sampler.read + sampler.shaped + sampler.unforeseen > otherwise:
+        if otherwise and not self.rows_together:
             self.rows_together, self.foldable = True, False
             raise TurnedOutOtherwiseError
         return self.finish(fx.node.map_arg(self.output.args[0], lambda n: values[n]))
+
+    def _noted(self) -> int:
+        return self.sampler.read + self.sampler.shaped + self.sampler.unforeseen
 
     def rows_of(self, values: Values, index: Tensor) -> Values:
         """The same values for these rows alone."""

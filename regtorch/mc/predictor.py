@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
+from regtorch.mc.arguments import check_is_module
 from regtorch.mc.dropouts import has_dropout, signature, switched_on
 from regtorch.mc.inputs import Inputs
 from regtorch.mc.moments import RunningMoments
@@ -35,10 +36,14 @@ class MCPredictor:
     `count_as_dropout` registers), as a call ``F.dropout(x, training=self.training)``, and inside attention,
     transformer and recurrent layers. A model that cannot be split is sampled whole, and says so once.
 
+    Where what a model runs depends on the numbers in its batch (``if h.mean() > 0:``), samples go through it one by one,
+    each with the whole batch, as in a plain loop.
+
     Sample t is one thinned network: with ``masks="shared"`` its masks have no batch dimension, hold for every row and
-    depend on (seed, dropout, t) alone, so a row's result does not depend on the batch it comes in. With
-    ``masks="independent"`` each row draws anew, reproducibly for the same batches only. The model's modes and buffers
-    and the global random state are as before afterwards, also after an exception.
+    depend on (seed, dropout, t) alone, so a row's result does not depend on the batch it comes in; the dropout counts
+    by its qualified name in the model (``"features.3"``). With ``masks="independent"`` each row draws anew, reproducibly
+    for the same batches only. The model's modes and buffers and the global random state are as before afterwards, also
+    after an exception.
 
     Args:
         model: any module.
@@ -87,6 +92,7 @@ class MCPredictor:
         noise_variance: float = 0.0,
         progress: bool | None = None,
     ) -> None:
+        check_is_module(model)
         COUNT.check("samples", samples)
         SEED.check("seed", seed)
         one_of("shared", "independent").check("masks", masks)
@@ -98,19 +104,21 @@ class MCPredictor:
         if max_batch is not None:
             COUNT.check("max_batch", max_batch)
         SWITCH.check("keep_samples", keep_samples)
+        if progress is not None:
+            SWITCH.check("progress", progress)
         NON_NEGATIVE.check("noise_variance", noise_variance)
         self.model = unwrapped(model)
         if not has_dropout(self.model) and _is_transparent(self.model):
             raise NothingBoundError(
                 f"{type(model).__name__} has no dropout layer, regtorch's or torch's: there is nothing to sample"
             )
-        self.samples = samples
+        self.samples = int(samples)
         self.transform = transform
-        self.seed = seed
+        self.seed = int(seed)
         self.tolerance = tolerance
         self.masks = masks
-        self.min_samples = min_samples
-        self.max_batch = max_batch
+        self.min_samples = int(min_samples)
+        self.max_batch = None if max_batch is None else int(max_batch)
         self.keep_samples = keep_samples
         self.noise_variance = noise_variance
         self.progress = progress

@@ -76,6 +76,7 @@ class Sampler:
         #: how often a tensor's numbers became a Python value, on which what is run may depend, and how often a shape
         self.read = 0
         self.shaped = 0
+        self._at_work = False  # then it is the noise's own numbers that are read
         #: how often a dropout was met that was not when the rows' places were learned
         self.unforeseen = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
@@ -153,7 +154,11 @@ class Sampler:
         """What a dropout makes of its input, for all samples of the pass; in place, it is the input that changes."""
         if self.neutral or strength(noise) == 0:
             return x
-        out = self._dropped(name, noise, x)
+        self._at_work = True
+        try:
+            out = self._dropped(name, noise, x)
+        finally:
+            self._at_work = False
         return x.copy_(out) if in_place and not self.keeps_inputs else out
 
     def _dropped(self, name: str, noise: Noise, x: Tensor) -> Tensor:
@@ -236,6 +241,14 @@ class Sampler:
             parts.append(layout.repeated(part, rows) if shared else part)
         return draw.given(torch.cat(parts, layout.dim))
 
+    def note_read(self) -> None:
+        """A tensor's numbers become a Python value."""
+        self.read += not self._at_work
+
+    def note_shaped(self) -> None:
+        """A tensor's numbers become a shape."""
+        self.shaped += not self._at_work
+
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Take over whatever is drawn: by functional dropouts, and within torch's and others' own code."""
@@ -295,7 +308,7 @@ class _Functions(TorchFunctionMode):
         if func in _FUNCTIONS:
             return functional_dropout(self.sampler, func, *args, **kwargs)
         if func in _LEAVING_TORCH:
-            self.sampler.read += 1
+            self.sampler.note_read()
         if self.sampler.neutral and func is F.scaled_dot_product_attention:
             args, kwargs = _without_dropout(*args, **kwargs)
         return func(*args, **kwargs)
@@ -333,9 +346,9 @@ class _Draws(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
             return self.sampler.draw(func, args, kwargs)
         if torch.Tag.data_dependent_output in func.tags:
-            self.sampler.read += 1
+            self.sampler.note_read()
         elif _is_shaped_by_numbers(func, args):
-            self.sampler.shaped += 1
+            self.sampler.note_shaped()
         return func(*args, **kwargs)
 
 

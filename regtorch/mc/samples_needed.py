@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from regtorch.errors import SettingError
+from regtorch.mc.arguments import check_is_prediction
 from regtorch.mc.class_labels import Labels, class_labels
 from regtorch.mc.prediction import MCPrediction
 from regtorch.settings import FRACTION, POSITIVE, Range
@@ -79,6 +80,7 @@ def samples_needed(
     """
     POSITIVE.check("tolerance", tolerance)
     _SHARE.check("share", share)
+    check_is_prediction(prediction)
     samples = prediction.samples
     if samples is None or len(samples) < 2 or not len(prediction):
         raise SettingError(

@@ -23,7 +23,7 @@ def draw_samples_needed(result: SamplesNeeded, out: Path) -> None:
 
     Args:
         result: what to draw.
-        out: the picture, of a type that matplotlib writes (.png, .svg, .pdf).
+        out: the picture, of a type that matplotlib writes (.png, .svg, .pdf); folders that are missing are made.
 
     Raises:
         SettingError: a type that it does not write.
@@ -54,6 +54,7 @@ def draw_samples_needed(result: SamplesNeeded, out: Path) -> None:
         f", extrapolated from {result.counts[-1]:,}" if result.extrapolated else f" of {result.counts[-1]:,} drawn"
     )
     figure.suptitle(f"{result.needed:,} samples needed{drawn_words}", fontsize="medium", fontweight="bold")
+    out.parent.mkdir(parents=True, exist_ok=True)
     with replaced(out) as temporary:
         figure.savefig(temporary, dpi=130, format=kind)
 

@@ -156,3 +156,23 @@ def test_other_bad_input() -> None:
         out_of_distribution_auroc(prediction(3), MCPrediction(*[torch.zeros(0, 3)] * 3, torch.zeros(0)))
     with pytest.raises(SettingError, match="a row at least"):
         selective_accuracy(torch.zeros(0, dtype=torch.bool), torch.zeros(0))
+
+
+def test_what_is_no_prediction_or_no_labels_is_one_line() -> None:
+    out = prediction(rows=5)
+    y = torch.tensor([0, 1, 2, 0, 1])
+    calls = [
+        lambda: evaluate(torch.ones(5, 3), y),
+        lambda: out_of_distribution_auroc(torch.ones(5, 3), out),
+        lambda: out_of_distribution_auroc(out, torch.ones(5, 3)),
+        lambda: regtorch.samples_needed(torch.ones(5, 3)),
+    ]
+    for call in calls:
+        with pytest.raises(SettingError, match="is a Tensor and must be an MCPrediction"):
+            call()
+    with pytest.raises(SettingError, match="labels=NoneType is not allowed"):
+        evaluate(out, None)
+    with pytest.raises(SettingError, match="labels=abc is not allowed"):
+        evaluate(out, "abc")
+    with pytest.raises(SettingError, match="from 0 to 2, and that of row 3 is 7"):
+        evaluate(out, torch.tensor([0, 1, 2, 7, -1]))

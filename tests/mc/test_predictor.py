@@ -467,3 +467,55 @@ def test_bad_settings(bad: dict) -> None:
 def test_a_transform_that_gives_no_finite_numbers_is_an_error() -> None:
     with pytest.raises(SettingError, match="not finite"):
         regtorch.MCPredictor(network(), transform=torch.log)(X)
+
+
+@pytest.mark.parametrize("given", [None, network, X, regtorch.MCPredictor(network()), nn.Linear])
+def test_what_is_no_module_is_refused(given: object) -> None:
+    for use in (regtorch.MCPredictor, regtorch.always_on):
+        with pytest.raises(SettingError, match=r"^model is an? .* and must be a torch.nn.Module$"):
+            use(given)
+
+
+def test_numpy_s_whole_numbers_are_whole_numbers() -> None:
+    model = network()
+    settings = {"samples": 5, "seed": 1, "min_samples": 4, "max_batch": 20, "keep_samples": True}
+    out = regtorch.MCPredictor(model, **{k: v if v is True else np.int64(v) for k, v in settings.items()})(X)
+    assert torch.equal(out.samples, regtorch.MCPredictor(model, **settings)(X).samples)
+    with pytest.raises(SettingError, match="samples='5' is not allowed"):
+        regtorch.MCPredictor(model, samples="5")
+    with pytest.raises(SettingError, match="samples=True is not allowed"):
+        regtorch.MCPredictor(model, samples=True)
+    with pytest.raises(SettingError, match="progress=yes is not allowed"):
+        regtorch.MCPredictor(model, progress="yes")
+
+
+class Giving(nn.Module):
+    """Gives its dropped input in another kind of numbers."""
+
+    def __init__(self, change: object) -> None:
+        super().__init__()
+        self.drop, self.change = nn.Dropout(0.5), change
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.change(self.drop(x.abs() + 1))
+
+
+def test_whole_numbers_and_truth_values_have_moments_and_complex_ones_not() -> None:
+    for change in (lambda x: x.long(), lambda x: x > 0):
+        out = regtorch.MCPredictor(Giving(change), samples=50, transform=None)(X)
+        assert out.mean.dtype == torch.float32
+        assert out.std.min() > 0
+    with pytest.raises(SettingError, match="complex numbers"):
+        regtorch.MCPredictor(Giving(lambda x: x + 1j), transform=None)(X)
+    for transform in (None, "softmax", lambda x: x):
+        with pytest.raises(SettingError, match=r"shape \(\d+, 0\).*nothing in a row"):
+            regtorch.MCPredictor(Giving(lambda x: x[:, :0]), transform=transform)(X)
+
+
+def test_wrappers_that_only_run_a_model_change_no_mask() -> None:
+    model = network()
+    wanted = regtorch.MCPredictor(model, samples=5)(X).mean
+    for wrapped in (nn.DataParallel(model), torch.compile(nn.DataParallel(model))):
+        assert torch.equal(regtorch.MCPredictor(wrapped, samples=5)(X).mean, wanted)
+    inside = regtorch.MCPredictor(nn.Sequential(model), samples=5)(X).mean
+    assert not torch.equal(inside, wanted), "there its dropout has another name"

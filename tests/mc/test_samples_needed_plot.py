@@ -42,6 +42,11 @@ def test_a_file_of_its_suffix_and_nothing_else(tmp_path: Path, suffix: str, star
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    needed().draw(tmp_path / "no" / "such" / "needed.png")
+    assert (tmp_path / "no/such/needed.png").is_file()
+
+
 def test_what_is_drawn_is_what_was_found(tmp_path: Path, drawn: list[Figure]) -> None:
     result = needed(tolerance=0.03)
     result.draw(str(tmp_path / "needed.png"))

@@ -1,0 +1,43 @@
+"""Arguments that are something else than was meant: said in one line, before anything fails on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from regtorch.errors import SettingError
+from regtorch.mc.prediction import MCPrediction
+
+
+def check_is_module(model: Any) -> None:
+    """Raise unless a model is a module.
+
+    Raises:
+        SettingError: it is not.
+
+    Example:
+        >>> check_is_module(None)
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: model is a NoneType and must be a torch.nn.Module
+    """
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"model is {_one(model)} and must be a torch.nn.Module")
+
+
+def check_is_prediction(value: Any, name: str = "prediction") -> None:
+    """Raise unless a value is what a predictor gives.
+
+    Raises:
+        SettingError: it is not.
+    """
+    if not isinstance(value, MCPrediction):
+        raise SettingError(
+            f"{name} is {_one(value)} and must be an MCPrediction, what an MCPredictor gives for a batch"
+        )
+
+
+def _one(value: Any) -> str:
+    name = value.__name__ if isinstance(value, type) else type(value).__name__
+    kind = f"class {name}" if isinstance(value, type) else name
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
