@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 from regtorch import available
@@ -172,7 +173,7 @@ def trained(
 EVALUATION_BATCH = 16  # rows a process: the parts end in batches that two processes cannot share evenly
 #: the dropout is off while training, as each process would draw its own masks; MC prediction has it
 WHOLE = [
-    *("data=synthetic", "data.rows=1004", "data.row_shape=[5]", "data.classes=3", "data.noise=2"),
+    *("data=synthetic", "data.rows=963", "data.row_shape=[5]", "data.classes=3", "data.noise=2"),
     *("model.hidden=[7]", "dropout=standard", "dropout.drop_prob=0.3", "schedule@dropout_schedule=cosine"),
     *("dropout_schedule.start=0", "dropout_schedule.end=0", "regularizer=l1_l2", "regularizer.l1=1e-3"),
     *("regularizer@activity_regularizer=l2", "activity_regularizer.l2=1e-3", "constraint=max_norm"),
@@ -189,8 +190,19 @@ def whole_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> N
     config = compose([*WHOLE, *overrides])
     data_module.EVALUATION_BATCH = EVALUATION_BATCH
     splits = dataset(config).load()
-    assert (len(splits.val), len(splits.test)) == (81, 201)  # two processes: 32 + 32 + 17, and 6 * 32 + 9 rows
+    assert (len(splits.val), len(splits.test)) == (77, 193)  # two processes: 2 * 32 + 13, and 6 * 32 + 1 rows
     run(config, dataset(config), folder, ckpt_path=ckpt_path)
+
+
+def assert_rows(layer: Any, inputs: Any) -> None:
+    """Many models cannot take an empty batch: ``x.view(len(x), -1)`` is an error there."""
+    assert all(len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim > 1), layer
+
+
+def assert_seeded_differently() -> None:
+    seeds: list[Any] = [None, None]
+    dist.all_gather_object(seeds, torch.initial_seed())
+    assert seeds[0] != seeds[1]
 
 
 def on_two_processes(rank: int, folder: Path) -> None:
@@ -200,6 +212,7 @@ def on_two_processes(rank: int, folder: Path) -> None:
     world = launched()
     assert world == World(rank, 2, 2)
     torch.set_num_threads(1)
+    nn.modules.module.register_module_forward_pre_hook(assert_rows)
     results = {}
     for name, fit in FITS.items():
         for strategy in STRATEGIES:
@@ -215,6 +228,7 @@ def on_two_processes(rank: int, folder: Path) -> None:
         folder_of_half = folder / f"{half}_half" / "checkpoints/last.ckpt"
         overrides = [*TWO_PROCESSES[strategy], "trainer.max_epochs=4"]
         whole_run(folder / f"{strategy}_from_{half}", *overrides, ckpt_path=folder_of_half)
+        assert_seeded_differently()
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +302,8 @@ def test_a_run_on_two_processes_has_the_results_of_one(strategy: str, folder: Pa
         assert two[part] == pytest.approx(one[part], rel=0, abs=1e-6), part
     for part in ("status", "epochs", "parameters", "sparsity"):
         assert two[part] == one[part]
-    assert one["test"]["accuracy"] * 201 == pytest.approx(round(one["test"]["accuracy"] * 201), abs=1e-4)
+    right = one["test"]["accuracy"] * 193
+    assert right == pytest.approx(round(right), abs=1e-4)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -321,8 +336,9 @@ def test_checkpoints_are_whole_files_that_load_on_one_process(strategy: str, fol
 def test_any_number_of_processes_goes_on_from_the_end_of_an_epoch(name: str, folder: Path) -> None:
     rest, whole = last_checkpoint(folder / name), last_checkpoint(folder / "one")
     assert rest["global_step"] == whole["global_step"]
+    tolerance = 0 if name == "one_from_one" else 1e-9
     for key, w in whole["state_dict"].items():
-        torch.testing.assert_close(rest["state_dict"][key], w, rtol=0, atol=1e-9, msg=key)
+        torch.testing.assert_close(rest["state_dict"][key], w, rtol=0, atol=tolerance, msg=key)
     one, two = (of_run["optimizer_states"][0]["state"] for of_run in (whole, rest))
     assert one.keys() == two.keys()
     for number, state in one.items():
