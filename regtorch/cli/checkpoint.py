@@ -44,9 +44,11 @@ def described_model(path: Path) -> Mapping[str, Any]:
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             content = _PlainUnpickler(io.BytesIO(archive.read(member))).load()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:
         raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
     described = content.get("regtorch") if isinstance(content, dict) else None
-    if not isinstance(described, Mapping):
+    if not isinstance(described, Mapping) or "state_dict" not in content:
         raise DataError(f"{path} is no checkpoint of a regtorch run")
     return described

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,6 +15,7 @@ from regtorch.cli import run_folder
 from regtorch.cli.composition import compose
 from regtorch.cli.exit_status import exit_interrupted, exit_with
 from regtorch.cli.predict_request import PredictRequest, parse
+from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.validation import check_node, dataset
 from regtorch.data.base import DataSet, Split
 from regtorch.data.further_rows import UNKNOWN, FurtherRows
@@ -65,15 +67,16 @@ def _main() -> int:
     run_folder.check_fits(request.run, checkpoint, data)
     split = rows_to_predict(request, data)
     out = request.out or request.run
-    if out.exists() and not out.is_dir():
-        raise SettingError(f"out={out} is not allowed: it must be a folder, or the name of a new one")
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        predicted = _predicted(request, config, data, split, checkpoint)
-    except SystemExit as error:  # Lightning's answer to a signal
-        exit_interrupted(error)
-    if predicted is not None or not len(split):
-        save(predicted, data, split, request, out)
+    files = PredictionFiles(out, request.format, f"run={out}" if request.out is None else f"out={out}")
+    with files.checked():
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # once, not on each device's process
+            run_folder.warn_if_unfinished(request.run)
+        try:
+            predicted = _predicted(request, config, data, split, checkpoint)
+        except SystemExit as error:  # the answer to a signal
+            exit_interrupted(error)
+        if predicted is not None or not len(split):
+            save(predicted, data, split, request, files)
     return 0
 
 
@@ -83,6 +86,11 @@ def data_node(config: Mapping[str, Any], overrides: tuple[str, ...]) -> dict[str
     if not overrides:
         return node
     another = any(override.startswith("data=") for override in overrides)
+    path = next((override for override in overrides if override.startswith("data.path=")), None)
+    if path and not another and "path" not in node:
+        raise SettingError(
+            f"{path} is not allowed: the run's data, {node['name']}, is in no file; data=FILE.npz predicts the rows of one"
+        )
     composed = compose(overrides if another else [f"data={node['name']}", *overrides])["data"]
     given = {override.partition("=")[0].split(".")[1] for override in overrides if override.startswith("data.")}
     node = composed if another else {**node, **{key: composed[key] for key in given}}
@@ -108,19 +116,20 @@ def _predicted(
     if not len(split):
         return None
     settings = {"accelerator": request.accelerator, "devices": request.devices, **request.sampling}
-    return predict(config, data, split, checkpoint, **settings)
+    error = data.error if request.file is None else FurtherRows(path=str(request.file)).error
+    return predict(config, data, split, checkpoint, error=error, **settings)
 
 
-def save(predicted: Predicted | None, data: DataSet, split: Split, request: PredictRequest, out: Path) -> None:
+def save(
+    predicted: Predicted | None, data: DataSet, split: Split, request: PredictRequest, files: PredictionFiles
+) -> None:
     """Write the table and the picture, and print what they amount to."""
     classes = data.load().classes
     moments = {} if predicted is None else _as_arrays(predicted.sampled)
     labels = split.y if not (split.y == UNKNOWN).all() else None
     columns = table(moments, labels, classes)
-    written = [out / f"predictions.{request.format}"]
-    (write_parquet if request.format == "parquet" else write_csv)(columns, written[0])
-    picture = out / "predictions.png"
-    picture.unlink(missing_ok=True)  # one of earlier rows would mislead
+    write_table = write_parquet if request.format == "parquet" else write_csv
+    picture = None
     measured: dict[str, dict[str, float]] = {}
     if predicted is not None:
         from regtorch.study.prediction_plot import draw_predictions
@@ -131,8 +140,11 @@ def save(predicted: Predicted | None, data: DataSet, split: Split, request: Pred
         if labels is not None:
             measured = {name: measure(probabilities, labels) for name, probabilities in compared.items()}
         curves = {name: (compared[name].double().numpy(), values["ece"]) for name, values in measured.items()}
-        draw_predictions(moments, labels, classes, lambda rows: pictures(data, split, rows), picture, curves)
-        written.append(picture)
+
+        def picture(path: Path) -> None:
+            draw_predictions(moments, labels, classes, lambda rows: pictures(data, split, rows), path, curves)
+
+    written = files.write(lambda path: write_table(columns, path), picture)
     _show(measured, len(split), written)
 
 
@@ -156,6 +168,7 @@ def _show(measured: Mapping[str, Mapping[str, float]], rows: int, written: list[
     from rich.table import Table
 
     console = Console(highlight=False)
+    console.width = max(console.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
     if measured:
         shown = Table(box=None, pad_edge=False)
         for column in ("", "accuracy", "nll", "brier", "ece"):

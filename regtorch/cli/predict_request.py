@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli.validation import check_devices
+from regtorch.data.further_rows import MADE_BY
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
 from regtorch.settings import COUNT, POSITIVE, SEED, Range, one_of
@@ -22,6 +23,22 @@ _RANGES = {
     "format": one_of("csv", "parquet"),
     "accelerator": one_of("auto", "cpu", "gpu"),
     "devices": COUNT,
+}
+#: files that hold rows somewhere else
+_OTHER_FILES = {
+    ".npy",
+    ".csv",
+    ".txt",
+    ".tsv",
+    ".parquet",
+    ".pt",
+    ".pth",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".h5",
+    ".hdf5",
+    ".pkl",
 }
 
 
@@ -79,11 +96,16 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
         given[key] = value
     settings = {key: _value(given[key]) for key in given if key in _RANGES}
     for key, value in settings.items():
-        _RANGES[key].check(key, value)
+        if not _RANGES[key].holds(value):  # said as it was typed
+            raise SettingError(f"{key}={given[key]} is not allowed: it must be {_RANGES[key].words}")
     if not given.get("run"):
         raise SettingError(f"run={given.get('run', '')}: it must be the folder of a run that train.py made")
     data = tuple(f"{key}={value}" for key, value in given.items() if key.split(".")[0] == "data")
     file = None
+    if Path(given.get("data", "")).suffix in _OTHER_FILES:
+        raise SettingError(
+            f"data={given['data']} is not allowed: it must be a data set's name or a .npz file: {MADE_BY}"
+        )
     if given.get("data", "").endswith(".npz"):
         file = Path(given["data"])
         data = tuple(override for override in data if override.startswith("data."))  # say where the run's data is now

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from regtorch.cli.checkpoint import described_model
-from regtorch.cli.validation import check_components
+from regtorch.cli.composition import compose
+from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components
 from regtorch.errors import DataError, RegtorchError
 
 _BUILT_IN_MODELS = ("mlp", "cnn")
@@ -28,11 +31,13 @@ def configuration(folder: Path) -> dict[str, Any]:
 
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except OSError as error:
+        raise DataError(f"run={folder}: .hydra/config.yaml cannot be read: {error.strerror}") from error
     except Exception as error:  # of YAML's and OmegaConf's own kinds
         raise DataError(f"run={folder}: .hydra/config.yaml is damaged ({type(error).__name__})") from error
     if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
         raise DataError(f"run={folder}: .hydra/config.yaml is damaged (no configuration of a training)")
-    plain = {str(key): value for key, value in config.items()}
+    plain = _with_later_keys({str(key): value for key, value in config.items()})
     try:
         check_components(plain)
     except RegtorchError as error:
@@ -40,14 +45,45 @@ def configuration(folder: Path) -> dict[str, Any]:
     return plain
 
 
+def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """The same with the defaults of keys that did not exist yet when an older run was trained."""
+    if all(key in config for key in (*PLACES, *OTHER_KEYS)):
+        return config
+    defaults = compose([])
+    for key in OTHER_KEYS:
+        given, default = config.get(key), defaults.get(key)
+        if isinstance(given, dict) and isinstance(default, dict) and given.get("name") == default.get("name"):
+            config[key] = {**default, **given}
+    return {**defaults, **config}
+
+
+def warn_if_unfinished(folder: Path) -> None:
+    """Say on standard error that a run's training did not end as it should, if so; its network may be half trained."""
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        status = results.get("status")
+        said = "" if status == "completed" else f"{status}: {results['reason']}" if "reason" in results else str(status)
+    except FileNotFoundError:
+        said = "it has no results.json"
+    except (OSError, ValueError, AttributeError) as error:
+        said = f"its results.json cannot be read, {type(error).__name__}"
+    if said:
+        print(f"warning: run={folder}: its training did not finish ({' '.join(said.split())})", file=sys.stderr)
+
+
 def check_drops(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuse a built-in model without dropout, which has nothing to sample."""
-    drops = any(config[place]["name"] != "none" for place in ("dropout", "input_dropout"))
+    drops = any(_drops(config[place]) for place in ("dropout", "input_dropout"))
     if not drops and config["model"]["name"] in _BUILT_IN_MODELS:
         raise DataError(
             f"run={folder}: its network has no dropout, so there is nothing to sample; "
             "take a run that was trained with one (dropout=standard)"
         )
+
+
+def _drops(node: Mapping[str, Any]) -> bool:
+    nothing = node["name"] == "none" or node.get("drop_prob") == 0 or node.get("keep_prob") == 1 or node.get("std") == 0
+    return not nothing
 
 
 def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Path:

@@ -42,7 +42,7 @@ PLACES = {
 #: places where nothing may stand
 _OPTIONAL = ("head_initializer",)
 
-_OTHER_KEYS = (
+OTHER_KEYS = (
     "callbacks", "checkpoint", "logger", "trainer", "mc", "seed", "evaluate", "compile", "ckpt_path", "resume",
 )  # fmt: skip
 
@@ -89,9 +89,9 @@ def validate(config: Mapping[str, Any]) -> None:
         RegtorchError: the first thing that is wrong, in one line.
     """
     for key, value in config.items():
-        if key not in (*PLACES, *_OTHER_KEYS):
+        if key not in (*PLACES, *OTHER_KEYS):
             raise SettingError(
-                f"{key}={value}: there is no such key; there are: {', '.join(sorted((*PLACES, *_OTHER_KEYS)))}"
+                f"{key}={value}: there is no such key; there are: {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
             )
     for key, allowed in _RUN_KEYS.items():
         node: Any = config

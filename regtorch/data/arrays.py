@@ -64,6 +64,8 @@ class Arrays(ArrayDataSet):
         try:
             with np.load(path, allow_pickle=False) as file:
                 return {key: file[key] for key in keys if key in file}
+        except PermissionError as error:
+            raise self.error(f"cannot be read: {error.strerror}") from error
         except Exception as error:  # whatever a damaged file makes zipfile, zlib and numpy raise
             reason = str(error).partition("\n")[0].partition(". ")[0]  # not NumPy's advice to unpickle it
             raise self.error(

@@ -256,4 +256,5 @@ def _standardized(split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
     """Pixels stay uint8 and are standardised when fetched; other numbers are standardised here and now."""
     if split.x.dtype == np.uint8:
         return replace(split, scaling=((mean / 255).astype(np.float32), (std / 255).astype(np.float32)))
-    return replace(split, x=((np.asarray(split.x) - mean) / std).astype(np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        return replace(split, x=((np.asarray(split.x) - mean) / std).astype(np.float32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from regtorch.data.base import DataSet, Split
 from regtorch.data.batches import loader
+from regtorch.errors import DataError
 from regtorch.mc import MCPrediction, MCPredictor
 from regtorch.training.classifier import Classifier
 from regtorch.training.denormals import flushed_denormals
+from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
 from regtorch.training.run import load_weights, make_model, quiet
@@ -43,6 +45,7 @@ def predict(
     *,
     accelerator: str = "auto",
     devices: int = 1,
+    error: Callable[[str], DataError] | None = None,
     **sampling: Any,
 ) -> Predicted | None:
     """Predict each row of a part once with dropout off, and by the moments over samples with dropout on.
@@ -57,6 +60,7 @@ def predict(
         checkpoint: weights of the run's model.
         accelerator: cpu, gpu, ..., or auto.
         devices: how many processes; each of them calls this, as Lightning starts the script again for the others.
+        error: makes the error about the rows, where they are not from `data` itself.
         sampling: ``samples``, ``seed``, ``tolerance``, ``masks``: of the `MCPredictor`.
 
     Returns:
@@ -70,8 +74,12 @@ def predict(
     classes = len(splits.classes)
     module = Classifier(make_model(config, splits.shape, classes), classes)
     load_weights(module, checkpoint)
+    for name, values in module.model.state_dict().items():
+        if not torch.isfinite(values).all():
+            raise DataError(f"{checkpoint} holds numbers that are not finite ({name}): its training had gone wrong")
     predictor = MCPredictor(module.model, **sampling)
     devices = min(devices, math.ceil(len(split) / BATCH))  # a device without a batch would wait for the others in vain
+    interruption = Interruption()
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
@@ -82,15 +90,44 @@ def predict(
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         use_distributed_sampler=False,  # it would deal rows, not batches
+        callbacks=[_EndingAtOnce(interruption)],
     )
     batches = _Dealt(split, data.workers)
-    with flushed_denormals():
+    with interruption.taking_signals(), flushed_denormals():
         deterministic = batches.predicted(trainer, module)
+        if devices == 1:  # else others would wait for the process that finds it
+            check_finite(deterministic, error or data.error)
         module.predictor = predictor
         sampled = batches.predicted(trainer, module)
     if isinstance(sampled, MCPrediction) and isinstance(deterministic, Tensor):
+        check_finite(deterministic, error or data.error)
+        check_finite(sampled.mean, error or data.error)
         return Predicted(sampled, deterministic)
     return None
+
+
+def check_finite(probabilities: Any, error: Callable[[str], DataError]) -> None:
+    """Raise where a network of finite weights gives NaN: the row is too large for it.
+
+    Raises:
+        DataError: it names the first such row.
+    """
+    wrong = [] if probabilities is None else (~torch.isfinite(probabilities)).any(1).nonzero()[:, 0].tolist()
+    if wrong:
+        raise error(
+            f"for {len(wrong)} of the {len(probabilities):,} rows the network gives numbers that are not finite, first for "
+            f"row {wrong[0]}: are their values on the scale that it was trained on?"
+        )
+
+
+class _EndingAtOnce(lightning.Callback):
+    """SIGTERM and Ctrl-C end the process at once, as nothing is there that must be saved first."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.interruption.take()  # Lightning has put its own handlers before ours
 
 
 class _Dealt(lightning.LightningDataModule):

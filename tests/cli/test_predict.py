@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,16 @@ import torch
 import yaml
 
 import regtorch
-from regtorch.training.run import make_model
+from regtorch.cli.checkpoint import described_model
+from regtorch.cli.predict import _show
+from regtorch.cli.prediction_files import PredictionFiles
+from regtorch.cli.run_folder import configuration, warn_if_unfinished
+from regtorch.cli.train import show
+from regtorch.data.further_rows import FurtherRows
+from regtorch.errors import DataError
+from regtorch.training.run import make_model, read_checkpoint
+
+Capsys = pytest.CaptureFixture[str]
 
 ROOT = Path(__file__).parents[2]
 PREDICT = ROOT / "scripts" / "predict.py"
@@ -175,6 +185,13 @@ WRONG = [
     (["run=RUN", "format=xlsx"], ["format=xlsx", "csv, parquet"]),
     (["run=RUN", "devices=4096"], ["devices=4096", "CPU cores"]),
     (["run=RUN", "out=file"], ["out=file", "folder"]),
+    (["run=RUN", "out=file/x"], ["out=file/x is not allowed", "Not a directory"]),
+    (["run=RUN", "out=/proc/foo"], ["out=/proc/foo is not allowed", "no file can be made there"]),
+    (["run=RUN", "out=/proc"], ["out=/proc is not allowed", "no file can be made there"]),
+    (["run=RUN", "out=taken"], ["out=taken is not allowed", "taken/predictions.png is a folder"]),
+    (["run=RUN", "samples=1e2"], ["samples=1e2 is not allowed"]),
+    (["run=RUN", "data=x.npy"], ["data=x.npy", ".npz", "numpy.savez"]),
+    (["run=RUN", "data.path=foo"], ["data.path=foo", "digits, is in no file", "data=FILE.npz"]),
     (["run=RUN", "data=nonesuch"], ["data=nonesuch", "digits"]),
     (["run=RUN", "data.paht=x"], ["data.paht=x"]),
     (["run=RUN", "data=arrays"], ["data.path"]),
@@ -204,6 +221,7 @@ def test_a_mistake_is_one_line(arguments: list[str], words: list[str], run: Path
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
     np.savez(tmp_path / "keys.npz", images=x)
     (tmp_path / "file").write_text("")
+    (tmp_path / "taken/predictions.png").mkdir(parents=True)
     line = refused([argument.replace("RUN", str(run)) for argument in arguments], tmp_path)
     for word in words:
         assert word in line
@@ -236,6 +254,129 @@ def test_a_folder_without_its_checkpoint_or_with_a_damaged_one(run: Path, tmp_pa
     assert "there is no checkpoints/best.ckpt" in refused(["run=copy"], tmp_path)
     (copy / ".hydra/config.yaml").write_text("model: [")
     assert ".hydra/config.yaml is damaged" in refused(["run=copy"], tmp_path)
+
+
+def test_a_run_of_an_earlier_version_takes_the_defaults_of_later_keys(run: Path, tmp_path: Path) -> None:
+    path = copied(run, tmp_path) / ".hydra/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for key in ("penalty_schedule", "dropout_schedule", "checkpoint", "compile", "activity_regularizer"):
+        del config[key]
+    del config["trainer"]["precision"]
+    path.write_text(yaml.safe_dump(config))
+    filled = configuration(path.parents[1])
+    whole = configuration(run)
+    assert filled == whole
+    assert len(predict(path.parents[1], tmp_path / "out")) == 360
+
+
+@pytest.mark.parametrize("results", ["", "{", '{"status": "failed", "reason": "the loss became NaN"}'])
+def test_a_run_that_did_not_finish_is_said_to(results: str, run: Path, tmp_path: Path, capsys: Capsys) -> None:
+    warn_if_unfinished(run)
+    assert capsys.readouterr().err == ""
+    (tmp_path / "results.json").write_text(results)
+    if not results:
+        (tmp_path / "results.json").unlink()
+    warn_if_unfinished(tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: run={tmp_path}: its training did not finish (")
+    assert said.count("\n") == 1
+    assert "reason" not in results or "failed: the loss became NaN" in said
+
+
+def test_a_checkpoint_without_weights_or_with_nan_in_them(run: Path, tmp_path: Path) -> None:
+    copy = copied(run, tmp_path)
+    content = torch.load(copy / "checkpoints/best.ckpt", weights_only=True)
+    weights = content.pop("state_dict")
+    torch.save(content, copy / "checkpoints/best.ckpt")
+    assert "is no checkpoint of a regtorch run" in refused(["run=copy"], tmp_path)
+    weights["model.hidden.0.linear.weight"][1, 2] = torch.nan
+    torch.save({**content, "state_dict": weights}, copy / "checkpoints/best.ckpt")
+    line = refused(["run=copy", "out=new"], tmp_path, imports_torch=True)
+    assert "best.ckpt holds numbers that are not finite (hidden.0.linear.weight)" in line
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("labels", [{}, {"y": [1, 2, 3]}])
+def test_rows_too_large_for_the_network_are_one_line(labels: dict, run: Path, tmp_path: Path) -> None:
+    x = np.ones((3, 8, 8), np.float32)
+    x[1] = 3e38
+    x[1, ::2] = -3e38
+    np.savez(tmp_path / "large.npz", x=x, **labels)
+    line = refused([f"run={run}", "data=large.npz", "out=new", "samples=3"], tmp_path, imports_torch=True)
+    assert "data=large.npz: for 1 of the 3 rows" in line
+    assert "first for row 1" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_files_that_may_not_be_read_are_not_called_damaged(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(tmp_path / "rows.npz", x=np.zeros((3, 8, 8)))
+    refuse = PermissionError(13, "Permission denied")
+    for function in ("omegaconf.OmegaConf.load", "zipfile.ZipFile.__init__", "numpy.load", "torch.load"):
+        monkeypatch.setattr(function, Mock(side_effect=refuse))
+    data = regtorch.create("data", "digits")
+    reads = [
+        lambda: configuration(run),
+        lambda: described_model(run / "checkpoints/best.ckpt"),
+        lambda: read_checkpoint(run / "checkpoints/best.ckpt"),
+        lambda: FurtherRows(path=str(tmp_path / "rows.npz")).like(data),
+    ]
+    for read in reads:
+        with pytest.raises(DataError, match=r"cannot be read: Permission denied$"):
+            read()
+
+
+def test_a_table_of_another_format_does_not_stay(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    files = [PredictionFiles(tmp_path, name, f"out={tmp_path}") for name in ("csv", "parquet", "csv")]
+    for one in files:
+        one.write(lambda path: path.write_text("new"), lambda path: path.write_text("picture"))
+        assert {path.name for path in tmp_path.iterdir()} == {one.table.name, "predictions.png"}
+
+
+def test_table_and_picture_are_both_there_or_as_before(tmp_path: Path) -> None:
+    files = PredictionFiles(tmp_path, "csv", f"out={tmp_path}")
+    files.write(lambda path: path.write_text("old"), lambda path: path.write_text("old"))
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with pytest.raises(OSError, match="No space left") as error:
+        files.write(lambda path: path.write_text("new"), full)
+    assert error.value.filename == str(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "predictions.csv": "old",
+        "predictions.png": "old",
+    }
+
+
+KILLED = "import os, signal, regtorch.mc\n"
+KILLED += "regtorch.mc.MCPredictor.__call__ = lambda self, x: os.kill(os.getpid(), signal.SIGNUM)\n"
+
+
+@pytest.mark.parametrize(("signum", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_ends_it_at_once(signum: str, status: int, run: Path, tmp_path: Path) -> None:
+    code = KILLED.replace("SIGNUM", signum) + SPY
+    command = [sys.executable, "-c", code, f"run={run}", f"out={tmp_path / 'new'}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("columns", ["20", "30"])
+def test_a_narrow_terminal_cuts_no_number(
+    columns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    values = {"accuracy": 0.12345, "loss": 2.34567, "nll": 3.45678, "brier": 0.56789, "ece": 0.67891}
+    _show({"mean of up to 1000 samples": values}, 7, [])
+    show({"train_eval": values, "test": values, "epochs": 2, "seconds": 1.0, "parameters": 9}, tmp_path)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    for name, value in values.items():
+        assert printed.count(f"{value:.4f}") == (2 if name == "loss" else 3)
 
 
 def test_a_configuration_can_only_name_what_is_registered(run: Path, tmp_path: Path) -> None:
