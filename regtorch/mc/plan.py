@@ -112,7 +112,7 @@ class Plan:
             self.is_whole = True
             with sampler.drawing():
                 self._split(whole(few.args, few.kwargs), few, many)
-        if not self.behind:
+        if not self.output_is_sampled:
             self._refuse_to_sample_nothing()
         self.foldable = sampler.foldable and not self.reads_sampled and self._folds(few, [first, second])
 
@@ -182,6 +182,7 @@ class Plan:
             self.layouts[node] = value_layout(seen[0].values[node], values[node], (_FEW, _MANY))
         reading = seen[0].reading | seen[1].reading
         self.rows_together, self.reads_sampled = bool(reading), bool(reading & sampled)
+        self.output_is_sampled = any(source in sampled for source in self.output.all_input_nodes)
         self.linear = self._scaled_weights()
         self.dropped = set(self.linear.values())
         self.expanded = [n for n in self.frontier if not self._broadcasts(n)]

@@ -170,6 +170,15 @@ class Straight(Base):
         return self.head(self.first(x))
 
 
+class Unused(Base):
+    """It draws, and makes nothing of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        self.drop(h)
+        return self.head(h)
+
+
 class NeverReached(Base):
     """Reads numbers, and has no dropout anywhere."""
 
@@ -189,7 +198,7 @@ def recorded() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "made", [Straight, NeverReached, lambda: nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.0)), recorded]
+    "made", [Straight, Unused, NeverReached, lambda: nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.0)), recorded]
 )
 def test_nothing_that_drops_is_an_error(made: type[nn.Module]) -> None:
     with pytest.raises(NothingBoundError, match="nothing to sample"):
