@@ -197,3 +197,12 @@ def test_two_processes_end_and_go_on_together(whole: dict[int, Path], tmp_path: 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr
     assert_the_same(tmp_path, whole[2])
+
+
+def test_the_second_process_ends_with_the_first_also_before_they_have_met(tmp_path: Path) -> None:
+    with running(tmp_path, *SETTINGS, ON[2]) as command:
+        command.until(lambda: started_by(command.pid))
+        (other,) = started_by(command.pid)
+        command.kill()
+        command.status()
+    wait(lambda: not is_running(other))

@@ -24,6 +24,7 @@ pytestmark = [
 ]
 
 KILLS = 100  # for each number of processes
+OF_A_RUN = 20  # after so many it is left in peace
 SETTINGS = [
     "hydra.run.dir=run", "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "scheduler=warmup_cosine",
     "trainer.max_epochs=30", "data.batch_size=16", "checkpoint.every_n_steps=7", "mc.samples=5",
@@ -96,19 +97,18 @@ def test_random_kills(ranks: int, tmp_path: Path) -> None:
         folder = tmp_path / f"run_{counts['runs']}"
         folder.mkdir()
         counts["runs"] += 1
-        arguments = [*SETTINGS, on]
+        arguments, peace = [*SETTINGS, on], min(KILLS, counts["kills"] + OF_A_RUN)
         while True:
             with running(folder, *arguments) as command:
-                if counts["kills"] == KILLS or not kill_somewhere(command, chance):
+                if counts["kills"] == peace:
+                    command.status()
+                if not command.process.is_alive() or not kill_somewhere(command, chance):
                     break
             counts["kills"] += 1
             counts["while a checkpoint was written"] += bool(unfinished(folder))
             if (folder / "run/.hydra/overrides.yaml").exists():
                 arguments = ["resume=run"]
                 counts["resumes"] += 1
-        if command.process.exitcode is None or command.process.exitcode < 0:  # the last one may end in peace
-            with running(folder, *arguments) as command:
-                assert command.status() == 0, command.stderr
         assert command.process.exitcode == 0, command.stderr
         now = left(folder)
         differing += [f"{folder.name}/{key}" for key, value in expected.items() if now.get(key) != value]
