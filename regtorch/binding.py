@@ -96,7 +96,7 @@ class WeightPenalty:
         if parts:
             return torch.stack([part.to(parts[0].device) for part in parts]).sum()
         parameter = next(self.model.parameters(), None)
-        return torch.zeros((), device=None if parameter is None else parameter.device)
+        return torch.zeros((), dtype=torch.float32, device=None if parameter is None else parameter.device)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.regularizer!r}, bound to {', '.join(self.names) or 'nothing'})"

@@ -201,7 +201,7 @@ class Classifier(RegularizedModule):
             for bound in penalty._activities
             if (value := bound()) is not None
         ]
-        return torch.stack(values).sum() if values else torch.zeros((), device=self.device)
+        return torch.stack(values).sum() if values else torch.zeros((), dtype=torch.float32, device=self.device)
 
     @property
     def _forward(self) -> Callable[[Tensor], Tensor]:

@@ -111,7 +111,7 @@ class RegularizedModule(lightning.LightningModule):
     def penalty(self) -> Tensor:
         """The sum of all penalties, a 0-dim tensor, float32 or wider."""
         if not self.penalties:
-            return torch.zeros((), device=self.device)
+            return torch.zeros((), dtype=torch.float32, device=self.device)
         return (
             self.penalties[0]()
             if len(self.penalties) == 1

@@ -168,6 +168,8 @@ def _train_and_measure(
         log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
         trainer.save_checkpoint(best)
     trained = make_module(config, splits.shape, len(splits.classes))  # of whole weights, where they were sharded
+    if config["trainer"]["precision"] in ("64-true", 64):
+        trained = trained.double()
     content = load_weights(trained, best if config["evaluate"] == "best" else last)
     for penalty in trained.penalties:
         penalty.factor = content.get("regtorch", {}).get("factors", {}).get("penalty", 1.0)
