@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from numbers import Real
 from typing import Any
 
 from torch import nn
@@ -105,10 +106,12 @@ def counterpart_of(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] 
         if isinstance(old, torchs) and type(old).forward is torchs.forward:
             return ours, {"drop_prob": old.p}
     match type(old).__name__:
-        case "StochasticDepth" if old.mode == "row":
+        case "StochasticDepth" if getattr(old, "mode", None) == "row" and hasattr(old, "p"):
             return DropPath, {"drop_prob": old.p}
         case "DropPath" if getattr(old, "scale_by_keep", True):
-            return DropPath, {"drop_prob": getattr(old, "p", getattr(old, "drop_prob", None)) or 0.0}
-        case "DropBlock2d" if hasattr(old, "p"):
+            chance = next((getattr(old, name) for name in ("p", "drop_prob") if hasattr(old, name)), "unknown")
+            if chance is None or isinstance(chance, Real):  # under another name it may be that of keeping
+                return DropPath, {"drop_prob": chance or 0.0}
+        case "DropBlock2d" if hasattr(old, "p") and hasattr(old, "block_size"):
             return DropBlock2d, {"drop_prob": old.p, "block_size": old.block_size}
     return None

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 
 
-def alike(found: Tensor, wanted: Tensor) -> bool:
+def alike(found: Tensor, wanted: Tensor, roughly: bool = False) -> bool:
     """Whether two tensors agree to a thousandth of the largest entry, half-precision ones to a twentieth.
 
     Other masks differ by far more; rounding by far less.
+
+    Args:
+        found: one of the two.
+        wanted: the other one.
+        roughly: a twentieth in any case, as half precision may be within.
 
     Example:
         >>> alike(torch.ones(2), torch.ones(2) + 1e-6), alike(torch.ones(2), torch.zeros(2))
@@ -19,7 +24,7 @@ def alike(found: Tensor, wanted: Tensor) -> bool:
     """
     if found.shape != wanted.shape:
         return False
-    fine = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 5e-2
+    fine = 1e-3 if wanted.dtype in (torch.float32, torch.float64) and not roughly else 5e-2
     found, wanted = (v.double().nan_to_num(nan=0.0) for v in (found, wanted))
     scale = wanted.abs().amax() if wanted.numel() else 0.0
     return bool(((found - wanted).abs() <= fine * scale + 1e-12).all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from types import CodeType, FunctionType
 
 import torch
@@ -27,6 +28,8 @@ _DROPPING_FUNCTIONS = {
     *("stochastic_depth", "drop_path", "drop_block2d", "drop_block3d", "scaled_dot_product_attention"),
     *("bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like"),
 }
+
+_NORMALISING_FUNCTIONS = {"batch_norm", "instance_norm", "native_batch_norm", "sync_batch_norm"}
 
 #: torch's dropouts as TorchScript calls them
 _SCRIPTED = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
@@ -81,7 +84,7 @@ def noise_of(module: nn.Module) -> Noise | None:
 def strength(module: nn.Module) -> float:
     """How much a dropout does: its probability, or its noise's standard deviation; 0 does nothing."""
     values = (getattr(module, name, None) for name in ("drop_prob", "p", "std", "dropout"))
-    return float(next((v for v in values if isinstance(v, (int, float)) and v), 0.0))
+    return float(next((v for v in values if isinstance(v, Real) and v), 0.0))
 
 
 def is_dropout(module: nn.Module) -> bool:
@@ -90,7 +93,14 @@ def is_dropout(module: nn.Module) -> bool:
         return True
     if isinstance(module, torch.jit.ScriptModule):
         return module.original_name in _SCRIPTED
-    return not isinstance(module, NoDropout) and (isinstance(module, Noise) or counterpart_of(module) is not None)
+    if isinstance(module, NoDropout):
+        return False
+    return isinstance(module, Noise) or counterpart_of(module) is not None or _is_unknown_drop_path(module)
+
+
+def _is_unknown_drop_path(module: nn.Module) -> bool:
+    """Whether a module is called as those are that drop branches, and does not say how likely in a known way."""
+    return type(module).__name__ == "DropPath" and not hasattr(module, "p") and not hasattr(module, "drop_prob")
 
 
 def has_dropout_inside(module: nn.Module) -> bool:
@@ -112,6 +122,18 @@ def drops_by_itself(module: nn.Module) -> bool:
     """
     if type(module).__module__.startswith(("torch.nn.", "regtorch.")):
         return False
+    names = _names_in(module)
+    called = {n for n in names & _DROPPING_FUNCTIONS if isinstance(getattr(module, n, 0.0), (int, float))}
+    return "training" in names and bool(called)
+
+
+def normalises_by_itself(module: nn.Module) -> bool:
+    """Whether a module's own code calls what takes its statistics from the batch in training mode."""
+    return bool(_names_in(module) & _NORMALISING_FUNCTIONS)
+
+
+def _names_in(module: nn.Module) -> set[str]:
+    """What a module's own code calls and reads."""
     names: set[str] = set()
     for cls in type(module).__mro__:
         if cls is nn.Module:
@@ -119,8 +141,7 @@ def drops_by_itself(module: nn.Module) -> bool:
         for member in vars(cls).values():
             if isinstance(member, FunctionType) and member.__name__ != "__init__":
                 names |= _names(member.__code__)
-    called = {n for n in names & _DROPPING_FUNCTIONS if isinstance(getattr(module, n, 0.0), (int, float))}
-    return "training" in names and bool(called)
+    return names
 
 
 def _names(code: CodeType) -> set[str]:
@@ -171,8 +192,3 @@ def switched_on(model: nn.Module, besides: frozenset[nn.Module] = frozenset()) -
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def signature(model: nn.Module) -> tuple[object, ...]:
-    """Changes when a layer is exchanged or a dropout's strength is set; then a plan made before no longer holds."""
-    return tuple((id(module), strength(module)) for module in model.modules())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from regtorch.errors import SettingError
+from regtorch.mc.staleness import contents
 
 
 class Inputs:
@@ -47,6 +49,19 @@ class Inputs:
         """Copies of all rows."""
         return self._changed(Tensor.clone)
 
+    def with_a_row(self) -> Inputs:
+        """A row of zeros in place of no rows."""
+        return self._changed(lambda v: v.new_zeros((1, *v.shape[1:])))
+
+    def shaken(self) -> Inputs:
+        """Rows that differ, also where these do not."""
+        generator = torch.Generator().manual_seed(0)
+
+        def moved(v: Tensor) -> Tensor:
+            return v + torch.randn(v.shape, generator=generator).to(v) if v.is_floating_point() else v
+
+        return self._changed(moved)
+
     def kind(self) -> tuple[object, ...]:
         """What a plan depends on: everything but the rows and the numbers in them."""
 
@@ -54,6 +69,6 @@ class Inputs:
             if isinstance(v, Tensor):
                 batched = v.ndim > 0 and len(v) == self.rows
                 return (batched, tuple(v.shape[batched:]), v.dtype, v.device)
-            return repr(v)
+            return contents(v)
 
         return (tuple(map(of, self.args)), tuple((k, of(v)) for k, v in self.kwargs.items()))

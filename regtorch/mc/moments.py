@@ -53,4 +53,4 @@ class RunningMoments:
     def standard_error(self, rows: Rows, taken: int) -> Tensor:
         """Of each row's mean after so many samples, its largest entry: (len(rows),)."""
         variance = self.squares[rows] / max(1, taken - 1) / taken
-        return variance.clamp(min=0).sqrt().flatten(1).amax(1)
+        return variance.clamp(min=0).sqrt().reshape(len(variance), -1).amax(1)

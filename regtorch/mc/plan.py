@@ -19,9 +19,10 @@ from regtorch.mc.in_place import Change, Versions
 from regtorch.mc.inputs import Inputs
 from regtorch.mc.layout import Layout, mapped, value_layout
 from regtorch.mc.own_dropout import that_drop_by_themselves
-from regtorch.mc.sampler import AFFINE, Sampler, functional_dropout, is_functional_dropout
+from regtorch.mc.sampler import Sampler, functional_dropout, is_affine, is_functional_dropout
 from regtorch.mc.scaled_linear import scaled_linear
 from regtorch.mc.tracing import UntraceableError, traced, whole
+from regtorch.mc.unchanged import unchanged
 
 #: numbers of rows that a model is tried with
 _FEW, _MANY = 2, 3
@@ -59,14 +60,23 @@ class Plan:
         sampler: draws the noise.
         inputs: a batch of the kind.
         finish: turns the model's output into predictions (rows, ...).
+        said: what users were told before, and are not told again.
 
     Raises:
         NothingBoundError: the model drops nothing.
         SettingError: it takes batches of one size only, or its predictions have no row for each example.
     """
 
-    def __init__(self, model: nn.Module, sampler: Sampler, inputs: Inputs, finish: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        sampler: Sampler,
+        inputs: Inputs,
+        finish: Callable[[Any], Tensor],
+        said: set[str] | None = None,
+    ) -> None:
         self.model, self.sampler, self.finish = model, sampler, finish
+        self.said = set() if said is None else said
         few, many = (inputs.take(torch.arange(rows) % inputs.rows) for rows in (_FEW, _MANY))
         self.besides = that_drop_by_themselves(model, sampler, few)
         with self.on():
@@ -93,13 +103,14 @@ class Plan:
             self._refuse_to_sample_nothing()
         if sampler.shared and not self._rows_stand_alone(few) and sampler.give_up_blocks():
             name = type(self.model).__name__
-            warnings.warn(
-                f"the rows of {name} cannot be told apart at every dropout: there each draws anew", stacklevel=6
-            )
+            self._say(f"the rows of {name} cannot be told apart at every dropout: there each draws anew")
         first, second = (self._plainly(few, range(t, t + 1))[0] for t in (0, 1))
         self.reason = ""
+        self.constants: dict[str, Tensor] = {}
+        self.scales_always = False
+        self.rows_together = self.reads_sampled = self.output_is_sampled = False
         try:
-            graph, _ = traced(self.model, few.args, few.kwargs)
+            graph, self.constants = traced(self.model, few.args, few.kwargs)
             self.is_whole = False
             with sampler.drawing():
                 self._split(graph, few, many)
@@ -108,13 +119,21 @@ class Plan:
             self.reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             name = type(self.model).__name__
             if not _is_one_piece(self.model):
-                warnings.warn(f"{name} is sampled whole, as it could not be split: {self.reason}", stacklevel=6)
-            self.is_whole = True
+                self._say(f"{name} is sampled whole, as it could not be split: {self.reason}")
+            self.is_whole, self.constants = True, {}
             with sampler.drawing():
                 self._split(whole(few.args, few.kwargs), few, many)
         if not self.output_is_sampled:
             self._refuse_to_sample_nothing()
         self.foldable = sampler.foldable and not self.reads_sampled and self._folds(few, [first, second])
+        self.rows_depend = self._rows_depend(few.shaken())
+        if self.rows_depend:
+            self.rows_together, self.foldable = True, False
+
+    def _say(self, what: str) -> None:
+        if what not in self.said:
+            self.said.add(what)
+            warnings.warn(what, stacklevel=7)
 
     def _refuse_to_sample_nothing(self) -> None:
         raise NothingBoundError(
@@ -139,7 +158,7 @@ class Plan:
         self.sampler.shapes = {}
         self.sampler.begin(samples, inputs.rows)
         copy = inputs.clone()
-        with self.sampler.drawing():
+        with unchanged(self.model), self.sampler.drawing():  # it starts as it is each time
             output = self.model(*copy.args, **copy.kwargs)
         predicted = self.finish(output)
         check_rows(predicted, inputs.rows)
@@ -148,8 +167,34 @@ class Plan:
     def _rows_stand_alone(self, few: Inputs) -> bool:
         """Whether a row's sample is the same alone and in a batch."""
         together = self._plainly(few, range(1))[0]
-        alone = [self._plainly(few.take(torch.tensor([row])), range(1))[0] for row in range(_FEW)]
-        return alike(torch.cat(alone), together)
+        try:
+            alone = self._one_by_one(few)
+        except Exception:  # as batch normalisation by the batch itself refuses a single row
+            return False
+        return alike(alone, together)
+
+    def _rows_depend(self, few: Inputs) -> bool:
+        """Whether a row's prediction depends on the others of its batch, as far as that can be told."""
+        sampler, shared = self.sampler, self.sampler.shared
+        sampler.shared = True
+        try:
+            together = self._plainly(few, range(1))[0]
+        except Exception:  # such numbers may not be allowed
+            sampler.shared = shared
+            return False
+        try:
+            if alike(self._one_by_one(few), together, roughly=True):
+                return False
+            sampler.neutral = True  # was it the noise?
+            together, again = (self._plainly(few, range(1))[0] for _ in range(2))
+            return alike(together, again, roughly=True) and not alike(self._one_by_one(few), together, roughly=True)
+        except Exception:  # a single row is refused, for instance by batch normalisation by the batch itself
+            return True
+        finally:
+            sampler.shared, sampler.neutral = shared, False
+
+    def _one_by_one(self, few: Inputs) -> Tensor:
+        return torch.cat([self._plainly(few.take(torch.tensor([row])), range(1))[0] for row in range(_FEW)])
 
     # --- splitting ---
 
@@ -187,6 +232,7 @@ class Plan:
         self.dropped = set(self.linear.values())
         self.expanded = [n for n in self.frontier if not self._broadcasts(n)]
         self.bytes_before, self.bytes_behind = (self._bytes(part, values) for part in (self.before, self.behind))
+        self.bytes_dropped = {n: _size(values[n]) / _MANY for n in self.dropped}
         self.work_before, self.work_behind = (_work(part, values, self.model) for part in (self.before, self.behind))
         self.changes_inputs, self.changes_frontier = False, self.is_whole
         self.last_use = _last_uses(self.before, set(self.frontier))
@@ -250,7 +296,7 @@ class Plan:
             if (
                 type(layer) is nn.Linear
                 and alone
-                and isinstance(noise, AFFINE)
+                and is_affine(noise)
                 and strength(noise) > 0
                 and self._dropped(source) is not None
             ):
@@ -279,6 +325,14 @@ class Plan:
         self.changes_frontier = versions != [v._version for v in tensors]
         if not alike(found, wanted):
             raise UntraceableError("as a graph it gives other numbers")
+        if self.linear and not self.changes_frontier:
+            self.scales_always = True
+            try:
+                in_weights = self.run_behind(values, range(1), few.rows, watched=False)
+            finally:
+                self.scales_always = False
+        if self.linear and (self.changes_frontier or not alike(in_weights, wanted)):
+            self.linear, self.dropped = {}, set()  # for instance what goes in is changed before the layer is reached
 
     def _folds(self, few: Inputs, wanted: list[Tensor]) -> bool:
         try:
@@ -319,7 +373,8 @@ class Plan:
                 values[node] = self._linear(node, values)
             elif node in self.dropped and self._goes_into_weights(node, values, rows):
                 scaled.add(node)
-                values[node] = None
+                # it draws here, before others of its module that stand before the linear layer
+                values[node] = self.sampler.site(str(node.target), values[self._dropped(node)].shape)
             elif watched and (node in self.draws_inside or node in self.opaque):
                 noted = self._noted()
                 with self.sampler.drawing():
@@ -335,6 +390,22 @@ class Plan:
             raise TurnedOutOtherwiseError
         return self.finish(fx.node.map_arg(self.output.args[0], lambda n: values[n]))
 
+    def bytes_of(self, rows: int) -> float:
+        """The most bytes a row that a node behind a dropout writes when so many rows of each sample go in."""
+        written = [size for n, size in self.bytes_dropped.items() if not self._few_enough(n, rows)]
+        return max([self.bytes_behind, *written])
+
+    def _few_enough(self, dropped: fx.Node, rows: int) -> bool:
+        """Whether a layer has so few outputs that scaling its weights is less work than scaling what goes in."""
+        layers: list[Any] = [self.modules[user] for user in dropped.users]
+        goes_in = self.scales_always or all(layer.out_features <= rows for layer in layers)
+        return goes_in and dropped in self.dropped
+
+    def bytes_of_weights(self, rows: int) -> int:
+        """The most bytes that one sample of so many rows needs for weights with its noise in them."""
+        layers: list[Any] = [self.modules[node] for node in self.linear]
+        return max((4 * layer.weight.numel() for layer in layers if layer.out_features <= rows), default=0)
+
     def _noted(self) -> int:
         return self.sampler.read + self.sampler.shaped + self.sampler.unforeseen
 
@@ -348,7 +419,7 @@ class Plan:
         (user,) = node.users
         layer: Any = self.modules[user]
         fits = isinstance(x, Tensor) and x.ndim == 2 and x.dtype == layer.weight.dtype
-        return fits and layer.out_features <= rows and self.sampler.layout_at(str(node.target)) == Layout(0)
+        return fits and self._few_enough(node, rows) and self.sampler.layout_at(str(node.target)) == Layout(0)
 
     def _linear(self, node: fx.Node, values: Values) -> Tensor:
         """A linear layer with its dropout in its weights."""
@@ -356,8 +427,7 @@ class Plan:
         x: Tensor = values[self._dropped(source)]
         layer: Any = self.modules[node]
         sampler = self.sampler
-        site = sampler.site(str(source.target), x.shape)
-        scale, shift = sampler.affine(site, self.noises[source], x, Layout(0))
+        scale, shift = sampler.affine(values[source], self.noises[source], x, Layout(0))
         return scaled_linear(x, layer.weight, layer.bias, scale, shift, sampler.rows)
 
     def _value(self, node: fx.Node, values: Values, keeps_inputs: bool = True) -> Any:
@@ -371,7 +441,8 @@ class Plan:
             case "call_module":
                 return self.modules[node](*args, **kwargs)
             case "get_attr":
-                return operator.attrgetter(str(node.target))(self.model)
+                name = str(node.target)
+                return self.constants[name] if name in self.constants else operator.attrgetter(name)(self.model)
             case "call_method":
                 return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         if is_functional_dropout(node.target):

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regtorch.errors import SettingError
+
 
 @dataclass(frozen=True)
 class MCPrediction:
@@ -52,11 +54,16 @@ class MCPrediction:
     def cat(predictions: Sequence[MCPrediction]) -> MCPrediction:
         """Predictions of several batches as one, in order.
 
+        Raises:
+            SettingError: there are none.
+
         Example:
             >>> one = MCPrediction(*[torch.zeros(2, 3)] * 3, samples_used=torch.ones(2))
             >>> len(MCPrediction.cat([one, one]))
             4
         """
+        if not predictions:
+            raise SettingError("there are no predictions to join: give one at least")
         joined: dict[str, Any] = {}
         for field in fields(MCPrediction):
             parts = [getattr(prediction, field.name) for prediction in predictions]

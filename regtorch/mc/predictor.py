@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
 from regtorch.mc.arguments import check_is_module
-from regtorch.mc.dropouts import has_dropout, signature, switched_on
+from regtorch.mc.dropouts import has_dropout, switched_on
 from regtorch.mc.inputs import Inputs
 from regtorch.mc.moments import RunningMoments
 from regtorch.mc.outcome import Transform, entropy, outcome
@@ -18,6 +21,8 @@ from regtorch.mc.plan import Plan, TurnedOutOtherwiseError, check_rows
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.sampler import Sampler
+from regtorch.mc.staleness import numbers, signature
+from regtorch.mc.unchanged import unchanged
 from regtorch.settings import COUNT, COUNT_FROM_TWO, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
 
 #: with a tolerance, rows are looked at again after each further so many samples
@@ -26,6 +31,19 @@ CHECK_EVERY = 16
 WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
+#: plans that are kept, one for each shape and type of rows
+_KEPT_PLANS = 8
+#: one prediction at a time: models are worked on and torch's random state is one for all threads
+_LOCK = threading.RLock()
+
+
+def _unlocked() -> None:
+    global _LOCK  # what another thread held, nobody holds in a process that was forked meanwhile
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
 
 
 class MCPredictor:
@@ -123,6 +141,8 @@ class MCPredictor:
         self.noise_variance = noise_variance
         self.progress = progress
         self._plans: dict[object, Plan] = {}
+        self._numbers: dict[object, object] = {}
+        self._said: set[str] = set()
         self._planned_for: object = None
 
     def __call__(self, *inputs: Any, **keywords: Any) -> MCPrediction:
@@ -130,51 +150,84 @@ class MCPredictor:
 
         Tensors with as many rows as the first one belong to the batch, others go into every forward pass as they are.
         """
-        with torch.inference_mode(False), torch.no_grad():
-            return self._predicted(Inputs(inputs, keywords))
+        return self.from_row(0, *inputs, **keywords)
 
-    def _predicted(self, batch: Inputs) -> MCPrediction:
+    def from_row(self, first_row: int, /, *inputs: Any, **keywords: Any) -> MCPrediction:
+        """The same of a batch that is a part of more rows, from this one on.
+
+        With independent masks batches of the same data do not repeat each other's masks then.
+
+        Example:
+            >>> predictor = MCPredictor(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)), masks="independent")
+            >>> first, second = (predictor.from_row(row, torch.ones(4, 2)).mean for row in (0, 4))
+            >>> torch.equal(first, second)
+            False
+        """
+        with _LOCK, torch.inference_mode(False), torch.no_grad():
+            batch = Inputs(inputs, keywords)
+            with unchanged(self.model):
+                kind, prediction = self._predicted(batch, first_row)
+            if kind in self._plans:
+                self._numbers[kind] = numbers(self.model)
+            return prediction
+
+    def _predicted(self, batch: Inputs, first_row: int) -> tuple[object, MCPrediction]:
         if batch.rows == 0:
-            return self._nothing(batch)
-        plan = self._plan(batch)
+            return None, self._nothing(batch)
+        kind, plan = self._plan(batch)
         try:
-            return self._sampled_by(plan, batch)
+            return kind, self._sampled_by(plan, batch, first_row)
         except TurnedOutOtherwiseError:
-            return self._sampled_by(plan, batch)
+            return kind, self._sampled_by(plan, batch, first_row)
 
-    def _sampled_by(self, plan: Plan, batch: Inputs) -> MCPrediction:
+    def _sampled_by(self, plan: Plan, batch: Inputs, first_row: int) -> MCPrediction:
         totals = _Totals(self, batch.rows)
         with plan.on(), ProgressBar(batch.rows * self.samples, self.progress) as bar:
             rows_at_once = self._at_once(max(plan.bytes_before, plan.bytes_behind), batch.rows)
             if plan.rows_together and self.max_batch is None:  # what happens to a row may depend on all others
                 rows_at_once = batch.rows
+            if plan.rows_depend and rows_at_once < batch.rows:
+                self._warn_of_cutting(batch.rows)
             for start in range(0, batch.rows, rows_at_once):
                 stop = min(start + rows_at_once, batch.rows)
                 values = plan.run_before(batch.narrow(start, stop))
-                for rows, block in self._sampled(plan, values, start, stop, totals):
+                for rows, block in self._sampled(plan, values, start, stop, first_row, totals):
                     totals.add(block, rows)
                     bar.advance(block.shape[0] * block.shape[1])
         return totals.prediction()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_plans": {}, "_planned_for": None}  # made anew where a copy is used
+        return {**vars(self), "_plans": {}, "_numbers": {}, "_planned_for": None}  # made anew where a copy is used
 
     @property
     def reused(self) -> float | None:
-        """The share of a forward pass's work that was done once for all samples; None before the first prediction."""
-        plan = next(iter(self._plans.values()), None)
+        """The share of a forward pass's work that was done once for all samples; None before the first prediction; of the last one."""
+        plan = next(reversed(self._plans.values()), None)
         return None if plan is None else plan.reused
 
-    def _plan(self, batch: Inputs) -> Plan:
+    def _plan(self, batch: Inputs) -> tuple[object, Plan]:
         now = signature(self.model), self.seed, self.masks, self.transform
         if now != self._planned_for:
-            self._plans, self._planned_for = {}, now
+            self._plans, self._numbers, self._planned_for = {}, {}, now
         device = batch.tensors[0].device.type
         kind = (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
-        if kind not in self._plans:
+        plan = self._plans.pop(kind, None)
+        if plan is not None and plan.constants and self._numbers.get(kind) != numbers(self.model):
+            plan = None  # what was computed of the model's numbers when it was written down no longer holds
+        if plan is None:
             sampler = Sampler(self.seed, self.masks == "shared")
-            self._plans[kind] = Plan(self.model, sampler, batch, lambda output: outcome(output, self.transform))
-        return self._plans[kind]
+            plan = Plan(self.model, sampler, batch, lambda output: outcome(output, self.transform), self._said)
+        self._plans[kind] = plan  # the last one used stands last
+        for old in list(self._plans)[:-_KEPT_PLANS]:
+            del self._plans[old]
+            self._numbers.pop(old, None)
+        return kind, plan
+
+    def _warn_of_cutting(self, rows: int) -> None:
+        what = f"the rows of {type(self.model).__name__} depend on each other"
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(f"{what}, and max_batch={self.max_batch} cuts a batch of {rows} rows", stacklevel=6)
 
     def _at_once(self, bytes_per_row: float, rows: int) -> int:
         """How many rows, of all samples together, go through a part of the model at a time."""
@@ -183,17 +236,20 @@ class MCPredictor:
         return max(1, min(rows, max(_FEWEST_ROWS, int(WORKING_SET / bytes_per_row))))
 
     def _sampled(
-        self, plan: Plan, values: dict[Any, Any], start: int, stop: int, totals: _Totals
+        self, plan: Plan, values: dict[Any, Any], start: int, stop: int, first_row: int, totals: _Totals
     ) -> Iterator[tuple[slice | Tensor, Tensor]]:
         """Blocks (samples, rows, ...) of predictions of the rows from `start` to before `stop`, and which rows."""
         rows: slice | Tensor = slice(start, stop)
         active, taken, kept_of_all = stop - start, 0, None
         while taken < self.samples and active:
-            at_once = max(1, self._at_once(plan.bytes_behind, active * self.samples) // active) if plan.foldable else 1
+            at_once = self._at_once(plan.bytes_of(active), active * self.samples) // active if plan.foldable else 1
+            at_once = max(1, at_once)
             until = self._next_check(taken)
+            if weights := plan.bytes_of_weights(active):
+                at_once = max(1, min(at_once, WORKING_SET // weights))
             count = min(at_once, until - taken)
             run = active if kept_of_all is None else stop - start
-            predicted = plan.run_behind(values, range(taken, taken + count), run, start)
+            predicted = plan.run_behind(values, range(taken, taken + count), run, first_row + start)
             check_rows(predicted, count * run)
             if kept_of_all is not None:
                 predicted = predicted[kept_of_all]
@@ -201,7 +257,7 @@ class MCPredictor:
             yield rows, predicted.unflatten(0, (count, active))
             taken += count
             if self.tolerance is not None and taken == until and taken < self.samples:
-                unsure = totals.moments.standard_error(rows, taken) >= self.tolerance
+                unsure = ~(totals.moments.standard_error(rows, taken) < self.tolerance)  # NaN is never sure
                 if not unsure.all():
                     kept = unsure.nonzero()[:, 0]
                     numbers = torch.arange(start, stop, device=kept.device) if isinstance(rows, slice) else rows
@@ -223,8 +279,9 @@ class MCPredictor:
         """The result for no rows at all, which has the shape of others."""
         totals = _Totals(self, 0)
         with switched_on(self.model), torch.random.fork_rng():
-            predicted = outcome(self.model(*batch.args, **batch.kwargs), self.transform)
-        totals.add(predicted[None], slice(0, 0))
+            one = batch.with_a_row()  # not every model takes none, and none has a size that could be told
+            predicted = outcome(self.model(*one.args, **one.kwargs), self.transform)
+        totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()
 
 

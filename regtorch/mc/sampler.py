@@ -34,6 +34,13 @@ _MULTIPLYING = (Dropout, *_SPATIAL, DropPath, DropBlock2d, ExactCountDropout, Ga
 #: what these do to their input is ``scale * x + shift``, with a scale and a shift that depend on its shape alone
 AFFINE = (*_MULTIPLYING, AlphaDropout, FeatureAlphaDropout, GaussianNoise)
 
+#: random operations whose result is one kind of noise, number for number: any number of rows may be drawn of it
+_ENTRY_BY_ENTRY = {
+    *("native_dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like"),
+    *("randint", "randint_like", "random_", "uniform_", "normal_", "exponential_", "cauchy_", "geometric_"),
+    "log_normal_",
+}
+
 #: torch's functions that drop -> the dropout that does the same
 _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
     F.dropout: Dropout,
@@ -47,6 +54,11 @@ _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
 _LEAVING_TORCH = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
+
+
+def is_affine(noise: Noise) -> bool:
+    """Whether all that a dropout does is ``scale * x + shift``: a subclass with a `forward` of its own may do more."""
+    return any(isinstance(noise, kind) and type(noise).forward is kind.forward for kind in AFFINE)
 
 
 class Sampler:
@@ -66,6 +78,8 @@ class Sampler:
         self.layouts: dict[str, Layout | None] = {}
         #: dropouts whose rows cannot be told apart: there every row draws for itself
         self.not_shared: set[str] = set()
+        #: draws that are made as they are called, of all rows at once
+        self.as_called: set[str] = set()
         #: dropout -> the shape it last acted on
         self.shapes: dict[str, tuple[int, ...]] = {}
         #: dropouts do nothing: to see what a model computes besides
@@ -96,6 +110,8 @@ class Sampler:
             if site in self.layouts:
                 continue
             try:
+                if site in self.as_called:
+                    raise NoLayoutError("nothing is known of it")
                 self.layouts[site] = layout_of(shape, many.get(site, shape), rows)
             except NoLayoutError:
                 self.layouts[site] = None
@@ -166,7 +182,7 @@ class Sampler:
         if x.numel() == 0:
             return x
         layout, shared = self._layout(site, x.shape)
-        if not shared or not isinstance(noise, AFFINE):
+        if not shared or not is_affine(noise):
             return self._each(site, noise, x, layout, shared)
         scale, shift = self.affine(site, noise, x, layout)
         wide = widened(x)
@@ -226,6 +242,8 @@ class Sampler:
             return draw.expected()
         site = self.site("draw", draw.shape)
         self.inside += 1
+        if not draw.is_entry_by_entry:
+            self.as_called.add(site)
         layout, shared = self._layout(site, draw.shape)
         if layout is None:
             torch.manual_seed(self.key(site, self.samples[0], shared))
@@ -372,7 +390,7 @@ def _draws(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
         return False
     if _argument(function, args, kwargs, "dropout_p") == 0:
         return False
-    return _argument(function, args, kwargs, "train") is not False
+    return all(_argument(function, args, kwargs, name) is not False for name in ("train", "training"))
 
 
 class _Draw:
@@ -382,6 +400,7 @@ class _Draw:
         self.function, self.args, self.kwargs = function, args, kwargs
         self.name = function._schema.name.removeprefix("aten::")
         self.in_place = self.name.endswith("_")
+        self.is_entry_by_entry = self.name in _ENTRY_BY_ENTRY
         first = args[0] if args else None
         self.tensor: Tensor | None = first if isinstance(first, Tensor) else None
         size = _argument(function, args, kwargs, "size")

@@ -92,7 +92,9 @@ def samples_needed(
         raise SettingError("the prediction's samples hold NaN: they have no spread")
     if labels is not None:
         labels = class_labels(labels, prediction)
-    largest = samples.var(0).flatten(1).amax(1).double()  # of each row's entries, the variance of a single sample
+    largest = (
+        samples.var(0).reshape(samples.shape[1], -1).amax(1).double()
+    )  # of each row's entries, the variance of a single sample
     least_rows = math.ceil(share * len(largest) - 1e-9)  # 0.07 * 100 is a little more than 7
     worst = float(largest.sort().values[max(least_rows, 1) - 1])
     needed = max(2, math.ceil(worst / tolerance**2))

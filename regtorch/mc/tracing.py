@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from regtorch.mc.dropouts import is_dropout
+from regtorch.mc.unchanged import unchanged
 
 
 class UntraceableError(Exception):
@@ -23,11 +24,11 @@ class _Tracer(fx.Tracer):
     def __init__(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         super().__init__()
         self.inputs, self.keywords = inputs, keywords
-        #: names of modules that stayed whole because they could not be traced, with the reason
-        self.whole: dict[str, str] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_dropout(m) or super().is_leaf_module(m, module_qualified_name)
+        # what others hang on a module is for tensors: it stays whole, so that its hooks see these in every pass
+        hooked = bool(module_qualified_name and (m._forward_hooks or m._forward_pre_hooks))
+        return hooked or is_dropout(m) or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         # tensors become placeholders; whatever else the caller passes, or leaves out, stays as it is
@@ -46,33 +47,37 @@ class _Tracer(fx.Tracer):
         stack = dict(self.module_stack)
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception as error:
+        except Exception:
             while (node := next(iter(reversed(self.graph.nodes)), None)) is not last and node is not None:
                 self.graph.erase_node(node)
             self.module_stack.clear()
             self.module_stack.update(stack)
             name = self.path_of_module(m)
-            self.whole[name] = _first_line(error)
             return self.create_proxy("call_module", name, args, kwargs)
 
 
-def traced(model: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[fx.Graph, dict[str, str]]:
-    """The graph of a model's forward pass with a placeholder for each tensor, and the modules that stayed whole.
+def traced(model: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[fx.Graph, dict[str, Tensor]]:
+    """The graph of a model's forward pass with a placeholder for each tensor, and the constants that it names.
+
+    The model is as before afterwards.
 
     Raises:
         UntraceableError: the model's own forward cannot be traced.
 
     Example:
-        >>> graph, whole = traced(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), (torch.zeros(1, 2),), {})
-        >>> [node.op for node in graph.nodes], whole
+        >>> graph, constants = traced(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), (torch.zeros(1, 2),), {})
+        >>> [node.op for node in graph.nodes], constants
         (['placeholder', 'call_module', 'call_module', 'output'], {})
     """
     tracer = _Tracer(inputs, keywords)
+    known = set(dir(model))
     if isinstance(model, torch.jit.ScriptModule) or tracer.is_leaf_module(model, ""):
         raise UntraceableError(f"{type(model).__name__} is one piece")
     try:
-        with _len_of_proxies(model):
-            return tracer.trace(model), tracer.whole
+        with unchanged(model), _len_of_proxies(model):
+            graph = tracer.trace(model)
+            named = {str(node.target) for node in graph.nodes if node.op == "get_attr"} - known
+            return graph, {name: vars(model)[name] for name in named if isinstance(vars(model).get(name), Tensor)}
     except Exception as error:
         raise UntraceableError(_first_line(error)) from error
 
