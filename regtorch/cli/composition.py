@@ -71,16 +71,58 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
         DataError: the folder of ``rerun`` does not say.
     """
     named = next((override for override in overrides if override.startswith(("resume=", "rerun="))), "")
-    kind, _, text = named.partition("=")
-    folder = Path(text.strip("'\""))
-    if not named or (kind == "resume" and not (folder / ".hydra" / "overrides.yaml").is_file()):
+    if not named:
+        return []
+    kind, folder = named.partition("=")[0], Path(value_of(named))
+    if kind == "resume" and not (folder / ".hydra" / "overrides.yaml").is_file():
         return []
 
     def key(override: str) -> str:
         return override.lstrip("+~").partition("=")[0]
 
+    def place(override: str) -> str:
+        return key(override).rpartition("@")[2]
+
     given = {key(override) for override in overrides} | {"ckpt_path", "resume"}
-    return [override for override in _started_with(folder, named) if key(override) not in given]
+    chosen = {
+        place(override) for override in overrides if "." not in key(override)
+    }  # what is chosen has other settings
+    started = _started_with(folder, named)
+    earlier = [o for o in started if key(o) not in given and not ("." in key(o) and place(o).split(".")[0] in chosen)]
+    if kind == "resume" and not (folder / "checkpoints" / "last.ckpt").is_file():  # it begins where that one began
+        begun = {key(override): value_of(override) for override in started}
+        if "resume" in begun:
+            earlier.append(f"ckpt_path={quoted(str(Path(begun['resume']) / 'checkpoints' / 'last.ckpt'))}")
+        elif "ckpt_path" in begun:
+            earlier.append(f"ckpt_path={quoted(begun['ckpt_path'])}")
+    return earlier
+
+
+def value_of(override: str) -> str:
+    """The value of an override as Hydra reads it: without quotes and escapes.
+
+    Example:
+        >>> value_of(r"resume='it\\'s'")
+        "it's"
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return str(OverridesParser.create().parse_override(override).value())
+    except HydraException:  # Hydra itself will say what is wrong
+        return override.partition("=")[2]
+
+
+def quoted(value: str) -> str:
+    """A value as it must be written for Hydra to read it back.
+
+    Example:
+        >>> print(quoted("it's"))
+        'it\\'s'
+    """
+    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
 
 
 def _started_with(folder: Path, named: str) -> list[str]:

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.validation import is_launched
+from regtorch.cli.composition import quoted, value_of
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import replaced
+from regtorch.launcher import is_first, started_as
 
 
 class FolderError(RegtorchError, OSError):
@@ -30,17 +31,16 @@ def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
     added = []
     if "hydra.run.dir" not in given:
         if given.get("resume") not in (None, "null"):
-            added = [_run_dir(given["resume"].strip("'\""))]
-        elif is_launched():
+            added = [_run_dir(value_of(f"resume={given['resume']}"))]
+        elif started_as() is not None:
             added = [_run_dir(_agreed_folder())]
-    if is_launched() and int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
+    if not is_first():
         added.append("hydra.job_logging.root.handlers=[]")  # the first process writes the log
     return added
 
 
 def _run_dir(folder: str) -> str:
-    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.run.dir='{quoted}'"
+    return f"hydra.run.dir={quoted(folder)}"
 
 
 def _agreed_folder() -> str:

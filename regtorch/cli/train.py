@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from regtorch.cli.composition import compose, earlier_overrides, implied_overrid
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
-from regtorch.cli.validation import finished, is_launched
+from regtorch.cli.validation import finished
 from regtorch.errors import RegtorchError, SettingError
+from regtorch.files import locked
+from regtorch.launcher import is_first, started_as
 
 
 def main() -> None:
@@ -27,11 +31,11 @@ def _main() -> int:
         return 0
     overrides = overrides_of(sys.argv[1:])
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
-    first = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0
+    first = is_first()
     if overrides is not None and multirun and not _prints_only():
         return _sweep(overrides)
     if overrides is not None:
-        earlier = earlier_overrides(overrides)
+        typed, earlier = overrides, earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
         sys.argv[1:] = [*added, *(argument for argument in sys.argv[1:] if not argument.startswith("rerun="))]
         overrides = [*added, *(override for override in overrides if not override.startswith("rerun="))]
@@ -39,7 +43,8 @@ def _main() -> int:
             compose(overrides)
         else:
             job.checked(overrides)
-            if (results := finished(config := compose(overrides))) is not None:
+            alone = all(override.startswith(("resume=", "hydra.")) for override in typed)
+            if alone and (results := finished(config := compose(overrides))) is not None:
                 say_completed(config, results)
                 return 0
             sys.argv[1:] += run_folder_overrides(overrides)
@@ -68,7 +73,7 @@ def _sweep(overrides: list[str]) -> int:
     from regtorch.cli.sweep import sweep
     from regtorch.cli.sweep_plan import plan
 
-    if is_launched():
+    if started_as() is not None:
         raise SettingError(
             "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
         )
@@ -91,12 +96,14 @@ def _train(config: Any, first: bool) -> Any:
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
-    if first:
-        keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
-    try:
-        results = job.train(plain, folder, overrides)
-    except SystemExit as error:
-        exit_interrupted(error, f"; python scripts/train.py resume={folder} goes on")
+    busy = f"hydra.run.dir={folder} is not allowed: another process trains there"
+    with locked(folder, busy) if first else nullcontext():
+        if first:
+            keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+        try:
+            results = job.train(plain, folder, overrides)
+        except SystemExit as error:
+            exit_interrupted(error, f"; python scripts/train.py {shlex.quote(f'resume={folder}')} goes on")
     if first:
         show(results, folder)
     return results["test"]["accuracy"]
@@ -128,7 +135,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
     console.print(
         f"{results['epochs']} epochs, {results['seconds']:.1f} s, {results['parameters']:,} parameters", soft_wrap=True
     )
-    console.print(str(folder), soft_wrap=True)
+    console.print(str(folder), soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

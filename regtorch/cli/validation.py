@@ -12,6 +12,7 @@ from typing import Any
 
 from regtorch import settings
 from regtorch.errors import DataError, NothingBoundError, SettingError
+from regtorch.launcher import started_as
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
 from regtorch.registry import component, create
@@ -46,7 +47,6 @@ OTHER_KEYS = (
     "callbacks", "checkpoint", "logger", "trainer", "mc", "seed", "evaluate", "compile", "ckpt_path", "resume",
 )  # fmt: skip
 
-_COUNT_OR_ALL = Range("a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or v in (-1, "auto"))
 _RUN_KEYS: dict[str, Range] = {
     "seed": SEED,
     "evaluate": one_of("best", "last"),
@@ -61,7 +61,9 @@ _RUN_KEYS: dict[str, Range] = {
     "trainer.strategy": one_of("auto", "ddp", "fsdp"),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
     "trainer.max_epochs": COUNT,
-    "trainer.max_steps": _COUNT_OR_ALL,
+    "trainer.max_steps": Range(
+        "a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True)
+    ),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "trainer.gradient_clip_algorithm": one_of("norm", "value"),
@@ -79,6 +81,17 @@ _RUN_KEYS: dict[str, Range] = {
 }
 
 
+#: nodes with no other keys than these
+_CLOSED = {
+    "checkpoint": ("every_n_steps", "every_seconds"),
+    "callbacks": ("patience", "monitor", "min_delta", "ema_decay"),
+    "logger": ("csv", "tensorboard"),
+    "mc": ("name", "samples", "tolerance"),
+}
+#: of Lightning's Trainer
+_OURS = ("callbacks", "default_root_dir", "logger", "num_nodes", "plugins", "use_distributed_sampler")
+
+
 def validate(config: Mapping[str, Any]) -> None:
     """Check a configuration of `train.py`: names, keys, ranges, places of rules, data, devices, checkpoint.
 
@@ -93,8 +106,18 @@ def validate(config: Mapping[str, Any]) -> None:
             raise SettingError(
                 f"{key}={value}: there is no such key; there are: {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
             )
+    for place, known in _CLOSED.items():
+        node: Any = config.get(place)
+        if not isinstance(node, Mapping):
+            raise SettingError(f"{place}={node} is not allowed: it must have the keys {', '.join(known)}")
+        for key, value in node.items():
+            if key not in known:
+                raise SettingError(f"{place}.{key}={value}: there is no such key; there are: {', '.join(known)}")
+    for key in _OURS:
+        if key in config["trainer"]:
+            raise SettingError(f"trainer.{key}={config['trainer'][key]} is not allowed: regtorch sets it itself")
     for key, allowed in _RUN_KEYS.items():
-        node: Any = config
+        node = config
         *parents, last = key.split(".")
         for parent in parents:
             node = node.get(parent, {})
@@ -112,6 +135,7 @@ def validate(config: Mapping[str, Any]) -> None:
             "whose weights are sharded; take trainer=ddp"
         )
     check_places(config)
+    check_schedules(config)
     check_checkpoint(config)
     check_data(config)
 
@@ -200,14 +224,14 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
             f"{prefix}precision={precision} is not allowed with {prefix}strategy=fsdp, which does not scale the loss; "
             "take bf16-mixed"
         )
-    if trainer.get("devices") == "launched" and not is_launched():
+    if trainer.get("devices") == "launched" and started_as() is None:
         raise SettingError(
             f"{prefix}devices=launched (trainer=multi_node) is for processes that torchrun or srun start: "
             "torchrun --nnodes=2 --nproc-per-node=4 ... scripts/train.py trainer=multi_node; on one machine take trainer=ddp"
         )
     if trainer.get("devices") == "launched":
         return
-    if is_launched():
+    if started_as() is not None:
         raise SettingError(
             f"{prefix}devices={trainer.get('devices', 1)} is not allowed in a process that torchrun or srun started: "
             "take trainer=multi_node, which takes as many as they start"
@@ -229,11 +253,6 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
         raise SettingError(f"{prefix}devices={devices} is not allowed: there are {cores} CPU cores")
     if accelerator == "auto" and gpus() and devices > gpus():
         raise SettingError(f"{prefix}devices={devices} is not allowed: there are {gpus()} GPUs")
-
-
-def is_launched() -> bool:
-    """Whether torchrun or Slurm started this process as one of several."""
-    return ("RANK" in os.environ and "WORLD_SIZE" in os.environ) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 @cache
@@ -268,6 +287,20 @@ def check_places(config: Mapping[str, Any]) -> None:
                 )
 
 
+def check_schedules(config: Mapping[str, Any]) -> None:
+    """Refuse a schedule of what is not there."""
+    of = {
+        "penalty_schedule": ("regularizer", "bias_regularizer", "activity_regularizer"),
+        "dropout_schedule": ("dropout", "input_dropout"),
+    }
+    for place, targets in of.items():
+        name, built_in = config[place]["name"], config["model"]["name"] in ("mlp", "cnn")
+        if name != "constant" and built_in and all(config[target]["name"] == "none" for target in targets):
+            raise SettingError(
+                f"schedule@{place}={name} has nothing to act on: {targets[0]}=none; take one, or schedule@{place}=constant"
+            )
+
+
 def check_data(config: Mapping[str, Any]) -> None:
     """Read and check the data, and whether model and augmentation fit it."""
     data = dataset(config)
@@ -300,15 +333,16 @@ def dataset(config: Mapping[str, Any]) -> Any:
 
 def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
     """The checkpoint that a configuration goes on from; None too for a run that was stopped before its first one."""
-    if config.get("resume") is not None and config.get("ckpt_path") is not None:
-        raise SettingError(
-            f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them"
-        )
     if config.get("resume") is not None:
         folder = Path(str(config["resume"]))
+        if config.get("ckpt_path") is not None:
+            if (folder / "checkpoints" / "last.ckpt").exists() or not (folder / ".hydra" / "overrides.yaml").is_file():
+                raise SettingError(
+                    f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them"
+                )
+            return Path(str(config["ckpt_path"]))  # where that run began, which was stopped before its first checkpoint
         path = folder / "checkpoints" / "last.ckpt"
-        stopped_early = not path.exists() and (folder / ".hydra" / "overrides.yaml").is_file()
-        return None if stopped_early else path
+        return None if not path.exists() and (folder / ".hydra" / "overrides.yaml").is_file() else path
     return None if config.get("ckpt_path") is None else Path(str(config["ckpt_path"]))
 
 
@@ -319,7 +353,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
     path = checkpoint_path(config)
     if path is None:
         return
-    key = "resume" if config.get("resume") is not None else "ckpt_path"
+    key = "ckpt_path" if config.get("ckpt_path") is not None else "resume"
     if not path.is_file():
         raise DataError(f"{key}={config[key]}: there is no checkpoint {path}")
     trained = described_model(path)
@@ -337,11 +371,21 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
                 raise DataError(
                     f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
-    if config.get("ckpt_path") is not None and trained.get("epochs", 0) >= config["trainer"]["max_epochs"]:
+    done, wanted = trained.get("epochs", 0), config["trainer"]["max_epochs"]
+    if done > wanted or (done == wanted and key == "ckpt_path"):
         raise DataError(
-            f"{key}={config[key]} has trained {trained['epochs']} epochs already: trainer.max_epochs={config['trainer']['max_epochs']} "
-            "must be more"
+            f"{key}={config[key]} has trained {done} epochs already: trainer.max_epochs={wanted} must be more"
         )
+    if trained.get("batches"):
+        order = {"seed": "seed", "batch_size": "data.batch_size", "reshuffle": "data.reshuffle"}
+        here = {**config["data"], "seed": config["seed"]}
+        there = {**trained["data"], "seed": trained.get("seed", config["seed"])}
+        for name, said in order.items():
+            if name in there and here.get(name) != there[name]:
+                raise DataError(
+                    f"{key}={config[key]} was stopped in the middle of an epoch with {said}={there[name]}, so "
+                    f"{said}={here.get(name)} is not allowed before its end"
+                )
 
 
 def finished(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import LambdaLR
 
 from regtorch.registry import register
 from regtorch.schedulers.base import Scheduler
@@ -36,7 +38,15 @@ class CosineScheduler(Scheduler):
 
     def build(self, optimizer: Optimizer, *, total_steps: int, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
         """The schedule for one optimizer."""
+
+        def half_cosine(lr: float) -> Callable[[int], float]:
+            # a function of the whole number of steps, so that a training that is made longer goes along a longer one
+            lowest = self.min_lr / lr
+            return lambda step: (
+                lowest + (1 - lowest) * (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
+            )
+
         return {
-            "scheduler": CosineAnnealingLR(optimizer, T_max=max(1, total_steps), eta_min=self.min_lr),
+            "scheduler": LambdaLR(optimizer, [half_cosine(g["lr"]) for g in optimizer.param_groups]),
             "interval": "step",
         }

@@ -296,6 +296,12 @@ class Classifier(RegularizedModule):
             )
         self._going_on = saved
 
+    def on_validation_start(self) -> None:
+        """Have the first process's buffers on all of them, as its checkpoint has: DDP does so, sharding does not."""
+        if isinstance(self.model, FSDPModule):
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Measure with dropout off."""
         x, y = batch
@@ -333,8 +339,11 @@ class Classifier(RegularizedModule):
         The predictor switches dropout on for itself, as Lightning has put the model into eval mode by now.
         """
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
-        prediction = self.model(x).float().softmax(1) if self.predictor is None else self.predictor(x)
-        return PredictedRows(row_numbers(self.trainer, batch_idx, dataloader_idx), prediction)
+        numbers = row_numbers(self.trainer, batch_idx, dataloader_idx)
+        if self.predictor is None:
+            return PredictedRows(numbers, self.model(x).float().softmax(1))
+        first_row = 0 if numbers is None or not len(numbers) else int(numbers[0])
+        return PredictedRows(numbers, self.predictor.from_row(first_row, x))
 
     @staticmethod
     def _own_rows(batch_idx: int, y: Tensor, batches: Any) -> int:

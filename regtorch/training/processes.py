@@ -20,8 +20,10 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from regtorch.errors import RegtorchError
 from regtorch.files import write_json
+from regtorch.launcher import started_as
 
 _STARTED_BY_US = "REGTORCH_RANK"  # in the environment of the processes that a run starts
+_OF_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # what it leaves in the environment
 _SECONDS_TO_END = 30.0  # that the other processes of a run have after the first one is done
 
 
@@ -50,24 +52,16 @@ class World:
 
 
 def launched() -> World | None:
-    """What torchrun or Slurm say, if one of them started this process; else None.
+    """What torchrun or Slurm say, if one of them started this process as one of several; else None.
 
     Example:
         >>> launched() is None
         True
     """
-    env = os.environ
-    if "RANK" in env and "WORLD_SIZE" in env:
-        ranks = int(env["WORLD_SIZE"])
-        return World(int(env["RANK"]), ranks, int(env.get("LOCAL_WORLD_SIZE", ranks)))
-    if (
-        "SLURM_PROCID" in env
-        and "SLURM_STEP_NUM_TASKS" in env
-        and env.get("SLURM_JOB_NAME") not in ("bash", "interactive")
-    ):
-        ranks = int(env["SLURM_STEP_NUM_TASKS"])
-        return World(int(env["SLURM_PROCID"]), ranks, ranks // int(env.get("SLURM_STEP_NUM_NODES", 1)))
-    return None
+    if (place := started_as()) is None:
+        return None
+    rank, ranks, ranks_here = place
+    return World(rank, ranks, ranks_here)
 
 
 @dataclass
@@ -136,7 +130,13 @@ def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Proces
         The processes that were started.
     """
     if count == 1:
-        yield Processes()
+        kept = {name: os.environ.get(name) for name in _OF_LIGHTNING}
+        try:
+            yield Processes()
+        finally:
+            for name, value in kept.items():
+                os.environ.pop(name, None)
+                os.environ |= {} if value is None else {name: value}
         return
     # a store of our own under the name of torchrun's, so that there is no port to be found that may be taken by then
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -211,6 +211,7 @@ def _end_with_them(started: Processes, folder: Path) -> None:
         gone = [rank for rank, process in enumerate(started.others, start=1) if process.poll() not in (None, 0)]
         if gone and not started.closing.wait(_SECONDS_TO_END * 2):
             reason = f"process {gone[0]} of {len(started.others) + 1} ended, and the others waited for it in vain"
-            write_json(folder / "results.json", {"status": "failed", "reason": reason})
+            with suppress(OSError):
+                write_json(folder / "results.json", {"status": "failed", "reason": reason})
             print(f"error: {reason}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -267,7 +267,7 @@ def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -
     )
     described = ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
     module.description = {name: config[name] for name in described}
-    module.description |= {"shape": list(shape), "classes": classes}
+    module.description |= {"shape": list(shape), "classes": classes, "seed": config["seed"]}
     if config["compile"]:
         module.make_forward = partial(torch.compile, fullgraph=True)
     return module

@@ -8,11 +8,12 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment  # type: ignore[attr-defined]
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
+from regtorch.launcher import by_slurm
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.checkpoints import WholeFiles
 from regtorch.training.epoch_table import EpochTable
@@ -91,8 +92,12 @@ def hardware(trainer: Mapping[str, Any], world: World) -> dict[str, Any]:
     strategy, accelerator = settings.pop("strategy"), settings["accelerator"]
     settings["devices"], settings["num_nodes"] = world.ranks_here, world.machines
     plugins: list[Any] = [WholeFiles()]
-    if SLURMEnvironment.detect():
+    if by_slurm():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # checkpoints and signals are ours to handle
+    elif SLURMEnvironment.detect():
+        plugins.append(
+            LightningEnvironment()
+        )  # in a job of Slurm's, but not one of its tasks: Lightning would take it for one
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_gpu())
     if on_cpu and settings["precision"] in ("16-mixed", 16):
         del settings["precision"]
