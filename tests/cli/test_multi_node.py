@@ -24,9 +24,11 @@ def free_port() -> int:
 
 def start(folder: Path, *options: str) -> list[tuple[int, str, str]]:
     """Two nodes with one process each: exit status, output and errors of each."""
-    command = COMMAND.replace("--nproc-per-node=4", "--nproc-per-node=1").replace("host:29500", f"127.0.0.1:{free_port()}")
+    command = COMMAND.replace("--nproc-per-node=4", "--nproc-per-node=1").replace(
+        "host:29500", f"127.0.0.1:{free_port()}"
+    )
     command = command.replace("scripts/train.py", str(ROOT / "scripts/train.py"))
-    torchrun, *arguments = shlex.split(command)
+    _, *arguments = shlex.split(command)
     run = [sys.executable, "-m", "torch.distributed.run", *arguments, "trainer.accelerator=cpu", *options]
     nodes = [subprocess.Popen(run, cwd=folder, stdout=-1, stderr=-1, text=True) for _ in range(2)]
     ended = [node.communicate(timeout=300) for node in nodes]
@@ -56,7 +58,14 @@ def test_two_nodes_make_one_run(tmp_path: Path, strategy: str) -> None:
     ],
 )
 def test_what_torchrun_does_not_start(tmp_path: Path, arguments: list[str], said: str) -> None:
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1", str(ROOT / "scripts/train.py"), *arguments]
+    run = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=1",
+        str(ROOT / "scripts/train.py"),
+        *arguments,
+    ]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode
     assert f"error: {said}" in done.stderr

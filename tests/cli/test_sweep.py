@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -160,4 +159,4 @@ def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:
         done = swept(tmp_path, "seed=1,2", "hydra.sweep.dir=grid", *SMALL)
     assert done.returncode == 2
     assert "is being run by another process" in done.stderr
-    assert os.listdir(tmp_path / "grid") == [".lock"]
+    assert [path.name for path in (tmp_path / "grid").iterdir()] == [".lock"]
