@@ -59,13 +59,13 @@ class Listed(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.drop(self.first(x))
-        return self.head(h) * (3.0 if max(h.max(1).values.tolist()) > 2 else 1.0)
+        return self.head(h) * (3.0 if h.tolist()[-1][0] == 0 and len(h) > 4 else 1.0)
 
 
 class ThroughNumpy(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = self.drop(self.first(x))
-        return self.head(h) * (3.0 if np.max(h.detach().numpy()) > 2 else 1.0)
+        return self.head(h) * (3.0 if np.all(h.detach().numpy()[-1, 0] == 0) and len(h) > 4 else 1.0)
 
 
 class LargeBatch(Base):
@@ -73,7 +73,7 @@ class LargeBatch(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.drop(self.first(x))
-        if int(x.shape[0]) > 3 and h.mean() > 0:
+        if int(x.shape[0]) > 4 and h[-1, 0] == 0:
             h = 3 * h
         return self.head(h)
 
@@ -94,7 +94,8 @@ def test_a_branch_on_dropped_activations_is_taken_sample_by_sample(kind: type[Ba
     torch.testing.assert_close(out.std, loop.std(0), rtol=0.2, atol=1e-6)
 
 
-def test_a_branch_on_the_batch_sees_all_rows_also_where_some_have_stopped() -> None:
+def test_a_branch_on_the_batch_sees_all_rows_also_where_some_have_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regtorch.mc.predictor.WORKING_SET", 1)  # otherwise few rows go through at a time
     seen: list[int] = []
 
     class Counting(Mean):
@@ -102,7 +103,7 @@ def test_a_branch_on_the_batch_sees_all_rows_also_where_some_have_stopped() -> N
             seen.append(len(x))
             return super().forward(x)
 
-    x = torch.cat([20 * X, torch.zeros(60, 6)]).repeat(200, 1)  # more than go through at a time otherwise
+    x = torch.cat([20 * X, torch.zeros(60, 6)])
     predictor = regtorch.MCPredictor(Counting(), samples=20, tolerance=0.5, transform=None)
     predictor(x[:5])
     seen.clear()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import regtorch
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(3))
+X[:, 0] = torch.tensor([-1.0, 0.5, 2.0, 1.5])
 SAMPLES = 800
 
 
@@ -66,6 +67,13 @@ def behind_the_branch(m: InPlace, x: Tensor) -> Tensor:
     return dropped
 
 
+def behind_the_branch_in_later_rows(m: InPlace, x: Tensor) -> Tensor:
+    h = m.first(x)
+    dropped = F.dropout(h, 0.5, training=True) + h
+    h.mul_(1 + 5 * (x[:, :1] > 1).float())  # which the rows that the model is tried with do not show
+    return dropped
+
+
 def of_the_input(m: InPlace, x: Tensor) -> Tensor:
     m.drop(x)
     return m.first(x)
@@ -78,8 +86,14 @@ def in_a_branch(m: InPlace, x: Tensor) -> Tensor:
     return h
 
 
+def of_the_input_in_a_branch(m: InPlace, x: Tensor) -> Tensor:
+    if x.sum() < 1e9:
+        m.drop(x)
+    return m.first(x)
+
+
 WAYS = [as_a_statement, as_a_function, under_another_name, of_a_part, on_top_of_what_is_computed_once, behind_the_branch,
-        of_the_input, in_a_branch]  # fmt: skip
+        behind_the_branch_in_later_rows, of_the_input, in_a_branch, of_the_input_in_a_branch]  # fmt: skip
 
 
 @pytest.mark.parametrize("masks", ["shared", "independent"])
