@@ -96,7 +96,17 @@ def test_the_error_that_the_readme_shows(folder: Path) -> None:
 
 
 def test_the_readme_lists_every_option() -> None:
-    for group in ("regularizer", "dropout", "constraint", "optimizer", "scheduler", "schedule", "trainer", "data", "augmentation"):
+    for group in (
+        "regularizer",
+        "dropout",
+        "constraint",
+        "optimizer",
+        "scheduler",
+        "schedule",
+        "trainer",
+        "data",
+        "augmentation",
+    ):
         (row,) = re.findall(rf"^\| `{group}`.*", README, re.MULTILINE)
         for path in (ROOT / "conf" / group).glob("*.yaml"):
             assert path.stem in row, f"{group}={path.stem}"
