@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def _seed_text(text: str) -> Any:
     try:
         return [int(part) for part in text.strip("[]").split(",")] if listed else int(text)
     except ValueError:
+        with suppress(ValueError):
+            return float(text)
         return text
 
 

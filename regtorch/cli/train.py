@@ -104,6 +104,9 @@ def _train(config: Any, first: bool) -> Any:
             results = job.train(plain, folder, overrides)
         except SystemExit as error:
             exit_interrupted(error, f"; python scripts/train.py {shlex.quote(f'resume={folder}')} goes on")
+        finally:
+            if first:
+                (folder / ".lock").unlink(missing_ok=True)
     if first:
         show(results, folder)
     return results["test"]["accuracy"]

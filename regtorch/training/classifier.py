@@ -342,8 +342,13 @@ class Classifier(RegularizedModule):
         numbers = row_numbers(self.trainer, batch_idx, dataloader_idx)
         if self.predictor is None:
             return PredictedRows(numbers, self.model(x).float().softmax(1))
-        first_row = 0 if numbers is None or not len(numbers) else int(numbers[0])
+        first_row = 0 if numbers is None or not len(numbers) else self._row_of_all(int(numbers[0]))
         return PredictedRows(numbers, self.predictor.from_row(first_row, x))
+
+    def _row_of_all(self, row: int) -> int:
+        """The number in the whole data of a row of this process's, where its data module says which ones it has."""
+        own = getattr(getattr(self.trainer, "datamodule", None), "rows", None)
+        return row if own is None else int(own[row])
 
     @staticmethod
     def _own_rows(batch_idx: int, y: Tensor, batches: Any) -> int:

@@ -39,7 +39,9 @@ QUICK = ["trainer.max_epochs=2", "mc.samples=4", "logger.tensorboard=false"]
 
 def options(group: str) -> list[str]:
     found = sorted(path.stem for path in (CONF / GROUPS[group]).glob("*.yaml"))
-    impossible = {("trainer", "gpu"), ("dropout@input_dropout", "drop_connect")}  # each is an error of its own
+    # each is an error of its own: without a GPU, without torchrun, without weights
+    impossible = {("trainer", name) for name in ("gpu", "ddp", "fsdp", "multi_node")}
+    impossible.add(("dropout@input_dropout", "drop_connect"))
     return [option for option in found if (group, option) not in impossible]
 
 

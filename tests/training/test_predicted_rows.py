@@ -162,6 +162,9 @@ def test_a_checkpoint_of_another_model_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
     torch.save({"weights": weights}, tmp_path / "none.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "none.ckpt").read_bytes()[:500])
-    for name in ("none.ckpt", "cut.ckpt"):
-        with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+    for name, said in (
+        ("none.ckpt", "is no checkpoint of a regtorch run"),
+        ("cut.ckpt", "cannot be read as a checkpoint"),
+    ):
+        with pytest.raises(DataError, match=said):
             load_weights(module, tmp_path / name)
