@@ -70,7 +70,7 @@ def contents(value: Any) -> object:
     try:
         if isinstance(value, Tensor):  # pickled, equal ones differ
             numbers_of = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-            return tuple(value.shape), value.dtype, value.device, blake2b(memoryview(numbers_of)).digest()
+            return tuple(value.shape), value.dtype, value.device, blake2b(numbers_of.tobytes()).digest()
         return blake2b(pickle.dumps(value)).digest()
     except Exception:  # not everything can be pickled
         return type(value), id(value)
