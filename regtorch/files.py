@@ -12,6 +12,10 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
+class BusyError(SettingError):
+    """A folder that another process writes to."""
+
+
 _UNFINISHED = ".unfinished-"
 
 
@@ -71,7 +75,7 @@ def locked(folder: Path, message: str) -> Iterator[None]:
         message: of the error, if another process has it.
 
     Raises:
-        SettingError: another process has it.
+        BusyError: another process has it.
     """
     try:
         import fcntl
@@ -82,5 +86,5 @@ def locked(folder: Path, message: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SettingError(message) from error
+            raise BusyError(message) from error
         yield

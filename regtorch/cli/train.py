@@ -16,7 +16,7 @@ from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
 from regtorch.cli.validation import finished
 from regtorch.errors import RegtorchError, SettingError
-from regtorch.files import locked
+from regtorch.files import BusyError, locked
 from regtorch.launcher import is_first, started_as
 
 
@@ -53,20 +53,21 @@ def _main() -> int:
     from omegaconf import DictConfig
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, instead of Hydra's printing them
-    failures: list[str] = []
+    failures: list[RegtorchError] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://regtorch.conf", config_name="train")
     def train(config: DictConfig) -> Any:
         try:
             return _train(config, first)
         except RegtorchError as error:
-            failures.append(str(error))
+            failures.append(error)
         return None
 
     train()
     for failure in failures:
         say(failure)
-    return 1 if failures else 0
+    refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
+    return 2 if refused else int(bool(failures))
 
 
 def _sweep(overrides: list[str]) -> int:
