@@ -12,6 +12,7 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
+
 class BusyError(SettingError):
     """A folder that another process writes to."""
 
