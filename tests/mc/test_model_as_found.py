@@ -59,6 +59,22 @@ def test_attributes_and_buffers_are_as_before(fails: bool) -> None:
     assert isinstance(model(X), Tensor)
 
 
+class OwnNegative(regtorch.Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [regtorch.Dropout, OwnNegative])
+def test_a_dropouts_own_generator_and_sharing_are_as_before(kind: type[regtorch.Dropout]) -> None:
+    drop = kind(drop_prob=0.5)
+    drop.generator, drop.shared = torch.Generator().manual_seed(3), True
+    generator, state = drop.generator, drop.generator.get_state()
+    regtorch.MCPredictor(nn.Sequential(nn.Linear(4, 3), drop), samples=4)(X)
+    assert drop.generator is generator
+    assert torch.equal(generator.get_state(), state)
+    assert drop.shared is True
+
+
 def test_a_hook_sees_tensors_in_every_prediction() -> None:
     seen: list[object] = []
     model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), nn.Dropout(0.5))
