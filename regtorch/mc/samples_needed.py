@@ -35,6 +35,14 @@ class SamplesNeeded:
         largest_standard_error: for each, the largest one in the wanted share of the rows: it comes down to `tolerance`
             at `needed`.
         share: of the rows, that was asked for.
+
+    Example:
+        >>> import regtorch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 3))
+        >>> out = regtorch.MCPredictor(model, samples=20, keep_samples=True)(torch.randn(5, 4))
+        >>> found = samples_needed(out, tolerance=1e-4)
+        >>> found.counts, found.extrapolated
+        ((1, 2, 5, 10, 20), True)
     """
 
     needed: int

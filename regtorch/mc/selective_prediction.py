@@ -18,6 +18,11 @@ class SelectiveCurve:
         coverage: (rows,) shares of the rows that are predicted, from 1/rows to 1.
         accuracy: (rows,) the accuracy among the most certain rows at each coverage.
         area: mean of `accuracy` over all coverages; higher is better.
+
+    Example:
+        >>> curve = selective_accuracy(torch.tensor([True, False]), torch.tensor([0.1, 0.9]))
+        >>> curve.coverage.tolist(), curve.area
+        ([0.5, 1.0], 0.75)
     """
 
     coverage: Tensor

@@ -111,6 +111,13 @@ def check_finite(probabilities: Any, error: Callable[[str], DataError]) -> None:
 
     Raises:
         DataError: it names the first such row.
+
+    Example:
+        >>> check_finite(torch.tensor([[0.5, 0.5]]), DataError)
+        >>> check_finite(torch.tensor([[0.5, 0.5], [torch.nan, 1.0]]), DataError)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        regtorch.errors.DataError: for 1 of the 2 rows the network gives numbers that are not finite, first for row 1: ...
     """
     wrong = [] if probabilities is None else (~torch.isfinite(probabilities)).any(1).nonzero()[:, 0].tolist()
     if wrong:
@@ -157,7 +164,13 @@ class _Dealt(lightning.LightningDataModule):
 
 
 def measure(probabilities: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, NLL, Brier score and calibration error (15 bins) of (rows, classes) probabilities, as after a training."""
+    """Accuracy, NLL, Brier score and calibration error (15 bins) of (rows, classes) probabilities, as after a training.
+
+    Example:
+        >>> measured = measure(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 1]))
+        >>> round(measured["nll"], 4)  # the mean of -log 0.75 and -log 0.5
+        0.4904
+    """
     metrics = EvaluationMetrics(probabilities.shape[1], together=False)  # the others do not have the rows
     smallest = torch.finfo(torch.float32).tiny
     metrics.update(probabilities.clamp_min(smallest).log(), torch.from_numpy(labels))

@@ -81,7 +81,7 @@ def test_a_point_that_is_missing_and_one_that_was_cut_short_come_out_the_same(
 
 
 def test_a_sweep_that_is_stopped_goes_on_to_the_same_leaderboard(tmp_path: Path) -> None:
-    grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=30", "data.batch_size=64"]
+    grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=12", "data.batch_size=64"]
     assert swept(tmp_path, *grid, "hydra.sweep.dir=whole").returncode == 0
     for signum, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
         name = signal.Signals(signum).name

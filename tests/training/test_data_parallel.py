@@ -87,8 +87,8 @@ def _fits() -> dict[str, dict[str, Any]]:
     fits: dict[str, dict[str, Any]] = {}
     for name, rules in RULES.items():
         fits[f"{name}, 50 steps"] = {"rules": rules, "rows": 3 * BATCH + 33, "epochs": 13}
-        fits[f"{name}, a process without rows"] = {"rules": rules, "rows": 3 * BATCH + 1, "epochs": 3}
     for name in FEW:
+        fits[f"{name}, a process without rows"] = {"rules": RULES[name], "rows": 3 * BATCH + 1, "epochs": 3}
         for rest in (2 * BATCH + 33, 1):
             of_windows = {"rules": RULES[name], "rows": 4 * BATCH + rest, "epochs": 2, "accumulate": 4}
             fits[f"{name}, windows of four, the last of {rest}"] = of_windows
