@@ -6,7 +6,7 @@ which Python has it. Cases:
 
 - cifar10 cnn: dropout in the head; 1,000 images, 100 samples, against one pass.
 - fashion mlp: alpha dropout on the input and hidden layers; 10,000 images, 100 samples, against 100 passes.
-- memory: of both at 1,000 samples against 10, each in a process of its own.
+- memory: of both and a wide head at 1,000 samples against 10, each in a process of its own.
 - torchvision: four networks with random weights, 32 images 224x224, 50 samples.
 """
 
@@ -38,7 +38,7 @@ from mc_contenders import (
     not_installed,
     plain_loop,
 )
-from mc_memory import CONTENDERS
+from mc_memory import CONTENDERS, MEASURED
 from torch import Tensor, nn
 
 import regtorch
@@ -103,10 +103,10 @@ class Sizes:
     images: int = 32
     image_samples: int = 50
     loop_passes: int = 3
-    batch_mode_rows: tuple[int, int] = (10, 100)
+    batch_mode_rows: tuple[int, int, int] = (10, 100, 10)
 
 
-QUICK = Sizes(64, 1_000, 10, 10, 50, 2, 6, 2, (4, 50))
+QUICK = Sizes(64, 1_000, 10, 10, 50, 2, 6, 2, (4, 50, 4))
 
 
 # --- timing ---
@@ -271,7 +271,8 @@ def case_memory(args: argparse.Namespace, sizes: Sizes) -> Report:
     report = Report("memory")
     few, many = sizes.few_samples, sizes.many_samples
     print(f"memory: peak megabytes of a process (and what of it came with the prediction), {few} and {many} samples")
-    cases = zip(NETWORKS, (sizes.cnn_rows, sizes.mlp_rows), sizes.batch_mode_rows, strict=True)
+    rows_of = (sizes.cnn_rows, sizes.mlp_rows, sizes.cnn_rows)
+    cases = zip(MEASURED, rows_of, sizes.batch_mode_rows, strict=True)
     for network, all_rows, few_rows in cases:
         for contender in CONTENDERS:
             ours = not contender.startswith("torch-uncertainty")

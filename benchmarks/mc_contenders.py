@@ -102,6 +102,14 @@ def fashion_mlp() -> Network:
     return Network("mlp", model, layers(nn.AlphaDropout), layers(nn.Dropout), 0.1, shape)
 
 
+def wide_head() -> Network:
+    """784-2048-1000: what is sampled writes more than what is not."""
+    shape = (28, 28)
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 2048), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2048, 1000)).eval()
+    return Network("mlp", plain, plain, plain, 0.5, shape)
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {"cifar10 cnn": cifar10_cnn, "fashion mlp": fashion_mlp}
 
 

@@ -11,8 +11,9 @@ import resource
 import sys
 from pathlib import Path
 
-from mc_contenders import NETWORKS, forward, regtorchs, torch_uncertainty
+from mc_contenders import NETWORKS, forward, regtorchs, torch_uncertainty, wide_head
 
+MEASURED = {**NETWORKS, "wide head": wide_head}
 CONTENDERS = ("shared", "independent", "torch-uncertainty batch")
 
 
@@ -27,12 +28,12 @@ def peak() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("network", choices=MEASURED)
     parser.add_argument("contender", choices=CONTENDERS)
     parser.add_argument("rows", type=int)
     parser.add_argument("samples", type=int)
     args = parser.parse_args()
-    network = NETWORKS[args.network]()
+    network = MEASURED[args.network]()
     x = network.batch(args.rows)
     forward(network.plain, x[:1])
     before = peak()

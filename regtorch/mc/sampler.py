@@ -28,6 +28,7 @@ from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d,
 from regtorch.functional.full_precision import widened
 from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
+from regtorch.mc.store import Store
 
 _SPATIAL = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
 _MULTIPLYING = (Dropout, *_SPATIAL, DropPath, DropBlock2d, ExactCountDropout, GaussianDropout)
@@ -94,7 +95,7 @@ class Sampler:
         #: how often a dropout was met that was not when the rows' places were learned
         self.unforeseen = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
-        self._kept_bytes = 0
+        self._store = Store(_KEPT_BYTES)
         self.begin(range(1), 1)
 
     def begin(self, samples: range, rows: int, first_row: int = 0) -> None:
@@ -203,11 +204,9 @@ class Sampler:
             scales, shifts = zip(*(self._drawn(site, noise, shape, dtype, t) for t in self.samples), strict=True)
             scale = torch.stack(scales).to(x.device)
             shift = None if shifts[0] is None else torch.stack(shifts).to(x.device)
-            size = scale.nbytes * (1 if shift is None else 2)
-            if self._kept_bytes + size > _KEPT_BYTES:
+            if not self._store.has_room(scale, shift):
                 return scale, shift
-            self._kept_bytes += size
-            self._kept[which] = scale, shift
+            self._kept[which] = self._store.put(scale), None if shift is None else self._store.put(shift)
         return self._kept[which]
 
     def _drawn(self, site: str, noise: Noise, shape: tuple[int, ...], dtype: torch.dtype, sample: int) -> Any:
