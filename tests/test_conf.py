@@ -25,7 +25,7 @@ def test_it_opens_with_what_it_is_and_every_key_says_what_it_may_be(path: Path) 
     header = " ".join(line for line in lines if line.startswith("#"))
     for line in lines:
         key = re.match(r"(\w+): ?", line)
-        if key and key.group(1) not in ("name", "defaults"):
+        if key and key.group(1) not in ("name", "defaults", "hparams_search"):
             assert "#" in line or key.group(1) in header, f"{path.name}: {line}"
 
 

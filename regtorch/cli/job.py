@@ -6,11 +6,14 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError
+
+if TYPE_CHECKING:
+    from regtorch.training.judged import Judge
 
 
 class RunError(RegtorchError):
@@ -28,13 +31,16 @@ def checked(overrides: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def train(config: Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def train(
+    config: Mapping[str, Any], folder: Path, overrides: Sequence[str], judge: Judge | None = None
+) -> dict[str, Any]:
     """Train one run into its folder.
 
     Args:
         config: as plain containers; it is checked again, as data may have changed since.
         folder: of the run.
         overrides: what was typed, for the record.
+        judge: asked behind each epoch whether the run ends there.
 
     Returns:
         What ``results.json`` holds.
@@ -45,9 +51,11 @@ def train(config: Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> 
     """
     try:
         validate(config)
+        from regtorch.training.judged import Judged
         from regtorch.training.run import run
 
-        return run(config, dataset(config), folder, checkpoint_path(config), overrides)
+        judged = None if judge is None else Judged(judge)
+        return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged)
     except RegtorchError:
         raise
     except Exception as error:

@@ -1,15 +1,18 @@
-"""What a sweep is to run: its points, and the folder that they are kept in."""
+"""What a sweep is to run: its points or its search, and the folder that they are kept in."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from regtorch.cli.composition import compose
+from regtorch.cli.engine import check_launcher
+from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
 from regtorch.settings import Range, one_of
@@ -19,6 +22,9 @@ from regtorch.study.leaderboard import ORDERS
 _OWN = {
     "sweep.resume": Range("a sweep's folder", lambda v: bool(v)),
     "sweep.by": one_of(*ORDERS),
+    "sweep.halving": Range(
+        "a whole number >= 2: the part that is kept, 3 for a third", lambda v: v.isdecimal() and int(v) >= 2
+    ),
 }
 
 
@@ -29,14 +35,31 @@ class Plan:
     Args:
         folder: with a folder for each point, named by its number.
         overrides: as typed.
-        points: for each, key -> value of what is swept over.
+        fixed: those of them that all points have.
+        points: number -> key -> value of what is swept over; a search adds its own as it draws them.
         by: what its leaderboard is ordered by.
+        epochs: of a whole training.
+        halving: which part of the points is kept at each rung; None: all run to the end.
+        search: instead of a grid.
     """
 
     folder: Path
     overrides: tuple[str, ...]
-    points: tuple[Mapping[str, str], ...]
+    fixed: tuple[str, ...]
+    points: dict[int, Mapping[str, str]]
     by: str
+    epochs: int
+    halving: int | None = None
+    search: SearchPlan | None = None
+
+    @property
+    def total(self) -> int:
+        """How many points there will be."""
+        return len(self.points) if self.search is None else max(self.search.trials, len(self.points))
+
+    def overrides_of(self, number: int) -> tuple[str, ...]:
+        """What one point of a grid is run with."""
+        return (*self.fixed, *(f"{key}={value}" for key, value in self.points[number].items()))
 
 
 def plan(overrides: Sequence[str]) -> Plan:
@@ -66,7 +89,40 @@ def plan(overrides: Sequence[str]) -> Plan:
         folder = Path(given["hydra.sweep.dir"])
     else:
         folder = Path("multirun", datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
-    return Plan(folder.absolute(), tuple(typed), tuple(_points(typed)), own.get("sweep.by", "val.accuracy"))
+    check_launcher(typed)
+    swept = [o for o in typed if _is_swept(o)]
+    fixed = [o for o in typed if o not in swept]
+    config = compose([o for o in fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))])
+    epochs: int = config["trainer"]["max_epochs"]
+    halving = int(own["sweep.halving"]) if "sweep.halving" in own else None
+    searched: SearchPlan | None = None
+    if "hparams_search" in config:
+        if halving is not None:
+            raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")
+        searched = search_plan(config["hparams_search"], swept)
+    by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
+    if halving is not None and any(o.startswith("trainer.max_epochs=") for o in swept):
+        raise SettingError(
+            "sweep.halving and a grid over trainer.max_epochs are not allowed together: it shares out epochs itself"
+        )
+    points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
+    return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched)
+
+
+def to_check(plan: Plan) -> Iterator[list[str]]:
+    """Sets of overrides that together use every value of a sweep: the first values, then each other one alone."""
+    choices: dict[str, Sequence[str]] = {}
+    if plan.search is not None:
+        choices = {d.key: d.ends for d in plan.search.space}
+    else:
+        for point in plan.points.values():
+            for key, value in point.items():
+                choices[key] = list(dict.fromkeys([*choices.get(key, ()), value]))
+    first = {key: values[0] for key, values in choices.items()}
+    fixed = [o for o in plan.fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))]
+    others = [{**first, key: value} for key, values in choices.items() for value in values[1:]]
+    for chosen in [first, *others]:
+        yield [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
 
 
 def _earlier(folder: Path) -> list[str]:
@@ -80,12 +136,23 @@ def _earlier(folder: Path) -> list[str]:
     return overrides
 
 
-def _points(overrides: Sequence[str]) -> list[dict[str, str]]:
+def _is_swept(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except OverrideParseException:
+        return False  # composing says what is wrong with it
+
+
+def _points(swept: Sequence[str]) -> list[dict[str, str]]:
     """Every combination, in the order in which Hydra numbers them: the last key changes fastest."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     choices: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and override.is_discrete_sweep():
-            choices[override.get_key_element()] = list(override.sweep_string_iterator())
+    for text, override in zip(swept, OverridesParser.create().parse_overrides(list(swept)), strict=True):
+        if not override.is_discrete_sweep():
+            raise SettingError(f"{text} is not allowed in a grid: list values, or search with hparams_search=custom")
+        choices[override.get_key_element()] = list(override.sweep_string_iterator())
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from regtorch.cli.point import ENDED
 from regtorch.cli.sweep_plan import Plan
 from regtorch.study.leaderboard import Point, ranked, read_point
 
@@ -26,6 +27,8 @@ class Watch:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.by = plan, plan.by
         self.ended: dict[int, Point] = {}
+        # a point that successive halving has pruned so far may go on
+        self._ends = ENDED if plan.search is None else (*ENDED, "pruned")
         self._look()
         self.before = len(self.ended)
         self.running = 0
@@ -65,9 +68,9 @@ class Watch:
             return new
         there = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
         for number in sorted(there - set(self.ended)):
-            if number < len(self.plan.points):
+            if number in self.plan.points:
                 point = read_point(self.plan.folder, number, self.plan.points[number])
-                if point.status in ("completed", "failed"):
+                if point.status in self._ends:
                     self.ended[number] = point
                     new.append(point)
                 else:
@@ -78,12 +81,10 @@ class Watch:
         if self._live is not None:
             self._live.update(self._table())
             return
-        for point in new:
+        for count, point in enumerate(new, start=len(self.ended) - len(new) + 1):
             value = point.values.get(self.by)
             outcome = f"{self.by} {value:.4f}" if value is not None else point.reason or point.status
-            print(
-                f"{len(self.ended)} of {len(self.plan.points)}: {words(point)}: {outcome}", file=sys.stderr, flush=True
-            )
+            print(f"{count} of {self.plan.total}: {words(point)}: {outcome}", file=sys.stderr, flush=True)
 
     def _table(self) -> Any:
         from rich.table import Table
@@ -95,16 +96,14 @@ class Watch:
         best = next(iter(ranked(list(self.ended.values()), self.by)), None)
         value = None if best is None else best.values.get(self.by)
         shown = "" if best is None or value is None else f"{self.by} {value:.4f} ({words(best)})"
-        table.add_row(
-            f"{len(self.ended)} of {len(self.plan.points)}", str(self.running), str(failed), shown, self._left()
-        )
+        table.add_row(f"{len(self.ended)} of {self.plan.total}", str(self.running), str(failed), shown, self._left())
         return table
 
     def _left(self) -> str:
         done = len(self.ended) - self.before
         if not done:
             return ""
-        seconds = (time.monotonic() - self._began) / done * (len(self.plan.points) - len(self.ended))
+        seconds = (time.monotonic() - self._began) / done * (self.plan.total - len(self.ended))
         hours, rest = divmod(round(seconds), 3600)
         return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
@@ -116,10 +115,23 @@ def words(point: Point) -> str:
         >>> words(Point(3, {"regularizer": "l2", "seed": "1"}, "completed"))
         'regularizer=l2 seed=1'
     """
-    return " ".join(f"{key}={value}" for key, value in point.choices.items()) or f"point {point.number}"
+    return " ".join(f"{key}={short(value)}" for key, value in point.choices.items()) or f"point {point.number}"
 
 
-def show_leaderboard(points: Sequence[Point], by: str, folder: Path) -> None:
+def short(value: str) -> str:
+    """A value with no more digits than are of use to a reader.
+
+    Example:
+        >>> short("1.9628224813442797e-05"), short("[300,100]"), short("0.25")
+        ('1.963e-05', '[300,100]', '0.25')
+    """
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 else value
+    except ValueError:
+        return value
+
+
+def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int) -> None:
     """Print the best points, the failed ones with their reasons, and where everything is."""
     from rich.console import Console
     from rich.table import Table
@@ -131,7 +143,7 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path) -> None:
         table.add_column(column, justify="right" if column in ("", "point", *names) else "left", overflow="fold")
     best = [point for point in ranked(points, by) if point.status == "completed"]
     for rank, point in enumerate(best[:_SHOWN], start=1):
-        chosen = [point.choices.get(str(column.header), "") for column in table.columns[2 : -len(names)]]
+        chosen = [short(point.choices.get(str(column.header), "")) for column in table.columns[2 : -len(names)]]
         values = [f"{point.values[name]:.4f}" if name in point.values else "" for name in names]
         table.add_row(str(rank), str(point.number), *chosen, *values)
     if best:
@@ -139,9 +151,8 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path) -> None:
     failed = [point for point in points if point.status == "failed"]
     for point in failed[:_SHOWN]:
         console.print(f"point {point.number} failed: {words(point)}: {point.reason}", soft_wrap=True, markup=False)
-    left = len(points) - len(best) - len(failed)
-    console.print(
-        f"{len(best)} of {len(points)} points completed, {len(failed)} failed{f', {left} not finished' if left else ''}",
-        soft_wrap=True,
-    )
+    pruned = sum(point.status == "pruned" for point in points)
+    left = total - len(best) - len(failed) - pruned
+    rest = f"{f', {pruned} pruned' if pruned else ''}{f', {left} not finished' if left else ''}"
+    console.print(f"{len(best)} of {total} points completed, {len(failed)} failed{rest}", soft_wrap=True)
     console.print(str(folder / "leaderboard.csv"), soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of, points
+from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
@@ -72,7 +72,7 @@ def _main() -> int:
 
 def _sweep(overrides: list[str]) -> int:
     from regtorch.cli.sweep import sweep
-    from regtorch.cli.sweep_plan import plan
+    from regtorch.cli.sweep_plan import plan, to_check
 
     if started_as() is not None:
         raise SettingError(
@@ -81,7 +81,7 @@ def _sweep(overrides: list[str]) -> int:
     if forbidden := next((o for o in overrides if o.split("=")[0] in ("resume", "rerun", "ckpt_path")), None):
         raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
     planned = plan([*implied_overrides(overrides), *overrides])
-    for point in points(planned.overrides):
+    for point in to_check(planned):
         job.checked(point)
     return sweep(planned)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch import settings
+from regtorch.cli.search_plan import check_settings
 from regtorch.errors import DataError, NothingBoundError, SettingError
 from regtorch.launcher import started_as
 from regtorch.models.names import layer_names, parameter_names
@@ -45,6 +46,7 @@ _OPTIONAL = ("head_initializer",)
 
 OTHER_KEYS = (
     "callbacks", "checkpoint", "logger", "trainer", "mc", "seed", "evaluate", "compile", "ckpt_path", "resume",
+    "hparams_search",
 )  # fmt: skip
 
 _RUN_KEYS: dict[str, Range] = {
@@ -134,6 +136,8 @@ def validate(config: Mapping[str, Any]) -> None:
             f"callbacks.ema_decay={config['callbacks']['ema_decay']} is not allowed with trainer.strategy=fsdp, "
             "whose weights are sharded; take trainer=ddp"
         )
+    if "hparams_search" in config:
+        check_settings(config["hparams_search"])
     check_places(config)
     check_schedules(config)
     check_checkpoint(config)

@@ -15,10 +15,10 @@ ORDERS = {
     f"{part}.{name}": name == "accuracy"
     for part in ("val", "test", "test_mc")
     for name in ("accuracy", "loss", "nll", "brier", "ece")
-}
+} | {"sparsity": True}
 
 _VALUES = (
-    *("val.accuracy", "val.loss", "test.accuracy", "test.loss", "test.nll", "test.brier", "test.ece"),
+    *("val.accuracy", "val.loss", "val.nll", "test.accuracy", "test.loss", "test.nll", "test.brier", "test.ece"),
     *("test_mc.accuracy", "test_mc.nll", "sparsity", "epochs"),
 )
 
@@ -52,12 +52,13 @@ def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
         return Point(number, choices, "missing", "was not finished")
     if not isinstance(results, dict):
         return Point(number, choices, "missing", "results.json is damaged")
-    values = {name: value for name in _VALUES if isinstance(value := _inside(results, name), (int, float))}
+    values = {name: value for name in _VALUES if isinstance(value := inside(results, name), (int, float))}
     status, reason = str(results.get("status")), str(results.get("reason", ""))
     return Point(number, choices, status, " ".join(reason.split()), values, float(results.get("seconds", 0.0)))
 
 
-def _inside(results: Mapping[str, Any], name: str) -> Any:
+def inside(results: Mapping[str, Any], name: str) -> Any:
+    """A metric by its name, such as ``val.accuracy``; None if it is not there."""
     node: Any = results
     for key in name.split("."):
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -89,7 +90,7 @@ def as_csv(points: Sequence[Point], by: str) -> str:
     Example:
         >>> point = Point(0, {"seed": "1"}, "completed", values={"val.accuracy": 0.5})
         >>> print(as_csv([point], by="val.accuracy").splitlines()[1])
-        1,0,completed,1,0.5,,,,,,,,,,,
+        1,0,completed,1,0.5,,,,,,,,,,,,
     """
     keys = list(dict.fromkeys(key for point in points for key in point.choices))
     text = io.StringIO()

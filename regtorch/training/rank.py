@@ -22,12 +22,16 @@ def main() -> None:
     from regtorch.errors import RegtorchError
     from regtorch.registry import create
     from regtorch.training.interruption import is_distributed
+    from regtorch.training.judged import HaltedError, Judged
     from regtorch.training.run import run
 
     try:
         path = task["ckpt_path"]
         data = create("data", **task["config"]["data"])
-        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"])
+        judged = Judged(None) if task["judged"] else None
+        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"], judged)
+    except HaltedError:  # as the first process was, which says so
+        pass
     except Exception as error:
         if not isinstance(error, RegtorchError):
             print_exc()

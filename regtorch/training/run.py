@@ -41,6 +41,7 @@ from regtorch.training.denormals import flushed_denormals
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.failure import explained
 from regtorch.training.interruption import Interrupted, Interruption
+from regtorch.training.judged import HaltedError, Judged
 from regtorch.training.position import position
 from regtorch.training.processes import Processes, World, launched, processes
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
@@ -50,7 +51,12 @@ log = logging.getLogger("regtorch")
 
 
 def run(
-    config: Mapping[str, Any], data: DataSet, folder: Path, ckpt_path: Path | None = None, overrides: Sequence[str] = ()
+    config: Mapping[str, Any],
+    data: DataSet,
+    folder: Path,
+    ckpt_path: Path | None = None,
+    overrides: Sequence[str] = (),
+    judged: Judged | None = None,
 ) -> dict[str, Any]:
     """Train, measure, and write the run's folder; ``results.json`` comes last.
 
@@ -63,11 +69,13 @@ def run(
         folder: of the run.
         ckpt_path: a checkpoint to go on from.
         overrides: what was typed, for the record.
+        judged: ends the run where others say so.
 
     Returns:
         What ``results.json`` holds.
 
     Raises:
+        HaltedError: `judged` ended it; ``results.json`` says ``status: pruned``.
         NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
         ProcessError: another process of the run ended.
         Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` says ``status: interrupted``.
@@ -78,6 +86,7 @@ def run(
         "folder": str(folder),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "overrides": list(overrides),
+        "judged": judged is not None,
     }
     world = launched()
     count = 1 if world is not None else device_count(config["trainer"])
@@ -92,7 +101,7 @@ def run(
         with interruption.taking_signals(), flushed_denormals(), processes(count, task, folder) as others:
             world = world or World(0, count, count)
             try:
-                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption, others)
+                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption, others, judged)
             except BaseException as error:
                 if (reason := explained(others.why(error), config, folder)) is not error:
                     raise reason from error
@@ -120,6 +129,10 @@ def _since(start: float) -> float:
 def _write_failure(folder: Path, error: BaseException, what: Mapping[str, Any], context: Mapping[str, Any]) -> None:
     interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
     status = "interrupted" if interrupted else "failed"
+    if isinstance(error, HaltedError):
+        status = "pruned"
+        of_val = {name.removeprefix("val_"): v for name, v in error.values.items() if name.startswith("val_")}
+        what = {**what, "epochs": error.epochs, "val": of_val}
     reason = str(error) if str(error) and not isinstance(error, KeyboardInterrupt) else type(error).__name__
     with suppress(OSError):  # the disk may be what failed: the error itself is what must be said
         write_json(folder / "results.json", {"status": status, "reason": reason, **what, **context})
@@ -133,6 +146,7 @@ def _train_and_measure(
     world: World,
     interruption: Interruption,
     others: Processes,
+    judged: Judged | None,
 ) -> dict[str, Any]:
     quiet()
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
@@ -144,9 +158,8 @@ def _train_and_measure(
         batches.load_state_dict(
             done
         )  # Lightning does it too, but where it shards only after it has asked for the batches
-    trainer = make_trainer(
-        config, folder, splits.val is not None, world, interruption, steps_before=before.get("global_step", 0)
-    )
+    steps_before = before.get("global_step", 0)
+    trainer = make_trainer(config, folder, splits.val is not None, world, interruption, steps_before, judged)
     parameters = sum(p.numel() for p in module.model.parameters())
     if world.rank == 0:
         for advice in advise(config):
@@ -156,6 +169,8 @@ def _train_and_measure(
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
     if interruption.signum is not None:
         raise Interrupted(interruption.signum)
+    if judged is not None and judged.halted is not None:
+        raise judged.halted
     epochs = position(trainer).epochs
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}

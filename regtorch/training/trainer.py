@@ -18,6 +18,7 @@ from regtorch.training.callbacks import make_callbacks
 from regtorch.training.checkpoints import WholeFiles
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.interruption import Interruption
+from regtorch.training.judged import Judged
 from regtorch.training.processes import World
 from regtorch.training.stopping import MaxSteps
 
@@ -29,6 +30,7 @@ def make_trainer(
     world: World | None = None,
     interruption: Interruption | None = None,
     steps_before: int = 0,
+    judged: Judged | None = None,
 ) -> lightning.Trainer:
     """Lightning's Trainer with the run's callbacks and loggers.
 
@@ -39,8 +41,11 @@ def make_trainer(
         world: the processes of the run.
         interruption: where signals are noted that end the training.
         steps_before: optimizer steps that the run had taken when it goes on.
+        judged: ends the run where others say so.
     """
     callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption)
+    if judged is not None:
+        callbacks.insert(0, judged)
     settings = hardware(config["trainer"], world or World())
     if (max_steps := settings.pop("max_steps", -1)) != -1:
         callbacks.append(MaxSteps(max_steps))

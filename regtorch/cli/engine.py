@@ -1,0 +1,120 @@
+"""Runs of a sweep, by whichever of Hydra's launchers is asked for: in this process, in others, on a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from regtorch.errors import RegtorchError, SettingError
+
+#: launchers that come in packages of their own -> the plugin, and the extra that installs it
+_EXTRAS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+    "submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+}
+#: how often a launcher that broke down (a worker was killed) is started again without one more run done
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: the name of its folder, and its overrides."""
+
+    number: int
+    overrides: tuple[str, ...]
+
+
+class Engine:
+    """Hydra's launcher for a folder of runs.
+
+    Args:
+        folder: of the sweep; a run's is in it, named by its number.
+        overrides: what all runs have in common, with the launcher and its settings.
+    """
+
+    def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
+        from hydra import initialize_config_module
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.types import RunMode
+
+        settings = [
+            *overrides,
+            f"hydra.sweep.dir='{folder}'",
+            "hydra.job_logging.handlers.console.level=ERROR",  # a line an epoch is for a run of its own
+            "hydra.hydra_logging.root.level=ERROR",
+        ]
+        with initialize_config_module("regtorch.conf", version_base="1.3"):
+            hydra: Any = GlobalHydra.instance().hydra
+            self._loader = hydra.config_loader
+            self._config: Any = hydra.compose_config("train", settings, run_mode=RunMode.MULTIRUN)
+
+    def run(self, jobs: Sequence[Job], task: Callable[[Any], Any], is_done: Callable[[int], bool]) -> None:
+        """Run what is not done; again, where the launcher broke down and some were done meanwhile.
+
+        Args:
+            jobs: in the order in which they are begun.
+            task: a function of the run's configuration; it must be one that can be pickled.
+            is_done: whether the run of this number need not be started again.
+
+        Raises:
+            RegtorchError: the launcher breaks down again and again.
+            SystemExit: SIGTERM or Ctrl-C.
+        """
+        attempts = 0
+        while left := [job for job in jobs if not is_done(job.number)]:
+            try:
+                self._launch(left, task)
+                return
+            except Exception as error:  # of the launcher: runs keep their own failures
+                some = any(is_done(job.number) for job in left)
+                attempts = 0 if some else attempts + 1
+                if attempts == _ATTEMPTS:
+                    reason = " ".join(str(error).split())[:300]
+                    raise RegtorchError(
+                        f"the launcher broke down {attempts} times without a run done: {type(error).__name__}: {reason}"
+                    ) from error
+
+    def _launch(self, jobs: Sequence[Job], task: Callable[[Any], Any]) -> None:
+        from hydra._internal.callbacks import Callbacks
+        from hydra.core.plugins import Plugins
+        from hydra.types import HydraContext
+
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        context = HydraContext(config_loader=self._loader, callbacks=Callbacks(self._config))
+        launcher = Plugins.instance().instantiate_launcher(
+            config=self._config, hydra_context=context, task_function=task
+        )
+        overrides = [[*job.overrides, f"hydra.sweep.subdir='{job.number}'"] for job in jobs]
+        for returned in launcher.launch(overrides, initial_job_idx=0):
+            returned.return_value  # noqa: B018 - raises what the task raised
+
+
+def check_launcher(overrides: Sequence[str]) -> None:
+    """Say what is to be installed for the launcher that is asked for.
+
+    Raises:
+        SettingError: its package is not there, or another sweeper is asked for.
+
+    Example:
+        >>> check_launcher(["hydra/launcher=basic", "seed=1,2"])
+    """
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key == "hydra/sweeper":
+            raise SettingError(
+                f"{override} is not allowed: -m runs grids, and hparams_search=NAME searches (by Optuna)"
+            )
+        if key == "hydra/launcher" and value in _EXTRAS:
+            plugin, extra = _EXTRAS[value]
+            try:
+                there = find_spec(plugin) is not None
+            except ModuleNotFoundError:
+                there = False
+            if not there:
+                raise SettingError(f"{override} needs a package that is not there: pip install 'regtorch[{extra}]'")

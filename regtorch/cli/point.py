@@ -1,0 +1,99 @@
+"""One run of a sweep, in whatever process a launcher has brought it to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regtorch.cli import job
+from regtorch.cli.new_folder import keep_configuration
+from regtorch.errors import RegtorchError
+from regtorch.files import BusyError, locked, write_json
+
+if TYPE_CHECKING:
+    from regtorch.cli.search import Trials
+
+#: a run that has come to one of these is not run again
+ENDED = ("completed", "failed")
+
+
+def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None = None) -> None:
+    """Run one point; a failure is kept in its folder.
+
+    A point that has ended is not run again, and one that was begun goes on from its last checkpoint.
+
+    Args:
+        config: as Hydra has composed it.
+        until_epoch: it halts behind this epoch; None: it runs to its end.
+        trials: of a search that may prune it.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    hydra_config = HydraConfig.get()
+    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    ended = partial(has_ended, folder, until_epoch, prunable=trials is not None)
+    if ended():
+        return
+    try:
+        with locked(folder, f"another process runs {folder}"):
+            if ended():  # meanwhile
+                return
+            if (folder / "checkpoints" / "last.ckpt").is_file():
+                plain["resume"] = str(folder)
+            keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+            _run(plain, folder, overrides, until_epoch, trials)
+    except BusyError:  # it counts there
+        return
+
+
+def _run(
+    plain: dict[str, Any], folder: Path, overrides: list[str], until_epoch: int | None, trials: Trials | None
+) -> None:
+    try:
+        judge = None
+        if until_epoch is not None:
+            judge = _Until(until_epoch)
+        elif trials is not None:
+            judge = trials.judge(int(folder.name))
+        job.train(plain, folder, overrides, judge)
+    except RegtorchError as error:
+        if results(folder).get("status") not in ("failed", "pruned"):  # it failed before it began
+            failure = {"status": "failed", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
+            write_json(folder / "results.json", failure)
+
+
+class _Until:
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __call__(self, epochs: int, values: Mapping[str, float]) -> str | None:
+        return f"halted behind epoch {epochs}" if epochs >= self.epoch else None
+
+
+def has_ended(folder: Path, until_epoch: int | None = None, *, prunable: bool = False) -> bool:
+    """Whether a point has come to its end, or as far as it is asked to.
+
+    Args:
+        folder: of the point.
+        until_epoch: how far; None: to the end.
+        prunable: whether a point that was pruned has ended too.
+    """
+    found = results(folder)
+    status = found.get("status")
+    if status == "pruned" and until_epoch is not None:
+        return int(found.get("epochs", 0)) >= until_epoch
+    return status in ENDED or (prunable and status == "pruned")
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """What a folder's ``results.json`` holds; nothing, where there is no whole one."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}

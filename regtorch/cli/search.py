@@ -1,0 +1,185 @@
+"""Search instead of a grid, by Optuna: what to try next is drawn from what was found so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from regtorch.cli.engine import Engine, Job
+from regtorch.cli.point import has_ended, point, results
+from regtorch.cli.search_plan import Dimension, SearchPlan
+from regtorch.errors import DataError
+from regtorch.study.leaderboard import ORDERS, inside
+
+#: until so many trials have ended none is pruned, and none within this share of its epochs
+_TRIALS_BEFORE_PRUNING, _SHARE_BEFORE_PRUNING = 5, 0.2
+_FOLDER = "folder"  # of the sweep that runs a trial, among what Optuna keeps of it
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Where a search's trials are kept, as a run in another process needs it to report and be pruned.
+
+    Args:
+        storage: a database's URL.
+        study: the name there.
+        objective: what the search is for; reported is the validation's accuracy, or loss for anything else.
+        epochs: of a whole training.
+    """
+
+    storage: str
+    study: str
+    objective: str
+    epochs: int
+
+    def judge(self, number: int) -> Any:
+        """Reports a trial's values behind each epoch, and ends it where it is worse than the median of the others."""
+        optuna = quiet_optuna()
+        warmup = math.ceil(_SHARE_BEFORE_PRUNING * self.epochs)
+        pruner = optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=warmup)
+        study = optuna.load_study(study_name=self.study, storage=self.storage, pruner=pruner)
+        kept = study.get_trials(deepcopy=False)[number]
+        trial = optuna.trial.Trial(study, kept._trial_id)
+        name = "accuracy" if self.objective.endswith("accuracy") else "loss"
+
+        def judge(epochs: int, values: Mapping[str, float]) -> str | None:
+            value = values.get(f"val_{name}", values.get(name))
+            if value is None:
+                return None
+            if epochs not in study.get_trials(deepcopy=False)[number].intermediate_values:  # a run that went on
+                trial.report(value, epochs)
+            if not trial.should_prune():
+                return None
+            return f"val_{name} {value:.4g} behind epoch {epochs} is worse than the median of earlier trials"
+
+        return judge
+
+
+def search(
+    engine: Engine,
+    plan: SearchPlan,
+    folder: Path,
+    points: dict[int, Mapping[str, str]],
+    fixed: Sequence[str],
+    epochs: int,
+) -> None:
+    """Run trials until there are as many as asked for; those that were begun by a sweep that was stopped come first.
+
+    Args:
+        engine: runs them.
+        plan: the search.
+        folder: of the sweep.
+        points: filled in: number of a trial -> its choices.
+        fixed: overrides that all trials have.
+        epochs: of a whole training.
+    """
+    optuna = quiet_optuna()
+    storage = plan.storage or f"sqlite:///{folder / 'search.db'}"
+    name = plan.study or folder.name
+    directions = ["maximize" if ORDERS[objective] else "minimize" for objective in plan.objectives]
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    except Exception as error:  # whatever a database's driver raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})") from error
+    task = point
+    if plan.pruner != "none" and len(directions) == 1:  # Optuna prunes by one objective only
+        task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
+    ended = partial(_has_ended, folder)
+    while batch := _next(study, plan, folder):
+        jobs = []
+        for trial in batch:
+            points[trial.number] = _chosen(plan.space, trial.params)
+            jobs.append(Job(trial.number, (*fixed, *(f"{key}={value}" for key, value in points[trial.number].items()))))
+        engine.run(jobs, task, ended)
+        for trial in batch:
+            _tell(study, plan, trial.number, results(folder / str(trial.number)))
+
+
+def known_points(plan: SearchPlan, folder: Path) -> dict[int, Mapping[str, str]]:
+    """The trials that a search has begun in this folder before."""
+    storage = plan.storage or f"sqlite:///{folder / 'search.db'}"
+    if plan.storage is None and not (folder / "search.db").is_file():
+        return {}
+    optuna = quiet_optuna()
+    try:
+        study = optuna.load_study(study_name=plan.study or folder.name, storage=storage)
+    except KeyError:
+        return {}
+    kept = study.get_trials(deepcopy=False)
+    own = [t for t in kept if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)]
+    return {trial.number: _chosen(plan.space, trial.params) for trial in own}
+
+
+def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:
+    """The points than which none is better in one objective and as good in all others.
+
+    Example:
+        >>> pareto_front([(0, (0.9, 0.2)), (1, (0.8, 0.9)), (2, (0.8, 0.1))], higher_is_better=[True, True])
+        [0, 1]
+    """
+    signed = {n: [v if up else -v for v, up in zip(values, higher_is_better, strict=True)] for n, values in points}
+
+    def beaten(one: list[float]) -> bool:
+        return any(all(a >= b for a, b in zip(other, one, strict=True)) and other != one for other in signed.values())
+
+    return [number for number, values in signed.items() if not beaten(values)]
+
+
+def quiet_optuna() -> Any:
+    """Optuna, without its lines for each trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _next(study: Any, plan: SearchPlan, folder: Path) -> list[Any]:
+    """The trials to run next, as many as may run side by side."""
+    optuna = quiet_optuna()
+    known = study.get_trials(deepcopy=False)
+    running = [t for t in known if t.state == optuna.trial.TrialState.RUNNING]
+    batch = [t for t in running if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)][: plan.parallel]
+    for number in range(len(known), min(plan.trials, len(known) + plan.parallel - len(batch))):
+        # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
+        study.sampler = optuna.samplers.TPESampler(
+            seed=(plan.seed * 1_000_003 + number) % 2**32,
+            n_startup_trials=plan.random_trials,
+            constant_liar=plan.parallel > 1,
+        )
+        asked = study.ask({d.key: _distribution(optuna, d) for d in plan.space})
+        asked.set_user_attr(_FOLDER, str(folder))
+        batch.append(asked)
+    return batch
+
+
+def _distribution(optuna: Any, dimension: Dimension) -> Any:
+    if dimension.choices:
+        return optuna.distributions.CategoricalDistribution(dimension.choices)
+    if dimension.whole:
+        return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _chosen(space: Sequence[Dimension], params: Mapping[str, Any]) -> dict[str, str]:
+    return {d.key: str(params[d.key]) for d in space if d.key in params}
+
+
+def _tell(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:
+    states = quiet_optuna().trial.TrialState
+    values = [inside(found, objective) for objective in plan.objectives]
+    whole = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    if found.get("status") == "completed" and whole:
+        study.tell(number, values)
+    elif found.get("status") == "pruned":
+        study.tell(number, state=states.PRUNED)
+    else:
+        study.tell(number, state=states.FAIL)
+
+
+def _has_ended(folder: Path, number: int) -> bool:
+    return has_ended(folder / str(number), prunable=True)

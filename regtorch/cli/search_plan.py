@@ -1,0 +1,168 @@
+"""What a search is to try: its space, its objectives and its settings, read without Optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from regtorch.errors import SettingError
+from regtorch.registry import near
+from regtorch.settings import COUNT, COUNT_OR_ZERO, SEED, Range, one_of
+from regtorch.study.leaderboard import ORDERS
+
+#: what a search may look at: the test part is for what was found, not for finding it
+OBJECTIVES = tuple(name for name in ORDERS if not name.startswith("test"))
+
+_TEXT_OR_NULL = Range("a text, or null", lambda v: v is None or (isinstance(v, str) and v != ""))
+_SETTINGS: dict[str, Range] = {
+    "space": Range(
+        "a list of KEY=interval(LOW, HIGH) and the like", lambda v: isinstance(v, Sequence) and not isinstance(v, str)
+    ),
+    "objectives": Range(
+        f"a list of one or more of {', '.join(OBJECTIVES)}",
+        lambda v: (
+            isinstance(v, Sequence)
+            and not isinstance(v, str)
+            and len(v) > 0
+            and all(name in OBJECTIVES for name in v)
+            and len(set(v)) == len(v)
+        ),
+    ),
+    "trials": COUNT,
+    "random_trials": COUNT_OR_ZERO,
+    "pruner": one_of("median", "none"),
+    "parallel": COUNT,
+    "seed": SEED,
+    "storage": _TEXT_OR_NULL,
+    "study": _TEXT_OR_NULL,
+}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of a space: a range of numbers, or choices.
+
+    Args:
+        key: of the configuration.
+        choices: as they are written on a command line; empty: it is a range.
+        low: the least value.
+        high: the greatest value.
+        log: whether the logarithm is what is drawn evenly.
+        whole: whether values are whole numbers.
+    """
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Values that show whether the key takes all of them."""
+        return self.choices or (str(self.low), str(self.high))
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search, as the node ``hparams_search`` and the command line describe it."""
+
+    space: tuple[Dimension, ...]
+    objectives: tuple[str, ...]
+    trials: int
+    random_trials: int
+    pruner: str
+    parallel: int
+    seed: int
+    storage: str | None
+    study: str | None
+
+
+def check_settings(node: Any) -> None:
+    """Check the node ``hparams_search`` of a configuration.
+
+    Raises:
+        SettingError: a key that is missing, unknown or out of its range.
+    """
+    if not isinstance(node, Mapping):
+        raise SettingError(f"hparams_search={node} is not allowed: name an option, such as hparams_search=l1_l2")
+    for key, value in node.items():
+        if key not in _SETTINGS:
+            raise SettingError(f"hparams_search.{key}={value}: there is no such key{near(str(key), _SETTINGS)}")
+        _SETTINGS[key].check(f"hparams_search.{key}", value)
+    for text in node["space"]:
+        dimension(str(text))
+
+
+def search_plan(node: Mapping[str, Any], swept: Sequence[str]) -> SearchPlan:
+    """The search that a configuration and what is swept over on the command line describe.
+
+    Args:
+        node: ``hparams_search``.
+        swept: overrides such as ``optimizer.lr=interval(1e-4, 1e-2)``, which stand in for those of the same key.
+
+    Raises:
+        SettingError: a range that cannot be read, an empty space, or Optuna is not there.
+    """
+    check_settings(node)
+    if find_spec("optuna") is None:
+        raise SettingError("hparams_search needs a package that is not there: pip install 'regtorch[optuna]'")
+    space = {d.key: d for d in map(dimension, [*map(str, node["space"]), *swept])}
+    if "seed" in space:
+        raise SettingError("seed is not for searching: hparams_search.trials tries, compare.py tells luck from merit")
+    if not space:
+        raise SettingError(
+            "hparams_search.space=[] is not allowed: say what is searched, such as 'regularizer.l2=tag(log, interval(1e-6, 1e-2))'"
+        )
+    rest = {key: node[key] for key in _SETTINGS if key not in ("space", "objectives")}
+    return SearchPlan(tuple(space.values()), tuple(node["objectives"]), **rest)
+
+
+def dimension(text: str) -> Dimension:
+    """Read one key of a space, in Hydra's words for sweeps.
+
+    Raises:
+        SettingError: it is none.
+
+    Example:
+        >>> dimension("regularizer.l2=tag(log, interval(1e-6, 1e-2))")
+        Dimension(key='regularizer.l2', choices=(), low=1e-06, high=0.01, log=True, whole=False)
+        >>> dimension("model.hidden=choice([64], [128])").choices
+        ('[64]', '[128]')
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import IntervalSweep, RangeSweep
+    from hydra.errors import HydraException
+
+    wrong = (
+        f"hparams_search: {text} is not allowed: it must be KEY=interval(LOW, HIGH), KEY=tag(log, interval(LOW, HIGH)), "
+        "KEY=range(LOW, HIGH) or KEY=choice(A, B)"
+    )
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise SettingError(wrong) from error
+    if not override.is_sweep_override():
+        raise SettingError(wrong)
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        log = "log" in value.tags
+        if value.start is None or value.end is None or not value.start < value.end or (log and value.start <= 0):
+            raise SettingError(f"{wrong}; LOW is to be less than HIGH, and above 0 on a logarithmic scale")
+        return Dimension(key, (), float(value.start), float(value.end), log)
+    if (
+        isinstance(value, RangeSweep)
+        and value.step == 1
+        and isinstance(value.start, int)
+        and isinstance(value.stop, int)
+    ):
+        return Dimension(
+            key, (), value.start, value.stop - 1, "log" in value.tags, whole=True
+        )  # it ends before its stop
+    choices = tuple(override.sweep_string_iterator())
+    if len(set(choices)) < 2:
+        raise SettingError(f"{wrong}; with two choices at least")
+    return Dimension(key, choices)
