@@ -88,6 +88,22 @@ class WeightPenalty:
         """The penalty now."""
         return self._total() if self.factor == 1.0 else self._total() * self.factor
 
+    def activity_part(self) -> Tensor | None:
+        """The part of the penalty that layers' outputs in the last forward pass have; None if there is none.
+
+        Example:
+            >>> import regtorch
+            >>> model = nn.Sequential(nn.Linear(3, 2))
+            >>> penalty = WeightPenalty(model, regtorch.Activity(regtorch.L1(0.1)))
+            >>> penalty.activity_part() is None
+            True
+            >>> _ = model(torch.ones(4, 3))
+            >>> bool(penalty.activity_part() == penalty())
+            True
+        """
+        parts = [value for rule in self._activities if (value := rule()) is not None]
+        return torch.stack([part.to(parts[0].device) for part in parts]).sum() * self.factor if parts else None
+
     def _total(self) -> Tensor:
         values = [*(rule() for rule in self._weights), *(rule() for rule in self._activities)]
         parts = [value for value in values if value is not None]

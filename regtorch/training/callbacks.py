@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from regtorch.training.averaging import AveragedWeights
 from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
 from regtorch.training.interruption import Interruption
 from regtorch.training.stopping import Patience
@@ -42,7 +43,7 @@ def make_callbacks(
         LastCheckpoint(folder / "last.ckpt", **(checkpoint or {}), interruption=interruption),
     ]
     if config.get("ema_decay") is not None:
-        callbacks.append(EMAWeightAveraging(decay=config["ema_decay"]))
+        callbacks.append(AveragedWeights(decay=config["ema_decay"]))
     if config["patience"] is not None:
         stopping = {"patience": config["patience"], "min_delta": config["min_delta"], "mode": mode}
         callbacks.append(Patience(monitor, check_on_train_epoch_end=True, **stopping))

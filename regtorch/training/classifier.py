@@ -82,7 +82,8 @@ class Classifier(RegularizedModule):
         #: predicts in the test and predict loops instead of one deterministic pass
         self.predictor: MCPredictor | None = None
         self._plateau: dict[str, Any] | None = None
-        self._stepped = True
+        #: whether the last step of the optimizer was taken, and not skipped by a ``GradScaler``
+        self.stepped = True
         self._going_on: dict[str, Any] | None = None
         #: batches that were trained on, over all epochs
         self.batches_seen = 0
@@ -90,6 +91,8 @@ class Classifier(RegularizedModule):
         self.make_forward: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
         #: what a checkpoint says of its model: plain containers
         self.description: dict[str, Any] = {}
+        #: the seconds that the run has taken
+        self.elapsed: Callable[[], float] | None = None
         #: the last epoch's values, by name
         self.epoch_values: dict[str, float] = {}
         #: what the last test loop measured
@@ -124,17 +127,17 @@ class Classifier(RegularizedModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance a schedule of the learning rate, but not for a step that a ``GradScaler`` skipped."""
         by_step = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
-        if not by_step or self._stepped:
+        if not by_step or self.stepped:
             super().lr_scheduler_step(scheduler, metric)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """A step is about to be taken, or skipped."""
-        self._stepped = False
+        self.stepped = False
 
     def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
         """A step was really taken."""
         super().on_after_optimizer_step(optimizer)
-        self._stepped = True
+        self.stepped = True
         for scheduled in self._scheduled.values():
             for of_one in scheduled:
                 of_one.advance()
@@ -195,12 +198,7 @@ class Classifier(RegularizedModule):
         return self.regularized(data_loss, batch_idx, penalty)
 
     def _penalty_of_activities(self) -> Tensor:
-        values = [
-            value * penalty.factor
-            for penalty in self.penalties
-            for bound in penalty._activities
-            if (value := bound()) is not None
-        ]
+        values = [value for penalty in self.penalties if (value := penalty.activity_part()) is not None]
         return torch.stack(values).sum() if values else torch.zeros((), dtype=torch.float32, device=self.device)
 
     @property
@@ -271,6 +269,7 @@ class Classifier(RegularizedModule):
             "batches": now.batches,
             "batches_seen": self.batches_seen,
             "epoch_values": dict(self.epoch_values),
+            "seconds": 0.0 if self.elapsed is None else self.elapsed(),
             "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
             "steps_taken": {kind: scheduled[0].steps_taken for kind, scheduled in self._scheduled.items() if scheduled},
             "factors": self._factors(),

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C: a training ends after the step that it is in, on all its processes after the same one."""
+"""SIGTERM and Ctrl-C: a training ends after the step that it is in, on all its processes after the same one.
+
+Signals are taken before torch is imported, so this module imports it where it needs it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
-
-import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -82,6 +82,8 @@ class Agreement:
         self.name = name
         self.store: Any = None
         if ranks > 1:
+            from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
             self.store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         self.proposals = 0
         self.due: dict[int, int] = {}  # step -> what
@@ -108,4 +110,6 @@ class Agreement:
 
 def is_distributed() -> bool:
     """Whether this process trains together with others."""
+    import torch
+
     return torch.distributed.is_available() and torch.distributed.is_initialized()

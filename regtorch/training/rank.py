@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ from traceback import print_exc
 
 def main() -> None:
     """Run the run's task as the process that the environment says, and end with the first process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the run takes it: Ctrl-C reaches the first process too
     task = json.loads(sys.stdin.readline())
     ended = threading.Event()
     threading.Thread(target=_end_with_the_first, args=(ended,), daemon=True).start()

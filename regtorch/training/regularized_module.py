@@ -26,6 +26,12 @@ class _AfterStepHooks(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, RegularizedModule):
+            by_lbfgs = any(isinstance(optimizer, torch.optim.LBFGS) for optimizer in trainer.optimizers)
+            if by_lbfgs and pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1:
+                raise SettingError(
+                    f"accumulate_grad_batches={trainer.accumulate_grad_batches} is not allowed with LBFGS, which "
+                    "computes the loss of a step several times, but has the last batch of the window alone: take larger batches"
+                )
             self._remove()
             # not a hook of each optimizer: one that is put in its place while training would have none
             self.handle = after_step_of_any(lambda: trainer.optimizers, partial(self._stepped, pl_module))
@@ -70,7 +76,8 @@ class RegularizedModule(lightning.LightningModule):
     write ``training_step`` yourself and add ``self.penalty()`` to the loss. Then ``on_after_optimizer_step`` runs once
     after every step that an optimizer really takes: also under gradient accumulation, with several optimizers, with
     LBFGS, with an optimizer that replaces another one during training, and not when a ``GradScaler`` skips the step, or
-    when Lightning steps without any gradient.
+    when Lightning steps without any gradient. LBFGS with gradient accumulation is refused: it would see the last batch
+    of a window alone, on top of the gradients of all.
 
     *Averaged weights* (Lightning's ``WeightAveraging``, ``EMAWeightAveraging``, ``StochasticWeightAveraging``) are the
     averages of the weights after their constraints, and nothing else is done to them. So what is convex holds for them

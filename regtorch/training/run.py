@@ -6,7 +6,6 @@ import logging
 import pickle
 import re
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -38,6 +37,7 @@ from regtorch.training.checkpoints import copy_whole
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
+from regtorch.training.elapsed import Elapsed
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.failure import explained
 from regtorch.training.interruption import Interrupted, Interruption
@@ -91,39 +91,33 @@ def run(
     world = launched()
     count = 1 if world is not None else device_count(config["trainer"])
     first = world is None or world.rank == 0
-    start = time.perf_counter()
-    interruption = Interruption()
+    elapsed, interruption = Elapsed(), Interruption()
     if first:
         for left in (folder, folder / "checkpoints"):
             remove_unfinished(left)
         (folder / "results.json").unlink(missing_ok=True)
     try:
-        with interruption.taking_signals(), flushed_denormals(), processes(count, task, folder) as others:
-            world = world or World(0, count, count)
-            try:
-                measured = _train_and_measure(config, data, folder, ckpt_path, world, interruption, others, judged)
-            except BaseException as error:
-                if (reason := explained(others.why(error), config, folder)) is not error:
-                    raise reason from error
-                raise
+        with interruption.taking_signals():
+            with flushed_denormals(), processes(count, task, folder) as others:
+                world = world or World(0, count, count)
+                try:
+                    measured = _train_and_measure(
+                        config, data, folder, ckpt_path, world, elapsed, interruption, others, judged
+                    )
+                except BaseException as error:
+                    if (reason := explained(others.why(error), config, folder)) is not error:
+                        raise reason from error
+                    raise
+            interruption.waits = True  # a signal that comes now finds the run complete in a moment
+            results = {"status": "completed", "seed": config["seed"], "epochs": measured.pop("epochs")}
+            results |= {"seconds": elapsed(), **measured, **context}
+            if first:
+                write_json(folder / "results.json", results)
     except BaseException as error:
         if first:
-            _write_failure(folder, error, {"seed": config["seed"], "seconds": _since(start)}, context)
+            _write_failure(folder, error, {"seed": config["seed"], "seconds": elapsed()}, context)
         raise
-    results = {
-        "status": "completed",
-        "seed": config["seed"],
-        "epochs": measured.pop("epochs"),
-        "seconds": _since(start),
-    }
-    results |= {**measured, **context}
-    if first:
-        write_json(folder / "results.json", results)
     return results
-
-
-def _since(start: float) -> float:
-    return round(time.perf_counter() - start, 3)
 
 
 def _write_failure(folder: Path, error: BaseException, what: Mapping[str, Any], context: Mapping[str, Any]) -> None:
@@ -144,6 +138,7 @@ def _train_and_measure(
     folder: Path,
     ckpt_path: Path | None,
     world: World,
+    elapsed: Elapsed,
     interruption: Interruption,
     others: Processes,
     judged: Judged | None,
@@ -154,6 +149,9 @@ def _train_and_measure(
     splits = batches.splits
     module = make_module(config, splits.shape, len(splits.classes))
     before = {} if ckpt_path is None else read_checkpoint(ckpt_path)
+    module.elapsed = elapsed
+    if config["resume"] is not None:
+        elapsed.before = before.get("regtorch", {}).get("seconds", 0.0)
     if done := before.get("DataModule"):
         batches.load_state_dict(
             done

@@ -155,8 +155,9 @@ def differing(one: Any, two: Any, at: str = "") -> list[str]:
 
 
 def content(folder: Path, name: str) -> dict[str, Any]:
-    """All of a checkpoint but the names of files, and what Lightning notes of the last comparison and never reads."""
+    """All of a checkpoint but the time it took, the names of files, and what Lightning notes of the last comparison and never reads."""
     saved = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
+    del saved["regtorch"]["seconds"]
     for state in saved["callbacks"].values():
         for key in [key for key in state if "path" in key or "models" in key or key == "current_score"]:
             del state[key]

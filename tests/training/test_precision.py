@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset, validate
 from regtorch.errors import SettingError
+from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.processes import World
@@ -135,6 +138,25 @@ def test_a_skipped_step_changes_no_weight_and_advances_no_schedule(optimizer: st
     everything = {"weights", "penalty", "dropout", "lr"}
     assert seen.changed == [set() if batch in seen.broken else everything for batch in range(7)]
     assert module._scheduled["penalty"][0].steps_taken == 4
+
+
+def test_a_skipped_step_is_not_averaged_in(tmp_path: Path) -> None:
+    module, config = module_of("trainer.precision=16-mixed", "callbacks=ema", "callbacks.ema_decay=0.5")
+    seen = Overflowing(broken={0, 3, 4})
+    taken: list[Tensor] = []
+
+    class Taken(lightning.Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx not in seen.broken:
+                taken.append(pl_module.model.head.weight.detach().clone())
+
+    averaging = [c for c in make_callbacks(config["callbacks"], tmp_path, False) if isinstance(c, WeightAveraging)]
+    fit(module, config, 7, seen, Taken(), *averaging)
+    average = taken[0]
+    for weight in taken[1:]:
+        average = 0.5 * average + 0.5 * weight
+    assert len(taken) == 4
+    torch.testing.assert_close(module.model.head.weight.detach(), average)
 
 
 class Bound(lightning.Callback):

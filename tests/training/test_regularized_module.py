@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import regtorch
+from regtorch.errors import SettingError
 from regtorch.training import RegularizedModule
 
 ROWS, BATCH = 22, 4  # six batches, the last one shorter
@@ -164,6 +165,13 @@ def test_lbfgs_hooks_once_per_step() -> None:
     fit(module)
     assert len(module.steps) == 12
     assert norms(module).max() <= 0.5 + 1e-6
+
+
+def test_lbfgs_with_accumulation_is_refused() -> None:
+    module = Regression()
+    module.configure_optimizers = lambda: torch.optim.LBFGS(module.parameters(), max_iter=4)
+    with pytest.raises(SettingError, match="accumulate_grad_batches=2 is not allowed with LBFGS"):
+        fit(module, accumulate_grad_batches=2)
 
 
 @pytest.mark.parametrize("fused", [False, True])
