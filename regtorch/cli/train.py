@@ -16,8 +16,9 @@ from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
 from regtorch.cli.validation import finished
 from regtorch.errors import RegtorchError, SettingError
-from regtorch.files import BusyError, locked
+from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
+from regtorch.training.interruption import Interrupted, Interruption
 
 
 def main() -> None:
@@ -63,7 +64,11 @@ def _main() -> int:
             failures.append(error)
         return None
 
-    train()
+    try:
+        with Interruption().taking_signals():
+            train()
+    except Interrupted as error:
+        exit_interrupted(error)
     for failure in failures:
         say(failure)
     refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
@@ -97,13 +102,18 @@ def _train(config: Any, first: bool) -> Any:
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
     folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
-    busy = f"hydra.run.dir={folder} is not allowed: another process trains there"
-    with locked(folder, busy) if first else nullcontext():
-        if first:
-            keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+    resumed = plain["resume"] is not None and Path(plain["resume"]).absolute() == folder
+    named = f"resume={plain['resume']}" if resumed else f"hydra.run.dir={folder}"
+    before = _written(folder)
+    with locked(folder, f"{named} is not allowed: another process trains there") if first else nullcontext():
         try:
+            if first:
+                keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
             results = job.train(plain, folder, overrides)
         except SystemExit as error:
+            if first and _written(folder) == before:  # it came before the run began, which says so itself
+                ended = {"status": "interrupted", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
+                write_json(folder / "results.json", ended)
             exit_interrupted(error, f"; python scripts/train.py {shlex.quote(f'resume={folder}')} goes on")
         finally:
             if first:
@@ -111,6 +121,14 @@ def _train(config: Any, first: bool) -> Any:
     if first:
         show(results, folder)
     return results["test"]["accuracy"]
+
+
+def _written(folder: Path) -> int | None:
+    """When a run's results were written."""
+    try:
+        return (folder / "results.json").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def say_completed(config: dict[str, Any], results: dict[str, Any]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +159,80 @@ def _step_that_never_ends() -> None:
         return step(self, batch, batch_idx)
 
     Classifier.training_step = endless  # type: ignore[method-assign]
+
+
+QUICK = ["hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "trainer.max_epochs=1", "mc=none", "logger.csv=false",
+    "logger.tensorboard=false",
+]  # fmt: skip
+
+
+def _waits_at(place: str) -> None:
+    """The first process waits there for a signal, when it has written a file of the name ``there``."""
+    from regtorch.cli import job
+    from regtorch.training import run, trainer
+
+    def wait_there(*given: Any, **settings: Any) -> Any:
+        if os.environ.get("RANK", "0") == "0":
+            Path("there").touch()
+            time.sleep(600)
+
+    if place == "before it begins":
+        job.train = wait_there
+    elif place == "while it is set up":
+        run.make_trainer = wait_there
+    elif place == "while the fit begins":
+        trainer.make_callbacks = _with_one_that_waits(trainer.make_callbacks, wait_there)
+    elif place == "while results are measured":
+        run._measure = wait_there
+
+
+def _with_one_that_waits(make_callbacks: Any, wait_there: Any) -> Any:
+    import lightning.pytorch as lightning
+
+    class Waits(lightning.Callback):
+        setup = wait_there
+
+    return lambda *given, **settings: [*make_callbacks(*given, **settings), Waits()]
+
+
+PLACES = ["before it begins", "while it is set up", "while the fit begins", "while results are measured"]
+
+
+@pytest.mark.parametrize(("place", "signum"), list(zip(PLACES, [*STATUS] * 2, strict=True)))
+def test_a_signal_at_any_other_time(place: str, signum: signal.Signals, tmp_path: Path) -> None:
+    with running(tmp_path, *QUICK, ON[1], first=partial(_waits_at, place)) as command:
+        command.until((tmp_path / "there").exists)
+        command.kill(signum)
+        assert command.status() == STATUS[signum], command.stderr
+        (line,) = command.errors
+    found = json.loads((tmp_path / "run/results.json").read_text())
+    assert found["status"] == "interrupted"
+    assert signum.name in found["reason"]
+    hint = line.removeprefix("error: interrupted; ").removesuffix(" goes on")
+    program, script, resume = shlex.split(hint)
+    assert (program, script) == ("python", "scripts/train.py")
+    if place in PLACES[2:]:
+        with running(tmp_path, resume) as command:
+            assert command.status() == 0, command.stderr
+        assert json.loads((tmp_path / "run/results.json").read_text())["epochs"] == 1
+
+
+def test_a_signal_while_the_results_are_written_finds_the_run_complete(tmp_path: Path) -> None:
+    with running(tmp_path, *QUICK, ON[1], first=_signal_to_itself_when_written) as command:
+        assert command.status() == 0, command.stderr
+    assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "completed"
+
+
+def _signal_to_itself_when_written() -> None:
+    from regtorch.training import run
+
+    write = run.write_json
+
+    def write_and_signal(path: Path, content: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(path, content)
+
+    run.write_json = write_and_signal
 
 
 def test_a_complete_run_says_so(whole: dict[int, Path]) -> None:

@@ -107,7 +107,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         done = train(run.parent, r"resume='it\'s'", "trainer.max_epochs=3")
     assert done.returncode == 2
-    assert "another process trains there" in done.stderr
+    assert "resume=it's is not allowed: another process trains there" in done.stderr
     assert (run / "results.json").is_file()
 
 
