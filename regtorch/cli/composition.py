@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
+from regtorch.cli.going_on import says_how_it_was_started
 from regtorch.errors import DataError, SettingError
+from regtorch.overrides import quoted, typed
 from regtorch.registry import near
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ _CONF = Path(regtorch.conf.__file__).parent
 
 #: flags of Hydra's that print something instead of running
 _INFORMATIVE = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
+
+#: keys whose values are names of files and folders
+_PATHS = ("resume", "rerun", "ckpt_path", "data.path", "hydra.run.dir")
 
 _PROBABILITY_WORDS = {"p", "rate", "prob", "probability"}
 
@@ -48,6 +53,40 @@ def overrides_of(arguments: Sequence[str]) -> list[str] | None:
     return overrides
 
 
+def check_paths(overrides: Sequence[str]) -> None:
+    """Refuse a name of a file or folder that Hydra would read as something else, and say how it is written.
+
+    Raises:
+        SettingError: a name with commas, quotes, brackets, `=` and the like that is not quoted for Hydra.
+
+    Example:
+        >>> check_paths(["resume='a=1'"])
+        >>> check_paths(["resume=a=1"])
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: resume=a=1 cannot be read: write "resume='a=1'", in both quotes
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for index, override in enumerate(overrides):
+        key, equals, text = override.lstrip("+").partition("=")
+        if not equals and not key.startswith("~") and index:
+            before, _, begun = overrides[index - 1].lstrip("+").partition("=")
+            if before in _PATHS:
+                raise SettingError(
+                    f"{override} has no =: if it belongs to {before}, write {typed(before, f'{begun} {key}')}"
+                )
+        if key not in _PATHS or not text:
+            continue
+        try:
+            value: Any = parser.parse_override(override).value()
+        except HydraException:
+            value = ()
+        if value is not None and not isinstance(value, str) and str(value) != text:
+            raise SettingError(f"{override} cannot be read: write {typed(key, text)}, in both quotes")
+
+
 def implied_overrides(overrides: Sequence[str]) -> list[str]:
     """Standard dropout, where a probability is given and no dropout was chosen: ``dropout.drop_prob=0.2`` alone works.
 
@@ -74,7 +113,7 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     if not named:
         return []
     kind, folder = named.partition("=")[0], Path(value_of(named))
-    if kind == "resume" and not (folder / ".hydra" / "overrides.yaml").is_file():
+    if kind == "resume" and not says_how_it_was_started(folder):  # it will be refused
         return []
 
     def key(override: str) -> str:
@@ -114,26 +153,17 @@ def value_of(override: str) -> str:
         return override.partition("=")[2]
 
 
-def quoted(value: str) -> str:
-    """A value as it must be written for Hydra to read it back.
-
-    Example:
-        >>> print(quoted("it's"))
-        'it\\'s'
-    """
-    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
-
-
 def _started_with(folder: Path, named: str) -> list[str]:
     import yaml
 
     try:
         kept = folder / ".hydra" / "overrides.yaml"
         if kept.is_file():
-            started: Any = yaml.safe_load(kept.read_text(encoding="utf-8")) or []
+            started: Any = yaml.safe_load(kept.read_text(encoding="utf-8"))
         else:
             started = json.loads((folder / "results.json").read_text(encoding="utf-8"))["overrides"]
+        if not isinstance(started, list):
+            raise TypeError
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise DataError(
             f"{named}: there is no whole .hydra/overrides.yaml or results.json that says how it was run"
@@ -218,6 +248,9 @@ def _one_line(error: Exception, overrides: Sequence[str]) -> str:
     if missing:
         key = missing.group(1).split("=")[0].rstrip(".")
         given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
+        if key == "schedule":
+            value = given.partition("=")[2]
+            return f"{given} does not say of what: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
         chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
         return f"{given}: there is no such key{near_key(key, chosen)}"
     unread = getattr(error, "override", None)

@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.composition import quoted, value_of
+from regtorch.cli.composition import value_of
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import replaced
 from regtorch.launcher import is_first, started_as
+from regtorch.overrides import quoted
 
 
 class FolderError(RegtorchError, OSError):

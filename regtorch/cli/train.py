@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose, earlier_overrides, implied_overrides, overrides_of
+from regtorch.cli.composition import check_paths, compose, earlier_overrides, implied_overrides, overrides_of
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
@@ -36,6 +36,7 @@ def _main() -> int:
     if overrides is not None and multirun and not _prints_only():
         return _sweep(overrides)
     if overrides is not None:
+        check_paths(overrides)
         typed, earlier = overrides, earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
         sys.argv[1:] = [*added, *(argument for argument in sys.argv[1:] if not argument.startswith("rerun="))]

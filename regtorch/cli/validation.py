@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from regtorch import settings
+from regtorch.cli.going_on import check_file, check_processes, check_resume, described, process_count
 from regtorch.cli.search_plan import check_settings
 from regtorch.errors import DataError, NothingBoundError, SettingError
 from regtorch.launcher import started_as
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
-from regtorch.registry import component, create
+from regtorch.registry import component, create, near
 from regtorch.settings import COUNT, FRACTION_BELOW_ONE, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
 from regtorch.where import OF_PLACE, matches, split_where
 
@@ -91,7 +94,10 @@ _CLOSED = {
     "mc": ("name", "samples", "tolerance"),
 }
 #: of Lightning's Trainer
-_OURS = ("callbacks", "default_root_dir", "logger", "num_nodes", "plugins", "use_distributed_sampler")
+_OURS = (
+    "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary", "enable_progress_bar", "limit_val_batches",
+    "logger", "num_nodes", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
+)  # fmt: skip
 
 
 def validate(config: Mapping[str, Any]) -> None:
@@ -118,6 +124,7 @@ def validate(config: Mapping[str, Any]) -> None:
     for key in _OURS:
         if key in config["trainer"]:
             raise SettingError(f"trainer.{key}={config['trainer'][key]} is not allowed: regtorch sets it itself")
+    check_trainer_keys(config["trainer"])
     for key, allowed in _RUN_KEYS.items():
         node = config
         *parents, last = key.split(".")
@@ -138,10 +145,32 @@ def validate(config: Mapping[str, Any]) -> None:
         )
     if "hparams_search" in config:
         check_settings(config["hparams_search"])
+    if config["trainer"].get("strategy") == "fsdp" and config["compile"]:
+        raise SettingError(
+            "compile=true is not allowed with trainer.strategy=fsdp, whose gathering of weights is not compiled; "
+            "take compile=false or trainer=ddp"
+        )
     check_places(config)
     check_schedules(config)
     check_checkpoint(config)
     check_data(config)
+
+
+def check_trainer_keys(trainer: Mapping[str, Any]) -> None:
+    """Refuse a key that Lightning's Trainer does not have; its source is read, as importing it takes seconds."""
+    if all(f"trainer.{key}" in _RUN_KEYS for key in trainer):
+        return
+    spec = find_spec("lightning")
+    if spec is None or spec.origin is None:
+        return
+    source = Path(spec.origin).parent / "pytorch" / "trainer" / "trainer.py"
+    classes = [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+    body = next(c for c in classes if c.name == "Trainer").body
+    init = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    known = {argument.arg for argument in (*init.args.args, *init.args.kwonlyargs)} - {"self", *_OURS}
+    for key, value in trainer.items():
+        if key not in known:
+            raise SettingError(f"trainer.{key}={value}: Lightning's Trainer has no such setting{near(key, known)}")
 
 
 def check_components(config: Mapping[str, Any]) -> None:
@@ -304,6 +333,29 @@ def check_schedules(config: Mapping[str, Any]) -> None:
                 f"schedule@{place}={name} has nothing to act on: {targets[0]}=none; take one, or schedule@{place}=constant"
             )
 
+    for key in ("start", "end"):
+        if _packaged("schedule", config["dropout_schedule"]["name"]) is not None and key in config["dropout_schedule"]:
+            for place in of["dropout_schedule"]:
+                _check_scheduled_dropout(config, place, key)
+
+
+def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) -> None:
+    """Refuse a factor that would take a built-in dropout's probability out of its range."""
+    node, factor = config[place], config["dropout_schedule"][key]
+    if factor <= 1 or _packaged("dropout", node["name"]) is None or "drop_prob" not in node:
+        return
+    keep_prob, nominal = node.get("keep_prob"), node.get("drop_prob")
+    if nominal is None and keep_prob is not None:
+        nominal = 1 - keep_prob
+    if nominal is None:
+        nominal = component("dropout", node["name"]).load().default_drop_prob  # type: ignore[attr-defined]
+    try:
+        settings.check(component=("dropout", node["name"]), drop_prob=round(nominal * factor, 9))
+    except SettingError as error:
+        raise SettingError(
+            f"dropout_schedule.{key}={factor:g} is not allowed with {place}.drop_prob={nominal:g}: their product, {error}"
+        ) from error
+
 
 def check_data(config: Mapping[str, Any]) -> None:
     """Read and check the data, and whether model and augmentation fit it."""
@@ -352,15 +404,16 @@ def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
 
 def check_checkpoint(config: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that is missing, unreadable, or of another model."""
-    from regtorch.cli.checkpoint import described_model
-
     path = checkpoint_path(config)
+    begins = config.get("ckpt_path")
+    if config.get("resume") is not None:
+        check_resume(config["resume"], None if begins is None else path)
+    if begins is not None:
+        check_file(begins)
     if path is None:
         return
-    key = "ckpt_path" if config.get("ckpt_path") is not None else "resume"
-    if not path.is_file():
-        raise DataError(f"{key}={config[key]}: there is no checkpoint {path}")
-    trained = described_model(path)
+    key = "ckpt_path" if begins is not None else "resume"
+    trained = described(key, config[key], path)
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
         here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):
@@ -390,6 +443,9 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
                     f"{key}={config[key]} was stopped in the middle of an epoch with {said}={there[name]}, so "
                     f"{said}={here.get(name)} is not allowed before its end"
                 )
+        trainer = config["trainer"]
+        count = process_count(trainer, gpus() if trainer.get("devices") in (-1, "auto") else 0)
+        check_processes(key, config[key], len(trained.get("ranks", ())), trainer.get("devices", 1), count)
 
 
 def finished(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -113,6 +113,18 @@ WRONG = [
     (["trainer=cpu", "trainer.devices=4096"], ["trainer.devices=4096", "CPU core"]),
     (["data.reshuffle=once"], ["data.reshuffle=once", "true or false"]),
     (["trainer.max_epochs=0"], ["trainer.max_epochs=0", ">= 1"]),
+    (["+trainer.foo=1"], ["trainer.foo=1", "Lightning", "max_epochs"]),
+    (["+trainer.limit_val_batches=1"], ["trainer.limit_val_batches=1", "regtorch sets it itself"]),
+    (["schedule=cosine"], ["schedule=cosine", "schedule@penalty_schedule=cosine or schedule@dropout_schedule=cosine"]),
+    (
+        ["dropout=standard", "dropout.keep_prob=0.7", "schedule@dropout_schedule=cosine", "dropout_schedule.start=5"],
+        ["dropout_schedule.start=5", "dropout.drop_prob=0.3", "from 0 to 1"],
+    ),
+    (
+        ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "compile=true"],
+        ["compile=true", "trainer.strategy=fsdp", "compile=false"],
+    ),
+    (["resume=a=b"], ["resume=a=b", "write \"resume='a=b'\""]),
     (["trainer.precision=fp8"], ["trainer.precision=fp8", "bf16-mixed"]),
     (["optimizer.lr=0"], ["optimizer.lr=0", "> 0"]),
     (["seed=-1"], ["seed=-1"]),
@@ -232,11 +244,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
-    done = run(["+trainer.foo=1"], tmp_path)
+    done = run(["+trainer.profiler=nonesuch"], tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "foo" in line
+    assert "profiler" in line
     assert "Traceback" in (tmp_path / "run/train.log").read_text()
     assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "failed"
 

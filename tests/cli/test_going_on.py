@@ -1,0 +1,166 @@
+"""What ``resume=`` and ``ckpt_path=`` may name: folders that lost something, files of another kind, names that need quotes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regtorch.cli import job
+from regtorch.cli.composition import check_paths, compose, earlier_overrides, value_of
+from regtorch.errors import RegtorchError
+from regtorch.overrides import typed
+
+CONFIG = compose([])
+
+
+def write_checkpoint(path: Path, **said: Any) -> None:
+    described = {
+        place: CONFIG[place] for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = torch.zeros(2000)
+    torch.save(
+        {"state_dict": {"w": weights}, "regtorch": {**described, "seed": 0, "epochs": 2, "ranks": [{}], **said}}, path
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as a run that was stopped behind its second epoch leaves it; its parent is the current one."""
+    folder = tmp_path / "run"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("- seed=0\n")
+    (folder / "metrics.csv").write_text("epoch,loss\n1,0.5\n2,0.4\n")
+    for name in ("last", "best"):
+        write_checkpoint(folder / f"checkpoints/{name}.ckpt")
+    (folder / "results.json").write_text(json.dumps({"status": "interrupted"}))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def refused(*overrides: str) -> str:
+    """The line with which this is refused before anything is written."""
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    with pytest.raises(RegtorchError) as error:
+        goes_on(*overrides)
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+    return str(error.value)
+
+
+def goes_on(*overrides: str) -> dict[str, Any]:
+    """The configuration that goes on with it."""
+    check_paths(overrides)
+    return job.checked([*earlier_overrides(overrides), *overrides])
+
+
+def test_an_undamaged_folder_goes_on(run: Path) -> None:
+    assert goes_on("resume=run")["resume"] == "run"
+
+
+@pytest.mark.parametrize("content", [None, "", "seed: 0\n", "- [seed"])
+def test_a_folder_that_does_not_say_how_it_was_run(content: str | None, run: Path) -> None:
+    kept = run / ".hydra/overrides.yaml"
+    kept.unlink()
+    if content is not None:
+        kept.write_text(content)
+    line = refused("resume=run")
+    assert line.startswith("resume=run: there is no whole .hydra/overrides.yaml")
+    if not content:
+        assert "ckpt_path=run/checkpoints/last.ckpt begins a new run" in line
+
+
+def test_a_run_whose_last_checkpoint_was_deleted(run: Path) -> None:
+    (run / "checkpoints/last.ckpt").unlink()
+    line = refused("resume=run")
+    assert line.startswith("resume=run: checkpoints/last.ckpt is gone")
+    assert line.endswith("ckpt_path=run/checkpoints/best.ckpt begins a new run from its best epoch")
+    (run / "checkpoints/best.ckpt").unlink()
+    assert "ckpt_path" not in refused("resume=run")
+    (run / "metrics.csv").unlink()
+    assert goes_on("resume=run")["resume"] == "run"  # nothing is left that could be lost
+
+
+def test_a_run_that_was_killed_before_its_first_last_checkpoint_begins_again(run: Path) -> None:
+    write_checkpoint(run / "checkpoints/best.ckpt", epochs=1)
+    (run / "metrics.csv").write_text("epoch,loss\n1,0.5\n")
+    (run / "checkpoints/last.ckpt").unlink()
+    (run / "results.json").unlink()
+    assert goes_on("resume=run")["resume"] == "run"
+    (run / "results.json").write_text(json.dumps({"status": "completed"}))
+    assert "is gone" in refused("resume=run")
+
+
+def test_a_run_that_began_from_another_and_has_its_best_checkpoint_begins_there_again(run: Path) -> None:
+    other = run.with_name("other")
+    (other / ".hydra").mkdir(parents=True)
+    (other / ".hydra/overrides.yaml").write_text("- resume=run\n")
+    write_checkpoint(other / "checkpoints/best.ckpt")
+    assert goes_on("resume=other")["ckpt_path"] == "run/checkpoints/last.ckpt"
+    write_checkpoint(other / "checkpoints/best.ckpt", epochs=4)
+    assert "is gone" in refused("resume=other")
+
+
+def test_another_number_of_processes_in_the_middle_of_an_epoch(run: Path) -> None:
+    write_checkpoint(run / "checkpoints/last.ckpt", batches=3, ranks=[{}, {}])
+    line = refused("resume=run", "trainer=cpu")
+    assert line == (
+        "resume=run was stopped in the middle of an epoch with trainer.devices=2, so trainer.devices=1 is not allowed "
+        "before its end"
+    )
+    assert goes_on("resume=run", "trainer=ddp_cpu")["trainer"]["devices"] == 2
+    write_checkpoint(run / "checkpoints/last.ckpt", ranks=[{}, {}])
+    assert goes_on("resume=run", "trainer=cpu")["trainer"]["devices"] == 1
+
+
+@pytest.mark.parametrize("key", ["resume", "ckpt_path"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_checkpoint(key: str, damage: str, run: Path) -> None:
+    last = run / "checkpoints/last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1  # among the weights
+    last.write_bytes(content if damage == "flipped" else content[:1000])
+    given = {"resume": "resume=run", "ckpt_path": f"ckpt_path={Path('run/checkpoints/last.ckpt')}"}[key]
+    line = refused(given)
+    assert line.startswith(f"{given}: run/checkpoints/last.ckpt ")
+    assert line.endswith("ckpt_path=run/checkpoints/best.ckpt is whole, and begins a new run from the best epoch")
+    (run / "checkpoints/best.ckpt").write_bytes(content[:1000])
+    assert "best.ckpt" not in refused(given)
+
+
+def test_a_file_for_a_folder_and_a_folder_for_a_file(run: Path) -> None:
+    line = refused("resume=run/checkpoints/last.ckpt")
+    assert "resume=run goes on there, and ckpt_path=run/checkpoints/last.ckpt begins a new run" in line
+    for folder in ("run", "run/checkpoints"):
+        assert "resume=run goes on with that run, ckpt_path=run/checkpoints/last.ckpt begins" in refused(
+            f"ckpt_path={folder}"
+        )
+    assert "must be the folder of a run" in refused("resume=")
+    assert "must be a checkpoint" in refused("ckpt_path=")
+    assert "there is no such folder" in refused("resume=nowhere")
+    assert "there is no such file" in refused("ckpt_path=nowhere.ckpt")
+
+
+@pytest.mark.parametrize("name", ["a=1", "a,b", "[a]", "it's", "a(b)", "1e3", 'say "a"'])
+def test_a_name_that_must_be_quoted_says_how_and_then_goes_on(name: str, run: Path) -> None:
+    run.rename(name)
+    said = refused(f"resume={name}").partition(" cannot be read: write ")[2].removesuffix(", in both quotes")
+    (override,) = shlex.split(said)
+    assert goes_on(override)["resume"] == name
+
+
+def test_a_space_that_the_shell_took() -> None:
+    with pytest.raises(RegtorchError, match="if it belongs to resume, write \"resume='my run'\""):
+        check_paths(["seed=1", "resume=my", "run"])
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="$"), min_size=1, max_size=9))
+def test_what_is_said_can_be_pasted_into_a_shell(name: str) -> None:
+    (override,) = shlex.split(typed("resume", name))
+    assert value_of(override) == name
