@@ -49,6 +49,9 @@ class Engine:
             "hydra.job_logging.handlers.console.level=ERROR",  # a line an epoch is for a run of its own
             "hydra.hydra_logging.root.level=ERROR",
         ]
+        if any(o.lstrip("+").startswith("hydra.launcher.ray.init.address=") for o in overrides):
+            # the plugin sizes the object store, which Ray refuses where it joins a cluster that is there already
+            settings.append("+hydra.launcher.ray.init.object_store_memory=null")
         with initialize_config_module("regtorch.conf", version_base="1.3"):
             hydra: Any = GlobalHydra.instance().hydra
             self._loader = hydra.config_loader

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,14 +79,10 @@ def search(
         epochs: of a whole training.
     """
     optuna = quiet_optuna()
-    storage = plan.storage or f"sqlite:///{folder / 'search.db'}"
-    name = plan.study or folder.name
+    storage, name = _place(plan, folder)
     directions = ["maximize" if ORDERS[objective] else "minimize" for objective in plan.objectives]
-    try:
+    with _of_storage(storage):
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-    except Exception as error:  # whatever a database's driver raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})") from error
     task = point
     if plan.pruner != "none" and len(directions) == 1:  # Optuna prunes by one objective only
         task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
@@ -102,17 +99,30 @@ def search(
 
 def known_points(plan: SearchPlan, folder: Path) -> dict[int, Mapping[str, str]]:
     """The trials that a search has begun in this folder before."""
-    storage = plan.storage or f"sqlite:///{folder / 'search.db'}"
+    storage, name = _place(plan, folder)
     if plan.storage is None and not (folder / "search.db").is_file():
         return {}
-    optuna = quiet_optuna()
-    try:
-        study = optuna.load_study(study_name=plan.study or folder.name, storage=storage)
-    except KeyError:
-        return {}
+    with _of_storage(storage):
+        optuna = quiet_optuna()
+        if name not in optuna.get_all_study_names(storage):
+            return {}
+        study = optuna.load_study(study_name=name, storage=storage)
     kept = study.get_trials(deepcopy=False)
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)]
     return {trial.number: _chosen(plan.space, trial.params) for trial in own}
+
+
+def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
+    return plan.storage or f"sqlite:///{folder / 'search.db'}", plan.study or folder.name
+
+
+@contextmanager
+def _of_storage(storage: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a database's driver raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})") from error
 
 
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:

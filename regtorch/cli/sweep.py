@@ -72,6 +72,7 @@ def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
         "failed": len(failed),
         "pruned": len(pruned),
         "by": plan.by,
+        "halving": plan.halving,
         "best": {"point": completed[0].number, **completed[0].choices, **completed[0].values} if completed else None,
         "pareto_front": _pareto_front(plan, completed),
         "failures": [{"point": p.number, **p.choices, "reason": p.reason} for p in failed],

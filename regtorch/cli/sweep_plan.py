@@ -79,12 +79,17 @@ def plan(overrides: Sequence[str]) -> Plan:
     typed = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "hydra.sweep.dir="))]
     if "sweep.resume" in own:
         folder = Path(resumed := own["sweep.resume"])
-        before = _earlier(folder)
+        before, kept = _earlier(folder)
         if typed and typed != before:
             raise SettingError(
                 f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
             )
-        typed = before
+        if own.get("sweep.halving", kept.get("sweep.halving")) != kept.get("sweep.halving"):
+            began = kept.get("sweep.halving")
+            raise SettingError(
+                f"sweep.halving={own['sweep.halving']}: {resumed} was begun {f'with {began}' if began else 'without it'}"
+            )
+        typed, own = before, {**kept, **own}
     elif "hydra.sweep.dir" in given:
         folder = Path(given["hydra.sweep.dir"])
     else:
@@ -125,15 +130,17 @@ def to_check(plan: Plan) -> Iterator[list[str]]:
         yield [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
 
 
-def _earlier(folder: Path) -> list[str]:
+def _earlier(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The overrides that a sweep was begun with, and its own keys."""
     try:
         kept: Any = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         overrides = [str(override) for override in kept["overrides"]]
+        own = {f"sweep.{key}": str(kept[key]) for key in ("by", "halving") if kept.get(key) is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"sweep.resume={folder}: there is no whole sweep.json in it; is it a sweep's folder?"
         ) from error
-    return overrides
+    return overrides, own
 
 
 def _is_swept(override: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from regtorch.cli.validation import finished
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
+from regtorch.overrides import typed
 from regtorch.training.interruption import Interrupted, Interruption
 
 
@@ -37,15 +37,17 @@ def _main() -> int:
         return _sweep(overrides)
     if overrides is not None:
         check_paths(overrides)
-        typed, earlier = overrides, earlier_overrides(overrides)
+        given, earlier = overrides, earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
         sys.argv[1:] = [*added, *(argument for argument in sys.argv[1:] if not argument.startswith("rerun="))]
         overrides = [*added, *(override for override in overrides if not override.startswith("rerun="))]
         if _prints_only():
             compose(overrides)
         else:
+            if search := next((override for override in typed if override.startswith("hparams_search=")), None):
+                raise SettingError(f"{search} is a search over many runs: say -m")
             job.checked(overrides)
-            alone = all(override.startswith(("resume=", "hydra.")) for override in typed)
+            alone = all(override.startswith(("resume=", "hydra.")) for override in given)
             if alone and (results := finished(config := compose(overrides))) is not None:
                 say_completed(config, results)
                 return 0
@@ -115,7 +117,7 @@ def _train(config: Any, first: bool) -> Any:
             if first and _written(folder) == before:  # it came before the run began, which says so itself
                 ended = {"status": "interrupted", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
                 write_json(folder / "results.json", ended)
-            exit_interrupted(error, f"; python scripts/train.py {shlex.quote(f'resume={folder}')} goes on")
+            exit_interrupted(error, f"; python scripts/train.py {typed('resume', folder)} goes on")
         finally:
             if first:
                 (folder / ".lock").unlink(missing_ok=True)

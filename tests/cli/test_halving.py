@@ -1,0 +1,75 @@
+"""Successive halving: what is kept ends as in the whole grid, and a sweep that was stopped decides the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regtorch.cli.halving import best, rungs
+from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+
+GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]
+
+
+@given(points=st.integers(1, 1000), epochs=st.integers(1, 300), factor=st.integers(2, 5))
+def test_rungs_go_up_to_the_last_epoch(points: int, epochs: int, factor: int) -> None:
+    found = rungs(points, epochs, factor)
+    assert found == sorted(set(found))
+    assert all(1 <= epoch < epochs for epoch in found)
+    assert len(found) <= max(0, points.bit_length())
+    if points >= factor and epochs >= factor:
+        assert found[-1] <= -(-epochs // factor)
+
+
+@given(values=st.dictionaries(st.integers(0, 50), st.none() | st.floats(0, 1), min_size=1), factor=st.integers(2, 4))
+def test_none_that_is_cut_is_better_than_one_that_is_kept(values: dict[int, float | None], factor: int) -> None:
+    kept = best(values, factor, higher_is_better=True)
+    known = {number: value for number, value in values.items() if value is not None}
+    assert len(kept) == min(len(known), -(-len(values) // factor))
+    cut = [value for number, value in known.items() if number not in kept]
+    assert not kept or not cut or min(known[number] for number in kept) >= max(cut)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("halved")
+    done = swept(folder, *GRID, "sweep.halving=2", "hydra.sweep.dir=grid")
+    assert done.returncode == 1, done.stderr  # as one point fails
+    assert "1 of 4 points completed, 1 failed, 2 pruned" in done.stdout
+    return folder / "grid"
+
+
+def test_the_best_trains_to_the_end_and_as_in_the_whole_grid(halved: Path) -> None:
+    rows = {row["optimizer.lr"]: row for row in leaderboard(halved)}
+    assert [rows[lr]["status"] for lr in ("0.0001", "0.003", "0.01", "1e+30")] == [
+        *("pruned", "pruned", "completed", "failed")
+    ]
+    assert (rows["0.0001"]["epochs"], rows["0.003"]["epochs"], rows["0.01"]["epochs"]) == ("2", "4", "8")
+    assert rows["0.0001"]["reason"].startswith("val.accuracy 0.")
+    assert "behind epoch 2, not among the best 2 of 4" in rows["0.0001"]["reason"]
+    done = swept(halved.parent, "optimizer.lr=0.01,0.01", *GRID[1:], "hydra.sweep.dir=alone")
+    assert done.returncode == 0, done.stderr
+    whole, kept = (
+        json.loads((folder / "results.json").read_text()) for folder in (halved.parent / "alone" / "0", halved / "2")
+    )
+    for part in ("train", "train_eval", "val", "test"):
+        assert kept[part] == whole[part]
+
+
+def test_a_sweep_that_is_killed_between_decides_the_same(halved: Path, tmp_path: Path) -> None:
+    command = [*TRAIN, "-m", *GRID, "sweep.halving=2", "hydra.sweep.dir=grid"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "grid" / "halving.json", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    done = swept(tmp_path, "sweep.resume=grid", "sweep.halving=3")
+    assert done.returncode == 2
+    assert "sweep.halving=3: grid was begun with 2" in done.stderr
+    assert swept(tmp_path, "sweep.resume=grid").returncode == 1
+    assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (halved / "leaderboard.csv").read_text()

@@ -1,0 +1,116 @@
+"""Grids in other processes: the same leaderboard, one run a point."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from regtorch.cli.engine import check_launcher
+from regtorch.errors import SettingError
+from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+
+GRID = ["regularizer=none,l2", "seed=1,2", *SMALL]
+ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+
+
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("basic")
+    assert swept(folder, *GRID, "hydra.sweep.dir=grid").returncode == 0
+    return (folder / "grid" / "leaderboard.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "launcher", [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]], ids=str
+)
+def test_the_leaderboard_is_that_of_one_process(launcher: list[str], in_process: str, tmp_path: Path) -> None:
+    done = swept(tmp_path, *GRID, "hydra.sweep.dir=grid", *launcher)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "grid" / "leaderboard.csv").read_text() == in_process
+    assert len(list(tmp_path.glob("grid/*/results.json"))) == 4
+
+
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    """joblib's pool breaks down; it is started again, and runs what is left."""
+    grid = ["seed=1,2", *SMALL, "trainer.max_epochs=40", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = [*TRAIN, "-m", *grid, "hydra.sweep.dir=grid"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "grid" / "0" / "checkpoints" / "last.ckpt", process)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "LokyProcess"], capture_output=True, text=True)
+    os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
+    assert process.communicate(timeout=240)
+    assert process.returncode == 0
+    assert [row["status"] for row in leaderboard(tmp_path / "grid")] == ["completed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("hydra/sweeper=optuna", "hydra/sweeper=optuna is not allowed"),
+        ("hydra/launcher=ray", r"hydra/launcher=ray needs a package that is not there: pip install 'regtorch\[ray\]'"),
+    ],
+)
+def test_what_is_to_be_installed_is_said(override: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regtorch.cli.engine.find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=said):
+        check_launcher([override])
+
+
+# --- over processes, and on a cluster: these take minutes ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "ray"])
+def test_a_grid_over_two_processes_has_exactly_four_runs(launcher: str, tmp_path: Path) -> None:
+    if launcher == "ray":
+        pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'regtorch[ray]'")
+    small = [option for option in GRID if option != "trainer=cpu"]
+    command = [*TRAIN, "-m", *small, "trainer=ddp_cpu", "hydra.sweep.dir=grid", f"hydra/launcher={launcher}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("**/results.json"))) == 4
+    assert [row["status"] for row in leaderboard(tmp_path / "grid")] == ["completed"] * 4
+    logs = [(tmp_path / "grid" / str(n) / "train.log").read_text() for n in range(4)]
+    assert all(log.count("rows to train on") == 1 for log in logs)
+
+
+@pytest.fixture
+def cluster() -> object:
+    """Two nodes of Ray on this machine, with a core each."""
+    pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'regtorch[ray]'")
+    ray = str(Path(sys.executable).with_name("ray"))
+    options = ["--num-cpus=1", "--disable-usage-stats"]
+    for place in (["--head", "--port=6399", "--include-dashboard=false"], ["--address=127.0.0.1:6399"]):
+        subprocess.run([ray, "start", *place, *options], check=True, capture_output=True, env=ENVIRONMENT)
+    yield "127.0.0.1:6399"
+    subprocess.run([ray, "stop", "--force"], capture_output=True, env=ENVIRONMENT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["a worker", "a node"])
+def test_ray_loses_a_worker_and_the_sweep_is_complete(killed: str, cluster: str, tmp_path: Path) -> None:
+    grid = ["regularizer=none,l2", "seed=1,2", *SMALL, "trainer.max_epochs=60", "hydra.sweep.dir=grid"]
+    on_ray = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster}"]
+    process = subprocess.Popen(
+        [*TRAIN, "-m", *grid, *on_ray], cwd=tmp_path, stdout=-3, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    )
+    wait_for(tmp_path / "grid" / "1" / "checkpoints" / "last.ckpt", process)
+    pattern = "ray::_run_job" if killed == "a worker" else "raylet/raylet"
+    (newest,) = subprocess.run(["pgrep", "-n", "-f", pattern], capture_output=True, text=True).stdout.split()
+    os.kill(int(newest), signal.SIGKILL)
+    began = time.monotonic()
+    assert process.wait(timeout=600) == 0
+    assert time.monotonic() - began > 1  # it had not been done
+    rows = leaderboard(tmp_path / "grid")
+    assert [row["status"] for row in rows] == ["completed"] * 4
+    alone = swept(tmp_path, *grid[:-1], "hydra.sweep.dir=alone")
+    assert alone.returncode == 0
+    assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (tmp_path / "alone" / "leaderboard.csv").read_text()
+    assert json.loads((tmp_path / "grid" / "sweep.json").read_text())["status"] == "completed"

@@ -1,0 +1,133 @@
+"""Searches by Optuna: they find, prune, fail and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import optuna
+import pytest
+
+from regtorch.cli.search import pareto_front
+from regtorch.cli.search_plan import Dimension, dimension
+from regtorch.errors import SettingError
+from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+
+SEARCH = ["hparams_search=custom", "hparams_search.random_trials=3", "hparams_search.trials=9", *SMALL]
+SPACE = ["optimizer.lr=tag(log, interval(1e-4, 0.3))", "model.hidden=choice([8], [32])", "trainer.max_epochs=5"]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    done = swept(folder, *SEARCH, *SPACE, "hydra.sweep.dir=search")
+    assert done.returncode == 0, done.stderr
+    return folder / "search"
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'search.db'}").trials
+
+
+def test_each_trial_is_a_run_and_its_value_is_what_it_measured(found: Path) -> None:
+    rows = leaderboard(found)
+    kept = trials(found)
+    assert len(rows) == len(kept) == 9
+    assert {trial.state.name for trial in kept} == {"COMPLETE", "PRUNED"}
+    for row in rows:
+        trial = kept[int(row["point"])]
+        assert float(row["optimizer.lr"]) == trial.params["optimizer.lr"]
+        assert row["status"] == {"COMPLETE": "completed", "PRUNED": "pruned"}[trial.state.name]
+        results = json.loads((found / row["point"] / "results.json").read_text())
+        if row["status"] == "completed":
+            assert trial.value == results["val"]["accuracy"] == float(row["val.accuracy"])
+            assert sorted(trial.intermediate_values) == [1, 2, 3, 4]
+        else:
+            assert results["epochs"] == max(trial.intermediate_values) < 5
+            assert "worse than the median" in row["reason"]
+    best = json.loads((found / "sweep.json").read_text())["best"]
+    assert best["val.accuracy"] == max(trial.value for trial in kept if trial.value is not None)
+
+
+def test_a_search_that_is_killed_goes_on_to_the_same_end(found: Path, tmp_path: Path) -> None:
+    command = [*TRAIN, "-m", *SEARCH, *SPACE, "hydra.sweep.dir=search"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "search" / "4" / "checkpoints" / "last.ckpt", process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = [trial.values for trial in trials(tmp_path / "search")][:4]
+    assert swept(tmp_path, "sweep.resume=search").returncode == 0
+    assert [trial.values for trial in trials(tmp_path / "search")][:4] == before
+    assert (tmp_path / "search" / "leaderboard.csv").read_text() == (found / "leaderboard.csv").read_text()
+
+
+def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
+    space = ["optimizer.lr=choice(1e30, 0.01)", "constraint.strength=interval(0, 1)"]
+    options = ["hparams_search=sparsity", "hparams_search.trials=6", "hparams_search.parallel=2", *SMALL]
+    done = swept(tmp_path, *options, *space, "hydra.sweep.dir=search")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    kept = trials(tmp_path / "search")
+    assert {trial.state.name for trial in kept} == {"COMPLETE", "FAIL"}
+    assert {trial.params["optimizer.lr"] for trial in kept if trial.state.name == "FAIL"} == {"1e+30"}
+    front = json.loads((tmp_path / "search" / "sweep.json").read_text())["pareto_front"]
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'search' / 'search.db'}")
+    assert sorted(front) == sorted(trial.number for trial in study.best_trials)
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    points = [(0, (0.9, 0.1)), (1, (0.9, 0.2)), (2, (0.5, 0.2)), (3, (0.9, 0.2))]
+    assert pareto_front(points, higher_is_better=[True, True]) == [1, 3]
+    assert pareto_front(points, higher_is_better=[True, False]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a.b=interval(0, 1)", Dimension("a.b", (), 0.0, 1.0)),
+        ("a=tag(log, interval(0.1, 1))", Dimension("a", (), 0.1, 1.0, log=True)),
+        ("a=range(1, 5)", Dimension("a", (), 1, 4, whole=True)),
+        ("a=range(0, 1, 0.5)", Dimension("a", ("0.0", "0.5"))),
+        ("a=l1,l2", Dimension("a", ("l1", "l2"))),
+    ],
+)
+def test_spaces_are_read_as_hydra_writes_sweeps(text: str, read: Dimension) -> None:
+    assert dimension(text) == read
+
+
+@pytest.mark.parametrize("text", ["a=3", "a=interval(1, 0)", "a=tag(log, interval(0, 1))", "a=choice(1)", "a=(", "a"])
+def test_what_is_no_space_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="must be KEY=interval"):
+        dimension(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hparams_search=l1_12"], "hparams_search=l1_12: there is no such option; did you mean l1_l2"),
+        (["hparams_search=custom"], "hparams_search.space=[] is not allowed"),
+        (["hparams_search=l1_l2", "hparams_search.trials=0"], "hparams_search.trials=0 is not allowed"),
+        (["hparams_search=l1_l2", "hparams_search.objectives=[test.accuracy]"], "hparams_search.objectives="),
+        (["hparams_search=l1_l2", "seed=1,2"], "seed is not for searching"),
+        (["hparams_search=l1_l2", "sweep.halving=3"], "sweep.halving is for grids"),
+        (["optimizer.lr=interval(0, 1)"], "optimizer.lr=interval(0, 1) is not allowed in a grid"),
+        (["hparams_search=custom", "dropout.p=interval(0, 1)"], "dropout.p="),
+        (["hparams_search=custom", "data.batch_size=interval(0, 9)"], "data.batch_size=0.0 is not allowed"),
+        (["hparams_search=l1_l2", "hparams_search.storage=nowhere"], "hparams_search.storage=nowhere: the trials"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = swept(tmp_path, *arguments)
+    assert done.returncode
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith(f"error: {said}"), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_search_is_for_many_runs(tmp_path: Path) -> None:
+    done = subprocess.run([*TRAIN, "hparams_search=l1_l2"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: hparams_search=l1_l2 is a search over many runs: say -m\n"
