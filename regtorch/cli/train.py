@@ -44,7 +44,7 @@ def _main() -> int:
         if _prints_only():
             compose(overrides)
         else:
-            if search := next((override for override in typed if override.startswith("hparams_search=")), None):
+            if search := next((override for override in given if override.startswith("hparams_search=")), None):
                 raise SettingError(f"{search} is a search over many runs: say -m")
             job.checked(overrides)
             alone = all(override.startswith(("resume=", "hydra.")) for override in given)
