@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.errors import DataError, RegtorchError
+from regtorch.overrides import typed
 
 
 class DiskError(RegtorchError, OSError):
@@ -20,7 +21,7 @@ def explained(error: BaseException, config: Mapping[str, Any], folder: Path) -> 
     Any other is given back as it is.
     """
     whole = (folder / "checkpoints" / "last.ckpt").is_file()
-    goes_on = f"; the last checkpoint is whole, resume={folder} goes on" if whole else ""
+    goes_on = f"; the last checkpoint is whole, {typed('resume', folder)} goes on" if whole else ""
     workers = config["data"].get("workers", 0)
     text = str(error).strip()
     if isinstance(error, RegtorchError) and text.startswith("Caught "):

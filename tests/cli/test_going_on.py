@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 from pathlib import Path
@@ -16,6 +17,7 @@ from regtorch.cli import job
 from regtorch.cli.composition import check_paths, compose, earlier_overrides, value_of
 from regtorch.errors import RegtorchError
 from regtorch.overrides import typed
+from regtorch.training.failure import explained
 
 CONFIG = compose([])
 
@@ -164,3 +166,10 @@ def test_a_space_that_the_shell_took() -> None:
 def test_what_is_said_can_be_pasted_into_a_shell(name: str) -> None:
     (override,) = shlex.split(typed("resume", name))
     assert value_of(override) == name
+
+
+def test_a_full_disk_says_how_to_go_on_in_a_folder_that_must_be_quoted(run: Path) -> None:
+    folder = run.rename("my run")
+    error = explained(OSError(errno.ENOSPC, "No space left on device"), CONFIG, folder)
+    (override,) = shlex.split(str(error).split("is whole, ")[1].partition(" goes on when there is room")[0])
+    assert goes_on(override)["resume"] == "my run"

@@ -200,21 +200,23 @@ PLACES = ["before it begins", "while it is set up", "while the fit begins", "whi
 
 @pytest.mark.parametrize(("place", "signum"), list(zip(PLACES, [*STATUS] * 2, strict=True)))
 def test_a_signal_at_any_other_time(place: str, signum: signal.Signals, tmp_path: Path) -> None:
-    with running(tmp_path, *QUICK, ON[1], first=partial(_waits_at, place)) as command:
-        command.until((tmp_path / "there").exists)
+    folder = tmp_path / "it's a, b=[1]"
+    folder.mkdir()
+    with running(folder, *QUICK, ON[1], first=partial(_waits_at, place)) as command:
+        command.until((folder / "there").exists)
         command.kill(signum)
         assert command.status() == STATUS[signum], command.stderr
         (line,) = command.errors
-    found = json.loads((tmp_path / "run/results.json").read_text())
+    found = json.loads((folder / "run/results.json").read_text())
     assert found["status"] == "interrupted"
     assert signum.name in found["reason"]
     hint = line.removeprefix("error: interrupted; ").removesuffix(" goes on")
     program, script, resume = shlex.split(hint)
     assert (program, script) == ("python", "scripts/train.py")
     if place in PLACES[2:]:
-        with running(tmp_path, resume) as command:
+        with running(folder, resume) as command:
             assert command.status() == 0, command.stderr
-        assert json.loads((tmp_path / "run/results.json").read_text())["epochs"] == 1
+        assert json.loads((folder / "run/results.json").read_text())["epochs"] == 1
 
 
 def test_a_signal_while_the_results_are_written_finds_the_run_complete(tmp_path: Path) -> None:
