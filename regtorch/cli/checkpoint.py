@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,38 @@ def described_model(path: Path) -> Mapping[str, Any]:
     """The configuration nodes of the model that a checkpoint holds (``checkpoint["regtorch"]``).
 
     Raises:
-        DataError: the file is no checkpoint, or not one of a regtorch run.
+        DataError: the file is no checkpoint, is damaged, or is not one of a regtorch run.
+    """
+    described: Mapping[str, Any] = checkpoint_content(path)["regtorch"]
+    return described
+
+
+def checkpoint_content(path: Path) -> Mapping[str, Any]:
+    """All of a checkpoint that is plain data.
+
+    Raises:
+        DataError: as `described_model`.
     """
     try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return _content(path.absolute(), str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)  # it is asked for several times, and each time would be read whole
+def _content(path: Path, named: str, changed: int, size: int) -> Mapping[str, Any]:
+    try:
         with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(damaged)
             member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             content = _PlainUnpickler(io.BytesIO(archive.read(member))).load()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(f"{named} cannot be read: {error.strerror}") from error
     except Exception as error:
-        raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
+        raise DataError(f"{named} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
     described = content.get("regtorch") if isinstance(content, dict) else None
     if not isinstance(described, Mapping) or "state_dict" not in content:
-        raise DataError(f"{path} is no checkpoint of a regtorch run")
-    return described
+        raise DataError(f"{named} is no checkpoint of a regtorch run")
+    return dict(content)

@@ -13,7 +13,7 @@ from regtorch.cli.composition import check_paths, compose, earlier_overrides, im
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
-from regtorch.cli.validation import finished
+from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
@@ -47,9 +47,8 @@ def _main() -> int:
             if search := next((override for override in given if override.startswith("hparams_search=")), None):
                 raise SettingError(f"{search} is a search over many runs: say -m")
             job.checked(overrides)
-            alone = all(override.startswith(("resume=", "hydra.")) for override in given)
-            if alone and (results := finished(config := compose(overrides))) is not None:
-                say_completed(config, results)
+            if (found := completed(config := compose(overrides), given)) is not None:
+                say_completed(config, *found)
                 return 0
             sys.argv[1:] += run_folder_overrides(overrides)
 
@@ -134,12 +133,9 @@ def _written(folder: Path) -> int | None:
         return None
 
 
-def say_completed(config: dict[str, Any], results: dict[str, Any]) -> None:
+def say_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
     """Say that a run is complete, instead of going on with it."""
-    epochs = results["epochs"]
-    print(
-        f"resume={config['resume']} is complete, with {epochs} epochs; trainer.max_epochs={2 * epochs} would train on"
-    )
+    print(f"resume={config['resume']} is complete, with {results['epochs']} epochs; {longer} would train on")
     show(results, Path(config["resume"]))
 
 

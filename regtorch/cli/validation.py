@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -446,18 +445,3 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         trainer = config["trainer"]
         count = process_count(trainer, gpus() if trainer.get("devices") in (-1, "auto") else 0)
         check_processes(key, config[key], len(trained.get("ranks", ())), trainer.get("devices", 1), count)
-
-
-def finished(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The results of a run that is to go on, if nothing of it is left to do."""
-    from regtorch.cli.checkpoint import described_model
-
-    path = checkpoint_path(config)
-    if config.get("resume") is None or path is None:
-        return None
-    try:
-        results = json.loads((Path(str(config["resume"])) / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    completed = isinstance(results, dict) and results.get("status") == "completed"
-    return results if completed and described_model(path).get("epochs", 0) >= config["trainer"]["max_epochs"] else None

@@ -1,0 +1,67 @@
+"""A run that has come to its end, in whatever way, is complete until its training is made longer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from regtorch.cli.composition import compose, earlier_overrides
+from regtorch.cli.what_is_left import completed
+from tests.testers.command import running
+
+SETTINGS = [
+    "hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "mc=none", "logger.tensorboard=false", "trainer=cpu",
+    "callbacks=early_stopping", "callbacks.patience=1", "callbacks.min_delta=10", "trainer.max_epochs=9",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that early stopping ended behind its second epoch."""
+    folder = tmp_path_factory.mktemp("completed")
+    with running(folder, *SETTINGS) as command:
+        assert command.status() == 0, command.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def run(stopped_early: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in the folder that is the present one."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(stopped_early, tmp_path / "run")).relative_to(tmp_path)
+
+
+def test_a_run_that_early_stopping_has_ended_is_complete_unless_it_gets_more_patience(run: Path) -> None:
+    def done(*given: str) -> Any:
+        config = compose([*earlier_overrides(["resume=run", *given]), "resume=run", *given])
+        return completed(config, ["resume=run", *given])
+
+    results, longer = done()
+    assert results == json.loads((run / "results.json").read_text())
+    assert longer == "it was stopped early: callbacks.patience=2"
+    assert done("trainer.max_epochs=20") is not None
+    assert done("trainer.max_epochs=2")[1] == "trainer.max_epochs=4"
+    assert done("trainer.max_steps=3")[1] == "trainer.max_steps=6"
+    assert done("callbacks.patience=2") is None
+    assert done("callbacks=default") is None
+    assert done("evaluate=last") is None  # it would be measured anew
+    (run / "results.json").write_text(json.dumps({"status": "interrupted"}))
+    assert done() is None
+
+
+def test_it_goes_on_with_more_patience_and_counts_the_seconds_of_both_parts(run: Path) -> None:
+    before = json.loads((run / "results.json").read_text())["seconds"]
+    saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert 0 < saved["regtorch"]["seconds"] <= before
+    saved["regtorch"]["seconds"] = 1000.0
+    torch.save(saved, run / "checkpoints/last.ckpt")
+    with running(Path.cwd(), "resume=run", "callbacks.patience=2") as command:
+        assert command.status() == 0, command.stderr
+    results = json.loads((run / "results.json").read_text())
+    assert (results["epochs"], results["status"]) == (3, "completed")
+    assert 1000 < results["seconds"] < 2000
