@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.errors import RegtorchError, SettingError
+from regtorch.overrides import quoted
 
 #: launchers that come in packages of their own -> the plugin, and the extra that installs it
 _EXTRAS = {
@@ -45,7 +46,7 @@ class Engine:
 
         settings = [
             *overrides,
-            f"hydra.sweep.dir='{folder}'",
+            f"hydra.sweep.dir={quoted(str(folder))}",
             "hydra.job_logging.handlers.console.level=ERROR",  # a line an epoch is for a run of its own
             "hydra.hydra_logging.root.level=ERROR",
         ]

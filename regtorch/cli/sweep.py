@@ -13,6 +13,7 @@ from regtorch.cli.search import known_points, pareto_front, search
 from regtorch.cli.sweep_plan import Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
 from regtorch.files import locked, replaced, write_json
+from regtorch.overrides import typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point
 
 
@@ -36,7 +37,7 @@ def sweep(plan: Plan) -> int:
                 _run(plan)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
-            say(f"interrupted; python scripts/train.py -m sweep.resume={plan.folder} goes on")
+            say(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
             raise
         finally:
             points = _note(plan, status, began)

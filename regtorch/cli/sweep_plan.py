@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.composition import compose
+from regtorch.cli.composition import compose, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.errors import DataError, SettingError
@@ -69,7 +69,8 @@ def plan(overrides: Sequence[str]) -> Plan:
         RegtorchError: ``sweep.resume`` names no sweep, or one of another grid; another key of a sweep is wrong.
     """
     given = {
-        key: value.strip("'\"") for key, _, value in (override.lstrip("+").partition("=") for override in overrides)
+        key: value_of(f"{key}={value}") if value[:1] in ("'", '"') else value
+        for key, _, value in (override.lstrip("+").partition("=") for override in overrides)
     }
     own = {key: value for key, value in given.items() if key.startswith("sweep.")}
     for key, value in own.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from regtorch.overrides import quoted
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 SMALL = ["trainer.max_epochs=2", "data.batch_size=256", "mc=none", "logger.tensorboard=false", "trainer=cpu"]
@@ -83,19 +86,20 @@ def test_a_point_that_is_missing_and_one_that_was_cut_short_come_out_the_same(
 def test_a_sweep_that_is_stopped_goes_on_to_the_same_leaderboard(tmp_path: Path) -> None:
     grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=12", "data.batch_size=64"]
     assert swept(tmp_path, *grid, "hydra.sweep.dir=whole").returncode == 0
-    for signum, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
-        name = signal.Signals(signum).name
-        command = [*TRAIN, "-m", *grid, f"hydra.sweep.dir={name}"]
+    for signum, status, name in ((signal.SIGTERM, 143, "it's a, b=[1]"), (signal.SIGKILL, -9, "killed")):
+        command = [*TRAIN, "-m", *grid, f"hydra.sweep.dir={quoted(name)}"]
+        goes_on = [f"sweep.resume={name}"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         wait_for(tmp_path / name / "1" / "checkpoints" / "last.ckpt", process)
         process.send_signal(signum)
         said = process.communicate(timeout=120)[1]
         assert process.returncode == status, said
         if signum == signal.SIGTERM:
-            assert said.splitlines()[-1].startswith("error: interrupted; python scripts/train.py -m sweep.resume=")
+            hint = said.splitlines()[-1].removeprefix("error: interrupted; python scripts/train.py -m ")
+            goes_on = shlex.split(hint.removesuffix(" goes on"))
             assert json.loads((tmp_path / name / "sweep.json").read_text())["status"] == "interrupted"
             assert len(leaderboard(tmp_path / name)) == 4
-        assert swept(tmp_path, f"sweep.resume={name}").returncode == 0
+        assert swept(tmp_path, *goes_on).returncode == 0
         assert (tmp_path / name / "leaderboard.csv").read_text() == (tmp_path / "whole" / "leaderboard.csv").read_text()
 
 
