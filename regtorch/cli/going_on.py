@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
@@ -50,6 +49,17 @@ def check_resume(given: object, begun_from: Path | None = None) -> None:
         raise DataError(
             f"{said}: checkpoints/last.ckpt is gone, and to begin again would overwrite what was trained{instead}"
         )
+
+
+def check_best(given: object, evaluate: str) -> None:
+    """Refuse to go on with a run whose results would be measured, in the end, on a damaged checkpoint.
+
+    Raises:
+        DataError: its best checkpoint is damaged.
+    """
+    best = Path(str(given)) / "checkpoints" / "best.ckpt"
+    if evaluate == "best" and best.is_file() and not is_whole(best):
+        raise DataError(f"resume={given}: {best} is damaged, and evaluate=best would measure it; take evaluate=last")
 
 
 def says_how_it_was_started(folder: Path) -> bool:
@@ -118,7 +128,7 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
         DataError: it is damaged; names what was given, and the run's best checkpoint if that is whole.
     """
     try:
-        return _whole(path)
+        return described_model(path)
     except DataError as error:
         best = path.with_name("best.ckpt")
         instead = ""
@@ -130,17 +140,9 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
 def is_whole(path: Path) -> bool:
     """Whether there is an undamaged checkpoint."""
     try:
-        return path.is_file() and bool(_whole(path))
+        return path.is_file() and bool(described_model(path))
     except DataError:
         return False
-
-
-def _whole(path: Path) -> Mapping[str, Any]:
-    described = described_model(path)
-    with zipfile.ZipFile(path) as archive:
-        if (damaged := archive.testzip()) is not None:
-            raise DataError(f"{path} is damaged (in {damaged});")
-    return described
 
 
 def check_processes(key: str, given: object, written_by: int, devices: object, processes: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch import settings
-from regtorch.cli.going_on import check_file, check_processes, check_resume, described, process_count
+from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
 from regtorch.cli.search_plan import check_settings
 from regtorch.errors import DataError, NothingBoundError, SettingError
 from regtorch.launcher import started_as
@@ -413,6 +413,8 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         return
     key = "ckpt_path" if begins is not None else "resume"
     trained = described(key, config[key], path)
+    if config.get("resume") is not None:
+        check_best(config["resume"], config["evaluate"])
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
         here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):

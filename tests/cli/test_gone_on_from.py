@@ -136,6 +136,14 @@ def test_a_damaged_checkpoint(key: str, damage: str, run: Path) -> None:
     assert "best.ckpt" not in refused(given)
 
 
+def test_a_damaged_best_checkpoint(run: Path) -> None:
+    (run / "checkpoints/best.ckpt").write_bytes(b"")
+    assert refused("resume=run") == (
+        "resume=run: run/checkpoints/best.ckpt is damaged, and evaluate=best would measure it; take evaluate=last"
+    )
+    assert goes_on("resume=run", "evaluate=last")["evaluate"] == "last"
+
+
 def test_a_file_for_a_folder_and_a_folder_for_a_file(run: Path) -> None:
     line = refused("resume=run/checkpoints/last.ckpt")
     assert "resume=run goes on there, and ckpt_path=run/checkpoints/last.ckpt begins a new run" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,10 @@ def saved(run: Path) -> dict:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, under a name that Hydra must be told with an escape."""
@@ -40,20 +45,33 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "it's"))
 
 
-def test_a_longer_training_goes_along_a_longer_cosine(run: Path) -> None:
+def set_seconds(run: Path, seconds: float) -> None:
+    """As if the run had taken so long until its last checkpoint."""
+    checkpoint = saved(run)
+    assert 0 < checkpoint["regtorch"]["seconds"] < results(run)["seconds"]
+    checkpoint["regtorch"]["seconds"] = seconds
+    torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+
+
+def test_a_longer_training_goes_along_a_longer_cosine_and_its_seconds_are_those_of_all_parts(run: Path) -> None:
+    set_seconds(run, 5000.0)
     done = train(run.parent, r"resume='it\'s'", "trainer.max_epochs=4")
     assert done.returncode == 0, done.stderr
     rates = [float(row["lr"]) for row in csv.DictReader((run / "metrics.csv").open())]
     assert rates == pytest.approx([5e-4, 0.0, 1e-3 * (1 - 2**-0.5) / 2, 0.0], abs=1e-9)
     assert list(run.parent.iterdir()) == [run]
+    assert 5000 < results(run)["seconds"] < 6000
+    assert 5000 < saved(run)["regtorch"]["seconds"] < results(run)["seconds"]
 
 
 def test_a_run_that_began_with_a_checkpoint_begins_with_it_again(run: Path) -> None:
+    set_seconds(run, 5000.0)
     done = train(
         run.parent, r"ckpt_path='it\'s/checkpoints/last.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b", *SMALL
     )
     assert done.returncode == 0, done.stderr
     ended = saved(run.parent / "b")
+    assert results(run.parent / "b")["seconds"] < 5000  # it is another run
     shutil.rmtree(run.parent / "b" / "checkpoints")  # as if it had been stopped before its first
     (run.parent / "b" / "metrics.csv").unlink()
     done = train(run.parent, "resume=b")
