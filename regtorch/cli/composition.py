@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,13 @@ def check_paths(overrides: Sequence[str]) -> None:
 
     parser = OverridesParser.create()
     for index, override in enumerate(overrides):
-        key, equals, text = override.lstrip("+").partition("=")
-        if not equals and not key.startswith("~") and index:
-            before, _, begun = overrides[index - 1].lstrip("+").partition("=")
-            if before in _PATHS:
-                raise SettingError(
-                    f"{override} has no =: if it belongs to {before}, write {typed(before, f'{begun} {key}')}"
-                )
-        if key not in _PATHS or not text:
+        key, _, text = override.lstrip("+").partition("=")
+        if key not in _PATHS:
+            continue
+        if rest := list(takewhile(lambda word: "=" not in word and not word.startswith("~"), overrides[index + 1 :])):
+            whole = " ".join([text, *rest])
+            raise SettingError(f"{' '.join(rest)} has no =: if it belongs to {key}, write {typed(key, whole)}")
+        if not text:
             continue
         try:
             value: Any = parser.parse_override(override).value()

@@ -83,7 +83,7 @@ def _has_trained(folder: Path, begun_from: Path | None) -> bool:
     with suppress(OSError, ValueError, AttributeError):
         status = json.loads((folder / "results.json").read_text(encoding="utf-8")).get("status")
     begun = 0 if begun_from is None else _epochs(begun_from)
-    between = status not in ("completed", "interrupted")
+    between = status not in ("completed", "interrupted", "pruned")
     return status == "completed" or max(_epochs(best), _rows(table)) > begun + between
 
 

@@ -166,8 +166,9 @@ def test_a_name_that_must_be_quoted_says_how_and_then_goes_on(name: str, run: Pa
 
 
 def test_a_space_that_the_shell_took() -> None:
-    with pytest.raises(RegtorchError, match="if it belongs to resume, write \"resume='my run'\""):
-        check_paths(["seed=1", "resume=my", "run"])
+    with pytest.raises(RegtorchError) as error:
+        check_paths(["seed=1", "resume=my=1,", "new", "run", "seed=2"])
+    assert str(error.value) == "new run has no =: if it belongs to resume, write \"resume='my=1, new run'\""
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="$"), min_size=1, max_size=9))
