@@ -108,15 +108,19 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     Raises:
         DataError: the folder of ``rerun`` does not say.
     """
-    named = next((override for override in overrides if override.startswith(("resume=", "rerun="))), "")
-    if not named:
-        return []
-    kind, folder = named.partition("=")[0], Path(value_of(named))
-    if kind == "resume" and not says_how_it_was_started(folder):  # it will be refused
-        return []
 
     def key(override: str) -> str:
         return override.lstrip("+~").partition("=")[0]
+
+    # the last one holds for Hydra too, and a plus before it changes nothing
+    named = next((override.lstrip("+") for override in reversed(overrides) if key(override) in ("resume", "rerun")), "")
+    if not named or named.endswith("=null"):
+        return []
+    kind, folder = key(named), Path(value_of(named))
+    if kind == "resume" and not says_how_it_was_started(folder):  # it will be refused
+        return []
+    if kind == "rerun" and not (value_of(named) and folder.is_dir()):
+        raise DataError(f"{named}: there is no such folder; it must be that of a run, such as rerun=outputs/a")
 
     def place(override: str) -> str:
         return key(override).rpartition("@")[2]

@@ -85,7 +85,9 @@ def _sweep(overrides: list[str]) -> int:
         raise SettingError(
             "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
         )
-    if forbidden := next((o for o in overrides if o.split("=")[0] in ("resume", "rerun", "ckpt_path")), None):
+    if forbidden := next(
+        (o for o in overrides if o.lstrip("+").split("=")[0] in ("resume", "rerun", "ckpt_path")), None
+    ):
         raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
     planned = plan([*implied_overrides(overrides), *overrides])
     for point in to_check(planned):

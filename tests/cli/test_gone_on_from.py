@@ -66,6 +66,17 @@ def test_an_undamaged_folder_goes_on(run: Path) -> None:
     assert goes_on("resume=run")["resume"] == "run"
 
 
+@pytest.mark.parametrize("given", [["+resume=run"], ["++resume=run"], ["resume=nowhere", "resume=run"]])
+def test_its_settings_are_taken_however_it_is_named(given: list[str], run: Path) -> None:
+    (run / ".hydra/overrides.yaml").write_text("- optimizer.lr=0.25\n")
+    assert goes_on(*given)["optimizer"]["lr"] == 0.25
+
+
+@pytest.mark.parametrize("given", ["rerun=", "rerun=nowhere", "rerun=run/checkpoints/last.ckpt"])
+def test_only_a_folder_is_run_once_more(given: str, run: Path) -> None:
+    assert refused(given) == f"{given}: there is no such folder; it must be that of a run, such as rerun=outputs/a"
+
+
 @pytest.mark.parametrize("content", [None, "", "seed: 0\n", "- [seed"])
 def test_a_folder_that_does_not_say_how_it_was_run(content: str | None, run: Path) -> None:
     kept = run / ".hydra/overrides.yaml"
