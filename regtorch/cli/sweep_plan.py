@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from regtorch.cli import job
 from regtorch.cli.composition import compose, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.search_plan import SearchPlan, search_plan
+from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
 from regtorch.settings import Range, one_of
@@ -115,20 +117,49 @@ def plan(overrides: Sequence[str]) -> Plan:
     return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched)
 
 
-def to_check(plan: Plan) -> Iterator[list[str]]:
-    """Sets of overrides that together use every value of a sweep: the first values, then each other one alone."""
-    choices: dict[str, Sequence[str]] = {}
+def check(plan: Plan) -> None:
+    """Check every value of a sweep, each once, before anything runs.
+
+    Raises:
+        RegtorchError: the first thing that is wrong.
+    """
+    choices: dict[str, list[str]] = {}
     if plan.search is not None:
-        choices = {d.key: d.ends for d in plan.search.space}
-    else:
-        for point in plan.points.values():
-            for key, value in point.items():
-                choices[key] = list(dict.fromkeys([*choices.get(key, ()), value]))
-    first = {key: values[0] for key, values in choices.items()}
+        choices = {d.key: list(d.ends) for d in plan.search.space}
+    for point in plan.points.values():
+        for key, value in point.items():
+            if value not in (known := choices.setdefault(key, [])):
+                known.append(value)
     fixed = [o for o in plan.fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))]
-    others = [{**first, key: value} for key, values in choices.items() for value in values[1:]]
-    for chosen in [first, *others]:
-        yield [*fixed, *(f"{key}={value}" for key, value in chosen.items())]
+    first = {key: values[0] for key, values in choices.items()}
+
+    def composed(chosen: Mapping[str, str]) -> dict[str, Any]:
+        return job.checked([*fixed, *(f"{key}={value}" for key, value in chosen.items())])
+
+    config = composed(first)
+    for key, values in choices.items():
+        for value in values[1:]:
+            if isinstance(_inside(config, key), (bool, int, float)):  # no option of a group: it need not be composed
+                validate(_with(config, key, value))
+            else:
+                composed({**first, key: value})
+
+
+def _inside(config: Mapping[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node
+
+
+def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
+    """The same configuration with another value at one place."""
+    first, _, rest = key.partition(".")
+    if rest:
+        return {**config, first: _with(config[first], rest, value)}
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return {**config, first: OverridesParser.create().parse_override(f"{first}={value}").value()}
 
 
 def _earlier(folder: Path) -> tuple[list[str], dict[str, str]]:

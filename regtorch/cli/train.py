@@ -79,7 +79,7 @@ def _main() -> int:
 
 def _sweep(overrides: list[str]) -> int:
     from regtorch.cli.sweep import sweep
-    from regtorch.cli.sweep_plan import plan, to_check
+    from regtorch.cli.sweep_plan import check, plan
 
     if started_as() is not None:
         raise SettingError(
@@ -90,8 +90,7 @@ def _sweep(overrides: list[str]) -> int:
     ):
         raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
     planned = plan([*implied_overrides(overrides), *overrides])
-    for point in to_check(planned):
-        job.checked(point)
+    check(planned)
     return sweep(planned)
 
 
