@@ -20,6 +20,8 @@ _HOMES = {
     "Constraint": "regtorch.constraints.base",
     "WeightPenalty": "regtorch.binding",
     "WeightConstraint": "regtorch.binding",
+    "Noise": "regtorch.dropout.base",
+    "ProbabilityDropout": "regtorch.dropout.base",
     "Schedule": "regtorch.schedules.base",
     "Scheduled": "regtorch.scheduled",
     "MCPredictor": "regtorch.mc",
@@ -28,6 +30,7 @@ _HOMES = {
     "from_keras": "regtorch.keras",
     "KerasFileError": "regtorch.errors",
     "convert_dropout": "regtorch.dropout.convert",
+    "advise_against": "regtorch.advice",
     "register": "regtorch.registry",
     "available": "regtorch.registry",
     "create": "regtorch.registry",
@@ -35,6 +38,7 @@ _HOMES = {
     "SettingError": "regtorch.errors",
     "UnknownNameError": "regtorch.errors",
     "NameTakenError": "regtorch.errors",
+    "ContractError": "regtorch.errors",
 }
 _SUBPACKAGES = {
     "constraints",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from regtorch.plugins import loaded
+
 Config = Mapping[str, Any]
 
 
@@ -91,6 +93,23 @@ ADVICE = (
 )
 
 
+_of_plugins: list[Advice] = []
+
+
+def advise_against(applies: Callable[[Config], bool], text: str, source: str) -> None:
+    """Add to what is known to be bad, as a plugin does of its own components.
+
+    Args:
+        applies: to a configuration of `train.py`, as plain containers.
+        text: why, and what to take instead.
+        source: who found it.
+
+    Example:
+        >>> advise_against(lambda c: c["dropout"]["name"] == "mine" and c["seed"] == 13, "it is unlucky", "folklore")
+    """
+    _of_plugins.append(Advice(applies, text, source))
+
+
 def advise(config: Config) -> list[dict[str, str]]:
     """What is known to be bad about a configuration of `train.py`.
 
@@ -100,4 +119,5 @@ def advise(config: Config) -> list[dict[str, str]]:
     Returns:
         A list of ``{"text": ..., "source": ...}``, empty when nothing is known.
     """
-    return [{"text": advice.text, "source": advice.source} for advice in ADVICE if advice.applies(config)]
+    loaded()
+    return [{"text": a.text, "source": a.source} for a in (*ADVICE, *_of_plugins) if a.applies(config)]

@@ -21,6 +21,10 @@ class NameTakenError(RegtorchError, ValueError):
     """A name that another component has already."""
 
 
+class ContractError(RegtorchError, TypeError):
+    """A component that is not what its kind is used as."""
+
+
 class NothingBoundError(RegtorchError, ValueError):
     """A rule that no parameter of the model is bound to."""
 

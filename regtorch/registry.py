@@ -10,13 +10,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from regtorch.errors import NameTakenError, UnknownNameError
+from regtorch.plugins import loaded
+
+# Plugins add to these; they are imported when a component is first looked for.
 
 #: kind -> the package its built-in components live in
 PACKAGES = {
@@ -71,10 +75,30 @@ def _builtin() -> dict[tuple[str, str], Component]:
 
 
 _registered: dict[tuple[str, str], Component] = {}
+#: while a plugin is imported: what it registers
+_recorded: list[Component] | None = None
 
 
 def _components() -> dict[tuple[str, str], Component]:
+    loaded()
     return _builtin() | _registered
+
+
+@contextmanager
+def recording() -> Iterator[list[Component]]:
+    """What is registered in the block."""
+    global _recorded
+    before, _recorded = _recorded, []
+    try:
+        yield _recorded
+    finally:
+        _recorded = before
+
+
+def forget(components: Sequence[Component]) -> None:
+    """Take components out again."""
+    for component in components:
+        _registered.pop((component.kind, component.name), None)
 
 
 def _check_kind(kind: str) -> None:
@@ -118,6 +142,8 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         if taken is not None and not reloaded:
             raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")
         _registered[kind, name] = new
+        if _recorded is not None:
+            _recorded.append(new)
         factory.registered_as = (kind, name)  # type: ignore[attr-defined]
         return factory
 

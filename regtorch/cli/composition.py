@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
 from regtorch.cli.going_on import says_how_it_was_started
+from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.errors import DataError, SettingError
 from regtorch.overrides import quoted, typed
 from regtorch.registry import near
@@ -195,6 +196,7 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    plugin_nodes()
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
             written = hydra_compose("train", list(overrides))

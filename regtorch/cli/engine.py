@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.overrides import quoted
 
@@ -53,6 +54,7 @@ class Engine:
         if any(o.lstrip("+").startswith("hydra.launcher.ray.init.address=") for o in overrides):
             # the plugin sizes the object store, which Ray refuses where it joins a cluster that is there already
             settings.append("+hydra.launcher.ray.init.object_store_memory=null")
+        plugin_nodes()
         with initialize_config_module("regtorch.conf", version_base="1.3"):
             hydra: Any = GlobalHydra.instance().hydra
             self._loader = hydra.config_loader

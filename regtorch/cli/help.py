@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import regtorch.conf
+from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.registry import PACKAGES, available
 
 _HEAD = """\
@@ -29,6 +30,7 @@ A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed
 Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard)
 Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
 The configuration as it stands:    regtorch-train ... --cfg job
+Which plugins are installed:       regtorch-plugins
 Hydra's own flags:                 regtorch-train --hydra-help
 """
 
@@ -43,6 +45,7 @@ def help_text() -> str:
             continue
         options = {path.stem for path in group.glob("*.yaml")}
         options |= set(available(group.name)) if group.name in PACKAGES else set()
+        options |= {option for name, option in plugin_nodes() if name == group.name}
         text = ", ".join(sorted(options))
         lines.append(textwrap.fill(text, 118, initial_indent=f"  {group.name:14}", subsequent_indent=" " * 16))
     return _HEAD + "\n".join(lines) + "\n" + _TAIL

@@ -13,8 +13,9 @@ from typing import Any
 
 from regtorch import settings
 from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
+from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.cli.search_plan import check_settings
-from regtorch.errors import DataError, NothingBoundError, SettingError
+from regtorch.errors import DataError, NothingBoundError, RegtorchError, SettingError
 from regtorch.launcher import started_as
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
@@ -186,9 +187,12 @@ def check_node(place: str, kind: str, node: Any) -> None:
         raise SettingError(
             f"{place}={node} is not allowed: it must be a node with a name; to choose an option, write {option}"
         )
-    component(kind, node["name"])
+    of_plugin = not component(kind, node["name"]).module.startswith("regtorch.")
     known = _packaged(kind, node["name"])
     given = {key: value for key, value in node.items() if key != "name"}
+    for key, value in given.items():
+        if isinstance(value, str) and value == "???":
+            raise SettingError(f"{place}.{key} is missing: {kind} {node['name']} must have it; say {place}.{key}=VALUE")
     if known is not None:
         for key, value in given.items():
             if key not in known and key != "where":
@@ -202,6 +206,13 @@ def check_node(place: str, kind: str, node: Any) -> None:
             if value is None and known.get(key) is not None:
                 raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
+    if of_plugin and kind in ("regularizer", "constraint", "dropout"):  # its class knows what it takes
+        try:
+            create(kind, **node)
+        except RegtorchError as error:
+            raise SettingError(f"{place}: {error}") from error
+        except Exception as error:
+            raise SettingError(f"{place}={node['name']} cannot be made: {type(error).__name__}: {error}") from error
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
             raise SettingError(
@@ -237,14 +248,15 @@ def check_node(place: str, kind: str, node: Any) -> None:
 
 @cache
 def _packaged(kind: str, name: str) -> dict[str, Any] | None:
-    """The keys of a built-in component and their defaults, as its YAML has them; None for others."""
+    """The keys of a component and their defaults, as its YAML or a plugin's class has them; None for others."""
     import yaml
 
     import regtorch.conf
 
     path = Path(regtorch.conf.__file__).parent / kind / f"{name}.yaml"
     if not path.exists():
-        return None
+        node = plugin_nodes().get((kind, name))
+        return None if node is None else {key: value for key, value in node.items() if key != "name"}
     return {key: value for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items() if key != "name"}
 
 

@@ -66,7 +66,10 @@ def count_as_dropout(kind: type[nn.Module], counterpart: Counterpart | None = No
 
 
 def _registered(module: nn.Module) -> type[nn.Module] | None:
-    return next((kind for kind in type(module).__mro__ if kind in _counted), None)
+    found = next((kind for kind in type(module).__mro__ if kind in _counted), None)
+    if found is None and not isinstance(module, Noise) and getattr(module, "registered_as", ("",))[0] == "dropout":
+        return count_as_dropout(type(module))  # a dropout of a plugin's that is no subclass of ours
+    return found
 
 
 def noise_of(module: nn.Module) -> Noise | None:

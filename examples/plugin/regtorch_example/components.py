@@ -1,0 +1,93 @@
+"""A penalty, a dropout and a constraint, and a piece of advice about one of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import regtorch
+
+
+@regtorch.register("regularizer", "huber")
+class Huber(regtorch.Regularizer):
+    """``strength * sum huber(w)``: quadratic within `delta`, linear beyond.
+
+    Args:
+        strength: >= 0.
+        delta: where it turns linear, > 0.
+    """
+
+    def __init__(self, strength: float = 0.01, delta: float = 0.1) -> None:
+        super().__init__()
+        if not delta > 0:
+            raise regtorch.SettingError(f"delta={delta} is not allowed: it must be a number > 0")
+        if strength < 0:
+            raise regtorch.SettingError(f"strength={strength} is not allowed: it must be a number >= 0")
+        self.strength, self.delta = strength, delta
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The penalty of one weight."""
+        inside = w.abs().clamp(max=self.delta)
+        return self.strength * (inside * (w.abs() - 0.5 * inside)).sum()
+
+
+@regtorch.register("dropout", "block")
+class Block(regtorch.ProbabilityDropout):
+    """Drops whole blocks of neighbouring units, ``size`` of them together.
+
+    Args:
+        drop_prob: probability that a block is dropped.
+        keep_prob: 1 - drop_prob.
+        size: units in a block, >= 1.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        drop_prob: float | None = None,
+        keep_prob: float | None = None,
+        size: int = 4,
+        **unknown: object,
+    ) -> None:
+        super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
+        if size < 1:
+            raise regtorch.SettingError(f"size={size} is not allowed: it must be a whole number >= 1")
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` with blocks of its last dimension dropped, while training."""
+        if not self.training or self.drop_prob == 0:
+            return x
+        if self.drop_prob == 1:
+            return torch.zeros_like(x)
+        blocks = -(-x.shape[-1] // self.size)
+        rows = 1 if self.shared else x.shape[0]
+        drawn = torch.rand(rows, *x.shape[1:-1], blocks, device=x.device, generator=self.generator)
+        kept = (drawn >= self.drop_prob).repeat_interleave(self.size, -1)[..., : x.shape[-1]]
+        return x * kept.to(x.dtype) / self.keep_prob
+
+
+@regtorch.register("constraint", "box")
+class Box(regtorch.Constraint):
+    """The nearest weights within ``[-limit, limit]``.
+
+    Args:
+        limit: > 0.
+    """
+
+    def __init__(self, limit: float = 1.0) -> None:
+        super().__init__()
+        if not limit > 0:
+            raise regtorch.SettingError(f"limit={limit} is not allowed: it must be a number > 0")
+        self.limit = limit
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The projection of one weight."""
+        return w.clamp(-self.limit, self.limit)
+
+
+regtorch.advise_against(
+    lambda config: config["constraint"]["name"] == "box" and config["constraint"]["limit"] < 0.01,
+    "a box of less than 0.01 leaves little to learn with; take constraint.limit=0.1",
+    "the authors of this example",
+)

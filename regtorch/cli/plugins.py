@@ -1,0 +1,40 @@
+"""``regtorch-plugins``: which plugins are installed, from where, what they add, and what is broken."""
+
+from __future__ import annotations
+
+from regtorch.cli.exit_status import exit_with
+from regtorch.plugins import GROUP, loaded
+
+
+def main() -> None:
+    """List the plugins."""
+    exit_with(_main)
+
+
+def _main() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    plugins = loaded()
+    console = Console(highlight=False)
+    console.width = max(console.width, 120)
+    if not plugins:
+        console.print(f"no plugin is installed (a package declares one as an entry point of the group {GROUP})")
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for column in ("plugin", "package", "adds", "from"):
+        table.add_column(column, overflow="fold")
+    for plugin in plugins:
+        for component in plugin.components:
+            table.add_row(plugin.name, plugin.package, f"{component.kind}={component.name}", component.owner)
+        if plugin.reason:
+            table.add_row(plugin.name, plugin.package, "broken", plugin.module)
+    console.print(table)
+    for plugin in plugins:
+        if plugin.reason:
+            console.print(f"{plugin.name} is left out: {plugin.reason}", soft_wrap=True, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
