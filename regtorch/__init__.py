@@ -30,6 +30,7 @@ _HOMES = {
     "from_keras": "regtorch.keras",
     "KerasFileError": "regtorch.errors",
     "convert_dropout": "regtorch.dropout.convert",
+    "plain": "regtorch.plain_torch",
     "advise_against": "regtorch.advice",
     "register": "regtorch.registry",
     "available": "regtorch.registry",

@@ -136,7 +136,7 @@ class CNN(Configurable, nn.Module):
         self.flatten = flatten
         self.flat_dropout = (None if head else place_dropout(on_units, 0)) or nn.Identity()
         self.head = nn.Linear(sizes[-1], classes)
-        self._convolutions = len(channels)
+        self.convolutions = len(channels)
         initialize(self, initializer)
         if head_initializer is not None:
             initialize(self.head, head_initializer)
@@ -150,8 +150,8 @@ class CNN(Configurable, nn.Module):
         """Logits (batch, classes)."""
         x = self.input(x.contiguous(memory_format=torch.channels_last))
         for index, layer in enumerate(self.hidden):
-            x = layer(self.flatten(x) if index == self._convolutions else x)
-        x = x if len(self.hidden) > self._convolutions else self.flatten(x)
+            x = layer(self.flatten(x) if index == self.convolutions else x)
+        x = x if len(self.hidden) > self.convolutions else self.flatten(x)
         logits: Tensor = self.head(self.flat_dropout(x))
         return logits
 

@@ -1,0 +1,101 @@
+"""A trained model in torch's own modules: what is left when regtorch has done its work."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from copy import deepcopy
+
+from torch import nn
+
+from regtorch.dropout.drop_connect import DropConnect
+from regtorch.errors import SettingError
+from regtorch.mc.dropouts import is_dropout
+from regtorch.models.cnn import CNN
+from regtorch.models.mlp import MLP
+from regtorch.models.parts import AsMaps
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """A copy of a model in eval mode that needs no regtorch: without dropouts, of torch's own modules.
+
+    Dropouts become ``nn.Identity``, and what lies in a `DropConnect` stands in its place. Layers that are torch's with
+    another behaviour in training become torch's; `MLP` and `CNN` become ``nn.Sequential`` with the same names in their
+    ``state_dict``. Modules of other libraries stay. It is the same function in evaluation, and goes on to
+    ``torch.export``, ``torch.onnx`` and ``torch.save``.
+
+    Args:
+        model: any module.
+
+    Raises:
+        SettingError: a part keeps code of regtorch's own, such as a layer of a Keras model that torch does not have;
+            ``torch.export.export`` and ``torch.onnx.export`` take such a model as it is.
+
+    Example:
+        >>> import torch, regtorch
+        >>> model = regtorch.create("model", "mlp", shape=(4,), classes=2, hidden=[3], dropout=regtorch.Dropout(drop_prob=0.5))
+        >>> plain(model)
+        Sequential(
+          (flatten): Flatten(start_dim=1, end_dim=-1)
+          (input): Sequential()
+          (hidden): Sequential(
+            (0): Sequential(
+              (linear): Linear(in_features=4, out_features=3, bias=True)
+              (activation): ReLU()
+              (dropout): Identity()
+            )
+          )
+          (head): Linear(in_features=3, out_features=2, bias=True)
+        )
+    """
+    found = _plain(deepcopy(model)).eval()
+    for name, module in found.named_modules():
+        if type(module).__module__.split(".")[0] == "regtorch":
+            raise SettingError(
+                f"{name or 'the model'} is a {type(module).__name__}, which torch does not have: "
+                "export the model as it is, by torch.export.export or torch.onnx.export"
+            )
+    return found
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    if isinstance(module, DropConnect) and module.layer is not None:
+        return _plain(module.layer)
+    if is_dropout(module) or isinstance(module, AsMaps):
+        return nn.Identity()
+    for name, child in module.named_children():
+        setattr(module, name, _plain(child))
+    _take_off_hooks(module)
+    if isinstance(module, MLP):
+        parts = {"flatten": nn.Flatten(), "input": module.input, "hidden": module.hidden, "head": module.head}
+        return nn.Sequential(OrderedDict(parts))
+    if isinstance(module, CNN):
+        return _plain_cnn(module)
+    if type(module).__module__.startswith("regtorch.") and (torchs := _torch_class(module)) is not None:
+        module.__class__ = torchs
+        vars(module).pop("given", None)
+    return module
+
+
+def _plain_cnn(model: CNN) -> nn.Module:
+    layers = {str(index): layer for index, layer in enumerate(model.hidden)}
+    before = list(layers)[: model.convolutions]
+    hidden: dict[str, nn.Module] = {name: layers[name] for name in before}
+    hidden["flatten"] = model.flatten
+    hidden |= {name: layer for name, layer in layers.items() if name not in before}
+    return nn.Sequential(
+        OrderedDict({"input": model.input, "hidden": nn.Sequential(OrderedDict(hidden)), "head": model.head})
+    )
+
+
+def _torch_class(module: nn.Module) -> type[nn.Module] | None:
+    """The class of torch's that a module of ours is a kind of, which does the same in evaluation."""
+    of_torch = (cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules."))
+    return next((cls for cls in of_torch if cls is not nn.Module and not cls.__name__.startswith("_")), None)
+
+
+def _take_off_hooks(module: nn.Module) -> None:
+    """Those of penalties on activities."""
+    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+        for key, hook in list(hooks.items()):
+            if str(getattr(hook, "__module__", "")).startswith("regtorch."):
+                del hooks[key]

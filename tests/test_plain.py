@@ -1,0 +1,193 @@
+"""A trained model leaves the house: the same function, without regtorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import regtorch
+from regtorch.errors import SettingError
+
+ROOT = Path(__file__).parents[1]
+DROPOUTS = [
+    name for name in regtorch.available("dropout") if regtorch.create("dropout", name).to_config()["name"] == name
+]
+ACTIVATIONS = ["relu", "prelu", "selu", "gelu", "leaky_relu", "hard_sigmoid"]
+
+
+def built(kind: str, dropout: str, activation: str = "prelu", **settings: object) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    node = None if dropout == "none" else {"name": dropout}
+    sizes = {"hidden": [7, 5]} if kind == "mlp" else {"channels": [3, 4], "head": [5]}
+    model = regtorch.create(
+        "model", kind, shape=(2, 8, 8), classes=3, dropout=node, activation={"name": activation}, batch_norm="before",
+        input_batch_norm=True, **sizes, **settings,
+    )  # fmt: skip
+    x = torch.randn(6, 2, 8, 8)
+    model.train()
+    for _ in range(3):  # moving statistics that are not the first ones
+        model(x)
+    return model.eval(), x
+
+
+def same(found: nn.Module, model: nn.Module, x: torch.Tensor) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(found(x), model(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dropout"),
+    [(kind, name) for kind in ("mlp", "cnn") for name in DROPOUTS if (kind, name) != ("mlp", "drop_block2d")],
+)
+def test_it_is_the_same_function_of_torch_s_own_modules(kind: str, dropout: str) -> None:
+    model, x = built(kind, dropout)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = regtorch.plain(model)
+    assert {type(module).__module__.split(".")[0] for module in found.modules()} == {"torch"}
+    same(found, model, x)
+    assert [key.replace(".layer.", ".") for key in before] == list(found.state_dict())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations(activation: str) -> None:
+    model, x = built("mlp", "standard", activation)
+    same(regtorch.plain(model), model, x)
+
+
+def test_hooks_of_activity_penalties_stay_behind() -> None:
+    model, x = built("mlp", "standard")
+    penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)))
+    found = regtorch.plain(model)
+    found(x)
+    assert penalty().item() == 0
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in found.modules())
+
+
+def test_models_of_others_and_keras_layers() -> None:
+    model = torchvision.models.mobilenet_v3_small(num_classes=4)
+    regtorch.convert_dropout(model)
+    found = regtorch.plain(model)
+    assert not any(type(module).__module__.startswith("regtorch") for module in found.modules())
+    same(found, model.eval(), torch.randn(2, 3, 32, 32))
+
+    class Mine(nn.Module):
+        pass
+
+    Mine.__module__ = "regtorch.keras.padding"
+    with pytest.raises(SettingError, match="part is a Mine, which torch does not have: export the model as it is"):
+        regtorch.plain(nn.ModuleDict({"part": Mine()}))
+
+
+def test_another_process_without_regtorch_loads_it(tmp_path: Path) -> None:
+    model, x = built("cnn", "drop_connect")
+    torch.save(regtorch.plain(model), tmp_path / "model.pt")
+    with torch.no_grad():
+        np.savez(tmp_path / "known.npz", x=x.numpy(), y=model(x).numpy())
+    code = (
+        "import sys, numpy, torch; sys.modules['regtorch'] = None; known = numpy.load('known.npz'); "
+        "model = torch.load('model.pt', weights_only=False); "
+        "print(abs(model(torch.from_numpy(known['x'])).detach().numpy() - known['y']).max())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) <= 1e-6
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+@pytest.mark.parametrize("made_plain", [True, False])
+def test_torch_export_takes_it_at_any_batch_size(kind: str, made_plain: bool) -> None:
+    model, x = built(kind, "standard")
+    source = regtorch.plain(model) if made_plain else model
+    exported = torch.export.export(source, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+    assert not any("dropout" in str(node.target) or "rand" in str(node.target) for node in exported.graph.nodes)
+    same(exported.module(), model, x)
+    same(exported.module(), model, x[:4])
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_onnx_computes_the_same(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="an extra of its own: pip install 'regtorch[onnx]'")
+    runtime = pytest.importorskip("onnxruntime", reason="an extra of its own: pip install 'regtorch[onnx]'")
+    model, x = built(kind, "alpha", "selu")
+    path = tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(regtorch.plain(model), (x,), path, dynamo=True, input_names=["x"], verbose=False)
+    (found,) = runtime.InferenceSession(str(path)).run(None, {"x": x.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(x).numpy(), rtol=0, atol=1e-5)
+
+
+def test_weights_go_from_torch_s_dropouts_to_ours_and_back() -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.ReLU(), nn.AlphaDropout(0.1), nn.Linear(8, 3))
+
+    torch.manual_seed(0)
+    theirs, ours = network(), regtorch.convert_dropout(network())
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    same(ours.eval(), theirs.eval(), torch.randn(5, 4))
+    again = network()
+    again.load_state_dict(ours.state_dict())
+    same(again.eval(), theirs, torch.randn(5, 4))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    arguments = ["hydra.run.dir=a", "dropout=standard", "trainer.max_epochs=1", "mc=none", "logger.tensorboard=false"]
+    train = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), *arguments], cwd=folder, capture_output=True
+    )
+    assert train.returncode == 0, train.stderr
+    return folder
+
+
+def export(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts/export.py"), *arguments]
+    return subprocess.run(command, cwd=run, capture_output=True, text=True)
+
+
+def test_a_run_is_exported_at_the_shell(run: Path) -> None:
+    x = torch.randn(3, 1, 8, 8)
+    for name in ("model.pt", "model.pt2", "model.onnx"):
+        done = export(run, "run=a", f"out={name}")
+        assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    weights = torch.load(run / "model.pt", weights_only=True)
+    assert list(weights) == ["hidden.0.linear.weight", "hidden.0.linear.bias", "head.weight", "head.bias"]
+    layers.load_state_dict(dict(zip(layers.state_dict(), weights.values(), strict=True)))
+    same(torch.export.load(run / "model.pt2").module(), layers, x)
+    runtime = pytest.importorskip("onnxruntime", reason="an extra of its own: pip install 'regtorch[onnx]'")
+    (found,) = runtime.InferenceSession(str(run / "model.onnx")).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, layers(x).detach().numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run=a"], "out= is missing"),
+        (["run=a", "out=model.h5"], "out=model.h5 is not allowed: its name must end in .pt, .pt2, .onnx"),
+        (["run=nowhere", "out=model.pt"], "run=nowhere: there is no such folder"),
+        (["run=a", "out=no/model.pt"], "out=no/model.pt: there is no folder no"),
+        (
+            ["run=a", "out=model.pt", "checkpoint=first"],
+            "checkpoint=first is not allowed: it must be one of best, last",
+        ),
+        (["rnu=a", "out=model.pt"], "rnu=a: there is no such key; did you mean run?"),
+    ],
+)
+def test_mistakes_are_one_line(run: Path, arguments: list[str], said: str) -> None:
+    done = export(run, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}")
+    assert len(done.stderr.splitlines()) == 1
