@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import regtorch.conf
 from regtorch.cli.going_on import says_how_it_was_started
 from regtorch.cli.plugin_options import plugin_nodes
+from regtorch.cli.trust import check_names_only, check_of_folder
 from regtorch.errors import DataError, SettingError
 from regtorch.overrides import quoted, typed
 from regtorch.registry import near
@@ -131,6 +132,7 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
         place(override) for override in overrides if "." not in key(override)
     }  # what is chosen has other settings
     started = _started_with(folder, named)
+    check_of_folder(started, named)
     earlier = [o for o in started if key(o) not in given and not ("." in key(o) and place(o).split(".")[0] in chosen)]
     if kind == "resume" and not (folder / "checkpoints" / "last.ckpt").is_file():  # it begins where that one began
         begun = {key(override): value_of(override) for override in started}
@@ -196,6 +198,7 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    check_names_only(overrides)
     plugin_nodes()
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:

@@ -14,6 +14,7 @@ from regtorch.cli import job
 from regtorch.cli.composition import compose, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.search_plan import SearchPlan, search_plan
+from regtorch.cli.trust import check_names_only, check_of_folder
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
@@ -83,6 +84,8 @@ def plan(overrides: Sequence[str]) -> Plan:
     if "sweep.resume" in own:
         folder = Path(resumed := own["sweep.resume"])
         before, kept = _earlier(folder)
+        if not typed:  # else they are the user's own
+            check_of_folder(before, f"sweep.resume={resumed}")
         if typed and typed != before:
             raise SettingError(
                 f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
@@ -97,6 +100,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         folder = Path(given["hydra.sweep.dir"])
     else:
         folder = Path("multirun", datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
+    check_names_only(typed)
     check_launcher(typed)
     swept = [o for o in typed if _is_swept(o)]
     fixed = [o for o in typed if o not in swept]

@@ -13,6 +13,7 @@ from regtorch.cli.composition import check_paths, compose, earlier_overrides, im
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
+from regtorch.cli.trust import check_names_only
 from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
@@ -36,6 +37,7 @@ def _main() -> int:
     if overrides is not None and multirun and not _prints_only():
         return _sweep(overrides)
     if overrides is not None:
+        check_names_only(overrides)
         check_paths(overrides)
         given, earlier = overrides, earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]

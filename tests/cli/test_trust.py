@@ -1,0 +1,106 @@
+"""A configuration runs no code but ours: not from the command line, not from a stranger's folder, not from their files."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+TRAIN = [sys.executable, str(ROOT / "scripts/train.py")]
+#: each of these would make the folder `boom`, if what it names were called
+STRANGERS = [
+    "+hydra.callbacks.boom={_target_: os.mkdir, path: boom}",
+    "++hydra.job_logging.handlers.boom={(): os.mkdir, path: boom}",
+    "hydra.launcher._target_=os.mkdir",
+    "--config-dir=boom",
+    "hydra/job_logging=boom",
+    "model._target_=os.mkdir",
+    "+trainer.boom={_target_: os.mkdir, path: boom}",
+]
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.mkdir, (self.path,)
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def check_refused(done: subprocess.CompletedProcess[str], said: str, folder: Path) -> None:
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "boom").exists()
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model._target_=os.mkdir", "regularizer={_target_: os.mkdir}", "+hydra.callbacks.x={_target_: os.mkdir}"],
+)
+@pytest.mark.parametrize("multirun", [[], ["-m"]])
+def test_no_import_path_on_the_command_line(override: str, multirun: list[str], tmp_path: Path) -> None:
+    check_refused(run(tmp_path, *multirun, override), f"{override} is not allowed: components are named by", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("override", STRANGERS)
+@pytest.mark.parametrize("way", ["resume", "rerun", "sweep.resume"])
+def test_a_stranger_s_folder_runs_nothing(override: str, way: str, tmp_path: Path) -> None:
+    kept = tmp_path / "theirs" / ".hydra" / "overrides.yaml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps(["seed=1", override]))
+    (tmp_path / "theirs" / "sweep.json").write_text(json.dumps({"overrides": ["seed=1,2", override]}))
+    done = run(tmp_path, *(["-m"] if way == "sweep.resume" else []), f"{way}=theirs")
+    check_refused(done, f"{way}=theirs: what is kept there says {override}", tmp_path)
+
+
+def test_hydra_alone_would_have_run_it(tmp_path: Path) -> None:
+    """What is refused is a danger: a log handler is made by whatever its configuration names."""
+    code = (
+        "import logging.config; logging.config.dictConfig({'version': 1, 'handlers': {'boom': "
+        "{'()': 'os.mkdir', 'path': 'boom'}}, 'root': {'handlers': []}})"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "boom").is_dir()
+
+
+def test_an_archive_of_pickled_rows_is_refused(tmp_path: Path) -> None:
+    bomb = np.empty(1, dtype=object)
+    bomb[0] = Bomb(tmp_path / "boom")
+    arrays = {"x_train": bomb, "y_train": [0], "x_test": [[0.0]], "y_test": [0]}
+    np.savez(tmp_path / "theirs.npz", **arrays)
+    check_refused(run(tmp_path, "data=arrays", "data.path=theirs.npz"), "data.path=theirs.npz", tmp_path)
+    np.load(tmp_path / "theirs.npz", allow_pickle=True)["x_train"]
+    assert (tmp_path / "boom").is_dir(), "without the guard it goes off"
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}, "boom": Bomb(tmp_path / "boom")}, tmp_path / "theirs.ckpt")
+    done = run(tmp_path, "ckpt_path=theirs.ckpt", "trainer.max_epochs=1")
+    assert done.returncode
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "theirs.ckpt cannot be read as a checkpoint" in done.stderr
+    assert not (tmp_path / "boom").exists()
+    torch.load(tmp_path / "theirs.ckpt", weights_only=False)
+    assert (tmp_path / "boom").is_dir(), "without the guard it goes off"
+
+
+def test_the_bomb_is_one(tmp_path: Path) -> None:
+    pickle.load(io.BytesIO(pickle.dumps(Bomb(tmp_path / "boom"))))
+    assert (tmp_path / "boom").is_dir()
