@@ -30,6 +30,8 @@ _HOMES = {
     "from_keras": "regtorch.keras",
     "KerasFileError": "regtorch.errors",
     "convert_dropout": "regtorch.dropout.convert",
+    "consistent": "regtorch.dropout.consistent_dropout",
+    "depth_schedule": "regtorch.dropout.depth_schedule",
     "plain": "regtorch.plain_torch",
     "advise_against": "regtorch.advice",
     "register": "regtorch.registry",

@@ -32,6 +32,11 @@ def _penalises_squares(config: Config) -> bool:
     return bool(config["regularizer"].get("l2"))
 
 
+def _holds_probabilities_up(config: Config) -> bool:
+    rules = config["regularizer"].get("rules") or [config["regularizer"]]
+    return any(rule["name"] == "concrete" and rule.get("dropout_regularizer") != 0 for rule in rules)
+
+
 ADVICE = (
     Advice(
         lambda c: _name(c, "dropout") in ("alpha", "feature_alpha") and _name(c, "activation") != "selu",
@@ -54,6 +59,11 @@ ADVICE = (
         ),
         "batch normalisation behind dropout sees another variance in evaluation than in training; put dropout last",
         "Li et al., Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, 2019",
+    ),
+    Advice(
+        lambda c: "concrete" in (_name(c, "dropout"), _name(c, "input_dropout")) and not _holds_probabilities_up(c),
+        "the loss alone drives a learned probability to zero; add regularizer=concrete",
+        "Gal, Hron and Kendall, Concrete Dropout, 2017",
     ),
     Advice(
         lambda c: _penalises_squares(c) and c["model"].get("batch_norm") == "before",

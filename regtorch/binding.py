@@ -12,12 +12,14 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
 from regtorch.constraints.base import Constraint
+from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.sharded import as_plain, is_sharded, local_shard, shard_of, wholes
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
+from regtorch.regularizers.concrete import Concrete
 from regtorch.rule import Rule, Where
-from regtorch.selection import Place, reshard, select, select_layers, trained_parameters, units_first
+from regtorch.selection import Place, is_kernel, reshard, select, select_layers, trained_parameters, units_first
 
 
 def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
@@ -70,13 +72,15 @@ class WeightPenalty:
             place = _place(rule, regularizer, where)
             if isinstance(rule, Activity):
                 self._activities.append(_BoundActivity(model, rule, place))
+            elif isinstance(rule, Concrete):
+                self._weights.append(_BoundConcrete(model, rule, select(model, place)))
             else:
                 self._weights.append(_BoundWeights(model, rule, select(model, place)))
 
     @property
     def names(self) -> list[str]:
         """The names of the bound parameters and layers."""
-        bound = [place.name for rule in self._weights for place in rule.places]
+        bound = [name for rule in self._weights for name in rule.names]
         return bound + [name for rule in self._activities for name in rule.names]
 
     @property
@@ -126,6 +130,11 @@ class _BoundWeights:
         self.regularizer = regularizer
         self.places = places
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the parameters."""
+        return [place.name for place in self.places]
+
     def __call__(self) -> Tensor | None:
         trained = trained_parameters(self.model)
         weights: list[Tensor] = []
@@ -136,6 +145,67 @@ class _BoundWeights:
                 weights.append(w)
                 groups.append(place.groups if self.regularizer.by_unit else None)
         return as_plain(self.regularizer.total(_turned(weights, groups))) if weights else None
+
+
+class _BoundConcrete(_BoundWeights):
+    """`Concrete` and the kernels it is bound to: those behind a `ConcreteDropout`, and the others."""
+
+    regularizer: Concrete
+
+    def __init__(self, model: nn.Module, regularizer: Concrete, places: list[Place]) -> None:
+        found = _concrete_dropouts_before(model)
+        behind = {id(place): found.get((id(place.module), place.attribute), []) for place in places}
+        super().__init__(model, regularizer, [place for place in places if not behind[id(place)]])
+        self.pairs = [(place, behind[id(place)]) for place in places if behind[id(place)]]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the kernels, each with those of the dropouts in front of it."""
+        pairs = [f"{place.name} behind {', '.join(name for name, _ in drops)}" for place, drops in self.pairs]
+        return super().names + pairs
+
+    def __call__(self) -> Tensor | None:
+        trained = trained_parameters(self.model)
+
+        def current(module: nn.Module, attribute: str) -> Tensor:
+            return trained.get((id(module), attribute), module._parameters[attribute])  # type: ignore[return-value]
+
+        held = [(current(place.module, place.attribute), place) for place, _ in self.pairs]
+        logits = wholes(*(current(drop, "logit") for _, drops in self.pairs for _, drop in drops))
+        parts = [super().__call__()]
+        for (w, place), (_, drops) in zip(held, self.pairs, strict=True):
+            mine, logits = logits[: len(drops)], logits[len(drops) :]
+            if w.requires_grad or any(logit.requires_grad for logit in mine):
+                parts.append(as_plain(self.regularizer.behind(w, mine, _inputs(place, w))))
+        costs = [part for part in parts if part is not None]
+        return torch.stack([cost.to(costs[0].device) for cost in costs]).sum() if costs else None
+
+
+def _inputs(place: Place, w: Tensor) -> int:
+    """The inputs, or input channels, of the layer with this kernel."""
+    return len(w) if place.groups else w.shape[1] * getattr(place.module, "groups", 1)
+
+
+def _concrete_dropouts_before(model: nn.Module) -> dict[tuple[int, str], list[tuple[str, ConcreteDropout]]]:
+    """The kernels behind concrete dropouts, each with those that come before it and behind the kernel before.
+
+    Raises:
+        NothingBoundError: no kernel is behind a dropout, so nobody knows how many units it drops.
+    """
+    found: dict[tuple[int, str], list[tuple[str, ConcreteDropout]]] = {}
+    waiting: list[tuple[str, ConcreteDropout]] = []
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, ConcreteDropout):
+            waiting.append((name, module))
+        for attribute, parameter in module._parameters.items():
+            if waiting and parameter is not None and is_kernel(module, attribute, parameter):
+                found.setdefault((id(module), attribute), waiting)
+                waiting = []
+    if waiting:
+        raise NothingBoundError(
+            f"no layer with a kernel comes behind the ConcreteDropout {waiting[0][0] or 'itself'} in {type(model).__name__}"
+        )
+    return found
 
 
 def _turned(weights: Sequence[Tensor], groups: Sequence[int | None]) -> list[Tensor]:

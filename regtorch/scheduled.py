@@ -29,8 +29,9 @@ class Scheduled:
     After ``k`` optimizer steps the factor is ``schedule.factor(min(1, k / total_steps))``, so before the first step
     it is ``schedule.factor(0)``, and after the last it stays ``schedule.factor(1)``. Of a penalty it becomes the
     `factor`. In a module it multiplies the `drop_prob` of regtorch's dropouts, the `std` of `GaussianNoise` and the
-    `p` of torch's dropout modules; nominal is what they have when they are bound. What is no module stays as it is:
-    ``F.dropout`` calls, the ``dropout=`` of attention and recurrent layers.
+    `p` of torch's dropout modules; nominal is what they have when they are bound. A probability that
+    is learned stays as it is, and so does what is no module: ``F.dropout`` calls, the ``dropout=`` of attention and
+    recurrent layers.
 
     In a compiled model the probabilities of regtorch's dropouts are inputs of the graph. torch's own dropouts are
     compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first. With a
@@ -197,6 +198,6 @@ def _strength(module: nn.Module) -> str | None:
     """The attribute that says how much a dropout does; None for other modules."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return "p"
-    if isinstance(module, Noise):
+    if isinstance(module, Noise) and not module.learned:
         return next((name for name in ("drop_prob", "std") if hasattr(module, name)), None)
     return None

@@ -76,6 +76,9 @@ KEEP_ABOVE_ZERO = Range(
     "a probability from above 0 to 1 (at 0 nothing is left that could keep the variance)",
     lambda v: _number(v) and 0 < v <= 1,
 )
+LEARNABLE = Range(
+    "a probability above 0 and below 1 (from neither end it could be learned)", lambda v: _number(v) and 0 < v < 1
+)
 FRACTION = Range("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 FRACTION_BELOW_ONE = Range("a number from 0 to below 1", lambda v: _number(v) and 0 <= v < 1)
 COUNT = Range("a whole number >= 1", lambda v: _whole(v) and v >= 1)
@@ -104,6 +107,10 @@ RANGES: dict[str, Range] = {
     "rate": FRACTION,
     "dims": DIMS,
     "block_size": COUNT,
+    "temperature": POSITIVE,
+    "batch_first": SWITCH,
+    "weight_regularizer": NON_NEGATIVE,
+    "dropout_regularizer": NON_NEGATIVE,
     # data and augmentation
     "batch_size": COUNT,
     "workers": COUNT_OR_ZERO,
@@ -174,6 +181,7 @@ _ORDER = {
 #: (kind, name) -> ranges of settings that mean something of their own there
 OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("dropout", "alpha"): _NEEDS_SOME_KEPT,
+    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE},
     ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
     ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},

@@ -17,6 +17,8 @@ BAD = [
     (["regularizer=l2", "optimizer=sgd", "optimizer.weight_decay=0.1"], "both an L2 penalty"),
     (["regularizer=l1"], "soft_threshold"),
     (["dropout=spatial2d"], "one pixel"),
+    (["dropout=concrete"], "learned probability"),
+    (["dropout@input_dropout=concrete", "regularizer=l2"], "learned probability"),
     (["initializer=zeros"], "stay equal"),
 ]
 
@@ -37,6 +39,8 @@ def test_a_bad_combination_is_said_with_its_source(overrides: list[str], words: 
         ["dropout=standard", "model.batch_norm=before"],
         ["regularizer=l2", "optimizer=momentum"],
         ["model=cnn", "dropout=spatial2d"],
+        ["dropout=concrete", "regularizer=concrete"],
+        ["dropout=concrete", "regularizer=several", "regularizer.rules=[{name: l1}, {name: concrete}]"],
     ],
 )
 def test_a_good_combination_is_not(overrides: list[str]) -> None:

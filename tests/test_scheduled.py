@@ -55,7 +55,7 @@ def _dropout(name: str) -> Target:
 
 TARGETS = [
     Target("penalty", lambda: regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.5)), "factor", nominal=1.0),
-    *(_dropout(name) for name in available("dropout") if name != "none"),
+    *(_dropout(name) for name in available("dropout") if name not in ("none", "concrete")),  # that learns its own
     *(
         Target(f"torch {kind.__name__}", lambda kind=kind: kind(0.4), "p")
         for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)

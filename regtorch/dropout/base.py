@@ -31,6 +31,8 @@ class Noise(Configurable, nn.Module):
     spatial_dims: ClassVar[int | None] = None
     #: whether it acts on feature maps rather than on single units
     whole_maps: ClassVar[bool] = False
+    #: whether its probability is a parameter that trains
+    learned: ClassVar[bool] = False
 
     @classmethod
     def setting_names(cls) -> list[str]:

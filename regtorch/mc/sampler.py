@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import Noise, ProbabilityDropout
+from regtorch.dropout.concrete_dropout import ConcreteDropout
+from regtorch.dropout.consistent_dropout import ConsistentDropout
 from regtorch.dropout.drop_block2d import DropBlock2d
 from regtorch.dropout.drop_connect import DropConnect
 from regtorch.dropout.drop_path import DropPath
@@ -25,13 +27,15 @@ from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.gaussian_dropout import GaussianDropout
 from regtorch.dropout.gaussian_noise import GaussianNoise
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.dropout.variational_dropout import VariationalDropout
 from regtorch.functional.full_precision import widened
 from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
 from regtorch.mc.store import Store
 
 _SPATIAL = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
-_MULTIPLYING = (Dropout, *_SPATIAL, DropPath, DropBlock2d, ExactCountDropout, GaussianDropout)
+_OF_UNITS = (Dropout, ConcreteDropout, ConsistentDropout, VariationalDropout, ExactCountDropout, GaussianDropout)
+_MULTIPLYING = (*_OF_UNITS, *_SPATIAL, DropPath, DropBlock2d)
 #: what these do to their input is ``scale * x + shift``, with a scale and a shift that depend on its shape alone
 AFFINE = (*_MULTIPLYING, AlphaDropout, FeatureAlphaDropout, GaussianNoise)
 

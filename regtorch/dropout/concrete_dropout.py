@@ -1,0 +1,88 @@
+"""Dropout that learns its probability."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from regtorch.dropout.base import ProbabilityDropout
+from regtorch.functional.concrete_dropout import concrete_dropout
+from regtorch.functional.full_precision import widened
+from regtorch.functional.sharded import as_plain, is_sharded
+from regtorch.registry import register
+from regtorch.settings import check
+
+
+@register("dropout", "concrete")
+class ConcreteDropout(ProbabilityDropout):
+    """Learns the probability to drop, along with the weights. See `regtorch.functional.concrete_dropout`.
+
+    The loss alone lets the probability go to zero: add a `WeightPenalty` of `regtorch.Concrete`, which holds it up by
+    as much as the data leave open. Monte Carlo prediction draws at the probability that was learned.
+
+    Args:
+        drop_prob: probability to begin with, above 0 and below 1.
+        keep_prob: 1 - drop_prob; give one of the two.
+        temperature: of the relaxation, > 0.
+
+    Raises:
+        NamingError: an argument by position or by another name, both probabilities, or neither.
+        SettingError: a value outside its range.
+
+    Example:
+        >>> drop = ConcreteDropout(drop_prob=0.1)
+        >>> drop, [name for name, _ in drop.named_parameters()]
+        (ConcreteDropout(drop_prob=0.1, keep_prob=0.9, temperature=0.1), ['logit'])
+    """
+
+    default_drop_prob: ClassVar[float] = 0.1
+    learned: ClassVar[bool] = True
+    #: log p - log(1 - p) of the probability to drop
+    logit: nn.Parameter
+
+    def __init__(
+        self,
+        *args: object,
+        drop_prob: float | None = None,
+        keep_prob: float | None = None,
+        temperature: float = 0.1,
+        **unknown: object,
+    ) -> None:
+        super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
+        check(temperature=temperature)
+        self.temperature = temperature
+
+    @property
+    def drop_prob(self) -> float:
+        """Probability to drop as it is now, to the six digits that float32 has of it; may be set at any time."""
+        return float(f"{widened(as_plain(self.logit.detach())).double().sigmoid().item():.6g}")
+
+    @drop_prob.setter
+    def drop_prob(self, value: float) -> None:
+        check(component=self.registered_as, drop_prob=value)
+        logit = math.log(value) - math.log1p(-value)
+        if "logit" in self._parameters:
+            with torch.no_grad():
+                self.logit.fill_(logit)
+        else:  # one entry, not none: fully_shard takes no 0-dim parameter
+            self.logit = nn.Parameter(torch.full((1,), logit))
+
+    def extra_repr(self) -> str:
+        """The settings, as the constructor takes them."""
+        if self.logit.is_meta or is_sharded(self.logit):
+            return f"drop_prob=learned, temperature={self.temperature}"
+        return super().extra_repr()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; `x` itself in evaluation."""
+        return concrete_dropout(
+            x,
+            logit=self.logit,
+            temperature=self.temperature,
+            training=self.training,
+            generator=self.generator,
+            shared=self.shared,
+        )

@@ -1,0 +1,127 @@
+"""Dropout whose masks are kept with a rollout, so that the policy's update sees the networks that acted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from regtorch.dropout.base import ProbabilityDropout
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.functional.consistent_dropout import consistent_dropout
+from regtorch.registry import register
+
+
+@register("dropout", "consistent")
+class ConsistentDropout(ProbabilityDropout):
+    """Dropout whose masks can be kept and used again. See `regtorch.functional.consistent_dropout`.
+
+    Alone it is `Dropout`; inside `regtorch.consistent` its masks are kept, or those given are used.
+
+    Args:
+        drop_prob: probability that a unit is dropped, from 0 to 1.
+        keep_prob: 1 - drop_prob; give one of the two.
+
+    Raises:
+        NamingError: an argument by position or by another name, both probabilities, or neither.
+        SettingError: a value outside its range, or a mask that is missing or has another shape.
+
+    Example:
+        >>> ConsistentDropout(drop_prob=0.1)
+        ConsistentDropout(drop_prob=0.1, keep_prob=0.9)
+    """
+
+    default_drop_prob: ClassVar[float] = 0.1
+    #: where masks are kept or taken from, while `consistent` lasts; lost in copies
+    masks: _Masks | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as `x`; `x` itself in evaluation."""
+        drops = self.training and self.drop_prob > 0
+        y, mask = consistent_dropout(
+            x,
+            drop_prob=self.drop_prob,
+            mask=self.masks.next(x) if drops and self.masks is not None else None,
+            training=self.training,
+            generator=self.generator,
+            shared=self.shared,
+        )
+        if self.masks is not None and mask is not None:
+            self.masks.keep(mask)
+        return y
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in super().__getstate__().items() if key != "masks"}
+
+
+class _Masks:
+    """The masks of one dropout, by how often it was called."""
+
+    def __init__(self, name: str, given: Mapping[str, Tensor] | None, kept: dict[str, Tensor]) -> None:
+        self.name, self.given, self.kept = name, given, kept
+        self.calls = 0
+
+    def next(self, x: Tensor) -> Tensor | None:
+        """The mask given for the next call; None: it is to be drawn."""
+        if self.given is None:
+            return None
+        site = f"{self.name}#{self.calls}"
+        if site not in self.given:
+            raise SettingError(f"masks have none for {site}; they are for: {', '.join(self.given) or 'nothing'}")
+        mask = self.given[site]
+        if mask.shape[1:] != x.shape[1:] or len(mask) not in (1, len(x)):
+            raise SettingError(f"the mask for {site} has shape {tuple(mask.shape)}, what it is for {tuple(x.shape)}")
+        return mask.to(x.device)
+
+    def keep(self, mask: Tensor) -> None:
+        """Note what was applied."""
+        self.kept[f"{self.name}#{self.calls}"] = mask
+        self.calls += 1
+
+
+@contextmanager
+def consistent(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> Iterator[dict[str, Tensor]]:
+    """Keep the masks of a model's `ConsistentDropout`s, or use those of another time, for one forward pass.
+
+    Policy gradients compare what the policy would do now with what it did. With new masks that compares two networks,
+    and the ratio is not 1 even before the first update; with the masks of the rollout it is.
+
+    Args:
+        model: a module with `ConsistentDropout` in it, in training mode.
+        masks: what an earlier block gave, or rows of it: ``{site: mask[rows] for site, mask in masks.items()}``. None:
+            masks are drawn.
+
+    Yields:
+        The masks that were used, (batch, ...) bool each, by the dropout's name and the number of its call: to be kept
+        with the rollout, concatenated, sliced and saved as tensors are.
+
+    Raises:
+        NothingBoundError: the model has no `ConsistentDropout`.
+        SettingError: a mask is missing, or is for another number of rows or units.
+
+    Source: Hausknecht and Wagener, "Consistent dropout for policy gradient reinforcement learning", 2022.
+
+    Example:
+        >>> import torch
+        >>> policy, x = nn.Sequential(nn.Linear(3, 8), ConsistentDropout(drop_prob=0.5)), torch.ones(4, 3)
+        >>> with consistent(policy) as masks:
+        ...     acted = policy(x)
+        >>> with consistent(policy, masks):
+        ...     again = policy(x)
+        >>> list(masks), torch.equal(acted, again), torch.equal(acted, policy(x))
+        (['1#0'], True, False)
+    """
+    drops = {name: module for name, module in model.named_modules() if isinstance(module, ConsistentDropout)}
+    if not drops:
+        raise NothingBoundError(f"{type(model).__name__} has no ConsistentDropout whose masks could be kept")
+    before = {module: module.masks for module in drops.values()}
+    kept: dict[str, Tensor] = {}
+    try:
+        for name, module in drops.items():
+            module.masks = _Masks(name, masks, kept)
+        yield kept
+    finally:
+        for module, earlier in before.items():
+            module.masks = earlier

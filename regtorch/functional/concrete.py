@@ -1,0 +1,45 @@
+"""What a learned dropout probability costs."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from regtorch.functional.full_precision import widened
+from regtorch.functional.l2 import l2
+
+
+def concrete(
+    w: Tensor, *logits: Tensor, units: int, weight_regularizer: float = 1e-6, dropout_regularizer: float = 1e-5
+) -> Tensor:
+    """``weight_regularizer * sum w^2 / (1 - p) + dropout_regularizer * units * (p log p + (1 - p) log(1 - p))``.
+
+    The divergence of dropout's approximate posterior from a normal prior on the weights: large weights ask for a small
+    p, the entropy of the mask for one half.
+
+    Args:
+        w: the kernel of the layer behind the dropout.
+        *logits: ``log p - log(1 - p)`` of the dropout; of several in a row each has its entropy, and what is kept is
+            the product; of none p is 0.
+        units: that are dropped or kept, the inputs of the layer.
+        weight_regularizer: strength of the squares.
+        dropout_regularizer: strength of the entropy.
+
+    Returns:
+        A 0-dim tensor, float32 or wider.
+
+    Source: Gal, Hron and Kendall, "Concrete dropout", 2017, equations 3 and 4.
+
+    Example:
+        >>> import torch
+        >>> concrete(torch.ones(3, 2), torch.tensor([0.0]), units=2, weight_regularizer=0.1, dropout_regularizer=0.0)
+        tensor(1.2000)
+    """
+    total = l2(w, l2=weight_regularizer)
+    for logit in logits:
+        total = total * (1 + widened(logit).exp().sum())
+    for logit in logits:
+        wide = widened(logit)
+        # p log p + (1 - p) log(1 - p) = p logit + log(1 - p)
+        total = total + dropout_regularizer * units * (wide.sigmoid() * wide - F.softplus(wide)).sum()
+    return total

@@ -1,0 +1,49 @@
+"""Dropout with a probability that is learned, by the concrete relaxation of its mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.functional.drawn_from import drawn_from
+from regtorch.functional.full_precision import widened
+from regtorch.functional.keep_mask import rows_shape
+
+
+def concrete_dropout(
+    x: Tensor,
+    *,
+    logit: Tensor,
+    temperature: float = 0.1,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Drop each unit nearly whole or nearly not at all, so that the probability has a gradient: ``x * (1 - z) / (1 - p)``.
+
+    ``z = sigmoid((logit + log u - log(1 - u)) / temperature)`` with ``u`` uniform on (0, 1) and
+    ``p = sigmoid(logit)``; z is above one half with probability p exactly, and 0 or 1 as the temperature goes to 0.
+
+    Args:
+        x: any shape; dimension 0 is the batch.
+        logit: ``log p - log(1 - p)`` of the probability p that a unit is dropped; shape (1,) or ().
+        temperature: > 0; the smaller, the nearer to ordinary dropout, and the larger the gradient's variance.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one draw for all rows instead of one each.
+
+    Source: Gal, Hron and Kendall, "Concrete dropout", 2017.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> y = concrete_dropout(torch.ones(1000), logit=torch.tensor(0.0))  # at p = 0.5 what is kept doubles
+        >>> ((y < 0.1) | (y > 1.9)).float().mean() > 0.8
+        tensor(True)
+    """
+    if not training:
+        return x
+    u = torch.rand(rows_shape(x, shared), device=x.device, **drawn_from(generator))
+    wide = widened(x)
+    chance = widened(logit).to(x.device)
+    kept = torch.sigmoid(-(chance + torch.logit(u).to(wide.dtype)) / temperature)  # 1 - z
+    return (wide * (kept * (1 + chance.exp()))).to(x.dtype)  # 1 / (1 - p) = 1 + e^logit

@@ -1,0 +1,58 @@
+"""Dropout with one mask for all time steps of a sequence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from regtorch.errors import SettingError
+from regtorch.functional.dropout import keep_scale
+from regtorch.functional.keep_mask import keep_mask
+from regtorch.functional.masked import masked
+
+
+def variational_dropout(
+    x: Tensor,
+    *,
+    drop_prob: float,
+    batch_first: bool = True,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Zero each feature of a sequence at all time steps with probability `drop_prob`: ``x * mask / (1 - drop_prob)``.
+
+    Also known as locked dropout. The mask has no time dimension, so a recurrent network sees the same thinned network
+    from the first step to the last.
+
+    Args:
+        x: (batch, time, features); or (batch, features), a single step.
+        drop_prob: probability that a feature is dropped, from 0 to 1; at 1 the result is zero.
+        batch_first: False if sequences are (time, batch, features), as torch's recurrent layers have them by default.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one mask for all rows instead of one each.
+
+    Raises:
+        SettingError: an input of another shape.
+
+    Source: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> variational_dropout(torch.ones(1, 3, 4), drop_prob=0.5).unique(dim=1).shape  # all three steps are alike
+        torch.Size([1, 1, 4])
+    """
+    if x.ndim not in (2, 3):
+        wanted = "(batch, time, features)" if batch_first else "(time, batch, features)"
+        raise SettingError(f"variational dropout takes {wanted} or (batch, features), got shape {tuple(x.shape)}")
+    if not training or drop_prob == 0:
+        return x
+    shape = list(x.shape)
+    rows, time = (0, 1) if batch_first or x.ndim == 2 else (1, 0)
+    if x.ndim == 3:
+        shape[time] = 1
+    if shared:
+        shape[rows] = 1
+    mask = keep_mask(shape, drop_prob, device=x.device, generator=generator)
+    return masked(x, mask, scale=keep_scale(drop_prob))

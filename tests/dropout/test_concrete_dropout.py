@@ -1,0 +1,259 @@
+"""Learned probabilities: their gradient, what they cost, and that they fall as the data grow."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+
+import regtorch
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.models.cnn import CNN
+from regtorch.models.mlp import MLP
+from regtorch.testing.ranks import on_two_ranks
+from tests.testers.dropout import seeded
+
+
+def entropy(p: Tensor | float) -> Tensor:
+    p = torch.as_tensor(p)
+    return -(p * p.log() + (1 - p) * (1 - p).log())
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(3, 5),
+        nn.ReLU(),
+        regtorch.ConcreteDropout(drop_prob=0.2),
+        nn.Linear(5, 4),
+        regtorch.ConcreteDropout(keep_prob=0.6),
+        nn.Linear(4, 2),
+    )
+
+
+# the relaxation
+
+
+def test_the_relaxed_mask_is_that_of_the_paper() -> None:
+    drop = regtorch.ConcreteDropout(drop_prob=0.3, temperature=0.5)
+    drop.generator = seeded(1)
+    x = torch.randn(50, 4)
+    u = torch.rand(50, 4, generator=seeded(1))
+    p = drop.logit.sigmoid()
+    z = torch.sigmoid((p.log() - (1 - p).log() + u.log() - (1 - u).log()) / 0.5)  # equation 5
+    torch.testing.assert_close(drop(x), x * (1 - z) / (1 - p))
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.9])
+def test_more_than_half_is_dropped_with_the_probability_itself(p: float) -> None:
+    drop = regtorch.ConcreteDropout(drop_prob=p)
+    drop.generator = seeded(0)
+    dropped = drop(torch.ones(400_000)) * (1 - p) < 0.5
+    assert dropped.double().mean() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 400_000))
+
+
+def test_the_gradient_of_the_probability_against_finite_differences() -> None:
+    logit = torch.tensor([-0.4], dtype=torch.float64, requires_grad=True)
+    x = torch.randn(6, 5, dtype=torch.float64)
+
+    def run(logit: Tensor) -> Tensor:
+        return regtorch.functional.concrete_dropout(x, logit=logit, temperature=0.5, generator=seeded(2))
+
+    assert torch.autograd.gradcheck(run, logit)
+
+
+def test_the_lowest_draw_has_a_finite_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.zeros(shape))  # torch draws 0, never 1
+    drop = regtorch.ConcreteDropout(drop_prob=0.5)
+    y = drop(torch.ones(3))
+    y.sum().backward()
+    assert torch.equal(y.detach(), torch.full((3,), 2.0))
+    assert drop.logit.grad is not None
+    assert drop.logit.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_model_learns(dtype: torch.dtype) -> None:
+    model = network().to(dtype)
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete(0.1, 0.1))
+    value = model(torch.ones(8, 3, dtype=dtype)).float().square().mean() + penalty()
+    value.backward()
+    assert penalty().dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.dtype == dtype for p in model.parameters())
+
+
+# what it costs
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_penalty_and_its_gradient_are_those_of_the_formula(autocast: bool) -> None:
+    model = network()
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.7))
+    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        value = penalty()
+        value.backward()
+    got = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    first, second = model[2].logit.sigmoid(), model[4].logit.sigmoid()
+    formula = 0.3 * (
+        model[0].weight.square().sum()
+        + model[3].weight.square().sum() / (1 - first)
+        + model[5].weight.square().sum() / (1 - second)
+    ) - 0.7 * (5 * entropy(first) + 4 * entropy(second))
+    formula.sum().backward()
+    assert value.shape == ()
+    assert value.item() == pytest.approx(formula.item(), rel=1e-6)
+    for ours, parameter in zip(got, model.parameters(), strict=True):
+        if ours is None:
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(ours, parameter.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_the_entropy_counts_the_inputs_of_the_layer_behind() -> None:
+    drops = {name: regtorch.ConcreteDropout(drop_prob=0.25) for name in "abcd"}
+    model = nn.Sequential(
+        *(drops["a"], nn.Conv2d(6, 4, 3, groups=2), drops["b"], nn.ConvTranspose2d(4, 8, 3, groups=2)),
+        *(nn.Flatten(), drops["c"], drops["d"], nn.Linear(72, 3)),
+    )
+    cost = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))()
+    assert cost.item() == pytest.approx(-float(entropy(0.25)) * (6 + 4 + 72 + 72), rel=1e-6)
+    squares = regtorch.WeightPenalty(model[5:], regtorch.Concrete(weight_regularizer=1.0, dropout_regularizer=0.0))()
+    assert squares.item() == pytest.approx(model[7].weight.square().sum().item() / 0.75**2, rel=1e-6)
+
+
+def test_where_says_which_kernels() -> None:
+    penalty = regtorch.WeightPenalty(network(), regtorch.Concrete(), where="kernel:5*")
+    assert penalty.names == ["5.weight behind 4"]
+
+
+def test_a_frozen_kernel_leaves_its_probability_to_learn() -> None:
+    model = network()
+    model[3].weight.requires_grad_(False)
+    regtorch.WeightPenalty(model, regtorch.Concrete(0.1, 0.1))().backward()
+    assert model[2].logit.grad is not None
+
+
+def test_a_dropout_with_nothing_behind_it_is_an_error() -> None:
+    with pytest.raises(NothingBoundError, match="behind the ConcreteDropout 1"):
+        regtorch.WeightPenalty(
+            nn.Sequential(nn.Linear(2, 2), regtorch.ConcreteDropout(drop_prob=0.1)), regtorch.Concrete()
+        )
+
+
+def test_a_copied_model_has_a_penalty_of_its_own() -> None:
+    penalty = copy.deepcopy(regtorch.WeightPenalty(network(), regtorch.Concrete(0.1, 0.1)))
+    before = penalty().item()
+    penalty.model[2].drop_prob = 0.5
+    anew = regtorch.WeightPenalty(penalty.model, regtorch.Concrete(0.1, 0.1))().item()
+    assert penalty().item() == anew != pytest.approx(before, abs=0.01)
+
+
+@pytest.mark.parametrize("make", [MLP, CNN])
+def test_our_models_pair_dropouts_with_the_layers_behind_them(make: type[nn.Module]) -> None:
+    sizes = {"hidden": [12, 9]} if make is MLP else {"channels": [4], "head": [12, 9]}
+    node = {"name": "concrete", "drop_prob": 0.2}
+    model = make((1, 8, 8), 3, dropout=node, input_dropout=node, **sizes)
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete())
+    drops = [name for name, module in model.named_modules() if isinstance(module, regtorch.ConcreteDropout)]
+    paired = [part for name in penalty.names if " behind " in name for part in name.split(" behind ")[1].split(", ")]
+    assert paired == drops
+    assert len(drops) == 3 + (make is CNN and len(drops) > 3)
+    assert any(name.startswith("head") and " behind " in name for name in penalty.names)
+
+
+# learning
+
+
+def learned(rows: int) -> list[float]:
+    """The probabilities that are learned from so many rows of a line with noise: means and log variances are fitted."""
+    torch.manual_seed(0)
+    x = torch.randn(rows, 1)
+    y = 2 * x[:, 0] + 8 + torch.randn(rows)
+    model = nn.Sequential(nn.Linear(1, 64), nn.ReLU())
+    for units in (64, 2):
+        model.extend([regtorch.ConcreteDropout(drop_prob=0.1), nn.Linear(64, units)])
+    prior = regtorch.Concrete(weight_regularizer=1e-8 / (2 * rows), dropout_regularizer=1 / rows)
+    penalty = regtorch.WeightPenalty(model, prior)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(1500):
+        chosen = torch.randint(rows, (min(rows, 64),))
+        mean, log_variance = model(x[chosen]).unbind(1)
+        optimizer.zero_grad()
+        nll = 0.5 * (log_variance + (y[chosen] - mean).square() * (-log_variance).exp()).mean()
+        (nll + penalty()).backward()
+        optimizer.step()
+    return [drop.drop_prob for drop in model if isinstance(drop, regtorch.ConcreteDropout)]
+
+
+def test_the_probability_falls_as_the_data_grow() -> None:
+    few, many = learned(20), learned(5000)  # figure 2 of the paper: epistemic uncertainty vanishes
+    assert min(few) > 0.3
+    assert max(many) < 0.03
+
+
+def test_a_checkpoint_holds_what_was_learned() -> None:
+    model, other = network(), network()
+    model[2].drop_prob = 0.37
+    other.load_state_dict(model.state_dict())
+    assert other[2].drop_prob == 0.37
+    assert "drop_prob=0.37, keep_prob=0.63" in repr(other[2])
+    assert other[2].to_config() == {"name": "concrete", "drop_prob": 0.37, "temperature": 0.1}
+
+
+def test_samples_are_drawn_at_the_learned_probability() -> None:
+    drop = regtorch.ConcreteDropout(drop_prob=0.1)
+    predictor = regtorch.MCPredictor(
+        nn.Sequential(nn.Identity(), drop), samples=2000, transform=None, keep_samples=True, seed=1
+    )
+    for p in (0.1, 0.4):
+        drop.drop_prob = p  # in place, as an optimizer changes it
+        gone = predictor(torch.ones(1, 20)).samples * (1 - p) < 0.5
+        assert gone.numel() == 40_000
+        assert gone.double().mean() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 40_000))
+    assert drop.logit.grad is None
+
+
+def test_a_schedule_leaves_it_alone() -> None:
+    with pytest.raises(NothingBoundError):
+        regtorch.Scheduled(network(), regtorch.CosineSchedule(), total_steps=4)
+
+
+@pytest.mark.parametrize("key", ["drop_prob", "keep_prob"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_the_ends_are_refused(key: str, value: float) -> None:
+    with pytest.raises(SettingError, match=f"{key}={value} is not allowed: it must be a probability above 0 and below"):
+        regtorch.ConcreteDropout(**{key: value})
+
+
+def test_on_the_meta_device_it_can_be_shown() -> None:
+    with torch.device("meta"):
+        assert "drop_prob=learned" in repr(regtorch.ConcreteDropout(drop_prob=0.1))
+
+
+def check_sharded(rank: int) -> None:
+    alone, sharded = network(), network()
+    for layer in sharded:
+        fully_shard(layer)
+    fully_shard(sharded)
+    values = []
+    for model in (alone, sharded):
+        penalty = regtorch.WeightPenalty(model, regtorch.Concrete(0.3, 0.7))
+        torch.manual_seed(1)
+        value = model(torch.ones(4, 3)).square().mean() + penalty()
+        value.backward()
+        values.append(value.item())
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    for ours, expected in zip(sharded.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.full_tensor(), expected.grad)
+    assert sharded[2].drop_prob == 0.2
+    assert "drop_prob=learned" in repr(sharded[2])
+
+
+def test_sharded_it_is_what_it_is_whole() -> None:
+    on_two_ranks(check_sharded)
