@@ -162,6 +162,18 @@ def test_mistakes_are_one_line(site: Path, arguments: list[str], said: str, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_our_testers_are_its_testers(site: Path, tmp_path: Path) -> None:
+    tests = EXAMPLE / "tests"
+    done = run(site, tmp_path, "-m", "pytest", "-q", str(tests), "-p", "no:cacheprovider", f"--rootdir={tmp_path}")
+    assert done.returncode == 0, done.stdout
+    source = (site / "regtorch_example/components.py").read_text()
+    (site / "regtorch_example/components.py").write_text(source.replace("0.5 * inside", "inside"))
+    broken = run(site, tmp_path, "-m", "pytest", "-q", str(tests), "-p", "no:cacheprovider", f"--rootdir={tmp_path}")
+    (site / "regtorch_example/components.py").write_text(source)
+    assert broken.returncode == 1
+    assert "test_value_is_the_formula" in broken.stdout
+
+
 def test_pip_installs_the_example(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, tmp_path / "plugin")
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(tmp_path / "site")]

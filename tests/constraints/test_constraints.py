@@ -16,8 +16,8 @@ from regtorch import available, create
 from regtorch.errors import SettingError
 from regtorch.functional.rounding import rounded
 from regtorch.registry import component
-from tests.testers.constraint import Case, ConstraintTester, check_ranks
-from tests.testers.ranks import on_two_ranks
+from regtorch.testing.constraint import Case, ConstraintTester, check_ranks
+from regtorch.testing.ranks import on_two_ranks
 
 REFERENCE = Path(__file__).parents[1] / "reference"  # constraints.npz and rules.json are output of Keras 3.15.1
 

@@ -20,8 +20,8 @@ from regtorch.errors import NamingError, SettingError
 from regtorch.functional.exact_count_dropout import dropped_units
 from regtorch.functional.keep_mask import keep_mask
 from regtorch.registry import component
-from tests.testers.dropout import Case, DropoutTester, check_ranks, seeded
-from tests.testers.ranks import on_two_ranks
+from regtorch.testing.ranks import on_two_ranks
+from tests.testers.dropout import Case, DropoutTester, StepsLast, WeightsAsUnits, check_ranks, seeded
 
 CONF = Path(__file__).parents[2] / "conf/dropout"
 SELU_SATURATION = -1.0507009873554805 * 1.6732632423543772
@@ -37,6 +37,14 @@ ALPHA = {
     "variance": lambda p: 1.0,
     "can_drop_all": False,
 }
+
+
+def moment_of_concrete(p: float, power: int, temperature: float = 0.1) -> float:
+    """E[((1 - z) / (1 - p))^power], by the midpoint rule over the uniform draw."""
+    u = (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1e6
+    z = torch.sigmoid((math.log(p / (1 - p)) + u.log() - (1 - u).log()) / temperature)
+    return float((((1 - z) / (1 - p)) ** power).mean())
+
 
 CASES = [
     Case("standard", keras="Dropout"),
@@ -57,7 +65,19 @@ CASES = [
     ),
     Case("drop_block2d", draw_dims=2, independent=False, settings={"block_size": 3}, bad={"block_size": 0}),
     Case("drop_path", (4000, 3, 2, 2), draw_dims=1),
-    Case("drop_connect"),
+    Case("drop_connect", within=WeightsAsUnits, state=("layer.weight",)),
+    Case(
+        "concrete",
+        dropped=None,
+        can_drop_none=False,
+        can_drop_all=False,
+        factor=lambda p: moment_of_concrete(p, 1),
+        variance=lambda p: moment_of_concrete(p, 2),
+        bad={"temperature": 0},
+        state=("logit",),
+    ),
+    Case("consistent"),
+    Case("variational", (2000, 8, 25), draw_dims=2, within=StepsLast, bad={"batch_first": "yes"}),
 ]
 
 
@@ -98,7 +118,7 @@ def test_none() -> None:
 def test_two_ranks() -> None:
     rows = []
     for case in CASES:
-        sizes = {"spatial1d": (32, 5), "spatial3d": (32, 2, 2, 5)}.get(case.name, (32, 6, 5))
+        sizes = {"spatial1d": (32, 5), "spatial3d": (32, 2, 2, 5), "variational": (32, 5)}.get(case.name, (32, 6, 5))
         rows.append((case.name, {case.probability: 0.5, **case.settings}, sizes))
     on_two_ranks(check_ranks, rows)
 

@@ -21,10 +21,10 @@ import regtorch
 from regtorch import WeightConstraint, WeightPenalty, create
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset, validate
+from regtorch.testing.ranks import on_two_ranks
 from regtorch.training.run import run
 from tests.constraints.test_constraints import CASES as CONSTRAINT_CASES
 from tests.regularizers.test_regularizers import CASES as REGULARIZER_CASES
-from tests.testers.ranks import on_two_ranks
 
 pytestmark = pytest.mark.gpu
 

@@ -12,8 +12,8 @@ import torch
 
 from regtorch import WeightPenalty, available, create
 from regtorch.registry import component
-from tests.testers.ranks import on_two_ranks
-from tests.testers.regularizer import Case, RegularizerTester, check_ranks
+from regtorch.testing.ranks import on_two_ranks
+from regtorch.testing.regularizer import Case, RegularizerTester, check_ranks
 
 REFERENCE = Path(__file__).parents[1] / "reference"  # penalties.npz and rules.json are output of Keras 3.15.1
 
@@ -46,6 +46,12 @@ CASES = [
         "group_lasso", {"strength": 0.1}, lambda w: 0.1 * np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).sum(), NEGATIVE
     ),
     Case("spectral", {"strength": 0.1}, lambda w: 0.1 * np.linalg.svd(_matrix(w))[1][0], {"strength": True}),
+    Case(
+        "concrete",  # of a kernel that no concrete dropout is in front of
+        {"weight_regularizer": 0.05, "dropout_regularizer": 0.1},
+        lambda w: 0.05 * (w**2).sum(),
+        {"weight_regularizer": -1, "dropout_regularizer": float("inf")},
+    ),
     Case("activity", {"regularizer": {"name": "l1", "l1": 0.1}}, lambda w: 0.1 * abs(w).sum() / len(w)),
     Case(
         "several",

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import regtorch
 from regtorch import available, create
-from tests.testers.ranks import on_two_ranks
+from regtorch.testing.ranks import on_two_ranks
 
 
 class Quartic(regtorch.Regularizer):

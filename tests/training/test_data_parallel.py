@@ -25,6 +25,7 @@ from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
 from regtorch.data.batches import DealtBatchSampler
 from regtorch.registry import component
+from regtorch.testing.ranks import on_two_ranks
 from regtorch.training import data_module
 from regtorch.training.data_module import DataModule
 from regtorch.training.processes import World, launched
@@ -32,7 +33,6 @@ from regtorch.training.run import make_module, run
 from regtorch.training.trainer import hardware
 from tests.constraints.test_constraints import CASES as CONSTRAINT_CASES
 from tests.regularizers.test_regularizers import CASES as REGULARIZER_CASES
-from tests.testers.ranks import on_two_ranks
 
 Node = dict[str, Any]
 Config = dict[str, Any]

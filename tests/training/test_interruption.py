@@ -13,8 +13,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
+from regtorch.testing.ranks import on_two_ranks
 from regtorch.training.interruption import Agreement, Interrupted, Interruption
-from tests.testers.ranks import on_two_ranks
 
 
 def test_a_signal_ends_the_run_at_once_where_nothing_waits() -> None:

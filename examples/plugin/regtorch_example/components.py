@@ -6,6 +6,14 @@ import torch
 from torch import Tensor
 
 import regtorch
+from regtorch.functional.full_precision import full_precision
+
+
+@full_precision  # also of weights in half precision, and under autocast
+def huber(w: Tensor, strength: float, delta: float) -> Tensor:
+    """``strength * sum huber(w)``."""
+    inside = w.abs().clamp(max=delta)
+    return strength * (inside * (w.abs() - 0.5 * inside)).sum()
 
 
 @regtorch.register("regularizer", "huber")
@@ -27,8 +35,7 @@ class Huber(regtorch.Regularizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one weight."""
-        inside = w.abs().clamp(max=self.delta)
-        return self.strength * (inside * (w.abs() - 0.5 * inside)).sum()
+        return huber(w, self.strength, self.delta)
 
 
 @regtorch.register("dropout", "block")

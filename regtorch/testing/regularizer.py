@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from regtorch import WeightPenalty, create
-from tests.testers import contract
+from regtorch.testing import contract
 
 SHAPES = {"vector": (5,), "linear": (7, 5), "conv": (6, 4, 3, 3), "one_unit": (1, 4)}
 
