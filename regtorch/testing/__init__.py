@@ -19,7 +19,9 @@ for _name in ("regularizer", "constraint", "dropout", "contract"):
 
 from regtorch.testing.constraint import Case as ConstraintCase  # noqa: E402
 from regtorch.testing.constraint import ConstraintTester  # noqa: E402
+from regtorch.testing.dropout import Case as DropoutCase  # noqa: E402
+from regtorch.testing.dropout import DropoutTester  # noqa: E402
 from regtorch.testing.regularizer import Case as RegularizerCase  # noqa: E402
 from regtorch.testing.regularizer import RegularizerTester  # noqa: E402
 
-__all__ = ["ConstraintCase", "ConstraintTester", "RegularizerCase", "RegularizerTester"]
+__all__ = ["ConstraintCase", "ConstraintTester", "DropoutCase", "DropoutTester", "RegularizerCase", "RegularizerTester"]

@@ -15,7 +15,7 @@ from regtorch.errors import NothingBoundError, SettingError
 from regtorch.models.cnn import CNN
 from regtorch.models.mlp import MLP
 from regtorch.testing.ranks import on_two_ranks
-from tests.testers.dropout import seeded
+from regtorch.testing.dropout import seeded
 
 
 def entropy(p: Tensor | float) -> Tensor:

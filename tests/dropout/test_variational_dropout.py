@@ -10,7 +10,7 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import SettingError
-from tests.testers.dropout import seeded
+from regtorch.testing.dropout import seeded
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

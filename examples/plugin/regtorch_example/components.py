@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 import regtorch
+from regtorch.functional.dropout import keep_scale
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.masked import masked
 
 
 @full_precision  # also of weights in half precision, and under autocast
@@ -65,13 +67,11 @@ class Block(regtorch.ProbabilityDropout):
         """`x` with blocks of its last dimension dropped, while training."""
         if not self.training or self.drop_prob == 0:
             return x
-        if self.drop_prob == 1:
-            return torch.zeros_like(x)
         blocks = -(-x.shape[-1] // self.size)
         rows = 1 if self.shared else x.shape[0]
         drawn = torch.rand(rows, *x.shape[1:-1], blocks, device=x.device, generator=self.generator)
         kept = (drawn >= self.drop_prob).repeat_interleave(self.size, -1)[..., : x.shape[-1]]
-        return x * kept.to(x.dtype) / self.keep_prob
+        return masked(x, kept, scale=keep_scale(self.drop_prob))
 
 
 @regtorch.register("constraint", "box")

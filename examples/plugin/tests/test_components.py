@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from regtorch.testing import ConstraintCase, ConstraintTester, RegularizerCase, RegularizerTester
+from regtorch.testing import (
+    ConstraintCase,
+    ConstraintTester,
+    DropoutCase,
+    DropoutTester,
+    RegularizerCase,
+    RegularizerTester,
+)
 
 
 def huber(w: np.ndarray, delta: float) -> float:
@@ -23,6 +30,7 @@ CONSTRAINTS = [
         "box", {"limit": 0.5}, lambda w: np.clip(w, -0.5, 0.5), lambda w: np.clip(w, -0.5, 0.5), {"limit": 0}
     )
 ]
+DROPOUTS = [DropoutCase("block", (400, 8, 10, 1), draw_dims=3, settings={"size": 1}, bad={"size": 0})]
 
 
 @pytest.mark.parametrize("case", REGULARIZERS, ids=str)
@@ -32,4 +40,9 @@ class TestRegularizers(RegularizerTester):
 
 @pytest.mark.parametrize("case", CONSTRAINTS, ids=str)
 class TestConstraints(ConstraintTester):
+    pass
+
+
+@pytest.mark.parametrize("case", DROPOUTS, ids=str)
+class TestDropouts(DropoutTester):
     pass
