@@ -5,6 +5,7 @@ from typing import Any as _Any
 
 _HOMES = {
     "RegularizedModule": "regularized_module",
+    "RegularizationCallback": "regularization_callback",
     "Classifier": "classifier",
     "NonFiniteLossError": "errors",
     "run": "run",

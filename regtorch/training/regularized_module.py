@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
-from regtorch.after_step import after_step_of_any
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
+from regtorch.training.after_step_hooks import AfterStepHooks
 
 
-class _AfterStepHooks(lightning.Callback):
-    """Calls the module's hook after each step, and sees to it that a step is what it should be."""
-
-    def __init__(self) -> None:
-        self.handle: RemovableHandle | None = None
-        self.without_gradient: Optimizer | None = None
+class _AfterStepHooks(AfterStepHooks):
+    """Calls the module's own hook, and gives a shorter last window its full weight."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, RegularizedModule):
@@ -32,41 +26,33 @@ class _AfterStepHooks(lightning.Callback):
                     f"accumulate_grad_batches={trainer.accumulate_grad_batches} is not allowed with LBFGS, which "
                     "computes the loss of a step several times, but has the last batch of the window alone: take larger batches"
                 )
-            self._remove()
-            # not a hook of each optimizer: one that is put in its place while training would have none
-            self.handle = after_step_of_any(lambda: trainer.optimizers, partial(self._stepped, pl_module))
+            super().on_train_start(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Optimizer
     ) -> None:
         if not isinstance(pl_module, RegularizedModule) or not pl_module.automatic_optimization:
             return
-        if trainer.fit_loop._skip_backward:
-            # StochasticWeightAveraging's last pass, for batch normalisation: Lightning ends it with a step by the
-            # gradients that the epoch before left behind, from weights that are the average already
-            optimizer.zero_grad()
-        gradients = [w.grad for group in optimizer.param_groups for w in group["params"] if w.grad is not None]
-        self.without_gradient = None if gradients else optimizer
+        super().on_before_optimizer_step(trainer, pl_module, optimizer)
         factor = pl_module._window_correction()
+        gradients = [w.grad for group in optimizer.param_groups for w in group["params"] if w.grad is not None]
         if gradients and factor != 1.0:
             torch._foreach_mul_(gradients, factor)
 
-    def _stepped(self, pl_module: RegularizedModule, optimizer: Optimizer) -> None:
-        if optimizer is self.without_gradient:
-            self.without_gradient = None  # nothing was learnt: Lightning steps all the same
-        else:
-            pl_module.on_after_optimizer_step(optimizer)
+    def stepped(self, pl_module: Any, optimizer: Optimizer) -> None:
+        pl_module.on_after_optimizer_step(optimizer)
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self._remove()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: Any) -> None:
-        self._remove()
+def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
+    """Refuse rules that are not bound to a model.
 
-    def _remove(self) -> None:
-        if self.handle is not None:
-            self.handle.remove()
-        self.handle = None
+    Raises:
+        SettingError: names the first.
+    """
+    for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
+        for rule in bound:
+            if not isinstance(rule, kind):
+                raise SettingError(f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)")
 
 
 class RegularizedModule(lightning.LightningModule):
@@ -101,12 +87,7 @@ class RegularizedModule(lightning.LightningModule):
         super().__init__()
         if model is not None:
             self.model = model
-        for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
-            for rule in bound:
-                if not isinstance(rule, kind):
-                    raise SettingError(
-                        f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)"
-                    )
+        check_bound(penalties, constraints)
         self.penalties = list(penalties)
         self.constraints = list(constraints)
         self._batches_in_window: int | None = None

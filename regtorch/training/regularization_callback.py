@@ -1,0 +1,126 @@
+"""The callback that regularises a LightningModule which knows nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import wraps
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.errors import SettingError
+from regtorch.training.after_step_hooks import AfterStepHooks
+from regtorch.training.regularized_module import RegularizedModule, check_bound
+
+
+class RegularizationCallback(AfterStepHooks):
+    """Adds penalties to the loss, and applies constraints after each real step, of a LightningModule that is left as it is.
+
+    While a fit goes on, what the module's ``training_step`` returns carries the penalty, which so goes through loss
+    scaling, clipping and the reductions of DDP with the rest. With gradient accumulation the penalty of weights is in
+    the window's last batch, with full weight: once a step, also in a shorter last window, where Lightning divides the
+    data loss by the full ``accumulate_grad_batches``. Penalties of activities are means over the window's batches. What
+    the module logs is its own; the penalty is logged beside it, as ``penalty``.
+
+    Constraints are applied as by `RegularizedModule`: once after every step that an optimizer really takes, not when a
+    ``GradScaler`` skips it. Under manual optimization they work too, but penalties are refused: there the module decides
+    when a step is, so add ``penalty()`` to its loss.
+
+    Args:
+        penalties: `WeightPenalty`s, bound to the module or to a part of it.
+        constraints: `WeightConstraint`s, likewise.
+        log: whether to log the penalty.
+
+    Raises:
+        SettingError: a rule that is not bound; when training starts: penalties under manual optimization, a second
+            such callback, or a `RegularizedModule`, which takes penalties itself.
+
+    Example:
+        >>> import regtorch
+        >>> module = torch.nn.Linear(3, 2)  # somebody's LightningModule
+        >>> penalty = regtorch.WeightPenalty(module, regtorch.L2(1e-4))
+        >>> callback = RegularizationCallback(penalties=[penalty])  # lightning.Trainer(callbacks=[callback])
+    """
+
+    def __init__(
+        self,
+        penalties: Sequence[WeightPenalty] = (),
+        constraints: Sequence[WeightConstraint] = (),
+        log: bool = True,
+    ) -> None:
+        super().__init__()
+        check_bound(penalties, constraints)
+        self.penalties = list(penalties)
+        self.constraints = list(constraints)
+        self.log = log
+        self._undo: Any = None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin to add the penalty and to look out for steps."""
+        super().on_train_start(trainer, pl_module)
+        if sum(isinstance(callback, RegularizationCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
+            raise SettingError("two RegularizationCallbacks are not allowed: give all rules to one")
+        if not self.penalties:
+            return
+        if isinstance(pl_module, RegularizedModule):
+            raise SettingError(f"{type(pl_module).__name__} takes penalties itself: give it penalties=, not a callback")
+        if not pl_module.automatic_optimization:
+            raise SettingError(
+                "penalties are not allowed under manual optimization, where the module decides when a step is: "
+                "add penalty() to the loss in its training_step"
+            )
+        self._wrap(trainer, pl_module)
+
+    def stepped(self, pl_module: Any, optimizer: Optimizer) -> None:
+        """Apply the constraints."""
+        for constraint in self.constraints:
+            constraint.after_step(optimizer)
+
+    def _wrap(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        own = vars(pl_module).get("training_step")  # of an instance, as torch.compile leaves it
+        training_step = pl_module.training_step
+
+        @wraps(training_step)
+        def with_penalty(*args: Any, **kwargs: Any) -> Any:
+            outputs = training_step(*args, **kwargs)
+            loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
+            if loss is None:
+                return outputs  # Lightning leaves this batch out
+            loss = loss + self._of_batch(trainer, pl_module)
+            return {**outputs, "loss": loss} if isinstance(outputs, dict) else loss
+
+        def undo() -> None:
+            vars(pl_module).pop("training_step", None)
+            if own is not None:
+                pl_module.training_step = own  # type: ignore[method-assign]
+
+        pl_module.training_step = with_penalty  # type: ignore[method-assign]
+        self._undo = undo
+
+    def _of_batch(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Tensor:
+        """What is added to a batch's loss, which Lightning will divide by ``accumulate_grad_batches``."""
+        every = trainer.accumulate_grad_batches
+        if every > 1 and trainer.fit_loop._should_accumulate():
+            parts = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
+            return torch.stack(parts).sum() if parts else torch.zeros((), device=pl_module.device)
+        total = torch.stack([penalty() for penalty in self.penalties]).sum()
+        if self.log:
+            pl_module.log("penalty", total.detach())
+        if every == 1:
+            return total
+        of_activities = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
+        if not of_activities:
+            return total * every
+        of_this_batch = torch.stack(of_activities).sum()
+        return (total - of_this_batch) * every + of_this_batch
+
+    def remove(self) -> None:
+        """Leave the module as it was."""
+        super().remove()
+        if self._undo is not None:
+            self._undo()
+        self._undo = None
