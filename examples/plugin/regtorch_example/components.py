@@ -69,7 +69,7 @@ class Block(regtorch.ProbabilityDropout):
             return x
         blocks = -(-x.shape[-1] // self.size)
         rows = 1 if self.shared else x.shape[0]
-        drawn = torch.rand(rows, *x.shape[1:-1], blocks, device=x.device, generator=self.generator)
+        drawn = torch.empty(rows, *x.shape[1:-1], blocks, device=x.device).uniform_(generator=self.generator)
         kept = (drawn >= self.drop_prob).repeat_interleave(self.size, -1)[..., : x.shape[-1]]
         return masked(x, kept, scale=keep_scale(self.drop_prob))
 
