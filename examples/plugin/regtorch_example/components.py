@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 import regtorch
 from regtorch.functional.dropout import keep_scale
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.keep_mask import keep_mask
 from regtorch.functional.masked import masked
 
 
@@ -68,9 +68,9 @@ class Block(regtorch.ProbabilityDropout):
         if not self.training or self.drop_prob == 0:
             return x
         blocks = -(-x.shape[-1] // self.size)
-        rows = 1 if self.shared else x.shape[0]
-        drawn = torch.empty(rows, *x.shape[1:-1], blocks, device=x.device).uniform_(generator=self.generator)
-        kept = (drawn >= self.drop_prob).repeat_interleave(self.size, -1)[..., : x.shape[-1]]
+        shape = (1 if self.shared else x.shape[0], *x.shape[1:-1], blocks)
+        drawn = keep_mask(shape, self.drop_prob, device=x.device, generator=self.generator)
+        kept = drawn.repeat_interleave(self.size, -1)[..., : x.shape[-1]]
         return masked(x, kept, scale=keep_scale(self.drop_prob))
 
 
