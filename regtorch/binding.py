@@ -15,6 +15,7 @@ from regtorch.constraints.base import Constraint
 from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.sharded import as_plain, is_sharded, local_shard, shard_of, wholes
+from regtorch.parametrized import can_be_set
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
@@ -32,7 +33,9 @@ class WeightPenalty:
     """A regularizer bound to parameters of a model: calling it gives the penalty, to be added to the loss.
 
     The value is a 0-dim tensor, float32 or wider, computed with autocast off. A parameter that two layers share
-    counts once, and only parameters that train count (``requires_grad``). An `Activity` regularizer is bound to
+    counts once, and only parameters that train count (``requires_grad``, asked each time: one that is thawed later counts
+    from then on). A weight that is computed from parameters (``torch.nn.utils.parametrize``, weight norm, pruning) counts
+    as the layer computes with it. An `Activity` regularizer is bound to
     layers instead, and adds what their outputs cost in the model's last forward pass.
 
     Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the whole tensors, a plain tensor
@@ -249,7 +252,9 @@ class _BoundActivity:
 class WeightConstraint:
     """A constraint bound to parameters of a model, applied by hand or after each step of an optimizer.
 
-    Each parameter is changed in place, without gradient. Of a transposed convolution the unit is the output
+    Each parameter that trains is changed in place, without gradient; frozen ones are left alone while they are. A weight
+    with a ``torch.nn.utils.parametrize`` parametrization is constrained as the layer computes with it, by assigning to it
+    (which needs a ``right_inverse``), and only when it is outside. Of a transposed convolution the unit is the output
     channel, grouped or not, unless the constraint's `dims` say otherwise.
 
     Args:
@@ -278,7 +283,14 @@ class WeightConstraint:
         self.constraint = constraint
         self._bound: list[tuple[Constraint, list[Place]]] = []
         for rule in constraint.parts():
-            self._bound.append((rule, select(model, _place(rule, constraint, where))))
+            places = select(model, _place(rule, constraint, where))
+            for place in places:
+                if place.is_computed and not can_be_set(place.module, place.attribute):
+                    raise SettingError(
+                        f"{rule} cannot be bound to {place.name}, which is computed from other parameters and cannot be set: "
+                        "give its parametrization a right_inverse, or bind the rule to those parameters by their names"
+                    )
+            self._bound.append((rule, places))
 
     @property
     def names(self) -> list[str]:
@@ -310,8 +322,8 @@ class WeightConstraint:
         """
         reshard(self.model)
         held = {id(w) for group in optimizer.param_groups for w in group["params"]}
-        training = [place for _, places in self._bound for place in places if place.parameter.requires_grad]
-        if training and not any(id(place.parameter) in held for place in training):
+        training = [w for _, places in self._bound for place in places for w in place.held if w.requires_grad]
+        if training and not any(id(w) in held for w in training):
             raise NothingBoundError(f"the optimizer holds none of the constrained parameters: {', '.join(self.names)}")
         return after_step(optimizer, self.after_step)
 
@@ -321,7 +333,9 @@ class WeightConstraint:
         reshard(self.model)
         step_sizes = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
         for rule, places in self._bound:
-            held = [(place, step_sizes.get(id(place.parameter))) for place in places]
+            held = [
+                (place, next((step_sizes[id(w)] for w in place.held if id(w) in step_sizes), None)) for place in places
+            ]
             _project(rule, [(place, float(step_size)) for place, step_size in held if step_size is not None])
 
     def __repr__(self) -> str:
@@ -332,10 +346,12 @@ def _project(rule: Constraint, steps: list[tuple[Place, float]]) -> None:
     """Constrain the parameters at some places, each after a step of its own size."""
     sharded: list[tuple[Place, float]] = []
     for place, step_size in steps:
-        w = place.parameter
-        if not w.requires_grad:
+        if not any(w.requires_grad for w in place.held):
             continue
-        if is_sharded(w):
+        w = place.parameter
+        if place.is_computed:
+            _project_computed(rule, place, w, step_size)
+        elif is_sharded(w):
             sharded.append((place, step_size))
         elif groups := _turned_groups(rule, place):
             turned = units_first(w, groups)
@@ -345,6 +361,22 @@ def _project(rule: Constraint, steps: list[tuple[Place, float]]) -> None:
             rule.project_(w, step_size)
     if sharded:
         _project_shards(rule, sharded)
+
+
+def _project_computed(rule: Constraint, place: Place, w: Tensor, step_size: float) -> None:
+    """Constrain a weight that is computed from parameters, by assigning to it; one that is inside is left alone."""
+    groups = _turned_groups(rule, place)
+    constrained = units_first(w, groups) if groups else w.clone()
+    rule.project_(constrained, step_size)
+    constrained = units_first(constrained, groups) if groups else constrained
+    if torch.equal(constrained, w):
+        return
+    setattr(place.module, place.attribute, constrained.clone())
+    if not torch.allclose(place.parameter, constrained, rtol=torch.finfo(w.dtype).eps ** 0.5, atol=1e-6):
+        raise SettingError(
+            f"{rule} cannot be kept by {place.name}: its parametrization gives another value than was assigned to it; "
+            "bind the rule to what it is computed from, where='*.original*'"
+        )
 
 
 def _turned_groups(rule: Constraint, place: Place) -> int | None:

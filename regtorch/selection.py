@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
+from regtorch.parametrized import computed, effective
 from regtorch.rule import Where
 from regtorch.where import matches, split_where
 
@@ -26,15 +27,30 @@ class Place:
     name: str
 
     @property
+    def is_computed(self) -> bool:
+        """Whether what is there is no parameter but computed from some, as by ``torch.nn.utils.parametrize``."""
+        return self.module._parameters.get(self.attribute) is None
+
+    @property
     def parameter(self) -> nn.Parameter:
-        """The parameter that is there now."""
-        return self.module._parameters[self.attribute]  # type: ignore[return-value]
+        """The parameter that is there now; where it is computed, what the layer computes with."""
+        w = self.module._parameters.get(self.attribute)
+        return effective(self.module, self.attribute) if w is None else w
+
+    @property
+    def held(self) -> list[nn.Parameter]:
+        """The parameters that an optimizer holds of it."""
+        w = self.module._parameters.get(self.attribute)
+        return computed(self.module)[self.attribute] if w is None else [w]
 
     @property
     def groups(self) -> int | None:
-        """For the kernel of a transposed convolution its number of groups, else None."""
-        transposed = isinstance(self.module, _TRANSPOSED) and self.attribute == "weight"
-        return self.module.groups if transposed else None  # type: ignore[return-value]
+        """For a kernel whose second dimension are its units, as a transposed convolution's, its number of groups, else None."""
+        if self.attribute != "weight":
+            return None
+        if type(self.module).__name__ == "Conv1D" and hasattr(self.module, "nf"):
+            return 1  # transformers' (GPT-2): a linear layer whose kernel is (in, out)
+        return self.module.groups if isinstance(self.module, _TRANSPOSED) else None  # type: ignore[return-value]
 
 
 def reshard(model: nn.Module) -> None:
@@ -130,6 +146,9 @@ def select(model: nn.Module, where: Where) -> list[Place]:
         where: ``"kernel"``, ``"bias"``, ``"all"``, a glob over parameter names (``"head.*"``), both
             (``"kernel:hidden.*"``), or a callable ``(module, name, parameter) -> bool``, where name is the
             parameter's full name in the model. A shared parameter counts once; a glob may match any of its names.
+            A weight that is computed from parameters (``torch.nn.utils.parametrize``, weight and spectral norm,
+            pruning) is meant under its own name, ``"0.weight"``, as the layer computes with it; what it is computed from
+            is meant only by a `where` that does not mean the weight itself (``"0.parametrizations.*"``).
 
     Raises:
         NothingBoundError: nothing matches; the model's parameter names are listed.
@@ -141,12 +160,23 @@ def select(model: nn.Module, where: Where) -> list[Place]:
         ['0.weight', '2.weight']
     """
     found: dict[int, Place] = {}
+    within: set[int] = set()
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for attribute, originals in computed(module).items():
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            if id(originals[0]) not in within:
+                with torch.no_grad():
+                    w: Any = effective(module, attribute)
+                if _matches(where, module, attribute, name, w):
+                    found[id(originals[0])] = Place(module, attribute, name)
+                    within |= {id(original) for original in originals}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, parameter in module._parameters.items():
             name = f"{prefix}.{attribute}" if prefix else attribute
             if (
                 parameter is not None
                 and id(parameter) not in found
+                and id(parameter) not in within
                 and _matches(where, module, attribute, name, parameter)
             ):
                 found[id(parameter)] = Place(module, attribute, name)
