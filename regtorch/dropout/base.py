@@ -142,6 +142,15 @@ class ProbabilityDropout(Noise):
         self._drop_prob = float(value)
 
     @property
+    def p(self) -> float:
+        """`drop_prob` by torch's name, for models that read it of a dropout which `convert_dropout` has replaced."""
+        return self.drop_prob
+
+    @p.setter
+    def p(self, value: float) -> None:
+        self.drop_prob = value
+
+    @property
     def keep_prob(self) -> float:
         """Probability to keep: ``1 - drop_prob``."""
         return complement(self.drop_prob)

@@ -42,7 +42,8 @@ def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = Non
 
     Each module keeps its training mode; one that stands in two places stays one module. A subclass with a
     `forward` of its own is left alone, and so is what is no module: ``F.dropout`` calls, the ``dropout=`` of
-    attention and recurrent layers.
+    attention and recurrent layers. A model that hands its dropout's `p` on to a function (timm's attention) still finds
+    it there, and drops by that function, whatever the target.
 
     Args:
         model: the model, or a single dropout.
