@@ -65,9 +65,9 @@ def rules(module: Theirs, activity: bool = False) -> dict[str, Any]:
 
 
 def fit(module: Theirs, callback: Any, dtype: torch.dtype, sized: bool = True, **settings: Any) -> lightning.Trainer:
-    quiet: dict[str, Any] = {
-        name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    }
+    quiet: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     data: Any = rows(dtype) if sized else Endless(rows(dtype))
     trainer = lightning.Trainer(
         max_epochs=EPOCHS, accelerator="cpu", devices=1, callbacks=[callback], **quiet, **settings
