@@ -35,7 +35,7 @@ class Place:
     def parameter(self) -> nn.Parameter:
         """The parameter that is there now; where it is computed, what the layer computes with."""
         w = self.module._parameters.get(self.attribute)
-        return effective(self.module, self.attribute) if w is None else w
+        return effective(self.module, self.attribute) if w is None else w  # type: ignore[return-value]
 
     @property
     def held(self) -> list[nn.Parameter]:
@@ -50,7 +50,7 @@ class Place:
             return None
         if type(self.module).__name__ == "Conv1D" and hasattr(self.module, "nf"):
             return 1  # transformers' (GPT-2): a linear layer whose kernel is (in, out)
-        return self.module.groups if isinstance(self.module, _TRANSPOSED) else None  # type: ignore[return-value]
+        return self.module.groups if isinstance(self.module, _TRANSPOSED) else None
 
 
 def reshard(model: nn.Module) -> None:

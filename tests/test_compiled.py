@@ -156,9 +156,11 @@ def models(kind: str, name: str) -> nn.ModuleList:
     parts: Node = {kind: {"name": name}}
     if kind == "dropout":
         parts |= {"batch_norm": "before", "input_batch_norm": True}
-        parts |= {} if name == "drop_connect" else {"input_dropout": {"name": name}}
+        parts |= {} if name in ("drop_connect", "variational") else {"input_dropout": {"name": name}}
     torch.manual_seed(3)
-    images = {"dropout_at": "both"} if kind == "dropout" else {}
+    images = (
+        {"dropout_at": "both"} if kind == "dropout" and name != "variational" else {}
+    )  # that of sequences, not maps
     cnn = CNN(SHAPE, 3, channels=[2], kernel_size=3, head=[3], **parts, **images)
     return nn.ModuleList([MLP(SHAPE, 3, hidden=[4], **parts), cnn]).train()
 

@@ -14,8 +14,8 @@ import regtorch
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.models.cnn import CNN
 from regtorch.models.mlp import MLP
-from regtorch.testing.ranks import on_two_ranks
 from regtorch.testing.dropout import seeded
+from regtorch.testing.ranks import on_two_ranks
 
 
 def entropy(p: Tensor | float) -> Tensor:
