@@ -131,6 +131,7 @@ def test_a_constraint_moves_the_weight_that_the_layer_computes_with_and_only_fro
         assert model[0].weight.norm(dim=1).max() <= 0.3 + 1e-6
         assert model[1].weight.min() >= 0
         assert torch.equal(model[1].weight, model[1].weight.mT)
+    model[0].parametrizations.weight.original1.data.mul_(2)  # the same weight, but other than what would be assigned
     before = copy.deepcopy(model.state_dict())
     loose = regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=9.0), where="0.weight")
     loose.project()
