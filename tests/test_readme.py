@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6
     assert len(INDENTED) - len(COMMANDS) == 4
 
 
@@ -82,7 +82,7 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
         assert all((path / "results.json").is_file() for path in finished)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "uncertainty", "keras", "lightning", "rule"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "dropouts", "uncertainty", "keras", "lightning", "rule"])
 def test_a_program_of_the_readme(program: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     # the digits notebook's network, saved by Keras 3.15.1 after three steps

@@ -77,6 +77,7 @@ REGULARIZERS = [
     {"name": "l1_l2", "l1": 0.01, "l2": 0.02},
     {"name": "squared_l1", "factor": 0.01},
     {"name": "group_lasso", "strength": 0.1},
+    {"name": "concrete", "weight_regularizer": 0.02},
     {"name": "orthogonal", "strength": 0.1},
     {"name": "orthogonal", "strength": 0.1, "mode": "columns"},
     {"name": "spectral", "strength": 0.1},
@@ -244,6 +245,7 @@ RULES = [
     {"name": "l1_l2", "l1": 0.01, "l2": 0.02},
     {"name": "squared_l1", "factor": 0.01},
     {"name": "group_lasso", "strength": 0.1},
+    {"name": "concrete", "weight_regularizer": 0.02},
     {"name": "orthogonal", "strength": 0.1},
     {"name": "spectral", "strength": 0.1},
 ]
