@@ -206,7 +206,7 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
             return OmegaConf.to_container(written, resolve=True), written  # type: ignore[return-value]
         except (HydraException, OmegaConfBaseException, ValueError, KeyError, TypeError) as error:
             wrong: Exception = error
-    raise SettingError(_one_line(wrong, overrides)) from wrong
+    raise SettingError(one_line(wrong, overrides)) from wrong
 
 
 def points(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -221,7 +221,7 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except OverrideParseException as error:
-        raise SettingError(_one_line(error, overrides)) from error
+        raise SettingError(one_line(error, overrides)) from error
     choices = []
     for text, override in zip(overrides, parsed, strict=True):
         values = override.is_sweep_override() and override.is_discrete_sweep()
@@ -236,7 +236,7 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
             yield [*first[:index], other, *first[index + 1 :]]
 
 
-def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+def one_line(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's explanation as one line that names the key, the value and what would be right."""
     from hydra.errors import MissingConfigException
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from regtorch.cli.composition import one_line
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.overrides import quoted
@@ -38,12 +39,17 @@ class Engine:
     Args:
         folder: of the sweep; a run's is in it, named by its number.
         overrides: what all runs have in common, with the launcher and its settings.
+
+    Raises:
+        SettingError: there is no such launcher, or it has no such setting.
     """
 
     def __init__(self, folder: Path, overrides: Sequence[str]) -> None:
         from hydra import initialize_config_module
         from hydra.core.global_hydra import GlobalHydra
+        from hydra.errors import HydraException
         from hydra.types import RunMode
+        from omegaconf.errors import OmegaConfBaseException
 
         settings = [
             *overrides,
@@ -55,10 +61,16 @@ class Engine:
             # the plugin sizes the object store, which Ray refuses where it joins a cluster that is there already
             settings.append("+hydra.launcher.ray.init.object_store_memory=null")
         plugin_nodes()
+        wrong: Exception | None = None
         with initialize_config_module("regtorch.conf", version_base="1.3"):
             hydra: Any = GlobalHydra.instance().hydra
             self._loader = hydra.config_loader
-            self._config: Any = hydra.compose_config("train", settings, run_mode=RunMode.MULTIRUN)
+            try:
+                self._config: Any = hydra.compose_config("train", settings, run_mode=RunMode.MULTIRUN)
+            except (HydraException, OmegaConfBaseException) as error:
+                wrong = error
+        if wrong is not None:
+            raise SettingError(one_line(wrong, overrides)) from wrong
 
     def run(self, jobs: Sequence[Job], task: Callable[[Any], Any], is_done: Callable[[int], bool]) -> None:
         """Run what is not done; again, where the launcher broke down and some were done meanwhile.

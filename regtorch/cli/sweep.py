@@ -24,6 +24,7 @@ def sweep(plan: Plan) -> int:
         RegtorchError: another process runs this sweep.
         SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
     """
+    engine = Engine(plan.folder, [o for o in plan.fixed if o.lstrip("+").startswith(("hydra.", "hydra/"))])
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic()
@@ -34,7 +35,7 @@ def sweep(plan: Plan) -> int:
         watch = Watch(plan)
         try:
             with watch:
-                _run(plan)
+                _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
             say(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
@@ -45,9 +46,8 @@ def sweep(plan: Plan) -> int:
     return 0 if all(point.status in ("completed", "pruned") for point in points) else 1
 
 
-def _run(plan: Plan) -> None:
+def _run(plan: Plan, engine: Engine) -> None:
     """Run what is missing: of a grid, of a grid by halves, or of a search."""
-    engine = Engine(plan.folder, [o for o in plan.fixed if o.lstrip("+").startswith(("hydra.", "hydra/"))])
     if plan.search is not None:
         search(engine, plan.search, plan.folder, plan.points, plan.fixed, plan.epochs)
         return

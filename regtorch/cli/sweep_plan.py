@@ -108,6 +108,8 @@ def plan(overrides: Sequence[str]) -> Plan:
     epochs: int = config["trainer"]["max_epochs"]
     halving = int(own["sweep.halving"]) if "sweep.halving" in own else None
     searched: SearchPlan | None = None
+    if several := next((o for o in swept if o.startswith("hparams_search=")), None):
+        raise SettingError(f"{several} is not allowed: a search is no point of a grid; name one")
     if "hparams_search" in config:
         if halving is not None:
             raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")

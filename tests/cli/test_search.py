@@ -113,6 +113,10 @@ def test_what_is_no_space_is_refused(text: str) -> None:
         (["hparams_search=l1_l2", "hparams_search.objectives=[test.accuracy]"], "hparams_search.objectives="),
         (["hparams_search=l1_l2", "seed=1,2"], "seed is not for searching"),
         (["hparams_search=l1_l2", "sweep.halving=3"], "sweep.halving is for grids"),
+        (
+            ["hparams_search=l1_l2,dropout"],
+            "hparams_search=l1_l2,dropout is not allowed: a search is no point of a grid",
+        ),
         (["optimizer.lr=interval(0, 1)"], "optimizer.lr=interval(0, 1) is not allowed in a grid"),
         (["hparams_search=custom", "dropout.p=interval(0, 1)"], "dropout.p="),
         (["hparams_search=custom", "data.batch_size=interval(0, 9)"], "data.batch_size=0.0 is not allowed"),

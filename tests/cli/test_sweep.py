@@ -141,6 +141,8 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["sweep.resume=grid", "seed=1,2"], "sweep.resume=grid is a sweep over regularizer=none,l2"),
         (["sweep.by=speed", "seed=1,2"], "sweep.by=speed is not allowed: it must be one of val.accuracy"),
         (["sweep.bye=val.loss", "seed=1,2"], "sweep.bye=val.loss: there is no such key"),
+        (["hydra/launcher=nothing", "seed=1,2"], "hydra/launcher=nothing: there is no such option"),
+        (["hydra.sweep.dirr=a", "seed=1,2"], "hydra.sweep.dirr=a: there is no such key"),
         (["resume=grid/0", "seed=1,2"], "resume=grid/0 is not allowed with -m"),
         (["rerun=grid/0", "seed=1,2"], "rerun=grid/0 is not allowed with -m"),
     ],
