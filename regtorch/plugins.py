@@ -72,6 +72,15 @@ def loaded() -> list[Plugin]:
     return _loaded
 
 
+def leave_out(plugin: Plugin, reason: str) -> None:
+    """Take a plugin's components out again, and say why."""
+    from regtorch import registry
+
+    registry.forget(plugin.components)
+    plugin.components, plugin.reason = [], reason
+    _log.warning("plugin %s is left out: %s", plugin.name, reason)
+
+
 def _load(entry: Any) -> Plugin:
     from regtorch import registry
 

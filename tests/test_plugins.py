@@ -78,6 +78,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "        def forward(self, w): return w.abs().pow(self.power).sum()\n"
     )
     install(site, "by_call", "by_call:add")
+    odd = rule(
+        "regularizer",
+        "odd",
+        "regtorch.Regularizer",
+        "def __init__(self, what=object(), many=(1, 2)): super().__init__()",
+    )
+    (site / "odd.py").write_text(odd + "    def forward(self, w): return w.sum()\n")
+    install(site, "odd", "odd")
+    (site / "bad_yaml" / "conf" / "regularizer").mkdir(parents=True)
+    (site / "bad_yaml" / "conf" / "regularizer" / "of_bad_yaml.yaml").write_text("strength: [1")
+    body = "def forward(self, w): return w.sum()"
+    (site / "bad_yaml" / "__init__.py").write_text(rule("regularizer", "of_bad_yaml", "regtorch.Regularizer", body))
+    install(site, "bad_yaml", "bad_yaml")
     for name, (source, _) in BROKEN.items():
         (site / f"{name}.py").write_text(source)
         install(site, name, name)
@@ -101,7 +114,8 @@ def test_a_list_of_what_is_there_and_what_is_broken(site: Path, tmp_path: Path) 
         assert text in done.stdout
     for name, (_, reason) in BROKEN.items():
         assert f"{name} is left out: {reason}" in done.stdout
-    assert done.stderr.count("is left out") == len(BROKEN) == len(done.stderr.splitlines())
+    assert "bad_yaml is left out: its configuration cannot be read" in done.stdout
+    assert done.stderr.count("is left out") == len(BROKEN) + 1 == len(done.stderr.splitlines())
     assert "first" not in done.stdout  # the rest of a plugin that is left out is left out too
 
 
@@ -137,6 +151,8 @@ def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> 
 
 def test_its_settings_are_those_of_its_class_or_its_own_file(site: Path, tmp_path: Path) -> None:
     shown = run(site, tmp_path, TRAIN, "regularizer=huber", "dropout=block", "--cfg", "job").stdout
+    odd = run(site, tmp_path, TRAIN, "regularizer=odd", "--cfg", "job").stdout
+    assert "name: odd\n  many:\n  - 1\n  - 2\n  where: null\n" in odd  # an object is nothing that a file can say
     assert "name: huber\n  strength: 0.01\n  delta: 0.1\n  where: null\n" in shown
     assert "name: block\n  drop_prob: null\n  keep_prob: null\n  size: 4\n" in shown
 

@@ -209,6 +209,28 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     raise SettingError(one_line(wrong, overrides)) from wrong
 
 
+def check_readable(overrides: Sequence[str]) -> None:
+    """Refuse what is no override.
+
+    Raises:
+        SettingError: an override that Hydra cannot read.
+
+    Example:
+        >>> check_readable(["seed=1,"])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: seed=1, cannot be read: ...
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for override in overrides:
+        try:
+            parser.parse_override(override)
+        except HydraException as error:
+            raise SettingError(f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error))})") from error
+
+
 def points(overrides: Sequence[str]) -> Iterator[list[str]]:
     """Sets of overrides that together use every value of a sweep: the first values, then each other one alone.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regtorch.cli.exit_status import exit_with
+from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.plugins import GROUP, loaded
 
 
@@ -16,6 +17,7 @@ def _main() -> int:
     from rich.table import Table
 
     plugins = loaded()
+    plugin_nodes()  # reads their configurations too
     console = Console(highlight=False)
     console.width = max(console.width, 120)
     if not plugins:

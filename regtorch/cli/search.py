@@ -83,6 +83,15 @@ def search(
     directions = ["maximize" if ORDERS[objective] else "minimize" for objective in plan.objectives]
     with _of_storage(storage):
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    if [direction.name.lower() for direction in study.directions] != directions:
+        raise DataError(
+            f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
+        )
+    kept = next((trial.params for trial in study.get_trials(deepcopy=False) if trial.params), None)
+    if kept is not None and set(kept) != {d.key for d in plan.space}:
+        raise DataError(
+            f"hparams_search.study={name} searches {', '.join(sorted(kept))}: take another name, or the same space"
+        )
     task = point
     if plan.pruner != "none" and len(directions) == 1:  # Optuna prunes by one objective only
         task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose, value_of
+from regtorch.cli.composition import check_readable, compose, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.cli.trust import check_names_only, check_of_folder
@@ -71,6 +71,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     Raises:
         RegtorchError: ``sweep.resume`` names no sweep, or one of another grid; another key of a sweep is wrong.
     """
+    check_readable(overrides)
     given = {
         key: value_of(f"{key}={value}") if value[:1] in ("'", '"') else value
         for key, _, value in (override.lstrip("+").partition("=") for override in overrides)
@@ -97,7 +98,7 @@ def plan(overrides: Sequence[str]) -> Plan:
             )
         typed, own = before, {**kept, **own}
     elif "hydra.sweep.dir" in given:
-        folder = Path(given["hydra.sweep.dir"])
+        folder = _new_folder(given["hydra.sweep.dir"], typed)
     else:
         folder = Path("multirun", datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
     check_names_only(typed)
@@ -121,6 +122,19 @@ def plan(overrides: Sequence[str]) -> Plan:
         )
     points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
     return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched)
+
+
+def _new_folder(name: str, typed: list[str]) -> Path:
+    """The folder of a sweep that begins, or of the same one; another one's points would be taken for its own."""
+    if not name or "${" in name:
+        raise SettingError(f"hydra.sweep.dir={name} is not allowed: it must be the name of a folder, as it is")
+    folder = Path(name)
+    if (folder / "sweep.json").exists() and (before := _earlier(folder)[0]) != typed:
+        raise SettingError(
+            f"hydra.sweep.dir={name} holds the sweep over {' '.join(before)}: sweep.resume={name} goes on with it; "
+            "another sweep needs another folder"
+        )
+    return folder
 
 
 def check(plan: Plan) -> None:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import check_paths, compose, earlier_overrides, implied_overrides, overrides_of
+from regtorch.cli.composition import (
+    check_paths,
+    check_readable,
+    compose,
+    earlier_overrides,
+    implied_overrides,
+    overrides_of,
+)
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
 from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
@@ -91,6 +98,7 @@ def _sweep(overrides: list[str]) -> int:
         (o for o in overrides if o.lstrip("+").split("=")[0] in ("resume", "rerun", "ckpt_path")), None
     ):
         raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
+    check_readable(overrides)
     planned = plan([*implied_overrides(overrides), *overrides])
     check(planned)
     return sweep(planned)
