@@ -89,7 +89,9 @@ def _has_ended(folder: Path, epoch: int | None, number: int) -> bool:
 
 def _decided(folder: Path) -> list[dict[str, Any]]:
     with suppress(OSError, ValueError):
-        return list(json.loads((folder / _KEPT).read_text(encoding="utf-8")))
+        decided = list(json.loads((folder / _KEPT).read_text(encoding="utf-8")))
+        if all(isinstance(rung, dict) and {"epoch", "values", "kept"} <= rung.keys() for rung in decided):
+            return decided
     return []
 
 

@@ -15,6 +15,7 @@ from regtorch.cli.sweep_table import Watch, show_leaderboard
 from regtorch.files import locked, replaced, write_json
 from regtorch.overrides import typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point
+from regtorch.training.interruption import Interruption
 
 
 def sweep(plan: Plan) -> int:
@@ -34,7 +35,7 @@ def sweep(plan: Plan) -> int:
         status = "interrupted"
         watch = Watch(plan)
         try:
-            with watch:
+            with Interruption().taking_signals(), watch:  # also while no run takes them
                 _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):

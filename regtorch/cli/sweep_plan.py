@@ -187,11 +187,16 @@ def _earlier(folder: Path) -> tuple[list[str], dict[str, str]]:
     try:
         kept: Any = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         overrides = [str(override) for override in kept["overrides"]]
+        if not isinstance(kept["overrides"], list):
+            raise TypeError
         own = {f"sweep.{key}": str(kept[key]) for key in ("by", "halving") if kept.get(key) is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"sweep.resume={folder}: there is no whole sweep.json in it; is it a sweep's folder?"
         ) from error
+    for key, value in own.items():
+        if not _OWN[key].holds(value):
+            raise DataError(f"sweep.resume={folder}: its sweep.json is damaged ({key}={value})")
     return overrides, own
 
 
