@@ -262,7 +262,7 @@ def test_when_the_first_has_no_run_it_is_said_who_takes_its_place(tmp_path: Path
 
 
 def test_a_failure_that_nobody_foresaw_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
-    compared(["experiment=digits_standard", "seeds=1", f"out={tmp_path}", "+trainer.foo=1"], status=1)
+    compared(["experiment=digits_standard", "seeds=1", f"out={tmp_path}", "+trainer.profiler=nonesuch"], status=1)
     assert "Traceback" in (tmp_path / "runs/digits_standard/1/train.log").read_text()
     assert not (tmp_path / "comparison.csv").exists()
 
