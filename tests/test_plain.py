@@ -150,6 +150,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, str(ROOT / "scripts/train.py"), *arguments], cwd=folder, capture_output=True
     )
     assert train.returncode == 0, train.stderr
+    (folder / "folder.pt").mkdir()
     return folder
 
 
@@ -179,6 +180,9 @@ def test_a_run_is_exported_at_the_shell(run: Path) -> None:
         (["run=a"], "out= is missing"),
         (["run=a", "out=model.h5"], "out=model.h5 is not allowed: its name must end in .pt, .pt2, .onnx"),
         (["run=nowhere", "out=model.pt"], "run=nowhere: there is no such folder"),
+        (["run=a", "run=b", "out=model.pt"], "run=b: run=a is given too; give one of them"),
+        (["run=a", "out=/proc/model.pt"], "out=/proc/model.pt cannot be written: No such file or directory"),
+        (["run=a", "out=a/../folder.pt"], "out=a/../folder.pt is a folder: it must be the name of a file"),
         (["run=a", "out=no/model.pt"], "out=no/model.pt: there is no folder no"),
         (
             ["run=a", "out=model.pt", "checkpoint=first"],

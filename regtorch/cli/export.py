@@ -45,8 +45,13 @@ def _main() -> int:
     described = described_model(checkpoint)
     if not out.parent.is_dir():
         raise SettingError(f"out={out}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise SettingError(f"out={out} is a folder: it must be the name of a file")
     run_folder.warn_if_unfinished(run)
-    _write(config, checkpoint, tuple(described["shape"]), described["classes"], out)
+    try:
+        _write(config, checkpoint, tuple(described["shape"]), described["classes"], out)
+    except OSError as error:
+        raise DataError(f"out={out} cannot be written: {error.strerror or error}") from error
     print(out)
     return 0
 
@@ -57,6 +62,8 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals or key not in ("run", "out", "checkpoint"):
             raise SettingError(f"{argument}: there is no such key{near(key, ['run', 'out', 'checkpoint'])}")
+        if key in given:
+            raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
         given[key] = value
     for key in ("run", "out"):
         if not given.get(key):
