@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from regtorch.errors import as_one_line
 from regtorch.plugins import loaded
 
 Config = Mapping[str, Any]
+_log = logging.getLogger("regtorch")
 
 
 @dataclass(frozen=True)
@@ -130,4 +133,14 @@ def advise(config: Config) -> list[dict[str, str]]:
         A list of ``{"text": ..., "source": ...}``, empty when nothing is known.
     """
     loaded()
-    return [{"text": a.text, "source": a.source} for a in (*ADVICE, *_of_plugins) if a.applies(config)]
+    theirs = [a for a in _of_plugins if _applies(a, config)]
+    return [{"text": a.text, "source": a.source} for a in (*(a for a in ADVICE if a.applies(config)), *theirs)]
+
+
+def _applies(advice: Advice, config: Config) -> bool:
+    """Whether a plugin's advice applies; one that fails, as it knows only its own components, is said and left out."""
+    try:
+        return bool(advice.applies(config))
+    except Exception as error:
+        _log.warning("advice by %s (%r) is left out: %s", advice.source, advice.text, as_one_line(error))
+        return False

@@ -35,3 +35,14 @@ class DataError(RegtorchError, ValueError):
 
 class KerasFileError(RegtorchError, ValueError):
     """A ``.keras`` file that is damaged, or that holds what cannot be read here."""
+
+
+def as_one_line(error: BaseException) -> str:
+    """An error in one line: of ours what it says, of others the name of its type, too.
+
+    Example:
+        >>> as_one_line(KeyError("a")), as_one_line(SettingError("a=1 is not allowed"))
+        ("KeyError: 'a'", 'a=1 is not allowed')
+    """
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RegtorchError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -6,9 +6,11 @@ it is imported. The modules are imported when a component is first looked for.
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from regtorch.registry import Component
 
 GROUP = "regtorch.plugins"
-_log = logging.getLogger("regtorch")
+_log = logging.getLogger("regtorch.plugins")
 
 
 @dataclass
@@ -83,11 +85,13 @@ def leave_out(plugin: Plugin, reason: str) -> None:
 
 def _load(entry: Any) -> Plugin:
     from regtorch import registry
+    from regtorch.contracts import check_contract
+    from regtorch.errors import as_one_line
 
     distribution = getattr(entry, "dist", None)
     package = f"{distribution.name} {distribution.version}" if distribution is not None else ""
     plugin = Plugin(entry.name, entry.value, package)
-    with registry.recording() as added:
+    with registry.recording() as added, _looking_out_for_ctrl_c() as came:
         try:
             module = import_module(entry.module)
             if entry.attr and callable(found := entry.load()) and not isinstance(found, type):
@@ -98,90 +102,30 @@ def _load(entry: Any) -> Plugin:
             for component in added:
                 check_contract(component)
         except BaseException as error:  # whatever its code does, also sys.exit
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            plugin.reason = _one_line(error)
             registry.forget(added)
+            if isinstance(error, KeyboardInterrupt) and came():
+                raise
+            plugin.reason = as_one_line(error)
         else:
             plugin.components = list(added)
     return plugin
 
 
-def _one_line(error: BaseException) -> str:
-    from regtorch.errors import RegtorchError
-
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RegtorchError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def check_contract(component: Component) -> None:
-    """Check that a class is what its kind is used as.
-
-    Raises:
-        ContractError: it is not.
-    """
-    from regtorch.errors import ContractError
-
-    kind, factory = component.kind, component.load()
-    base = _base(kind)
-    called = f"{kind} {component.name!r} ({component.owner})"
-    if not callable(factory):
-        raise ContractError(f"{called} is nothing that can be called")
-    if base is None:
+@contextmanager
+def _looking_out_for_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C came in the block, which a plugin that raises KeyboardInterrupt itself is not; in doubt it did."""
+    before, came = signal.getsignal(signal.SIGINT), []
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: True
         return
-    if not isinstance(factory, type):
-        raise ContractError(f"{called} is no class: it must be a subclass of {base.__module__}.{base.__qualname__}")
-    if not issubclass(factory, base):
-        raise ContractError(f"{called} must be a subclass of {base.__module__}.{base.__qualname__}")
-    if missing := getattr(factory, "__abstractmethods__", None):
-        raise ContractError(f"{called} lacks {', '.join(sorted(missing))}")
-    if "forward" not in _defined(factory, base):
-        raise ContractError(f"{called} lacks the method forward")
-    if _needs_nothing(factory):
-        _try(kind, called, getattr(factory, "from_config", factory)())
 
+    def note(signum: int, frame: Any) -> Any:
+        came.append(signum)
+        return before(signum, frame)
 
-def _needs_nothing(factory: type) -> bool:
-    """Whether one can be made without a setting."""
-    parameters = inspect.signature(factory).parameters.values()
-    return all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
-
-
-def _try(kind: str, called: str, made: Any) -> None:
-    """Let a rule work on a small weight."""
-    import torch
-
-    from regtorch.errors import ContractError
-
-    if kind == "dropout":  # there are some for images only, and some with layers inside
-        return
-    with torch.no_grad(), torch.random.fork_rng(devices=()):
-        result = made(torch.linspace(-1.0, 1.0, 12).reshape(3, 4))
-    wanted = () if kind == "regularizer" else (3, 4)
-    shape = tuple(result.shape) if isinstance(result, torch.Tensor) else None
-    if shape != wanted:
-        what = f"a tensor of shape {shape}" if shape is not None else f"a {type(result).__name__}"
-        raise ContractError(f"{called} gives {what} for a weight of shape (3, 4): it must give shape {wanted}")
-
-
-def _base(kind: str) -> type | None:
-    """What all classes of a kind are subclasses of; None: anything that can be called."""
-    if kind == "regularizer":
-        from regtorch.regularizers.base import Regularizer
-
-        return Regularizer
-    if kind == "constraint":
-        from regtorch.constraints.base import Constraint
-
-        return Constraint
-    if kind == "dropout":
-        from torch import nn
-
-        return nn.Module
-    return None
-
-
-def _defined(factory: type, base: type) -> set[str]:
-    """Names that a class or those between it and its base define."""
-    above = set(base.__mro__)
-    return {name for cls in factory.__mro__ if cls not in above for name in vars(cls)}
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:  # a plugin may have its own reasons
+            signal.signal(signal.SIGINT, before)

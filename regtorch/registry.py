@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from regtorch.errors import NameTakenError, UnknownNameError
+from regtorch.errors import NameTakenError, SettingError, UnknownNameError
 from regtorch.plugins import loaded
 
 # Plugins add to these; they are imported when a component is first looked for.
@@ -36,6 +36,10 @@ PACKAGES = {
     "data": "data",
     "augmentation": "augmentations",
 }
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+#: what YAML or Hydra read as something else than a word
+_NO_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
 
 _DECLARATION = re.compile(r'^@register\("(\w+)", "(\w+)"\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
 
@@ -122,6 +126,7 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         name: what configurations and `create` call it.
 
     Raises:
+        SettingError: a name that could not be said on a command line.
         NameTakenError: another component has that name; both owners are named.
 
     Example:
@@ -134,6 +139,11 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         True
     """
     _check_kind(kind)
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _NO_WORDS:
+        raise SettingError(
+            f"{name!r} is no name for a {kind}: it must be letters, digits, _ and -, begin with a letter, "
+            f"and be none of {', '.join(_NO_WORDS)}"
+        )
 
     def decorate(factory: C) -> C:
         new = Component(kind, name, factory.__module__, factory.__qualname__, factory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from regtorch.advice import ADVICE, advise
+from regtorch.advice import ADVICE, advise, advise_against
 from regtorch.cli.composition import compose
 
 BAD = [
@@ -50,3 +50,10 @@ def test_a_good_combination_is_not(overrides: list[str]) -> None:
 def test_every_advice_has_its_case() -> None:
     said = {advice["text"] for overrides, _ in BAD for advice in advise(compose(overrides))}
     assert said == {advice.text for advice in ADVICE}
+
+
+def test_advice_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("regtorch.advice._of_plugins", [])
+    advise_against(lambda c: c["constraint"]["no_such_key"] > 0, "a box", "somebody")
+    assert advise(compose([])) == []
+    assert "advice by somebody ('a box') is left out: KeyError: 'no_such_key'" in caplog.text

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+
+import regtorch
+from regtorch import advice, plugins, registry
+from regtorch.cli import job, plugin_options, validation
+from regtorch.cli.help import help_text
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "plugin"
@@ -32,6 +42,15 @@ BROKEN = {
     "no_import": ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
     "no_syntax": ("def broken(:", "SyntaxError: invalid syntax"),
     "ends": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "odd_name": (
+        rule("regularizer", "Bad Name,x", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
+        "'Bad Name,x' is no name for a regularizer: it must be letters, digits, _ and -, begin with a letter",
+    ),
+    "no_shape": (
+        "import torch\n" + rule("model", "no_shape", "torch.nn.Linear", "def __init__(self): super().__init__(2, 2)"),
+        "model 'no_shape' (no_shape.Rule) takes no argument shape and no classes: it is made with shape=, classes=",
+    ),
     "nothing": ("", "ValueError: it registers nothing"),
     "taken": (
         rule("regularizer", "first", "regtorch.Regularizer", "def forward(self, w): return w.sum()")
@@ -55,6 +74,63 @@ BROKEN = {
         "dropout 'no_forward' (no_forward.Rule) lacks the method forward",
     ),
 }
+
+#: plugin -> a configuration file that it ships, what is in it, and what is wrong with that
+BAD_FILES = {
+    "no_yaml": ("regularizer/no_yaml.yaml", "strength: [1", "ParserError"),
+    "no_group": ("regularizers/no_group.yaml", "name: no_group", "there is no group regularizers; did you mean "),
+    "no_name": ("regularizer/other.yaml", "strength: 1", "it has no key name, which says which regularizer it is of"),
+    "unknown": ("regularizer/other.yaml", "name: l3", "regularizer=l3 is not registered; did you mean"),
+    "no_such_key": (
+        "regularizer/no_such_key.yaml",
+        "name: no_such_key\nsize: 1",
+        "size=1: regularizer no_such_key has no such",
+    ),
+    "there": ("regularizer/l2.yaml", "name: l2\nl2: 1.0", "regularizer=l2 is there already"),
+    "recipe": (
+        "experiment/recipe.yaml",
+        "defaults:\n- override /dropout: dropuot",
+        "dropout=dropuot is not registered",
+    ),
+}
+
+#: a model without parts, a dropout with torch's p, and what fails when it is used
+STRANGER = """
+import torch
+import regtorch
+from regtorch.data.base import DataSet
+
+@regtorch.register("model", "lin")
+class Lin(torch.nn.Sequential):
+    def __init__(self, shape, classes, width=8, flat=True):
+        layers = [torch.nn.Linear(shape[-1] if not flat else int(torch.Size(shape).numel()), width), torch.nn.Linear(width, classes)]
+        super().__init__(*([torch.nn.Flatten()] if flat else []), *layers)
+
+@regtorch.register("dropout", "theirs")
+class Theirs(torch.nn.Module):
+    def __init__(self, p=0.1):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, self.p, self.training)
+
+@regtorch.register("activation", "fails")
+class Fails(torch.nn.Module):
+    def __init__(self, when):
+        super().__init__()
+        self.when = when
+
+    def forward(self, x):
+        if self.when == "training":
+            raise KeyError(self.when)
+        return x
+
+@regtorch.register("data", "unread")
+class Unread(DataSet):
+    def read(self):
+        raise KeyError("no such table")
+"""
 
 
 def install(folder: Path, name: str, module: str, package: str = "") -> None:
@@ -86,11 +162,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (site / "odd.py").write_text(odd + "    def forward(self, w): return w.sum()\n")
     install(site, "odd", "odd")
-    (site / "bad_yaml" / "conf" / "regularizer").mkdir(parents=True)
-    (site / "bad_yaml" / "conf" / "regularizer" / "of_bad_yaml.yaml").write_text("strength: [1")
     body = "def forward(self, w): return w.sum()"
-    (site / "bad_yaml" / "__init__.py").write_text(rule("regularizer", "of_bad_yaml", "regtorch.Regularizer", body))
-    install(site, "bad_yaml", "bad_yaml")
+    for name, (file, content, _) in BAD_FILES.items():
+        path = site / name / "conf" / file
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+        (site / name / "__init__.py").write_text(rule("regularizer", name, "regtorch.Regularizer", body))
+        install(site, name, name)
+    (site / "stranger.py").write_text(STRANGER)
+    install(site, "stranger", "stranger")
     for name, (source, _) in BROKEN.items():
         (site / f"{name}.py").write_text(source)
         install(site, name, name)
@@ -114,24 +194,11 @@ def test_a_list_of_what_is_there_and_what_is_broken(site: Path, tmp_path: Path) 
         assert text in done.stdout
     for name, (_, reason) in BROKEN.items():
         assert f"{name} is left out: {reason}" in done.stdout
-    assert "bad_yaml is left out: its configuration cannot be read" in done.stdout
-    assert done.stderr.count("is left out") == len(BROKEN) + 1 == len(done.stderr.splitlines())
+    for name, (file, _, reason) in BAD_FILES.items():
+        assert f"{name} is left out: its conf/{file}: {reason}" in done.stdout
+    assert done.stdout.count("is left out") == len(BROKEN) + len(BAD_FILES)
+    assert not done.stderr
     assert "first" not in done.stdout  # the rest of a plugin that is left out is left out too
-
-
-def test_from_python_and_in_the_lists(site: Path, tmp_path: Path) -> None:
-    code = (
-        "import regtorch, json; rule = regtorch.create('regularizer', 'huber', delta=0.5); "
-        "print(json.dumps([rule.to_config(), regtorch.available('dropout'), regtorch.available('regularizer')]))"
-    )
-    done = run(site, tmp_path, "-c", code)
-    node, dropouts, regularizers = json.loads(done.stdout)
-    assert node == {"name": "huber", "strength": 0.01, "delta": 0.5}
-    assert "block" in dropouts
-    assert {"huber", "by_call", "l2"} <= set(regularizers)
-    assert not {"first", "vector", "base"} & set(regularizers)
-    listed = run(site, tmp_path, TRAIN, "--help").stdout
-    assert all(f" {name}," in listed for name in ("huber", "block", "box", "by_call"))
 
 
 def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> None:
@@ -149,12 +216,41 @@ def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> 
     assert tables[0] == tables[1]
 
 
-def test_its_settings_are_those_of_its_class_or_its_own_file(site: Path, tmp_path: Path) -> None:
-    shown = run(site, tmp_path, TRAIN, "regularizer=huber", "dropout=block", "--cfg", "job").stdout
-    odd = run(site, tmp_path, TRAIN, "regularizer=odd", "--cfg", "job").stdout
-    assert "name: odd\n  many:\n  - 1\n  - 2\n  where: null\n" in odd  # an object is nothing that a file can say
-    assert "name: huber\n  strength: 0.01\n  delta: 0.1\n  where: null\n" in shown
-    assert "name: block\n  drop_prob: null\n  keep_prob: null\n  size: 4\n" in shown
+@pytest.fixture(scope="module")
+def here(site: Path) -> Iterator[None]:
+    """The same plugins in this process."""
+    caches = (plugin_options.plugin_nodes, validation._packaged)
+    store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
+    before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._of_plugins)
+    sys.path.insert(0, str(site))
+    plugins._loaded = None
+    for cache in caches:
+        cache.cache_clear()
+    yield
+    sys.path.remove(str(site))
+    plugins._loaded, store.repo, registry._registered = loaded, before, registered
+    advice._of_plugins[:] = advised
+    for cache in caches:
+        cache.cache_clear()
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(site)):
+            del sys.modules[name]
+
+
+def test_from_python_and_in_the_lists(here: None) -> None:
+    rule = regtorch.create("regularizer", "huber", delta=0.5)
+    assert rule.to_config() == {"name": "huber", "strength": 0.01, "delta": 0.5}
+    assert "block" in regtorch.available("dropout")
+    assert {"huber", "by_call", "l2"} <= set(regtorch.available("regularizer"))
+    assert not {"first", "vector", "base"} & set(regtorch.available("regularizer"))
+    assert all(f" {name}," in help_text() for name in ("huber", "block", "box", "by_call"))
+
+
+def test_its_settings_are_those_of_its_class_or_its_own_file(here: None) -> None:
+    config = job.checked(["regularizer=huber", "regularizer@bias_regularizer=odd", "dropout=block"])
+    assert config["bias_regularizer"] == {"name": "odd", "many": [1, 2], "where": None}  # no file can say an object
+    assert config["regularizer"] == {"name": "huber", "strength": 0.01, "delta": 0.1, "where": None}
+    assert config["dropout"] == {"name": "block", "drop_prob": None, "keep_prob": None, "size": 4}
 
 
 @pytest.mark.parametrize(
@@ -169,13 +265,52 @@ def test_its_settings_are_those_of_its_class_or_its_own_file(site: Path, tmp_pat
         (["dropout=block", "dropout.drop_prob=2"], "dropout.drop_prob=2 is not allowed"),
         (["regularizer=by_call"], "regularizer.power is missing: regularizer by_call must have it"),
         (["regularizer=vector"], "regularizer=vector: there is no such option"),
+        (["dropout=theirs", "dropout.drop_prob=0.2"], "dropout.drop_prob=0.2: there is no such key; there are: p"),
+        (["dropout=theirs", "dropout.rate=0.2"], "dropout.rate=0.2: there is no such key; there are: p"),
+        (["dropout=theirs", "+dropout.rate=0.2"], "dropout.rate=0.2: dropout theirs has no such setting; it has: p"),
+        (["dropout=block", "dropout.p=0.2"], "dropout.p=0.2: there is no such key; say dropout.drop_prob"),
+        (
+            ["model=lin", "dropout=theirs"],
+            "dropout=theirs is not allowed with model=lin, which takes no argument dropout",
+        ),
+        (["model=lin", "model.width=x"], "model=lin cannot be used: TypeError: "),
+        (
+            ["model=lin", "model.flat=false"],
+            "model=lin cannot be used: it gives (2, 1, 8, 10) for two rows of 10 classes",
+        ),
+        (["model=lin", "regularizer=l2", "regularizer.where=hidden.*"], "where=hidden.* matches no parameter"),
+        (["data=unread"], "data=unread cannot be read: KeyError: 'no such table'"),
     ],
 )
-def test_mistakes_are_one_line(site: Path, arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = run(site, tmp_path, TRAIN, *arguments)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(f"error: {said}"), done.stderr
-    assert not list(tmp_path.iterdir())
+def test_mistakes_are_one_line(here: None, arguments: list[str], said: str) -> None:
+    with pytest.raises(regtorch.RegtorchError) as raised:
+        job.checked(arguments)
+    assert str(raised.value).startswith(said)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("chosen", ["model=lin", "dropout=theirs"])
+def test_what_a_stranger_wrote_is_taken_as_it_is(here: None, chosen: str) -> None:
+    config = job.checked([chosen, *SMALL])
+    assert config["model"] in ({"name": "lin", "width": 8, "flat": True}, job.checked([])["model"])
+
+
+def test_what_fails_in_a_run_is_named_in_its_results(here: None, tmp_path: Path) -> None:
+    config = job.checked(["activation=fails", "activation.when=training", *SMALL])
+    with pytest.raises(job.RunError, match="KeyError: 'training'"):
+        job.train(config, tmp_path, [])
+    assert json.loads((tmp_path / "results.json").read_text())["reason"] == "KeyError: 'training'"
+
+
+def test_ctrl_c_ends_the_program_while_a_plugin_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(9): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP))
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_our_testers_are_its_testers(site: Path, tmp_path: Path) -> None:

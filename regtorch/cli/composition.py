@@ -297,16 +297,17 @@ def _flat(text: str) -> str:
 def near_key(key: str, chosen: Sequence[str]) -> str:
     """What would be right instead of a key that is not there, given the options that were chosen."""
     parent, _, last = key.rpartition(".")
-    if last in _PROBABILITY_WORDS:
-        place = f"{parent}." if parent else ""
-        return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
     node: Any = compose(chosen)
     for part in parent.split(".") if parent else []:
         node = node.get(part) if isinstance(node, dict) else None
+    has_its_own = isinstance(node, dict) and node.get("name") != "none" and "drop_prob" not in node
+    if last in _PROBABILITY_WORDS and not (parent and has_its_own):
+        place = f"{parent}." if parent else ""
+        return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
     if isinstance(node, dict) and node.get("name") == "none":
         options = sorted(
             p.stem for p in (_CONF / parent).glob("*.yaml") if f"\n{last}:" in p.read_text(encoding="utf-8")
         )
         if options:
             return f" in {parent}=none; take {' or '.join(f'{parent}={option}' for option in options)}"
-    return near(last, [str(k) for k in node]) if isinstance(node, dict) else ""
+    return near(last, [str(k) for k in node if k != "name"]) if isinstance(node, dict) else ""

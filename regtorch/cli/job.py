@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import checkpoint_path, dataset, validate
-from regtorch.errors import RegtorchError
+from regtorch.errors import RegtorchError, as_one_line
 
 if TYPE_CHECKING:
     from regtorch.training.judged import Judge
@@ -60,8 +60,7 @@ def train(
         raise
     except Exception as error:
         _keep_traceback()
-        reason = str(error).strip() or "no message"
-        raise RunError(f"{type(error).__name__}: {reason} (the traceback is in train.log)") from error
+        raise RunError(f"{as_one_line(error)} (the traceback is in train.log)") from error
 
 
 def _keep_traceback() -> None:

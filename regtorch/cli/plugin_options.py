@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from functools import cache
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
+import regtorch.conf
+from regtorch.contracts import CONTRACTS, taken
+from regtorch.errors import ContractError, as_one_line
 from regtorch.plugins import Plugin, leave_out, loaded
-from regtorch.registry import Component
+from regtorch.registry import PACKAGES, Component, component, near
 
+_CONF = Path(regtorch.conf.__file__).parent
 _RULES = ("regularizer", "constraint")
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.MULTILINE)
 
 
-def derived_node(component: Component) -> dict[str, Any]:
+def derived_node(of: Component) -> dict[str, Any]:
     """The configuration node of a component without a YAML: its settings with their defaults, ``???`` where there are none.
 
     Example:
@@ -25,9 +31,9 @@ def derived_node(component: Component) -> dict[str, Any]:
         >>> derived_node(Component("regularizer", "huber", "my_package", "Huber", Huber))
         {'name': 'huber', 'delta': '???', 'strength': 0.01, 'where': None}
     """
-    factory = component.load()
-    left_out = getattr(factory, "not_settings", ())
-    node: dict[str, Any] = {"name": component.name}
+    factory, contract = of.load(), CONTRACTS[of.kind]
+    left_out = {*getattr(factory, "not_settings", ()), *contract.given, *contract.offered}
+    node: dict[str, Any] = {"name": of.name}
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in left_out:
             continue
@@ -39,7 +45,7 @@ def derived_node(component: Component) -> dict[str, Any]:
         elif _is_plain(default):
             node[name] = list(default) if isinstance(default, tuple) else default
         # else it is nothing that a configuration can say: it stays what the class has
-    return {**node, "where": None} if component.kind in _RULES else node
+    return {**node, "where": None} if of.kind in _RULES else node
 
 
 def _is_plain(value: Any) -> bool:
@@ -56,28 +62,64 @@ def plugin_nodes() -> dict[tuple[str, str], Any]:
     nodes: dict[tuple[str, str], Any] = {}
     for plugin in loaded():
         try:
-            nodes |= _nodes_of(plugin)
-        except Exception as error:  # a file that is no YAML, a signature that cannot be read
-            leave_out(plugin, f"its configuration cannot be read, {' '.join(str(error).split())}")
+            nodes |= _nodes_of(plugin, nodes)
+        except Exception as error:  # a signature that cannot be read
+            leave_out(plugin, as_one_line(error))
     return nodes
 
 
-def _nodes_of(plugin: Plugin) -> dict[tuple[str, str], Any]:
-    from omegaconf import OmegaConf
-
+def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
     nodes: dict[tuple[str, str], Any] = {}
     packages: dict[tuple[str, str], str | None] = {}
     for group, option, path in plugin.configurations():
-        text = path.read_text(encoding="utf-8")
-        packages[group, option] = found.group(1) if (found := _PACKAGE.search(text)) else None
-        nodes[group, option] = OmegaConf.to_container(OmegaConf.create(text))
-        if not isinstance(nodes[group, option], dict):
-            raise ValueError(f"{path.name} holds no keys")
-    for component in plugin.components:
-        nodes.setdefault((component.kind, component.name), derived_node(component))
+        try:
+            nodes[group, option], packages[group, option] = _read(path)
+            if (group, option) in before or (_CONF / group / path.name).exists():
+                raise ContractError(f"{group}={option} is there already")
+            _check(group, nodes[group, option])
+        except Exception as error:
+            raise ContractError(f"its conf/{group}/{path.name}: {as_one_line(error)}") from error
+    for added in plugin.components:
+        nodes.setdefault((added.kind, added.name), derived_node(added))
     for place, node in nodes.items():
         _store(*place, node, packages.get(place))
     return nodes
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """What a configuration file holds, and the package that it says it is of."""
+    from omegaconf import OmegaConf
+
+    text = path.read_text(encoding="utf-8")
+    node = OmegaConf.to_container(OmegaConf.create(text))
+    if not isinstance(node, dict):
+        raise ContractError("it holds no keys")
+    found = _PACKAGE.search(text)
+    return node, found.group(1) if found else None  # type: ignore[return-value]
+
+
+def _check(group: str, node: Mapping[str, Any]) -> None:
+    """Refuse what names no component, or gives one a setting that it has not."""
+    groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
+    if group not in groups:
+        raise ContractError(f"there is no group {group}{near(group, groups)}")
+    for choice in node.get("defaults", ()):
+        for key, option in choice.items() if isinstance(choice, Mapping) else ():
+            kind = key.removeprefix("override ").lstrip("/").partition("@")[0]
+            if kind in PACKAGES and isinstance(option, str) and not (_CONF / kind / f"{option}.yaml").exists():
+                component(kind, option)
+    if group not in PACKAGES:
+        return
+    if "name" not in node:
+        raise ContractError(f"it has no key name, which says which {group} it is of")
+    known = component(group, node["name"])
+    factory, settings = known.load(), derived_node(known)
+    for key, value in node.items():
+        anything = not hasattr(factory, "from_config") and taken(factory, [key])  # of ours none does
+        if key not in (*settings, "defaults") and not anything:
+            raise ContractError(
+                f"{key}={value}: {group} {node['name']} has no such setting; it has: {', '.join(settings)}"
+            )
 
 
 def _store(group: str, option: str, node: Any, package: str | None) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from regtorch.cli.exit_status import exit_with
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.plugins import GROUP, loaded
@@ -16,6 +18,7 @@ def _main() -> int:
     from rich.console import Console
     from rich.table import Table
 
+    logging.getLogger("regtorch.plugins").setLevel(logging.ERROR)  # the reasons stand below the table
     plugins = loaded()
     plugin_nodes()  # reads their configurations too
     console = Console(highlight=False)

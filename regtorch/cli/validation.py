@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,8 @@ from regtorch import settings
 from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.cli.search_plan import check_settings
-from regtorch.errors import DataError, NothingBoundError, RegtorchError, SettingError
+from regtorch.contracts import CONTRACTS, stand_ins, taken
+from regtorch.errors import DataError, NothingBoundError, RegtorchError, SettingError, as_one_line
 from regtorch.launcher import started_as
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
@@ -42,6 +44,15 @@ PLACES = {
     "optimizer": "optimizer",
     "scheduler": "scheduler",
     "augmentation": "augmentation",
+}
+
+#: what stands at a place of the model's parts unless something is chosen
+_USUAL_PARTS = {
+    "activation": "relu",
+    "initializer": "glorot_uniform",
+    "head_initializer": None,
+    "dropout": "none",
+    "input_dropout": "none",
 }
 
 #: places where nothing may stand
@@ -187,7 +198,7 @@ def check_node(place: str, kind: str, node: Any) -> None:
         raise SettingError(
             f"{place}={node} is not allowed: it must be a node with a name; to choose an option, write {option}"
         )
-    of_plugin = not component(kind, node["name"]).module.startswith("regtorch.")
+    of_plugin = _of_plugin(kind, node["name"])
     known = _packaged(kind, node["name"])
     given = {key: value for key, value in node.items() if key != "name"}
     for key, value in given.items():
@@ -196,7 +207,7 @@ def check_node(place: str, kind: str, node: Any) -> None:
     if known is not None:
         for key, value in given.items():
             if key not in known and key != "where":
-                if kind == "dropout" and key in ("p", "rate"):
+                if kind == "dropout" and key in ("p", "rate") and "drop_prob" in known:
                     raise SettingError(
                         f"{place}.{key}={value}: say {place}.drop_prob or {place}.keep_prob, which {key} leaves open"
                     )
@@ -206,13 +217,9 @@ def check_node(place: str, kind: str, node: Any) -> None:
             if value is None and known.get(key) is not None:
                 raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
-    if of_plugin and kind in ("regularizer", "constraint", "dropout"):  # its class knows what it takes
-        try:
-            create(kind, **node)
-        except RegtorchError as error:
-            raise SettingError(f"{place}: {error}") from error
-        except Exception as error:
-            raise SettingError(f"{place}={node['name']} cannot be made: {type(error).__name__}: {error}") from error
+    if of_plugin and kind not in ("model", "data"):  # its class knows what it takes; those two are tried together
+        with _in_one_line(kind, node["name"], "cannot be made", place):
+            create(kind, **node, **stand_ins(kind))
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
             raise SettingError(
@@ -244,6 +251,25 @@ def check_node(place: str, kind: str, node: Any) -> None:
             check_node(f"{place}.rules[{index}]", kind, rule)
     if node["name"] == "activity":
         check_node(f"{place}.regularizer", "regularizer", node.get("regularizer"))
+
+
+def _of_plugin(kind: str, name: str) -> bool:
+    return not component(kind, name).module.startswith("regtorch.")
+
+
+@contextmanager
+def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterator[None]:
+    """Say what the code of a plugin's component raises in one line, with the place where it stands."""
+    try:
+        yield
+    except RegtorchError as error:
+        if not place:
+            raise
+        raise SettingError(f"{place}: {error}") from error
+    except Exception as error:
+        if not _of_plugin(kind, name):
+            raise
+        raise SettingError(f"{place or kind}={name} {failure}: {as_one_line(error)}") from error
 
 
 @cache
@@ -370,9 +396,12 @@ def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) ->
 
 def check_data(config: Mapping[str, Any]) -> None:
     """Read and check the data, and whether model and augmentation fit it."""
-    data = dataset(config)
-    data.check()
-    splits = data.load()
+    with _in_one_line("data", config["data"]["name"], "cannot be read"):
+        data = dataset(config)
+        data.check()
+        splits = data.load()
+    if _of_plugin("model", config["model"]["name"]):
+        _check_model(config, splits.shape, len(splits.classes))
     if config["model"]["name"] == "cnn":
         check_image(splits.shape, config["model"]["channels"], config["model"]["pooling"])
     if config["scheduler"]["name"] == "plateau" and splits.val is None:
@@ -383,6 +412,31 @@ def check_data(config: Mapping[str, Any]) -> None:
         raise SettingError(
             f"augmentation={config['augmentation']['name']} needs images, and data={config['data']['name']} has rows of shape "
             f"{splits.shape}; take augmentation=none"
+        )
+
+
+def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> None:
+    """Build a plugin's model, bind the rules to it and show it two rows: nobody else knows what it takes."""
+    name = config["model"]["name"]
+    offered = CONTRACTS["model"].offered
+    takes = taken(component("model", name).load(), offered)
+    for place in offered:
+        chosen = (config.get(place) or {}).get("name")
+        if place not in takes and chosen != _USUAL_PARTS[place]:
+            raise SettingError(
+                f"{place}={chosen} is not allowed with model={name}, which takes no argument {place}: leave it out"
+            )
+    import torch
+
+    from regtorch.training.run import make_module
+
+    with _in_one_line("model", name, "cannot be used"), torch.random.fork_rng(devices=()), torch.no_grad():
+        logits = make_module(config, shape, classes).model.eval()(torch.zeros(2, *shape))
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+    if found != (2, classes):
+        raise SettingError(
+            f"model={name} cannot be used: it gives {found} for two rows of {classes} classes: it must give logits of "
+            f"shape (2, {classes})"
         )
 
 

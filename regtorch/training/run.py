@@ -23,11 +23,12 @@ from torch import nn
 import regtorch
 from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.contracts import CONTRACTS, taken
 from regtorch.data.base import DataSet
-from regtorch.errors import DataError
+from regtorch.errors import DataError, as_one_line
 from regtorch.files import remove_unfinished, write_json
 from regtorch.mc import MCPredictor, has_dropout
-from regtorch.registry import create
+from regtorch.registry import component, create
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
@@ -127,7 +128,7 @@ def _write_failure(folder: Path, error: BaseException, what: Mapping[str, Any], 
         status = "pruned"
         of_val = {name.removeprefix("val_"): v for name, v in error.values.items() if name.startswith("val_")}
         what = {**what, "epochs": error.epochs, "val": of_val}
-    reason = str(error) if str(error) and not isinstance(error, KeyboardInterrupt) else type(error).__name__
+    reason = str(error) if isinstance(error, SystemExit) and str(error) else as_one_line(error)
     with suppress(OSError):  # the disk may be what failed: the error itself is what must be said
         write_json(folder / "results.json", {"status": status, "reason": reason, **what, **context})
 
@@ -221,8 +222,8 @@ def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: C
 
 def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
     """The model of a configuration, sized for the data."""
-    parts = {name: config[name] for name in ("activation", "initializer", "dropout", "input_dropout")}
-    parts["head_initializer"] = config.get("head_initializer")
+    takes = taken(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
+    parts: dict[str, Any] = {name: config.get(name) for name in takes}
     model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
     return model
 

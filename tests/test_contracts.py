@@ -1,0 +1,122 @@
+"""What a component of each kind must be: ours are, and others are told what they lack."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import regtorch
+from regtorch.augmentations.base import Augmentation
+from regtorch.contracts import CONTRACTS, check_contract
+from regtorch.errors import ContractError
+from regtorch.initializers.base import Initializer
+from regtorch.registry import PACKAGES, Component, available, component
+from regtorch.schedulers.base import Scheduler
+from regtorch.schedules.base import Schedule
+
+
+def test_there_is_one_for_each_kind() -> None:
+    assert CONTRACTS.keys() == PACKAGES.keys()
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_our_own_components_keep_them(kind: str) -> None:
+    for name in available(kind):
+        if name != "drop_connect":  # its base is that of what is around a layer
+            check_contract(component(kind, name))
+
+
+class NoFill(Initializer):
+    pass
+
+
+class HalfFilled(Initializer):
+    def fill(self, w: torch.Tensor, generator: Any) -> None:
+        w[0] = 0.0
+
+
+class Halves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, : x.shape[1] // 2]
+
+
+class Raises(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise IndexError("nothing\nthere")
+
+
+class Explodes(torch.optim.SGD):
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=math.inf)
+
+
+class NoParams(torch.optim.SGD):
+    def __init__(self, lr: float = 0.1) -> None:
+        super().__init__([torch.ones(1)], lr=lr)
+
+
+class Sinking(Schedule):
+    def factor(self, progress: float) -> float:
+        return 0.4 - progress
+
+
+class Bare(Scheduler):
+    def build(self, optimizer: Any, **steps: int) -> Any:
+        return torch.optim.lr_scheduler.StepLR(optimizer, 1)
+
+
+class Shrinks(Augmentation):
+    def augment(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., 1:]
+
+
+def model(shape: Any, classes: int) -> nn.Module:
+    return nn.Linear(math.prod(shape), classes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "factory", "said"),
+    [
+        ("regularizer", model, "is no class: it must be a subclass of regtorch.regularizers.base.Regularizer"),
+        ("initializer", NoFill, "lacks the method fill"),
+        ("initializer", HalfFilled, "leaves entries of a weight of shape (3, 4) unfilled"),
+        (
+            "activation",
+            Halves,
+            "gives a tensor of shape (3, 2) for features of shape (3, 4): it must give shape (3, 4)",
+        ),
+        ("activation", Raises, "cannot be used: IndexError: nothing there"),
+        ("optimizer", Explodes, "makes the weights NaN or infinite in its first step"),
+        ("optimizer", NoParams, "takes no argument params: it is made with params="),
+        ("optimizer", nn.Linear, "must be a subclass of torch.optim.optimizer.Optimizer"),
+        ("schedule", Sinking, "gives factor(0.5) = -0.09999999999999998: it must be a finite number >= 0"),
+        ("scheduler", Bare, 'builds a StepLR: it must be None, or {"scheduler": ..., "interval": ...}'),
+        ("augmentation", Shrinks, "gives a tensor of shape (2, 3, 32, 31) for images of shape (2, 3, 32, 32)"),
+        ("model", nn.Linear, "takes no argument shape and no classes: it is made with shape=, classes="),
+        ("data", nn.Linear, "must be a subclass of regtorch.data.base.DataSet"),
+    ],
+)
+def test_what_does_not_is_told_what_it_lacks(kind: str, factory: Any, said: str) -> None:
+    with pytest.raises(ContractError) as raised:
+        check_contract(Component(kind, "theirs", "their_package", "Theirs", factory))
+    assert str(raised.value).startswith(f"{kind} 'theirs' (their_package.Theirs) {said}")
+
+
+def test_a_function_that_builds_a_model_is_one() -> None:
+    check_contract(Component("model", "theirs", "their_package", "model", model))
+
+
+def test_trying_them_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    check_contract(component("initializer", "he_normal"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a=b", "1a", "ä", "_a", "null", "On", "nan", 3, None])
+def test_a_name_that_could_not_be_said_is_refused(name: Any) -> None:
+    with pytest.raises(regtorch.SettingError, match="is no name for a regularizer: it must be letters"):
+        regtorch.register("regularizer", name)
