@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
+from regtorch.concrete_pairs import dropouts_before
 from regtorch.constraints.base import Constraint
-from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.sharded import as_plain, is_sharded, local_shard, shard_of, wholes
 from regtorch.parametrized import can_be_set
@@ -20,7 +20,7 @@ from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.rule import Rule, Where
-from regtorch.selection import Place, is_kernel, reshard, select, select_layers, trained_parameters, units_first
+from regtorch.selection import Place, reshard, select, select_layers, trained_parameters, units_first
 
 
 def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
@@ -156,7 +156,7 @@ class _BoundConcrete(_BoundWeights):
     regularizer: Concrete
 
     def __init__(self, model: nn.Module, regularizer: Concrete, places: list[Place]) -> None:
-        found = _concrete_dropouts_before(model)
+        found = dropouts_before(model)
         behind = {id(place): found.get((id(place.module), place.attribute), []) for place in places}
         super().__init__(model, regularizer, [place for place in places if not behind[id(place)]])
         self.pairs = [(place, behind[id(place)]) for place in places if behind[id(place)]]
@@ -164,22 +164,24 @@ class _BoundConcrete(_BoundWeights):
     @property
     def names(self) -> list[str]:
         """The names of the kernels, each with those of the dropouts in front of it."""
-        pairs = [f"{place.name} behind {', '.join(name for name, _ in drops)}" for place, drops in self.pairs]
+        pairs = [f"{place.name} behind {', '.join(use.name for use in uses)}" for place, uses in self.pairs]
         return super().names + pairs
 
     def __call__(self) -> Tensor | None:
         trained = trained_parameters(self.model)
-
-        def current(module: nn.Module, attribute: str) -> Tensor:
-            return trained.get((id(module), attribute), module._parameters[attribute])  # type: ignore[return-value]
-
-        held = [(current(place.module, place.attribute), place) for place, _ in self.pairs]
-        logits = wholes(*(current(drop, "logit") for _, drops in self.pairs for _, drop in drops))
+        held = [trained.get((id(place.module), place.attribute), place.parameter) for place, _ in self.pairs]
+        logits = wholes(
+            *(trained.get((id(use.dropout), "logit"), use.dropout.logit) for _, uses in self.pairs for use in uses)
+        )
         parts = [super().__call__()]
-        for (w, place), (_, drops) in zip(held, self.pairs, strict=True):
-            mine, logits = logits[: len(drops)], logits[len(drops) :]
+        counted: set[int] = set()
+        for w, (place, uses) in zip(held, self.pairs, strict=True):
+            mine, logits = logits[: len(uses)], logits[len(uses) :]
+            # a mask that several layers share has its entropy once
+            units = [0 if id(use) in counted else _inputs(place, w) for use in uses]
+            counted |= {id(use) for use in uses}
             if w.requires_grad or any(logit.requires_grad for logit in mine):
-                parts.append(as_plain(self.regularizer.behind(w, mine, _inputs(place, w))))
+                parts.append(as_plain(self.regularizer.behind(w, mine, units)))
         costs = [part for part in parts if part is not None]
         return torch.stack([cost.to(costs[0].device) for cost in costs]).sum() if costs else None
 
@@ -187,28 +189,6 @@ class _BoundConcrete(_BoundWeights):
 def _inputs(place: Place, w: Tensor) -> int:
     """The inputs, or input channels, of the layer with this kernel."""
     return len(w) if place.groups else w.shape[1] * getattr(place.module, "groups", 1)
-
-
-def _concrete_dropouts_before(model: nn.Module) -> dict[tuple[int, str], list[tuple[str, ConcreteDropout]]]:
-    """The kernels behind concrete dropouts, each with those that come before it and behind the kernel before.
-
-    Raises:
-        NothingBoundError: no kernel is behind a dropout, so nobody knows how many units it drops.
-    """
-    found: dict[tuple[int, str], list[tuple[str, ConcreteDropout]]] = {}
-    waiting: list[tuple[str, ConcreteDropout]] = []
-    for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, ConcreteDropout):
-            waiting.append((name, module))
-        for attribute, parameter in module._parameters.items():
-            if waiting and parameter is not None and is_kernel(module, attribute, parameter):
-                found.setdefault((id(module), attribute), waiting)
-                waiting = []
-    if waiting:
-        raise NothingBoundError(
-            f"no layer with a kernel comes behind the ConcreteDropout {waiting[0][0] or 'itself'} in {type(model).__name__}"
-        )
-    return found
 
 
 def _turned(weights: Sequence[Tensor], groups: Sequence[int | None]) -> list[Tensor]:

@@ -170,18 +170,19 @@ _COUNTS = Range(
 )
 _COUNTS_OR_EMPTY = Range("a list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
 _NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
+_SWITCH_OR_NONE = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
 _ORDER = {
     "batch_norm": one_of("none", "before", "after", "after_dropout"),
     "input_batch_norm": SWITCH,
     "momentum": FRACTION_BELOW_ONE,
     "epsilon": POSITIVE,
-    "bias": Range("true, false or null", lambda v: v is None or isinstance(v, bool)),
+    "bias": _SWITCH_OR_NONE,
 }
 
 #: (kind, name) -> ranges of settings that mean something of their own there
 OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("dropout", "alpha"): _NEEDS_SOME_KEPT,
-    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE},
+    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE, "whole_maps": _SWITCH_OR_NONE},
     ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
     ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},

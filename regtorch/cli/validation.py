@@ -148,6 +148,13 @@ def validate(config: Mapping[str, Any]) -> None:
         raise SettingError(
             "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
         )
+    if config["model"]["name"] == "cnn":
+        on_maps = ["input_dropout", *(["dropout"] if config["model"].get("dropout_at") in ("conv", "both") else [])]
+        for place in on_maps:
+            if config[place]["name"] == "variational":
+                raise SettingError(
+                    f"{place}=variational is not allowed on feature maps: it is for sequences; take {place}=spatial2d"
+                )
     check_devices(config["trainer"])
     if config["trainer"].get("strategy") == "fsdp" and config["callbacks"].get("ema_decay") is not None:
         raise SettingError(

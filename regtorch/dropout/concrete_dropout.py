@@ -27,6 +27,8 @@ class ConcreteDropout(ProbabilityDropout):
         drop_prob: probability to begin with, above 0 and below 1.
         keep_prob: 1 - drop_prob; give one of the two.
         temperature: of the relaxation, > 0.
+        whole_maps: whether feature maps are dropped whole, as the paper does before convolutions; None: those of
+            (batch, channels, height, width) and of volumes are, (batch, time, features) and (batch, channels, length) not.
 
     Raises:
         NamingError: an argument by position or by another name, both probabilities, or neither.
@@ -35,7 +37,7 @@ class ConcreteDropout(ProbabilityDropout):
     Example:
         >>> drop = ConcreteDropout(drop_prob=0.1)
         >>> drop, [name for name, _ in drop.named_parameters()]
-        (ConcreteDropout(drop_prob=0.1, keep_prob=0.9, temperature=0.1), ['logit'])
+        (ConcreteDropout(drop_prob=0.1, keep_prob=0.9, temperature=0.1, whole_maps=None), ['logit'])
     """
 
     default_drop_prob: ClassVar[float] = 0.1
@@ -49,11 +51,13 @@ class ConcreteDropout(ProbabilityDropout):
         drop_prob: float | None = None,
         keep_prob: float | None = None,
         temperature: float = 0.1,
+        whole_maps: bool | None = None,
         **unknown: object,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        check(temperature=temperature)
+        check(component=self.registered_as, temperature=temperature, whole_maps=whole_maps)
         self.temperature = temperature
+        self.whole_maps = whole_maps  # type: ignore[misc, assignment]
 
     @property
     def drop_prob(self) -> float:
@@ -82,6 +86,7 @@ class ConcreteDropout(ProbabilityDropout):
             x,
             logit=self.logit,
             temperature=self.temperature,
+            whole_maps=self.whole_maps,
             training=self.training,
             generator=self.generator,
             shared=self.shared,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,7 +12,11 @@ from regtorch.functional.l2 import l2
 
 
 def concrete(
-    w: Tensor, *logits: Tensor, units: int, weight_regularizer: float = 1e-6, dropout_regularizer: float = 1e-5
+    w: Tensor,
+    *logits: Tensor,
+    units: int | Sequence[int],
+    weight_regularizer: float = 1e-6,
+    dropout_regularizer: float = 1e-5,
 ) -> Tensor:
     """``weight_regularizer * sum w^2 / (1 - p) + dropout_regularizer * units * (p log p + (1 - p) log(1 - p))``.
 
@@ -21,7 +27,7 @@ def concrete(
         w: the kernel of the layer behind the dropout.
         *logits: ``log p - log(1 - p)`` of the dropout; of several in a row each has its entropy, and what is kept is
             the product; of none p is 0.
-        units: that are dropped or kept, the inputs of the layer.
+        units: that are dropped or kept, the inputs of the layer; one number for each dropout, or one for all.
         weight_regularizer: strength of the squares.
         dropout_regularizer: strength of the entropy.
 
@@ -38,8 +44,8 @@ def concrete(
     total = l2(w, l2=weight_regularizer)
     for logit in logits:
         total = total * (1 + widened(logit).exp().sum())
-    for logit in logits:
+    for logit, count in zip(logits, [units] * len(logits) if isinstance(units, int) else units, strict=True):
         wide = widened(logit)
         # p log p + (1 - p) log(1 - p) = p logit + log(1 - p)
-        total = total + dropout_regularizer * units * (wide.sigmoid() * wide - F.softplus(wide)).sum()
+        total = total + dropout_regularizer * count * (wide.sigmoid() * wide - F.softplus(wide)).sum()
     return total

@@ -15,6 +15,7 @@ def concrete_dropout(
     *,
     logit: Tensor,
     temperature: float = 0.1,
+    whole_maps: bool | None = None,
     training: bool = True,
     generator: torch.Generator | None = None,
     shared: bool = False,
@@ -28,6 +29,8 @@ def concrete_dropout(
         x: any shape; dimension 0 is the batch.
         logit: ``log p - log(1 - p)`` of the probability p that a unit is dropped; shape (1,) or ().
         temperature: > 0; the smaller, the nearer to ordinary dropout, and the larger the gradient's variance.
+        whole_maps: whether one draw holds for a whole feature map of (batch, channels, *sizes); None: of inputs with two
+            or three sizes, as convolutions have them, not of (batch, time, features).
         training: False gives `x` itself.
         generator: source of all randomness; by default torch's own.
         shared: one draw for all rows instead of one each.
@@ -42,7 +45,10 @@ def concrete_dropout(
     """
     if not training:
         return x
-    u = torch.rand(rows_shape(x, shared), device=x.device, **drawn_from(generator))
+    shape = rows_shape(x, shared)
+    if x.ndim >= 4 if whole_maps is None else whole_maps:
+        shape = (*shape[:2], *[1] * (x.ndim - 2))
+    u = torch.rand(shape, device=x.device, **drawn_from(generator))
     wide = widened(x)
     chance = widened(logit).to(x.device)
     kept = torch.sigmoid(-(chance + torch.logit(u).to(wide.dtype)) / temperature)  # 1 - z

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from regtorch.dropout.variational_dropout import VariationalDropout
+from regtorch.errors import SettingError
 from regtorch.registry import component, create
 from regtorch.selection import is_bias, is_kernel, places
 
@@ -56,10 +58,16 @@ class AsMaps(nn.Module):
 
 
 def place_dropout(part: Part, spatial_dims: int) -> nn.Module | None:
-    """A dropout for features (batch, channels, *sizes) with so many sizes, or None; weight dropouts go elsewhere."""
+    """A dropout for features (batch, channels, *sizes) with so many sizes, or None; weight dropouts go elsewhere.
+
+    Raises:
+        SettingError: one that is for sequences, and feature maps.
+    """
     dropout = fresh("dropout", part)
     if dropout is None or drops_weights(part):
         return None
+    if spatial_dims and isinstance(dropout, VariationalDropout):
+        raise SettingError("VariationalDropout is for sequences, not for feature maps; take SpatialDropout2d")
     expected = getattr(dropout, "spatial_dims", None)
     return dropout if expected in (None, spatial_dims) else AsMaps(dropout, expected)
 

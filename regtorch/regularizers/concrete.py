@@ -17,8 +17,10 @@ from regtorch.settings import check
 class Concrete(Regularizer):
     """What makes `ConcreteDropout` learn a probability above zero. See `regtorch.functional.concrete`.
 
-    `WeightPenalty` pairs each `ConcreteDropout` with the kernel that comes next behind it in the order in which the
-    model registers its modules, as `names` of the penalty shows. A kernel without one has p = 0, which is L2.
+    `WeightPenalty` pairs each `ConcreteDropout` with the kernels of the layers that take what it gives, several if they
+    stand side by side. Where the model cannot be traced, or adds what is dropped to something else first, that is the
+    kernel that comes next in the order in which the model registers its modules. `names` of the penalty shows the pairs.
+    A kernel without a dropout has p = 0, which is L2.
 
     With N rows of training data, a prior of length scale l, and a loss that is the mean negative log-likelihood, such as
     cross entropy, the strengths of the paper are ``weight_regularizer = l^2 / (2 N)`` and ``dropout_regularizer = 1 / N``.
@@ -52,8 +54,8 @@ class Concrete(Regularizer):
         """All such kernels in one autograd function."""
         return l2(*weights, l2=self.weight_regularizer)
 
-    def behind(self, w: Tensor, logits: Sequence[Tensor], units: int) -> Tensor:
-        """The penalty of a kernel with so many inputs behind concrete dropouts of these logits."""
+    def behind(self, w: Tensor, logits: Sequence[Tensor], units: Sequence[int]) -> Tensor:
+        """The penalty of a kernel behind concrete dropouts of these logits, each of which drops so many units."""
         return concrete(
             w,
             *logits,

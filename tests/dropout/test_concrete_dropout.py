@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -86,6 +87,28 @@ def test_a_half_precision_model_learns(dtype: torch.dtype) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.dtype == dtype for p in model.parameters())
 
 
+def changes_within_a_map(whole_maps: bool | None, shape: tuple[int, ...]) -> bool:
+    drop = regtorch.ConcreteDropout(drop_prob=0.5, whole_maps=whole_maps)
+    drop.generator = seeded(0)
+    first = drop(torch.ones(shape)).flatten(2)
+    assert len(first[..., 0].unique()) > 2  # maps differ
+    return not torch.equal(first, first[..., :1].expand_as(first))
+
+
+@pytest.mark.parametrize(
+    ("whole_maps", "shape", "changes"),
+    [
+        (None, (2, 3, 4, 4), False),
+        (None, (2, 3, 2, 2, 2), False),
+        (None, (2, 5, 3), True),  # (batch, time, features)
+        (True, (2, 3, 5), False),
+        (False, (2, 3, 4, 4), True),
+    ],
+)
+def test_feature_maps_are_dropped_whole(whole_maps: bool | None, shape: tuple[int, ...], changes: bool) -> None:
+    assert changes_within_a_map(whole_maps, shape) == changes
+
+
 # what it costs
 
 
@@ -125,6 +148,69 @@ def test_the_entropy_counts_the_inputs_of_the_layer_behind() -> None:
     assert cost.item() == pytest.approx(-float(entropy(0.25)) * (6 + 4 + 72 + 72), rel=1e-6)
     squares = regtorch.WeightPenalty(model[5:], regtorch.Concrete(weight_regularizer=1.0, dropout_regularizer=0.0))()
     assert squares.item() == pytest.approx(model[7].weight.square().sum().item() / 0.75**2, rel=1e-6)
+
+
+class Attention(nn.Module):
+    """Layers side by side behind a dropout that is registered before them all, and one behind what is added up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.late = regtorch.ConcreteDropout(drop_prob=0.25), regtorch.ConcreteDropout(drop_prob=0.5)
+        self.first, self.query, self.key = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.drop(torch.relu(self.first(x)))
+        x = x.view(x.shape[0], -1)
+        return self.last(self.late(self.query(x) * self.key(x)))
+
+
+def test_a_dropout_belongs_to_the_layers_that_take_what_it_gives() -> None:
+    model = Attention()
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))
+    assert penalty.names == [
+        *("first.weight", "query.weight behind drop", "key.weight behind drop", "last.weight behind late"),
+    ]
+    assert penalty().item() == pytest.approx(-float(4 * entropy(0.25) + 4 * entropy(0.5)), rel=1e-6)  # each mask once
+
+
+def test_hooks_are_not_asked_what_is_behind_a_dropout() -> None:
+    model, seen = nn.Sequential(nn.Sequential(network())), []
+    model[0].register_forward_hook(lambda *_: seen.append(1))
+    assert "0.0.3.weight behind 0.0.2" in regtorch.WeightPenalty(model, regtorch.Concrete()).names
+    assert not seen
+
+
+def test_without_a_trace_it_is_the_kernel_registered_next() -> None:
+    class Untraceable(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() > 0 else x
+
+    penalty = regtorch.WeightPenalty(Untraceable(*network()), regtorch.Concrete())
+    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+
+
+@pytest.mark.parametrize("normed", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_a_weight_that_is_computed_is_a_kernel_too(normed: Callable[[nn.Module], nn.Module]) -> None:
+    model = network()
+    normed(model[3])
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.0))
+    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    model.eval()
+    w = model[3].weight.square().sum() / 0.8 + model[0].weight.square().sum() + model[5].weight.square().sum() / 0.6
+    assert penalty().item() == pytest.approx(0.3 * w.item(), rel=1e-6)
+    penalty().backward()
+    assert all(p.grad is not None for p in model[3].parameters() if p.ndim > 1)
+
+
+def test_a_recurrent_layer_has_it_before_its_first_kernels() -> None:
+    lstm = nn.LSTM(4, 3, num_layers=2, bidirectional=True)
+    names = regtorch.WeightPenalty(
+        nn.Sequential(regtorch.ConcreteDropout(drop_prob=0.1), lstm), regtorch.Concrete()
+    ).names
+    assert [name for name in names if "behind" in name] == [
+        *("1.weight_ih_l0 behind 0", "1.weight_ih_l0_reverse behind 0")
+    ]
 
 
 def test_where_says_which_kernels() -> None:
@@ -203,7 +289,7 @@ def test_a_checkpoint_holds_what_was_learned() -> None:
     other.load_state_dict(model.state_dict())
     assert other[2].drop_prob == 0.37
     assert "drop_prob=0.37, keep_prob=0.63" in repr(other[2])
-    assert other[2].to_config() == {"name": "concrete", "drop_prob": 0.37, "temperature": 0.1}
+    assert other[2].to_config() == {"name": "concrete", "drop_prob": 0.37, "temperature": 0.1, "whole_maps": None}
 
 
 def test_samples_are_drawn_at_the_learned_probability() -> None:

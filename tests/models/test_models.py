@@ -10,6 +10,7 @@ from torch import nn
 
 from regtorch import create
 from regtorch.cli.composition import compose
+from regtorch.cli.job import checked
 from regtorch.errors import SettingError
 from regtorch.models.batch_norm import batch_norm
 from regtorch.models.names import parameter_names
@@ -103,6 +104,17 @@ def test_a_spatial_dropout_drops_whole_maps_in_any_model(dropout: str, model: st
         of_map = dropped.flatten(2)
         alive = (x != 0).flatten(2)
         assert ((of_map == alive).all(2) | ~of_map.any(2)).all()
+
+
+@pytest.mark.parametrize(
+    "chosen", [["dropout=variational", "model.dropout_at=both"], ["dropout@input_dropout=variational"]]
+)
+def test_a_dropout_of_sequences_is_refused_on_feature_maps(chosen: list[str]) -> None:
+    with pytest.raises(SettingError, match=r"dropout=variational is not allowed on feature maps.*spatial2d"):
+        checked(["model=cnn", *chosen])
+    with pytest.raises(SettingError, match="VariationalDropout is for sequences, not for feature maps"):
+        built("model=cnn", *chosen)
+    built("model=cnn", "dropout=variational")  # behind the dense layers
 
 
 def test_each_prelu_and_dropout_is_its_own() -> None:

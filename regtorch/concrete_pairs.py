@@ -1,0 +1,104 @@
+"""Which concrete dropouts are in front of which kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from regtorch.dropout.concrete_dropout import ConcreteDropout
+from regtorch.errors import NothingBoundError
+from regtorch.parametrized import computed, effective
+from regtorch.selection import is_kernel
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One use of a dropout in a model.
+
+    Args:
+        name: of the module.
+        dropout: itself.
+    """
+
+    name: str
+    dropout: ConcreteDropout
+
+
+#: the id of a module and one of its attributes
+Kernel = tuple[int, str]
+
+
+def dropouts_before(model: nn.Module) -> dict[Kernel, list[Use]]:
+    """The kernels behind concrete dropouts, each with those dropouts.
+
+    Behind a dropout are the layers that take what it gives, with nothing but layers without kernels between. Where that cannot be
+    followed (the model cannot be traced, or what is dropped is first added to something), it is the layer that comes next
+    in the order in which the model registers its modules.
+
+    Raises:
+        NothingBoundError: no kernel is behind a dropout, so nobody knows how many units it drops.
+    """
+    if not any(isinstance(module, ConcreteDropout) for module in model.modules()):
+        return {}
+    found = _by_graph(model)
+    placed = {id(use.dropout) for uses in found.values() for use in uses}
+    waiting: list[Use] = []
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, ConcreteDropout) and id(module) not in placed:
+            waiting.append(Use(name, module))
+        if waiting and (kernels := _first_kernels(module)):
+            found.setdefault((id(module), kernels[0]), waiting)
+            waiting = []
+    if waiting:
+        raise NothingBoundError(
+            f"no layer with a kernel comes behind the ConcreteDropout {waiting[0].name or 'itself'} in {type(model).__name__}"
+        )
+    return found
+
+
+def _first_kernels(module: nn.Module) -> list[str]:
+    """The kernels of a layer, without those in it that take the output of others."""
+    held = {name: w for name, w in module._parameters.items() if w is not None}
+    held |= {name: effective(module, name) for name in computed(module)}  # type: ignore[misc]
+    kernels = [name for name, w in held.items() if is_kernel(module, name, w)]
+    return [name for name in kernels if not name.startswith("weight_ih_l") or name.startswith("weight_ih_l0")]
+
+
+def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
+    """What can be found by tracing; nothing, if the model cannot be traced."""
+    from torch.fx import Node, Tracer
+
+    class _Tracer(Tracer):
+        def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+            ours = isinstance(m, ConcreteDropout) or bool(_first_kernels(m))
+            return ours or super().is_leaf_module(m, module_qualified_name)
+
+        def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+            return super().call_module(m, m.forward, args, kwargs)  # without its hooks, which know nothing of a trace
+
+    try:
+        nodes = list(_Tracer().trace(model).nodes)
+    except Exception:  # whatever a model's code does with what is no tensor
+        return {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found: dict[Kernel, list[Use]] = {}
+    for start in nodes:
+        dropout = modules[str(start.target)] if start.op == "call_module" else None
+        if not isinstance(dropout, ConcreteDropout):
+            continue
+        use, reached = Use(str(start.target), dropout), {start}
+        for node in nodes:
+            inputs: list[Node] = [source for source in node.all_input_nodes if source.op != "get_attr"]
+            if not inputs or not reached.issuperset(inputs):
+                continue
+            layer = modules[str(node.target)] if node.op == "call_module" else None
+            kernels = [] if layer is None else _first_kernels(layer)
+            for kernel in kernels:
+                uses = found.setdefault((id(layer), kernel), [])
+                if use not in uses:
+                    uses.append(use)
+            if not kernels:
+                reached.add(node)
+    return found
