@@ -6,10 +6,25 @@ from functools import partial
 from typing import Any
 
 import lightning.pytorch as lightning
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step_of_any
+from regtorch.errors import SettingError
+
+
+def check_strategy(trainer: lightning.Trainer) -> None:
+    """Refuse a strategy under which weights are pieces of flat tensors, or steps are no torch optimizer's.
+
+    Raises:
+        SettingError: FSDP's first version, or DeepSpeed.
+    """
+    if isinstance(trainer.strategy, (FSDPStrategy, DeepSpeedStrategy)):
+        raise SettingError(
+            f"strategy={type(trainer.strategy).__name__} is not allowed with penalties and constraints, which would not see "
+            "whole weights: take ModelParallelStrategy and fully_shard, or ddp"
+        )
 
 
 class AfterStepHooks(lightning.Callback):

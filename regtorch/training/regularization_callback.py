@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
-from regtorch.training.after_step_hooks import AfterStepHooks
+from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 from regtorch.training.regularized_module import RegularizedModule, check_bound
 
 
@@ -30,6 +30,10 @@ class RegularizationCallback(AfterStepHooks):
     ``GradScaler`` skips it. Under manual optimization they work too, but penalties are refused: there the module decides
     when a step is, so add ``penalty()`` to its loss.
 
+    Several processes end where one ends: under DDP and, if the module shards itself (``fully_shard`` in its
+    ``configure_model``, with `ModelParallelStrategy`), under FSDP. A logged penalty of activities is of the first process'
+    own rows.
+
     Args:
         penalties: `WeightPenalty`s, bound to the module or to a part of it.
         constraints: `WeightConstraint`s, likewise.
@@ -37,7 +41,8 @@ class RegularizationCallback(AfterStepHooks):
 
     Raises:
         SettingError: a rule that is not bound; when training starts: penalties under manual optimization, a second
-            such callback, or a `RegularizedModule`, which takes penalties itself.
+            such callback, a `RegularizedModule`, which takes penalties itself, or a strategy (FSDP's first version, DeepSpeed)
+            that takes weights apart.
 
     Example:
         >>> import regtorch
@@ -61,6 +66,8 @@ class RegularizationCallback(AfterStepHooks):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin to add the penalty and to look out for steps."""
+        if self.penalties or self.constraints:
+            check_strategy(trainer)
         super().on_train_start(trainer, pl_module)
         if sum(isinstance(callback, RegularizationCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise SettingError("two RegularizationCallbacks are not allowed: give all rules to one")

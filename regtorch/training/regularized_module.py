@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
-from regtorch.training.after_step_hooks import AfterStepHooks
+from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 
 
 class _AfterStepHooks(AfterStepHooks):
@@ -26,6 +26,8 @@ class _AfterStepHooks(AfterStepHooks):
                     f"accumulate_grad_batches={trainer.accumulate_grad_batches} is not allowed with LBFGS, which "
                     "computes the loss of a step several times, but has the last batch of the window alone: take larger batches"
                 )
+            if pl_module.penalties or pl_module.constraints:
+                check_strategy(trainer)
             super().on_train_start(trainer, pl_module)
 
     def on_before_optimizer_step(

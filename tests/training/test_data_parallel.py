@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from functools import cache
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
+import regtorch
 from regtorch import available
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
 from regtorch.data.batches import DealtBatchSampler
 from regtorch.registry import component
 from regtorch.testing.ranks import on_two_ranks
-from regtorch.training import data_module
+from regtorch.training import RegularizationCallback, data_module
 from regtorch.training.data_module import DataModule
 from regtorch.training.processes import World, launched
 from regtorch.training.run import make_module, run
@@ -168,6 +171,54 @@ def trained(
     return {"weights": weights, "steps": means([n for of_one in noted for n in of_one]), "taken": taken}
 
 
+# --- somebody else's module, through the callback ---
+
+
+class Theirs(lightning.LightningModule):
+    """It shards itself, as Lightning asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+
+    def configure_model(self) -> None:
+        if self._device_mesh is not None:
+            for part in (*self.net, self.net):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return (self.net(batch[0]) - batch[1]).square().mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+def through_the_callback(strategy: str, world: World, accumulate: int) -> dict[str, torch.Tensor]:
+    """Final weights of somebody else's module."""
+    torch.manual_seed(0)
+    data = TensorDataset(torch.randn(48, 3).double(), torch.randn(48, 2).double())
+    dealt: Any = DistributedSampler(data, world.ranks, world.rank, shuffle=False)
+    module = Theirs()
+    rules: list[Any] = [regtorch.L1L2(l1=0.01, l2=0.1), regtorch.Orthogonal(0.1), regtorch.Activity(regtorch.L2(0.05))]
+    callback = RegularizationCallback(
+        penalties=[regtorch.WeightPenalty(module.net, rule) for rule in rules],
+        constraints=[regtorch.WeightConstraint(module, regtorch.MaxNorm(max_value=0.5), where="kernel:net.0*")],
+    )
+    trainer = {
+        "accelerator": "cpu",
+        "precision": "64-true",
+        "strategy": strategy,
+        "accumulate_grad_batches": accumulate,
+    }
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    fitting = lightning.Trainer(**hardware(trainer, world), max_epochs=3, callbacks=[callback], **quiet)
+    fitting.fit(module, DataLoader(data, batch_size=8 // world.ranks, sampler=dealt))
+    weights = {name: w.detach() for name, w in module.named_parameters()}
+    assert all(isinstance(w, DTensor) for w in weights.values()) == (strategy == "fsdp")
+    return {name: w.full_tensor() if isinstance(w, DTensor) else w for name, w in weights.items()}
+
+
 # --- whole runs ---
 
 EVALUATION_BATCH = 16  # rows a process: the parts end in batches that two processes cannot share evenly
@@ -218,6 +269,8 @@ def on_two_processes(rank: int, folder: Path) -> None:
         for strategy in STRATEGIES:
             config = config_of(tuple(fit.get("further", ())))
             results[strategy, name] = trained(config, fit, strategy, world, BATCH // 2, fit.get("accumulate", 1))
+    for strategy, accumulate in product(STRATEGIES, (1, 2)):
+        results[strategy, accumulate] = through_the_callback(strategy, world, accumulate)
     if rank == 0:
         torch.save(results, folder / "fits.pt")
     whole_run(folder / "ddp", *TWO_PROCESSES["ddp"], "trainer.max_epochs=4")
@@ -288,6 +341,14 @@ def test_every_rule_takes_part() -> None:
         assert {node["name"] for node in nodes} == own
         for place in (kind, f"bias_{kind}"):
             assert {case[place]["name"] for case in RULES.values() if place in case} >= own - {"none", "activity"}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_callback_takes_the_steps_of_one_process(strategy: str, accumulate: int, fits: Any) -> None:
+    alone = through_the_callback("auto", World(), accumulate)
+    for name, w in fits[strategy, accumulate].items():
+        torch.testing.assert_close(w, alone[name], rtol=0, atol=1e-9)
 
 
 def read(folder: Path) -> dict[str, Any]:

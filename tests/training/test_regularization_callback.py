@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as lightning
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -225,3 +227,14 @@ def test_what_is_refused() -> None:
     penalty = regtorch.WeightPenalty(ours, regtorch.L2(0.1))
     with pytest.raises(SettingError, match="takes penalties itself"):
         fit(ours, RegularizationCallback([penalty]), torch.float64)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
+def test_a_strategy_that_takes_weights_apart_is_refused(strategy: type) -> None:
+    trainer: Any = SimpleNamespace(strategy=strategy.__new__(strategy), callbacks=[], optimizers=[])  # they need GPUs
+    theirs = Theirs()
+    ours = RegularizedModule(theirs.net, penalties=rules(theirs)["penalties"])
+    ours.trainer = trainer
+    for callback, module in [(RegularizationCallback(**rules(theirs)), theirs), (trainer.callbacks[0], ours)]:
+        with pytest.raises(SettingError, match=f"strategy={strategy.__name__} is not allowed with penalties"):
+            callback.on_train_start(trainer, module)
