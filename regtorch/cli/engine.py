@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from regtorch.cli.composition import one_line
@@ -117,7 +118,7 @@ def check_launcher(overrides: Sequence[str]) -> None:
     """Say what is to be installed for the launcher that is asked for.
 
     Raises:
-        SettingError: its package is not there, or another sweeper is asked for.
+        SettingError: its package or its cluster is not there, it has no processes, or another sweeper is asked for.
 
     Example:
         >>> check_launcher(["hydra/launcher=basic", "seed=1,2"])
@@ -128,6 +129,8 @@ def check_launcher(overrides: Sequence[str]) -> None:
             raise SettingError(
                 f"{override} is not allowed: -m runs grids, and hparams_search=NAME searches (by Optuna)"
             )
+        if key == "hydra.launcher.n_jobs" and value == "0":
+            raise SettingError(f"{override} is not allowed: it must be a number of processes, or -1 for one a core")
         if key == "hydra/launcher" and value in _EXTRAS:
             plugin, extra = _EXTRAS[value]
             try:
@@ -136,3 +139,7 @@ def check_launcher(overrides: Sequence[str]) -> None:
                 there = False
             if not there:
                 raise SettingError(f"{override} needs a package that is not there: pip install 'regtorch[{extra}]'")
+            if value == "submitit_slurm" and which("srun") is None:
+                raise SettingError(
+                    f"{override} needs Slurm, and there is no srun here: hydra/launcher=submitit_local runs on this machine"
+                )

@@ -12,6 +12,7 @@ from typing import Any
 
 from regtorch.cli.engine import Engine, Job
 from regtorch.cli.point import has_ended, point, results
+from regtorch.errors import DataError
 from regtorch.files import write_json
 
 _KEPT = "halving.json"
@@ -36,22 +37,26 @@ def rungs(points: int, epochs: int, factor: int) -> list[int]:
     return sorted(epoch for epoch in found if epoch < epochs)
 
 
-def best(values: Mapping[int, float | None], factor: int, higher_is_better: bool) -> list[int]:
-    """The factor-th of the points, rounded up, with the best values; the first ones where they are equal.
+def best(costs: Mapping[int, Sequence[float] | None], factor: int) -> list[int]:
+    """The factor-th of the points, rounded up, that cost least; where that is equal, the next cost decides.
+
+    Args:
+        costs: of each point, the one that decides first; None: it is out.
+        factor: > 1.
 
     Example:
-        >>> best({0: 0.5, 1: None, 2: 0.9, 3: 0.9}, factor=2, higher_is_better=True)
-        [2, 3]
+        >>> best({0: (0.5, 7.0), 1: None, 2: (0.1, 3.0), 3: (0.1, 2.0)}, factor=4)
+        [3]
     """
-    sign = -1.0 if higher_is_better else 1.0
-    known = sorted((sign * value, number) for number, value in values.items() if value is not None)
-    return sorted(number for _, number in known[: math.ceil(len(values) / factor)])
+    known = sorted((*cost, number) for number, cost in costs.items() if cost is not None)
+    return sorted(int(number) for *_, number in known[: math.ceil(len(costs) / factor)])
 
 
 def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, factor: int, by: str) -> None:
     """Run the points of a grid as far as they are worth it.
 
-    A point that is kept goes on from its checkpoint, so it ends where it would have ended in the whole grid. What was
+    A point that is kept goes on from its checkpoint, so it ends where it would have ended in the whole grid. Where
+    accuracies are equal the loss decides. What was
     decided is kept in the sweep's folder, so that a sweep that was stopped decides the same.
 
     Args:
@@ -61,6 +66,9 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
         epochs: of a whole training.
         factor: a factor-th of the points is kept at each rung.
         by: the validation's accuracy or loss.
+
+    Raises:
+        DataError: what was decided before cannot be read.
     """
     alive = {job.number for job in jobs}
     decided = _decided(folder)
@@ -69,8 +77,9 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
         if index == len(decided):
             left = [job for job in jobs if job.number in alive]
             engine.run(left, partial(point, until_epoch=epoch), partial(_has_ended, folder, epoch))
-            values = {number: _value(folder / str(number), name) for number in sorted(alive)}
-            kept = best(values, factor, name == "accuracy")
+            found = {number: results(folder / str(number)) for number in sorted(alive)}
+            values = {number: _value(result, name) for number, result in found.items()}
+            kept = best({number: _costs(result, name) for number, result in found.items()}, factor)
             decided.append({"epoch": epoch, "values": {str(n): v for n, v in values.items()}, "kept": kept})
             write_json(folder / _KEPT, decided)
         values, kept = decided[index]["values"], decided[index]["kept"]
@@ -88,17 +97,29 @@ def _has_ended(folder: Path, epoch: int | None, number: int) -> bool:
 
 
 def _decided(folder: Path) -> list[dict[str, Any]]:
+    """What was decided before; it cannot be decided again, as points have gone on since."""
+    if not (folder / _KEPT).exists():
+        return []
     with suppress(OSError, ValueError):
-        decided = list(json.loads((folder / _KEPT).read_text(encoding="utf-8")))
-        if all(isinstance(rung, dict) and {"epoch", "values", "kept"} <= rung.keys() for rung in decided):
+        decided = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
+        if isinstance(decided, list) and all(
+            isinstance(rung, dict) and {"epoch", "values", "kept"} <= rung.keys() for rung in decided
+        ):
             return decided
-    return []
+    raise DataError(f"{folder / _KEPT} is damaged: it held which points are kept; begin the sweep in another folder")
 
 
-def _value(folder: Path, name: str) -> float | None:
-    found = results(folder)
+def _value(found: Mapping[str, Any], name: str) -> float | None:
     value = (found.get("val") or {}).get(name)
     return None if found.get("status") == "failed" or value is None else float(value)
+
+
+def _costs(found: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
+    """The loss, or the share of errors and then the loss: few rows make many equal accuracies."""
+    value, loss = _value(found, name), _value(found, "loss")
+    if value is None or loss is None:
+        return None
+    return (loss,) if name == "loss" else (-value, loss)
 
 
 def _tell_why(folder: Path, reason: str) -> None:

@@ -27,7 +27,9 @@ Going on with a run:               regtorch-train resume=FOLDER
 The same run once more:            regtorch-train rerun=FOLDER
 
 A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
-Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard)
+Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard,
+                                   sweep.retry_failed=true runs points that have failed again)
+A search by Optuna:                regtorch-train -m hparams_search=l1_l2 hparams_search.trials=40
 Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
 The configuration as it stands:    regtorch-train ... --cfg job
 Which plugins are installed:       regtorch-plugins

@@ -80,18 +80,9 @@ def search(
     """
     optuna = quiet_optuna()
     storage, name = _place(plan, folder)
-    directions = ["maximize" if ORDERS[objective] else "minimize" for objective in plan.objectives]
+    directions = _directions(plan)
     with _of_storage(storage):
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-    if [direction.name.lower() for direction in study.directions] != directions:
-        raise DataError(
-            f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
-        )
-    kept = next((trial.params for trial in study.get_trials(deepcopy=False) if trial.params), None)
-    if kept is not None and set(kept) != {d.key for d in plan.space}:
-        raise DataError(
-            f"hparams_search.study={name} searches {', '.join(sorted(kept))}: take another name, or the same space"
-        )
     task = point
     if plan.pruner != "none" and len(directions) == 1:  # Optuna prunes by one objective only
         task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
@@ -106,19 +97,36 @@ def search(
             _tell(study, plan, trial.number, results(folder / str(trial.number)))
 
 
-def known_points(plan: SearchPlan, folder: Path) -> dict[int, Mapping[str, str]]:
-    """The trials that a search has begun in this folder before."""
+def known_trials(plan: SearchPlan, folder: Path) -> tuple[dict[int, Mapping[str, str]], int]:
+    """The choices of the trials that a search has begun in this folder before, and how many there are in others.
+
+    Raises:
+        DataError: the database cannot be reached, or another search has this name there.
+    """
     storage, name = _place(plan, folder)
     if plan.storage is None and not (folder / "search.db").is_file():
-        return {}
+        return {}, 0
     with _of_storage(storage):
         optuna = quiet_optuna()
         if name not in optuna.get_all_study_names(storage):
-            return {}
+            return {}, 0
         study = optuna.load_study(study_name=name, storage=storage)
+    if [direction.name.lower() for direction in study.directions] != _directions(plan):
+        raise DataError(
+            f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
+        )
     kept = study.get_trials(deepcopy=False)
+    searched = next((trial.params for trial in kept if trial.params), None)
+    if searched is not None and set(searched) != {d.key for d in plan.space}:
+        raise DataError(
+            f"hparams_search.study={name} searches {', '.join(sorted(searched))}: take another name, or the same space"
+        )
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)]
-    return {trial.number: _chosen(plan.space, trial.params) for trial in own}
+    return {trial.number: _chosen(plan.space, trial.params) for trial in own}, len(kept) - len(own)
+
+
+def _directions(plan: SearchPlan) -> list[str]:
+    return ["maximize" if ORDERS[objective] else "minimize" for objective in plan.objectives]
 
 
 def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:

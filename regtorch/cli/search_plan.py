@@ -150,6 +150,8 @@ def dimension(text: str) -> Dimension:
     key, value = override.get_key_element(), override.value()
     if isinstance(value, IntervalSweep):
         log = "log" in value.tags
+        if unknown := sorted(value.tags - {"log"}):
+            raise SettingError(f"{wrong}; the tag {unknown[0]} is none: log is the only one")
         if value.start is None or value.end is None or not value.start < value.end or (log and value.start <= 0):
             raise SettingError(f"{wrong}; LOW is to be less than HIGH, and above 0 on a logarithmic scale")
         return Dimension(key, (), float(value.start), float(value.end), log)

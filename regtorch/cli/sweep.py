@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from regtorch.cli.engine import Engine, Job
 from regtorch.cli.exit_status import say
 from regtorch.cli.halving import halve
-from regtorch.cli.point import has_ended, point
-from regtorch.cli.search import known_points, pareto_front, search
+from regtorch.cli.point import has_ended, point, results
+from regtorch.cli.search import known_trials, pareto_front, search
 from regtorch.cli.sweep_plan import Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
+from regtorch.errors import DataError
 from regtorch.files import locked, replaced, write_json
 from regtorch.overrides import typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point
@@ -26,11 +28,13 @@ def sweep(plan: Plan) -> int:
         SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
     """
     engine = Engine(plan.folder, [o for o in plan.fixed if o.lstrip("+").startswith(("hydra.", "hydra/"))])
+    if plan.search is not None:
+        plan.points.update(known_trials(plan.search, plan.folder)[0])
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic()
-        if plan.search is not None:
-            plan.points.update(known_points(plan.search, plan.folder))
+        if plan.retry_failed:
+            _set_failures_aside(plan)
         _note(plan, "running", began)
         status = "interrupted"
         watch = Watch(plan)
@@ -43,7 +47,7 @@ def sweep(plan: Plan) -> int:
             raise
         finally:
             points = _note(plan, status, began)
-            show_leaderboard(points, plan.by, plan.folder, plan.total)
+            show_leaderboard(points, plan.by, plan.folder, plan.total, _elsewhere(plan))
     return 0 if all(point.status in ("completed", "pruned") for point in points) else 1
 
 
@@ -60,9 +64,25 @@ def _run(plan: Plan, engine: Engine) -> None:
         engine.run(jobs, point, lambda number: has_ended(plan.folder / str(number)))
 
 
+def _elsewhere(plan: Plan) -> int:
+    """How many trials of a search that several sweeps share are in other folders."""
+    if plan.search is not None and plan.search.storage is not None:
+        with suppress(DataError):
+            return known_trials(plan.search, plan.folder)[1]
+    return 0
+
+
+def _set_failures_aside(plan: Plan) -> None:
+    """Make points that have failed ones that have not ended: they go on from their last checkpoint, if there is one."""
+    for number in plan.points:
+        folder = plan.folder / str(number)
+        if results(folder).get("status") == "failed":
+            (folder / "results.json").replace(folder / "results.failed.json")
+
+
 def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
     """Write ``sweep.json`` and ``leaderboard.csv``."""
-    points = [read_point(plan.folder, number, choices) for number, choices in plan.points.items()]
+    points = [read_point(plan.folder, number, plan.choices(number)) for number in plan.points]
     completed = [p for p in ranked(points, plan.by) if p.status == "completed"]
     failed = [p for p in points if p.status == "failed"]
     pruned = [p for p in points if p.status == "pruned"]

@@ -7,12 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from regtorch.cli import job
 from regtorch.cli.composition import check_readable, compose, value_of
 from regtorch.cli.engine import check_launcher
+from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.cli.trust import check_names_only, check_of_folder
 from regtorch.cli.validation import validate
@@ -26,8 +28,14 @@ _OWN = {
     "sweep.resume": Range("a sweep's folder", lambda v: bool(v)),
     "sweep.by": one_of(*ORDERS),
     "sweep.halving": Range(
-        "a whole number >= 2: the part that is kept, 3 for a third", lambda v: v.isdecimal() and int(v) >= 2
+        "a whole number >= 2: the part that is kept, 3 for a third", lambda v: isinstance(v, int) and v >= 2
     ),
+    "sweep.retry_failed": one_of("true", "false"),
+}
+#: of Hydra's own, what a sweep settles itself -> what to say instead
+_SETTLED = {
+    "hydra.sweep.subdir": "a point's folder is named by its number",
+    "hydra.mode": "-m says that it is a sweep",
 }
 
 
@@ -44,6 +52,7 @@ class Plan:
         epochs: of a whole training.
         halving: which part of the points is kept at each rung; None: all run to the end.
         search: instead of a grid.
+        retry_failed: whether points that have failed are run again.
     """
 
     folder: Path
@@ -54,11 +63,16 @@ class Plan:
     epochs: int
     halving: int | None = None
     search: SearchPlan | None = None
+    retry_failed: bool = False
 
     @property
     def total(self) -> int:
         """How many points there will be."""
         return len(self.points) if self.search is None else max(self.search.trials, len(self.points))
+
+    def choices(self, number: int) -> dict[str, str]:
+        """What one point is, for a reader: text without the quotes and escapes that a command line needs."""
+        return {key: _as_text(key, value) for key, value in self.points[number].items()}
 
     def overrides_of(self, number: int) -> tuple[str, ...]:
         """What one point of a grid is run with."""
@@ -76,11 +90,18 @@ def plan(overrides: Sequence[str]) -> Plan:
         key: value_of(f"{key}={value}") if value[:1] in ("'", '"') else value
         for key, _, value in (override.lstrip("+").partition("=") for override in overrides)
     }
-    own = {key: value for key, value in given.items() if key.startswith("sweep.")}
-    for key, value in own.items():
-        if key not in _OWN:
-            raise SettingError(f"{key}={value}: there is no such key{near(key, _OWN)}")
-        _OWN[key].check(key, value)
+    for key in _SETTLED.keys() & given.keys():
+        raise SettingError(f"{key}={given[key]} is not allowed with -m: {_SETTLED[key]}")
+    own: dict[str, Any] = {}
+    for key, value in given.items():
+        if key.startswith("sweep."):
+            if key not in _OWN:
+                raise SettingError(f"{key}={value}: there is no such key{near(key, _OWN)}")
+            own[key] = int(value) if value.isdecimal() else value
+            _OWN[key].check(key, own[key])
+    retry_failed = own.pop("sweep.retry_failed", "false") == "true"
+    if retry_failed and "sweep.resume" not in own:
+        raise SettingError("sweep.retry_failed=true is for a sweep that goes on: say sweep.resume=FOLDER too")
     typed = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "hydra.sweep.dir="))]
     if "sweep.resume" in own:
         folder = Path(resumed := own["sweep.resume"])
@@ -96,6 +117,8 @@ def plan(overrides: Sequence[str]) -> Plan:
             raise SettingError(
                 f"sweep.halving={own['sweep.halving']}: {resumed} was begun {f'with {began}' if began else 'without it'}"
             )
+        if "sweep.halving" in kept and own.get("sweep.by", kept["sweep.by"]) != kept["sweep.by"]:
+            raise SettingError(f"sweep.by={own['sweep.by']}: {resumed} is halved by {kept['sweep.by']}")
         typed, own = before, {**kept, **own}
     elif "hydra.sweep.dir" in given:
         folder = _new_folder(given["hydra.sweep.dir"], typed)
@@ -107,7 +130,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     fixed = [o for o in typed if o not in swept]
     config = compose([o for o in fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))])
     epochs: int = config["trainer"]["max_epochs"]
-    halving = int(own["sweep.halving"]) if "sweep.halving" in own else None
+    halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
     if several := next((o for o in swept if o.startswith("hparams_search=")), None):
         raise SettingError(f"{several} is not allowed: a search is no point of a grid; name one")
@@ -120,8 +143,17 @@ def plan(overrides: Sequence[str]) -> Plan:
         raise SettingError(
             "sweep.halving and a grid over trainer.max_epochs are not allowed together: it shares out epochs itself"
         )
+    if retry_failed and (halving is not None or searched is not None):
+        raise SettingError(
+            "sweep.retry_failed=true is for grids that run to the end: a search and halving have gone by what failed"
+        )
     points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
-    return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched)
+    if halving is not None and not rungs(len(points), epochs, halving):
+        raise SettingError(
+            f"sweep.halving={halving} leaves out nothing of {len(points)} points over {epochs} epochs: it needs at least "
+            f"{halving} points and 2 epochs"
+        )
+    return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched, retry_failed)
 
 
 def _new_folder(name: str, typed: list[str]) -> Path:
@@ -129,7 +161,12 @@ def _new_folder(name: str, typed: list[str]) -> Path:
     if not name or "${" in name:
         raise SettingError(f"hydra.sweep.dir={name} is not allowed: it must be the name of a folder, as it is")
     folder = Path(name)
-    if (folder / "sweep.json").exists() and (before := _earlier(folder)[0]) != typed:
+    if not (folder / "sweep.json").exists():
+        if any(folder.glob("[0-9]*/results.json")):
+            raise SettingError(
+                f"hydra.sweep.dir={name} holds runs, and no sweep.json that says which: name another folder"
+            )
+    elif (before := _earlier(folder)[0]) != typed:
         raise SettingError(
             f"hydra.sweep.dir={name} holds the sweep over {' '.join(before)}: sweep.resume={name} goes on with it; "
             "another sweep needs another folder"
@@ -182,14 +219,14 @@ def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
     return {**config, first: OverridesParser.create().parse_override(f"{first}={value}").value()}
 
 
-def _earlier(folder: Path) -> tuple[list[str], dict[str, str]]:
+def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """The overrides that a sweep was begun with, and its own keys."""
     try:
         kept: Any = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
         overrides = [str(override) for override in kept["overrides"]]
         if not isinstance(kept["overrides"], list):
             raise TypeError
-        own = {f"sweep.{key}": str(kept[key]) for key in ("by", "halving") if kept.get(key) is not None}
+        own = {f"sweep.{key}": kept[key] for key in ("by", "halving") if kept.get(key) is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"sweep.resume={folder}: there is no whole sweep.json in it; is it a sweep's folder?"
@@ -198,6 +235,18 @@ def _earlier(folder: Path) -> tuple[list[str], dict[str, str]]:
         if not _OWN[key].holds(value):
             raise DataError(f"sweep.resume={folder}: its sweep.json is damaged ({key}={value})")
     return overrides, own
+
+
+@cache
+def _as_text(key: str, value: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        read = OverridesParser.create().parse_override(f"{key}={value}").value()
+    except HydraException:
+        return value
+    return read if isinstance(read, str) else value
 
 
 def _is_swept(override: str) -> bool:
@@ -218,5 +267,8 @@ def _points(swept: Sequence[str]) -> list[dict[str, str]]:
     for text, override in zip(swept, OverridesParser.create().parse_overrides(list(swept)), strict=True):
         if not override.is_discrete_sweep():
             raise SettingError(f"{text} is not allowed in a grid: list values, or search with hparams_search=custom")
-        choices[override.get_key_element()] = list(override.sweep_string_iterator())
+        values = list(override.sweep_string_iterator())
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise SettingError(f"{text} names {twice} more than once: once is enough")
+        choices[override.get_key_element()] = values
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]

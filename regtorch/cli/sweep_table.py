@@ -69,7 +69,7 @@ class Watch:
         there = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
         for number in sorted(there - set(self.ended)):
             if number in self.plan.points:
-                point = read_point(self.plan.folder, number, self.plan.points[number])
+                point = read_point(self.plan.folder, number, self.plan.choices(number))
                 if point.status in self._ends:
                     self.ended[number] = point
                     new.append(point)
@@ -131,8 +131,16 @@ def short(value: str) -> str:
         return value
 
 
-def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int) -> None:
-    """Print the best points, the failed ones with their reasons, and where everything is."""
+def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int, elsewhere: int = 0) -> None:
+    """Print the best points, the failed ones with their reasons, and where everything is.
+
+    Args:
+        points: that the sweep has begun.
+        by: what they are ordered by.
+        folder: of the sweep.
+        total: how many it is to have.
+        elsewhere: how many of those other sweeps of the same search have taken.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -152,7 +160,10 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int)
     for point in failed[:_SHOWN]:
         console.print(f"point {point.number} failed: {words(point)}: {point.reason}", soft_wrap=True, markup=False)
     pruned = sum(point.status == "pruned" for point in points)
-    left = total - len(best) - len(failed) - pruned
+    mine = max(total - elsewhere, len(points))
+    left = mine - len(best) - len(failed) - pruned
     rest = f"{f', {pruned} pruned' if pruned else ''}{f', {left} not finished' if left else ''}"
-    console.print(f"{len(best)} of {total} points completed, {len(failed)} failed{rest}", soft_wrap=True)
+    console.print(f"{len(best)} of {mine} points completed, {len(failed)} failed{rest}", soft_wrap=True)
+    if elsewhere:
+        console.print(f"{elsewhere} more trials of this search are in other sweeps' folders", soft_wrap=True)
     console.print(str(folder / "leaderboard.csv"), soft_wrap=True, markup=False)

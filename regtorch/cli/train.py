@@ -41,9 +41,13 @@ def _main() -> int:
     overrides = overrides_of(sys.argv[1:])
     multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
     first = is_first()
-    if overrides is not None and multirun and not _prints_only():
+    if overrides is not None and multirun:
+        if flag := next((a for a in sys.argv[1:] if a.startswith("-") and a not in ("-m", "--multirun")), None):
+            raise SettingError(f"{flag} is not for -m: a sweep is described by KEY=VALUE alone")
         return _sweep(overrides)
     if overrides is not None:
+        if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
+            raise SettingError(f"{many} is about many runs: say -m")
         check_names_only(overrides)
         check_paths(overrides)
         given, earlier = overrides, earlier_overrides(overrides)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regtorch.cli.halving import best, rungs
+from regtorch.cli.engine import Job
+from regtorch.cli.halving import best, halve, rungs
+from regtorch.errors import DataError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
 GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]
@@ -27,13 +29,18 @@ def test_rungs_go_up_to_the_last_epoch(points: int, epochs: int, factor: int) ->
         assert found[-1] <= -(-epochs // factor)
 
 
-@given(values=st.dictionaries(st.integers(0, 50), st.none() | st.floats(0, 1), min_size=1), factor=st.integers(2, 4))
-def test_none_that_is_cut_is_better_than_one_that_is_kept(values: dict[int, float | None], factor: int) -> None:
-    kept = best(values, factor, higher_is_better=True)
-    known = {number: value for number, value in values.items() if value is not None}
-    assert len(kept) == min(len(known), -(-len(values) // factor))
-    cut = [value for number, value in known.items() if number not in kept]
-    assert not kept or not cut or min(known[number] for number in kept) >= max(cut)
+COSTS = st.none() | st.tuples(st.sampled_from([-0.5, 0.0, 0.5]), st.floats(0, 1))
+
+
+@given(costs=st.dictionaries(st.integers(0, 50), COSTS, min_size=1), factor=st.integers(2, 4))
+def test_none_that_is_cut_is_better_than_one_that_is_kept(
+    costs: dict[int, tuple[float, float] | None], factor: int
+) -> None:
+    kept = best(costs, factor)
+    known = {number: cost for number, cost in costs.items() if cost is not None}
+    assert len(kept) == min(len(known), -(-len(costs) // factor))
+    cut = [cost for number, cost in known.items() if number not in kept]
+    assert not kept or not cut or max(known[number] for number in kept) <= min(cut)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def test_the_best_trains_to_the_end_and_as_in_the_whole_grid(halved: Path) -> No
     assert (rows["0.0001"]["epochs"], rows["0.003"]["epochs"], rows["0.01"]["epochs"]) == ("2", "4", "8")
     assert rows["0.0001"]["reason"].startswith("val.accuracy 0.")
     assert "behind epoch 2, not among the best 2 of 4" in rows["0.0001"]["reason"]
-    done = swept(halved.parent, "optimizer.lr=0.01,0.01", *GRID[1:], "hydra.sweep.dir=alone")
+    done = swept(halved.parent, "optimizer.lr=choice(0.01)", *GRID[1:], "hydra.sweep.dir=alone")
     assert done.returncode == 0, done.stderr
     whole, kept = (
         json.loads((folder / "results.json").read_text()) for folder in (halved.parent / "alone" / "0", halved / "2")
@@ -71,5 +78,16 @@ def test_a_sweep_that_is_killed_between_decides_the_same(halved: Path, tmp_path:
     done = swept(tmp_path, "sweep.resume=grid", "sweep.halving=3")
     assert done.returncode == 2
     assert "sweep.halving=3: grid was begun with 2" in done.stderr
+    done = swept(tmp_path, "sweep.resume=grid", "sweep.by=val.nll")
+    assert done.returncode == 2
+    assert "sweep.by=val.nll: grid is halved by val.accuracy" in done.stderr
     assert swept(tmp_path, "sweep.resume=grid").returncode == 1
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (halved / "leaderboard.csv").read_text()
+
+
+@pytest.mark.parametrize("damaged", ["", "[1]", '[{"epoch": 2}]', "{}", "null"])
+def test_decisions_that_cannot_be_read_are_not_taken_anew(damaged: str, tmp_path: Path) -> None:
+    """Points may have gone on since, and would be judged by what they became."""
+    (tmp_path / "halving.json").write_text(damaged)
+    with pytest.raises(DataError, match=r"halving\.json is damaged"):
+        halve(None, [Job(0, ())], tmp_path, epochs=8, factor=2, by="val.accuracy")  # type: ignore[arg-type]

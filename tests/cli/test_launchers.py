@@ -31,7 +31,8 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> str:
     "launcher", [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]], ids=str
 )
 def test_the_leaderboard_is_that_of_one_process(launcher: list[str], in_process: str, tmp_path: Path) -> None:
-    done = swept(tmp_path, *GRID, "hydra.sweep.dir=grid", *launcher)
+    command = [*TRAIN, "-m", *GRID, "hydra.sweep.dir=grid", *launcher]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == in_process
     assert len(list(tmp_path.glob("grid/*/results.json"))) == 4
@@ -61,6 +62,12 @@ def test_what_is_to_be_installed_is_said(override: str, said: str, monkeypatch: 
     monkeypatch.setattr("regtorch.cli.engine.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=said):
         check_launcher([override])
+
+
+def test_slurm_is_not_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regtorch.cli.engine.which", lambda name: None)
+    with pytest.raises(SettingError, match="there is no srun here: hydra/launcher=submitit_local runs on this machine"):
+        check_launcher(["hydra/launcher=submitit_slurm"])
 
 
 # --- over processes, and on a cluster: these take minutes ---

@@ -15,6 +15,7 @@ from regtorch.cli.search import pareto_front
 from regtorch.cli.search_plan import Dimension, dimension
 from regtorch.errors import SettingError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+from tests.testers.command import ended
 
 SEARCH = ["hparams_search=custom", "hparams_search.random_trials=3", "hparams_search.trials=9", *SMALL]
 SPACE = ["optimizer.lr=tag(log, interval(1e-4, 0.3))", "model.hidden=choice([8], [32])", "trainer.max_epochs=5"]
@@ -121,6 +122,7 @@ def test_what_is_no_space_is_refused(text: str) -> None:
         (["hparams_search=custom", "dropout.p=interval(0, 1)"], "dropout.p="),
         (["hparams_search=custom", "data.batch_size=interval(0, 9)"], "data.batch_size=0.0 is not allowed"),
         (["hparams_search=l1_l2", "hparams_search.storage=nowhere"], "hparams_search.storage=nowhere: the trials"),
+        (["hparams_search=l1_l2", "optimizer.lr=tag(lgo, interval(0.1, 1))"], "hparams_search: optimizer.lr=tag(lgo"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -128,10 +130,31 @@ def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) 
     assert done.returncode
     lines = done.stderr.splitlines()
     assert lines[-1].startswith(f"error: {said}"), done.stderr
+    assert not list(tmp_path.glob("multirun/*/*"))
     assert "Traceback" not in done.stderr
 
 
+def test_sweeps_share_a_search(tmp_path: Path) -> None:
+    """Each tells its own trials from the others', and what is another search is refused."""
+    shared = [f"hparams_search.storage=sqlite:///{tmp_path / 'shared.db'}", "hparams_search.study=ours", *SMALL]
+    search = ["hparams_search=custom", "optimizer.lr=interval(0.001, 0.1)", *shared]
+    assert swept(tmp_path, *search, "hparams_search.trials=2", "hydra.sweep.dir=one").returncode == 0
+    done = swept(tmp_path, *search, "hparams_search.trials=3", "hydra.sweep.dir=other")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 points completed, 0 failed" in done.stdout
+    assert "2 more trials of this search are in other sweeps' folders" in done.stdout
+    assert [row["point"] for row in leaderboard(tmp_path / "other")] == ["2"]
+    for other, said in (
+        (["optimizer.lr=0.1", "data.batch_size=choice(64, 128)"], "ours searches optimizer.lr: take another name"),
+        (["hparams_search.objectives=[val.accuracy,val.nll]"], "ours is a search for 1 objectives of its own"),
+    ):
+        done = swept(tmp_path, *search, *other, "hydra.sweep.dir=third")
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert not (tmp_path / "third").exists()
+
+
 def test_a_search_is_for_many_runs(tmp_path: Path) -> None:
-    done = subprocess.run([*TRAIN, "hparams_search=l1_l2"], cwd=tmp_path, capture_output=True, text=True)
+    done = ended(tmp_path, "hparams_search=l1_l2")
     assert done.returncode == 2
     assert done.stderr == "error: hparams_search=l1_l2 is a search over many runs: say -m\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from regtorch.cli.sweep_plan import plan
+from regtorch.errors import DataError
 from regtorch.overrides import quoted
+from tests.testers.command import ended, running
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 SMALL = ["trainer.max_epochs=2", "data.batch_size=256", "mc=none", "logger.tensorboard=false", "trainer=cpu"]
 
 
 def swept(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TRAIN, "-m", *arguments], cwd=folder, capture_output=True, text=True)
+    return ended(folder, "-m", *arguments)
 
 
 def leaderboard(folder: Path) -> list[dict[str, str]]:
@@ -123,9 +127,7 @@ def test_each_point_of_a_sweep_over_processes_runs_once(tmp_path: Path) -> None:
 def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
     point = leaderboard(folder)[0]["point"]
-    done = subprocess.run(
-        [*TRAIN, f"rerun=grid/{point}", "hydra.run.dir=again"], cwd=folder.parent, capture_output=True, text=True
-    )
+    done = ended(folder.parent, f"rerun=grid/{point}", "hydra.run.dir=again")
     assert done.returncode == 0, done.stderr
     one, other = (
         json.loads((folder.parent / name / "results.json").read_text()) for name in (f"grid/{point}", "again")
@@ -150,15 +152,74 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["hydra.sweep.dirr=a", "seed=1,2"], "hydra.sweep.dirr=a: there is no such key"),
         (["resume=grid/0", "seed=1,2"], "resume=grid/0 is not allowed with -m"),
         (["rerun=grid/0", "seed=1,2"], "rerun=grid/0 is not allowed with -m"),
+        (["seed=1,2,1"], "seed=1,2,1 names 1 more than once"),
+        (["seed=1,2", "hydra.sweep.subdir=a"], "hydra.sweep.subdir=a is not allowed with -m"),
+        (["seed=1,2", "hydra.mode=RUN"], "hydra.mode=RUN is not allowed with -m"),
+        (["seed=1,2", "--cfg", "job"], "--cfg is not for -m"),
+        (["seed=1,2", "--fast"], "--fast is not for -m"),
+        (["seed=1,2", "sweep.halving=1"], "sweep.halving=1 is not allowed"),
+        (["seed=1,2", "sweep.halving=3"], "sweep.halving=3 leaves out nothing of 2 points over 50 epochs"),
+        (["seed=1,2", "sweep.retry_failed=true"], "sweep.retry_failed=true is for a sweep that goes on"),
+        (["sweep.resume=grid", "sweep.retry_failed=yes"], "sweep.retry_failed=yes is not allowed"),
+        (["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 is not allowed"),
+        (["hydra.sweep.dir=nameless", "seed=4,5"], "hydra.sweep.dir=nameless holds runs, and no sweep.json"),
     ],
 )
 def test_mistakes_are_one_line(
     finished: tuple[Path, subprocess.CompletedProcess[str]], arguments: list[str], said: str
 ) -> None:
+    (nameless := finished[0].parent / "nameless" / "0").mkdir(parents=True, exist_ok=True)
+    (nameless / "results.json").write_text("{}")
     done = swept(finished[0].parent, *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("argument", ["sweep.resume=grid", "sweep.by=val.nll", "hydra.mode=MULTIRUN"])
+def test_what_is_about_many_runs_is_said_with_m(argument: str, tmp_path: Path) -> None:
+    done = ended(tmp_path, argument)
+    assert (done.returncode, done.stderr) == (2, f"error: {argument} is about many runs: say -m\n")
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", '{"overrides": "seed=1,2"}', '{"overrides": [], "by": "speed"}'])
+def test_a_damaged_record_is_one_line(damaged: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(damaged)
+    with pytest.raises(DataError, match=r"there is no whole sweep\.json in it|its sweep\.json is damaged"):
+        plan([f"sweep.resume={quoted(str(tmp_path))}"])
+
+
+def test_points_that_failed_are_run_again_where_that_is_asked_for(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "grid")
+    best = int(leaderboard(finished[0])[0]["point"])
+    failure = {"status": "failed", "reason": "the disk is full", "seed": 0, "overrides": []}
+    (tmp_path / "grid" / str(best) / "results.json").write_text(json.dumps(failure))
+    before = (tmp_path / "grid" / "leaderboard.csv").read_text()
+    assert swept(tmp_path, "sweep.resume=grid").returncode == 1
+    assert "the disk is full" in (tmp_path / "grid" / "leaderboard.csv").read_text()
+    assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
+    assert (tmp_path / "grid" / "leaderboard.csv").read_text() == before
+    assert json.loads((tmp_path / "grid" / str(best) / "results.failed.json").read_text()) == failure
+
+
+def test_a_reader_sees_values_without_what_a_command_line_needs() -> None:
+    where = plan(["regularizer=l2", r"regularizer.where='kernel:hidden.*',bias,head\.*", "model.hidden=[8],[9]"])
+    assert [where.choices(number)["regularizer.where"] for number in (0, 2)] == ["kernel:hidden.*", "bias"]
+    assert where.choices(0)["model.hidden"] == "[8]"
+    assert r"kernel" in where.overrides_of(0)[-2]
+
+
+def test_a_signal_before_the_first_run_trains_ends_the_sweep_in_order(tmp_path: Path) -> None:
+    with running(tmp_path, "-m", "seed=1,2", *SMALL, "hydra.sweep.dir=grid") as command:
+        command.until((tmp_path / "grid" / "sweep.json").exists)
+        command.kill(signal.SIGTERM)
+        assert command.status() == 143
+    assert command.errors == [
+        "error: interrupted; python scripts/train.py -m sweep.resume=" + str(tmp_path / "grid") + " goes on"
+    ]
+    assert json.loads((tmp_path / "grid" / "sweep.json").read_text())["status"] == "interrupted"
 
 
 def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ DEGREES = st.integers(1, 300)
 @given(st.floats(0, 1e6), DEGREES)
 def test_the_probability_is_scipys(t: float, degrees: int) -> None:
     special = pytest.importorskip("scipy.special")
-    if t * t < degrees:  # 1 - 2 P(T < -t) would lose the digits of a small t
-        expected = special.betainc(0.5, degrees / 2, t * t / (degrees + t * t))
-    else:
-        expected = 1 - 2 * special.stdtr(degrees, -t)
+    near = special.betainc(0.5, degrees / 2, t * t / (degrees + t * t))  # loses the digits of a great t
+    far = 1 - 2 * special.stdtr(degrees, -t)  # loses those of a small one
+    expected = near if t * t < degrees else far
     assert central_probability(t, degrees) == pytest.approx(expected, abs=1e-12)
     assert central_probability(-t, degrees) == central_probability(t, degrees)
 

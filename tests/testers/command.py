@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,6 +93,13 @@ def running(folder: Path, *arguments: str, **settings: object) -> Iterator[Comma
         if command.process.is_alive():
             command.process.kill()
             command.process.join()
+
+
+def ended(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command, when it has ended."""
+    with running(folder, *arguments) as command:
+        status = command.status()
+    return subprocess.CompletedProcess(arguments, status, command.stdout, command.stderr)
 
 
 def wait(reached: Callable[[], object]) -> None:
