@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TRAIN = ROOT / "scripts" / "train.py"
+from tests.testers.cold import refusal
+from tests.testers.command import ended, running
 
-#: prints the modules that were imported when the process ends
-SPY = "import atexit, runpy, sys; atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else '', file=sys.stderr)); "
-SPY += f"sys.argv[0] = {str(TRAIN)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+ROOT = Path(__file__).parents[2]
 
 
 def refused(arguments: list[str], folder: Path) -> str:
     """The one line that the command line answers with."""
-    done = subprocess.run([sys.executable, "-c", SPY, *arguments], cwd=folder, capture_output=True, text=True)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr
-    assert "TORCH" not in lines, "torch was imported before the configuration was refused"
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert done.stdout == ""
+    line = refusal("train.py", arguments, folder)
     assert not (folder / "outputs").exists()
-    return lines[0]
+    return line
 
 
 @pytest.mark.parametrize(
@@ -191,17 +180,7 @@ def test_a_truncated_npz(tmp_path: Path) -> None:
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        str(TRAIN),
-        "hydra.run.dir=run",
-        "trainer.max_epochs=2",
-        "logger.tensorboard=false",
-        *arguments,
-    ]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"HYDRA_FULL_ERROR": "0"}
-    )
+    return ended(folder, "hydra.run.dir=run", "trainer.max_epochs=2", "logger.tensorboard=false", *arguments)
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
@@ -222,8 +201,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_
 
 def test_resume_goes_on_with_what_the_run_was_started_with(tmp_path: Path) -> None:
     assert run(["regularizer=l1", "dropout=standard", "model.hidden=[16]"], tmp_path).returncode == 0
-    command = [sys.executable, str(TRAIN), "resume=run", "trainer.max_epochs=3", "hydra.run.dir=on"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = ended(tmp_path, "resume=run", "trainer.max_epochs=3", "hydra.run.dir=on")
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "on/results.json").read_text())
     assert {"regularizer=l1", "dropout=standard", "model.hidden=[16]", "trainer.max_epochs=3"} <= set(
@@ -235,8 +213,7 @@ def test_resume_goes_on_with_what_the_run_was_started_with(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    command = [sys.executable, str(TRAIN), "hydra.run.dir=file/run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = ended(tmp_path, "hydra.run.dir=file/run")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -255,13 +232,12 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_in_the_lo
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_is_said_in_the_results_and_the_exit_status(number: int, status: int, tmp_path: Path) -> None:
-    command = [sys.executable, str(TRAIN), "hydra.run.dir=run", "trainer.max_epochs=100000", "logger.tensorboard=false"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "run/checkpoints/last.ckpt").exists():
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == status
+    endless = ["hydra.run.dir=run", "trainer.max_epochs=100000", "logger.tensorboard=false"]
+    with running(tmp_path, *endless) as command:
+        command.until((tmp_path / "run/checkpoints/last.ckpt").exists)
+        command.kill(number)
+        assert command.status() == status
+    said = command.stderr
     hint = f"python scripts/train.py resume={tmp_path / 'run'} goes on"
     assert said.strip().splitlines()[-1] == f"error: interrupted; {hint}"
     assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "interrupted"

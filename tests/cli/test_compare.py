@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,20 +19,19 @@ from regtorch.cli.compare import main
 from regtorch.cli.composition import compose
 from regtorch.cli.request import parse
 from regtorch.errors import RegtorchError
+from tests.testers.cold import Answer, answered, refusal
+from tests.testers.command import ended, running
 
 ROOT = Path(__file__).parents[2]
-COMPARE = ROOT / "scripts" / "compare.py"
 BOTH = "experiment=digits_standard,digits_custom"
 QUICK = ["trainer.max_epochs=1", "mc.samples=2", "logger.tensorboard=false"]
 
-#: says which of the slow modules were imported when the process ends
-SPY = "import atexit, runpy, sys; "
-SPY += "atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else '', file=sys.stderr)); "
-SPY += f"sys.argv[0] = {str(COMPARE)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
 
-
-def spied(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", SPY, *arguments], cwd=folder, capture_output=True, text=True)
+def cold(arguments: list[str], folder: Path) -> Answer:
+    """Run the command in a process without torch, which it does not need."""
+    done = answered("compare.py", arguments, folder)
+    assert not done.imported_torch
+    return done
 
 
 def compared(arguments: list[str], status: int = 0) -> None:
@@ -97,8 +93,7 @@ def test_the_table_is_of_the_runs(study: Path) -> None:
 
 
 def test_a_run_is_the_one_that_train_py_makes(study: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "experiment=digits_custom", *QUICK, "seed=9"]
-    done = subprocess.run([*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True)
+    done = ended(tmp_path, "experiment=digits_custom", *QUICK, "seed=9", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     ours, theirs = (study / "runs/digits_custom/9", tmp_path / "run")
     one, two = (json.loads((folder / "results.json").read_text()) for folder in (ours, theirs))
@@ -121,7 +116,7 @@ def test_a_run_is_the_one_that_train_py_makes(study: Path, tmp_path: Path) -> No
     assert {path.name for path in theirs.iterdir()} == {path.name for path in ours.iterdir()}
     assert "rows to train on" in (ours / "train.log").read_text()
     # and so runs of either can be compared: the same recipe and seed is one run
-    done = spied([str(ours), str(theirs), "out=both"], tmp_path)
+    done = cold([str(ours), str(theirs), "out=both"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the same recipe and seed" in done.stdout
     assert rows(tmp_path / "both")[0]["recipe"] == "digits_custom trainer.max_epochs=1 mc.samples=2"
@@ -129,7 +124,7 @@ def test_a_run_is_the_one_that_train_py_makes(study: Path, tmp_path: Path) -> No
 
 def test_asking_again_trains_nothing_and_needs_no_torch(study: Path) -> None:
     before, table = finished(study), (study / "comparison.csv").read_text()
-    done = spied([BOTH, "seeds=[1,2,9]", f"out={study}", *QUICK], study)
+    done = cold([BOTH, "seeds=[1,2,9]", f"out={study}", *QUICK], study)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""
     assert finished(study) == before
@@ -140,12 +135,11 @@ def test_asking_again_trains_nothing_and_needs_no_torch(study: Path) -> None:
 
 def test_folders_of_finished_runs_give_the_same_table(study: Path, tmp_path: Path) -> None:
     order = [str(study / "runs/digits_standard"), *map(str, sorted((study / "runs/digits_custom").iterdir()))]
-    done = spied([*order, "metrics=test.accuracy,seconds", f"out={tmp_path / 'again'}"], tmp_path)
+    done = cold([*order, "metrics=test.accuracy,seconds", f"out={tmp_path / 'again'}"], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "TORCH" not in done.stderr
     theirs = [row for row in rows(study) if row["metric"] in ("test.accuracy", "seconds")]
     assert rows(tmp_path / "again") == theirs
-    spied([str(study)], tmp_path)
+    cold([str(study)], tmp_path)
     assert (tmp_path / "studies/digits_custom-digits_standard/comparison.png").is_file()  # named by what it compares
 
 
@@ -196,13 +190,11 @@ def test_a_settings_reference_to_the_seed_is_filled_in_for_each(tmp_path: Path) 
 
 def test_killed_at_any_time_it_goes_on(tmp_path: Path) -> None:
     arguments = [BOTH, "seeds=3", "out=study", "mc.samples=2", "logger.tensorboard=false", "trainer.max_epochs=4"]
-    command = [sys.executable, str(COMPARE), *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     under_way = tmp_path / "study/runs/digits_standard/2"  # the third run
-    while process.poll() is None and not (under_way / "checkpoints/last.ckpt").exists():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=60)
+    with running(tmp_path, *arguments, script="compare.py") as command:
+        command.until((under_way / "checkpoints/last.ckpt").exists)
+        command.kill(signal.SIGKILL)
+        command.status()
     before = finished(tmp_path / "study")
     assert list(before) == ["digits_custom/1", "digits_standard/1"]
     assert under_way.is_dir()
@@ -216,15 +208,15 @@ def test_killed_at_any_time_it_goes_on(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, str(COMPARE), BOTH, "seeds=2", "out=study", "trainer.max_epochs=100000"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     run = tmp_path / "study/runs/digits_standard/1"
-    while process.poll() is None and not (run / "checkpoints/last.ckpt").exists():
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert said.strip().splitlines()[-1] == ("error: interrupted; 0 of 4 runs are trained, the same command goes on")
+    endless = [BOTH, "seeds=2", "out=study", "trainer.max_epochs=100000"]
+    with running(tmp_path, *endless, script="compare.py") as command:
+        command.until((run / "checkpoints/last.ckpt").exists)
+        command.kill(signal.SIGINT)
+        assert command.status() == 130
+    assert command.stderr.strip().splitlines()[-1] == (
+        "error: interrupted; 0 of 4 runs are trained, the same command goes on"
+    )
     assert json.loads((run / "results.json").read_text())["status"] == "interrupted"
 
 
@@ -249,7 +241,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: 
     compared(arguments, status=1)  # a failed one is tried again
     after = finished(tmp_path)
     assert {name for name in after if after[name][0] != before[name][0]} == {"digits_custom/1", "digits_custom/2"}
-    done = spied([str(tmp_path / "runs")], tmp_path)
+    done = cold([str(tmp_path / "runs")], tmp_path)
     assert "left out:" in done.stdout
     assert "digits_custom/2 (failed: the loss became" in done.stdout.replace("\n", "")
 
@@ -273,14 +265,13 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path: Path) -> None:
 
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        done = spied(["study=digits", f"out={tmp_path}"], tmp_path)
+        done = cold(["study=digits", f"out={tmp_path}"], tmp_path)
     assert done.returncode == 2
     assert "is being trained by another process" in done.stderr
-    assert "TORCH" not in done.stderr
 
 
 def test_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
-    done = spied(["--help"], tmp_path)
+    done = cold(["--help"], tmp_path)
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert len(done.stdout.splitlines()) < 30
     for words in (
@@ -337,15 +328,9 @@ def test_whatever_is_typed_it_is_understood_or_refused(texts: list[str]) -> None
 def refused(arguments: list[str], folder: Path) -> str:
     """The one line that the command line answers with."""
     before = sorted(folder.rglob("*"))
-    done = spied(arguments, folder)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 2, done.stderr
-    assert "TORCH" not in lines, "torch was imported before the mistake was found"
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert done.stdout == ""
+    line = refusal("compare.py", arguments, folder)
     assert sorted(folder.rglob("*")) == before
-    return lines[0]
+    return line
 
 
 WRONG = [
@@ -413,10 +398,7 @@ def test_one_line_names_key_value_and_what_would_be_right(arguments: list[str], 
 
 
 def test_train_py_says_who_runs_studies(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "scripts/train.py")]
-    done = subprocess.run([*command, "study=digits"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "regtorch-compare study=digits" in done.stderr
-    done = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert "regtorch-compare study=digits" in refusal("train.py", ["study=digits"], tmp_path)
+    done = answered("train.py", ["--help"], tmp_path)
     assert "regtorch-compare" in done.stdout
     assert "\n  study " not in done.stdout

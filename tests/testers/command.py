@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -23,11 +24,12 @@ SECONDS = 240.0  # that a process may take for whatever is waited for; only a ha
 
 
 class Command:
-    """A ``train.py`` command line that runs.
+    """A command line that runs.
 
     Args:
         folder: where it is started.
         arguments: what is typed.
+        script: which of the scripts.
         file_size: bytes beyond which it can write no file, as on a disk that is full; None: as much as there is room.
         first: called in the process before the command.
     """
@@ -36,11 +38,12 @@ class Command:
         self,
         folder: Path,
         *arguments: str,
+        script: str = "train.py",
         file_size: int | None = None,
         first: Callable[[], None] | None = None,
     ) -> None:
         self.folder = folder
-        self.process = _processes.Process(target=_run, args=(folder, arguments, file_size, first))
+        self.process = _processes.Process(target=_run, args=(folder, script, arguments, file_size, first))
         self.process.start()
 
     @property
@@ -95,9 +98,9 @@ def running(folder: Path, *arguments: str, **settings: object) -> Iterator[Comma
             command.process.join()
 
 
-def ended(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def ended(folder: Path, *arguments: str, script: str = "train.py") -> subprocess.CompletedProcess[str]:
     """A command, when it has ended."""
-    with running(folder, *arguments) as command:
+    with running(folder, *arguments, script=script) as command:
         status = command.status()
     return subprocess.CompletedProcess(arguments, status, command.stdout, command.stderr)
 
@@ -129,20 +132,20 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def _run(folder: Path, arguments: Sequence[str], file_size: int | None, first: Callable[[], None] | None) -> None:
+def _run(
+    folder: Path, script: str, arguments: Sequence[str], file_size: int | None, first: Callable[[], None] | None
+) -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = "1"
-    sys.argv = [str(Path(__file__).parents[2] / "scripts/train.py"), *arguments]
+    sys.argv = [str(Path(__file__).parents[2] / "scripts" / script), *arguments]
     if file_size is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     if first is not None:
         first()
 
-    from regtorch.cli.train import main
-
-    main()
+    runpy.run_path(sys.argv[0], run_name="__main__")
