@@ -33,8 +33,8 @@ Kernel = tuple[int, str]
 def dropouts_before(model: nn.Module) -> dict[Kernel, list[Use]]:
     """The kernels behind concrete dropouts, each with those dropouts.
 
-    Behind a dropout are the layers that take what it gives, with nothing but layers without kernels between. Where that cannot be
-    followed (the model cannot be traced, or what is dropped is first added to something), it is the layer that comes next
+    Behind a dropout are the layers that take what it gives, with nothing but layers without kernels between. Where that
+    cannot be followed (the model cannot be traced, or what is dropped is first added to something), it is the layer that comes next
     in the order in which the model registers its modules.
 
     Raises:
@@ -49,7 +49,7 @@ def dropouts_before(model: nn.Module) -> dict[Kernel, list[Use]]:
         if isinstance(module, ConcreteDropout) and id(module) not in placed:
             waiting.append(Use(name, module))
         if waiting and (kernels := _first_kernels(module)):
-            found.setdefault((id(module), kernels[0]), waiting)
+            found.setdefault((id(module), kernels[0]), []).extend(waiting)
             waiting = []
     if waiting:
         raise NothingBoundError(

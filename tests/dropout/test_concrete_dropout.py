@@ -174,6 +174,19 @@ def test_a_dropout_belongs_to_the_layers_that_take_what_it_gives() -> None:
     assert penalty().item() == pytest.approx(-float(4 * entropy(0.25) + 4 * entropy(0.5)), rel=1e-6)  # each mask once
 
 
+def test_what_is_added_up_first_is_in_front_of_the_kernel_registered_next() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branch, self.before = regtorch.ConcreteDropout(drop_prob=0.1), regtorch.ConcreteDropout(drop_prob=0.2)
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.before(x + self.branch(x)))
+
+    assert regtorch.WeightPenalty(Residual(), regtorch.Concrete()).names == ["last.weight behind before, branch"]
+
+
 def test_hooks_are_not_asked_what_is_behind_a_dropout() -> None:
     model, seen = nn.Sequential(nn.Sequential(network())), []
     model[0].register_forward_hook(lambda *_: seen.append(1))
