@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 
 from regtorch.cli.composition import compose, implied_overrides, overrides_of, points
 from regtorch.errors import SettingError
+from tests.testers.command import ended
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,9 +48,7 @@ def test_a_probability_alone_is_standard_dropout(overrides: list[str], implied: 
 
 def test_a_probability_alone_trains(tmp_path: Path) -> None:
     arguments = ["dropout.keep_prob=0.8", "trainer.max_epochs=1", "hydra.run.dir=run", "mc.samples=2"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/train.py"), *arguments], cwd=tmp_path, capture_output=True
-    )
+    done = ended(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["test_mc"] is not None

@@ -25,6 +25,8 @@ from regtorch.cli.train import show
 from regtorch.data.further_rows import FurtherRows
 from regtorch.errors import DataError
 from regtorch.training.run import make_model, read_checkpoint
+from tests.testers.cold import refusal
+from tests.testers.command import ended
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -38,8 +40,7 @@ SPY += f"sys.argv[0] = {str(PREDICT)!r}; runpy.run_path(sys.argv[0], run_name='_
 
 
 def trained(folder: Path, *overrides: str) -> Path:
-    command = [sys.executable, str(ROOT / "scripts/train.py"), "hydra.run.dir=run", "trainer.max_epochs=2", *overrides]
-    done = subprocess.run([*command, "logger=csv", "mc.samples=8"], cwd=folder, capture_output=True, text=True)
+    done = ended(folder, "hydra.run.dir=run", "trainer.max_epochs=2", *overrides, "logger=csv", "mc.samples=8")
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -51,8 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predict(run: Path, out: Path, *arguments: str) -> list[dict[str, str]]:
     samples = [] if any(argument.startswith("samples=") for argument in arguments) else ["samples=8"]
-    command = [sys.executable, str(PREDICT), f"run={run}", f"out={out}", *samples, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = ended(out.parent, f"run={run}", f"out={out}", *samples, *arguments, script="predict.py")
     assert done.returncode == 0, done.stderr
     assert str(out / "predictions.") in done.stdout
     (out / "printed.txt").write_text(done.stdout)
@@ -62,16 +62,9 @@ def predict(run: Path, out: Path, *arguments: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def refused(arguments: list[str], folder: Path, status: int = 2, imports_torch: bool = False) -> str:
+def refused(arguments: list[str], folder: Path, imports_torch: bool = False) -> str:
     """The one line that the command line answers with."""
-    done = subprocess.run([sys.executable, "-c", SPY, *arguments], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert (lines[-1] == "TORCH") == imports_torch
-    lines = lines[: 1 if not imports_torch else -1]
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0]
+    return refusal("predict.py", arguments, folder, imports_torch=imports_torch)
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.testers.command import ended
+
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
 SMALL = ["data.batch_size=128", "mc=none", "logger.tensorboard=false", "trainer=cpu"]
 
 
 def train(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    if not environment:
+        return ended(folder, *arguments)
     env = {**os.environ, **environment}
     return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True, env=env)
 
@@ -70,15 +74,15 @@ def test_a_run_that_began_with_a_checkpoint_begins_with_it_again(run: Path) -> N
         run.parent, r"ckpt_path='it\'s/checkpoints/last.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b", *SMALL
     )
     assert done.returncode == 0, done.stderr
-    ended = saved(run.parent / "b")
+    whole = saved(run.parent / "b")
     assert results(run.parent / "b")["seconds"] < 5000  # it is another run
     shutil.rmtree(run.parent / "b" / "checkpoints")  # as if it had been stopped before its first
     (run.parent / "b" / "metrics.csv").unlink()
     done = train(run.parent, "resume=b")
     assert done.returncode == 0, done.stderr
     again = saved(run.parent / "b")
-    assert again["global_step"] == ended["global_step"] == 3 * 11
-    assert all(torch.equal(w, again["state_dict"][name]) for name, w in ended["state_dict"].items())
+    assert again["global_step"] == whole["global_step"] == 3 * 11
+    assert all(torch.equal(w, again["state_dict"][name]) for name, w in whole["state_dict"].items())
     assert len((run.parent / "b" / "metrics.csv").read_text().splitlines()) == 2  # the header and epoch 3
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-TRAIN = [sys.executable, str(ROOT / "scripts/train.py")]
+from tests.testers.cold import Answer, answered
+
 #: each of these would make the folder `boom`, if what it names were called
 STRANGERS = [
     "+hydra.callbacks.boom={_target_: os.mkdir, path: boom}",
@@ -37,11 +37,11 @@ class Bomb:
         return Path.mkdir, (self.path,)
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TRAIN, *arguments], cwd=folder, capture_output=True, text=True)
+def run(folder: Path, *arguments: str) -> Answer:
+    return answered("train.py", arguments, folder)
 
 
-def check_refused(done: subprocess.CompletedProcess[str], said: str, folder: Path) -> None:
+def check_refused(done: Answer, said: str, folder: Path) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.startswith("error: ")

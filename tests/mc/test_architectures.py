@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 import regtorch
 
-SAMPLES = 2000
 #: networks of which a pass takes long
 LARGE = ("mobilenet_v3_small", "efficientnet_b0", "resnet18 with dropout")
 ROWS = 3
@@ -178,6 +177,10 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
 }  # fmt: skip
 
 
+#: one of the large ones is always tried, and the others with ``pytest -m slow``
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE[:2] else name for name in MODELS]
+
+
 def with_dropout(model: nn.Module, head: str) -> nn.Module:
     layer = getattr(model, head)
     setattr(model, head, nn.Sequential(nn.Dropout(0.5), layer))
@@ -222,19 +225,21 @@ def predict(model: nn.Module, x: Tensor, **settings: object) -> regtorch.mc.MCPr
 
 
 @pytest.fixture(scope="module")
-def loops() -> dict[str, Tensor]:
+def loops() -> dict[tuple[str, int], Tensor]:
     return {}
 
 
+@pytest.mark.parametrize("samples", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masks", ["shared", "independent"])
-@pytest.mark.parametrize("name", MODELS)
-def test_moments_and_covariance_are_those_of_a_plain_loop(name: str, masks: str, loops: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_moments_and_covariance_are_those_of_a_plain_loop(
+    name: str, masks: str, samples: int, loops: dict[tuple[str, int], Tensor]
+) -> None:
     model, x = made(name)
-    samples = 400 if name in LARGE else SAMPLES
-    if name not in loops:
+    if (name, samples) not in loops:
         torch.manual_seed(7)
-        loops[name] = plain_loop(model, x, samples).double()
-    loop = loops[name]
+        loops[name, samples] = plain_loop(model, x, samples).double()
+    loop = loops[name, samples]
     out = predict(model, x, samples=samples, masks=masks, keep_samples=True, seed=11)
     ours = out.samples.double()
     assert (out.std > 0).all()
@@ -251,7 +256,7 @@ def outer(centered: Tensor) -> Tensor:
     return centered[..., :, None] * centered[..., None, :]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shared_sample_is_one_network(name: str) -> None:
     model, x = made(name)
     whole = predict(model, x, samples=6, keep_samples=True, seed=3).samples
@@ -273,7 +278,7 @@ def test_a_shared_sample_is_one_network(name: str) -> None:
     torch.testing.assert_close(one, one[:, :1].expand_as(one), **close)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "drop connect"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "drop connect"])
 def test_independent_rows_differ(name: str) -> None:
     model, x = made(name)
     same = x[:1].expand_as(x)
@@ -292,7 +297,7 @@ def test_rows_that_cannot_be_told_apart_draw_for_themselves(lengths: list[int], 
     model, x = Packed(), torch.randn(1, 7, 4).repeat(5, 1, 1)
     for row, length in enumerate(lengths):
         x[row, length:] = 0
-    samples = 500
+    samples = 200
     out = predict(model, x, samples=samples, masks=masks, max_batch=100)
     loop = plain_loop(model.eval(), x, samples)
     z = (out.mean - loop.mean(0)) / ((out.std**2 + loop.var(0)) / samples).sqrt()

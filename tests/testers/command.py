@@ -12,6 +12,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,8 +43,8 @@ class Command:
         file_size: int | None = None,
         first: Callable[[], None] | None = None,
     ) -> None:
-        self.folder = folder
-        self.process = _processes.Process(target=_run, args=(folder, script, arguments, file_size, first))
+        self._said = Path(tempfile.mkdtemp())
+        self.process = _processes.Process(target=_run, args=(folder, self._said, script, arguments, file_size, first))
         self.process.start()
 
     @property
@@ -72,12 +73,12 @@ class Command:
     @property
     def stderr(self) -> str:
         """What it has said on standard error."""
-        return (self.folder / "stderr").read_text()
+        return (self._said / "stderr").read_text()
 
     @property
     def stdout(self) -> str:
         """What it has said on standard output."""
-        return (self.folder / "stdout").read_text()
+        return (self._said / "stdout").read_text()
 
     @property
     def errors(self) -> list[str]:
@@ -133,10 +134,15 @@ def is_running(pid: int) -> bool:
 
 
 def _run(
-    folder: Path, script: str, arguments: Sequence[str], file_size: int | None, first: Callable[[], None] | None
+    folder: Path,
+    said: Path,
+    script: str,
+    arguments: Sequence[str],
+    file_size: int | None,
+    first: Callable[[], None] | None,
 ) -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        file = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(folder)

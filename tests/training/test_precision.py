@@ -241,7 +241,7 @@ class Gradients(lightning.Callback):
         self.values = [w.grad.clone() for w in pl_module.model.parameters()]
 
 
-@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["16-mixed", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("total", TOTALS, ids="{:.0e}".format)
 @pytest.mark.parametrize(("place", "node", "strengths"), STRONG, ids=[f"{place}-{n['name']}" for place, n, _ in STRONG])
 def test_a_strong_penalty_and_its_gradient_stay_finite(
