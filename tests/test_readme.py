@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.testers.command import ended
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INDENTED = [line[4:] for line in README.splitlines() if re.match(r"    (python|regtorch)", line)]
@@ -22,6 +24,8 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    if arguments[0].startswith("scripts/"):
+        return ended(folder, *arguments[1:], script=arguments[0].removeprefix("scripts/"))
     return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
 
 
