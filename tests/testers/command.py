@@ -21,7 +21,7 @@ from pathlib import Path
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["regtorch.training.run", "regtorch.cli.train", "hydra.main", "tensorboard"])
 
-SECONDS = 240.0  # that a process may take for whatever is waited for; only a hanging one does
+SECONDS = 900.0  # that a process may take for whatever is waited for; only a hanging one does
 
 
 class Command:
