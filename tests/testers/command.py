@@ -43,6 +43,7 @@ class Command:
         file_size: int | None = None,
         first: Callable[[], None] | None = None,
     ) -> None:
+        self.folder = folder
         self._said = Path(tempfile.mkdtemp())
         self.process = _processes.Process(target=_run, args=(folder, self._said, script, arguments, file_size, first))
         self.process.start()
