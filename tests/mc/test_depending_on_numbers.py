@@ -162,7 +162,9 @@ def test_rows_that_drop_alike_share_their_masks() -> None:
     x[3:, 0] = -1
     predictor = regtorch.MCPredictor(SomeRows(), samples=8, transform=None, keep_samples=True)
     samples = predictor(x).samples
-    assert torch.equal(samples[:, 0], samples[:, 1])
+    torch.testing.assert_close(
+        samples[:, 0], samples[:, 1]
+    )  # equal but for the order of additions, which rows may differ in
     torch.testing.assert_close(predictor(x[1:2]).samples[:, 0], samples[:, 0])
 
 
