@@ -15,8 +15,8 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import SettingError
+from tests.testers.command import ended
 
-ROOT = Path(__file__).parents[1]
 DROPOUTS = [
     name for name in regtorch.available("dropout") if regtorch.create("dropout", name).to_config()["name"] == name
 ]
@@ -146,17 +146,14 @@ def test_weights_go_from_torch_s_dropouts_to_ours_and_back() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     arguments = ["hydra.run.dir=a", "dropout=standard", "trainer.max_epochs=1", "mc=none", "logger.tensorboard=false"]
-    train = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/train.py"), *arguments], cwd=folder, capture_output=True
-    )
+    train = ended(folder, *arguments)
     assert train.returncode == 0, train.stderr
     (folder / "folder.pt").mkdir()
     return folder
 
 
 def export(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts/export.py"), *arguments]
-    return subprocess.run(command, cwd=run, capture_output=True, text=True)
+    return ended(run, *arguments, script="export.py")
 
 
 def test_a_run_is_exported_at_the_shell(run: Path) -> None:
