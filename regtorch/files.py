@@ -43,8 +43,10 @@ def replaced(path: Path) -> Iterator[Path]:
         os.umask(umask := os.umask(0))  # there is no other way to ask for it
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):  # a disk that is full does not say of what
+            error.filename = str(path)
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -28,6 +29,18 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path) -> None:
             fail(error)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_is_said_of_the_file(tmp_path: Path) -> None:
+    for name in (None, "the temporary one"):
+
+        def fail(name: str | None = name) -> None:
+            with replaced(tmp_path / "file.txt") as temporary:
+                raise OSError(errno.ENOSPC, "No space left on device", name and str(temporary))
+
+        with pytest.raises(OSError, match="No space left") as raised:
+            fail()
+        assert raised.value.filename == str(tmp_path / "file.txt")
 
 
 def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

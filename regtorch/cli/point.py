@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
+from regtorch.cli.exit_status import say
 from regtorch.cli.new_folder import keep_configuration
 from regtorch.errors import RegtorchError
 from regtorch.files import BusyError, locked, write_json
@@ -46,16 +47,24 @@ def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None 
                 return
             if (folder / "checkpoints" / "last.ckpt").is_file():
                 plain["resume"] = str(folder)
-            keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
-            _run(plain, folder, overrides, until_epoch, trials)
+            keep = partial(keep_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
+            _run(keep, plain, folder, overrides, until_epoch, trials)
     except BusyError:  # it counts there
         return
+    except OSError as error:  # not even its failure can be kept: it is one that has not ended
+        say(f"{error.filename or folder}: {error.strerror or error}")
 
 
 def _run(
-    plain: dict[str, Any], folder: Path, overrides: list[str], until_epoch: int | None, trials: Trials | None
+    keep: Callable[[], None],
+    plain: dict[str, Any],
+    folder: Path,
+    overrides: list[str],
+    until_epoch: int | None,
+    trials: Trials | None,
 ) -> None:
     try:
+        keep()
         judge = None
         if until_epoch is not None:
             judge = _Until(until_epoch)

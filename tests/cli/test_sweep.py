@@ -222,6 +222,20 @@ def test_a_signal_before_the_first_run_trains_ends_the_sweep_in_order(tmp_path: 
     assert json.loads((tmp_path / "grid" / "sweep.json").read_text())["status"] == "interrupted"
 
 
+def test_a_full_disk_is_the_reason_and_no_traceback(tmp_path: Path) -> None:
+    for bytes_left, files in ((1000, []), (450, ["leaderboard.csv"])):
+        name = f"left_{bytes_left}"
+        with running(tmp_path, "-m", "seed=1,2", f"hydra.sweep.dir={name}", file_size=bytes_left) as command:
+            assert command.status() == (2 if files else 1), command.stderr
+        assert "Traceback" not in command.stderr
+        assert "Error executing job" not in command.stderr
+        assert command.errors in ([], *([f"error: {tmp_path / name / file}: File too large"] for file in files))
+        if not files:  # there is room for the failure, and none for the run's configuration
+            rows = leaderboard(tmp_path / name)
+            assert [row["status"] for row in rows] == ["failed"] * 2
+            assert all(".hydra: the run's configuration cannot be written" in row["reason"] for row in rows)
+
+
 def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:
     import fcntl
 
