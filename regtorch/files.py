@@ -70,12 +70,12 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, message: str) -> Iterator[None]:
+def locked(folder: Path, message: str | None) -> Iterator[None]:
     """Keep a second process from the same block; the system lifts the lock when the process ends.
 
     Args:
         folder: where the lock is kept.
-        message: of the error, if another process has it.
+        message: of the error, if another process has it; None: it is waited for.
 
     Raises:
         BusyError: another process has it.
@@ -87,7 +87,7 @@ def locked(folder: Path, message: str) -> Iterator[None]:
         return
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if message is not None else 0))
         except BlockingIOError as error:
-            raise BusyError(message) from error
+            raise BusyError(str(message)) from error
         yield

@@ -58,6 +58,11 @@ def train(
         return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged)
     except RegtorchError:
         raise
+    except SystemExit as error:
+        if type(error).__name__ in ("Interrupted", "SIGTERMException"):  # those of signals, ours and Lightning's
+            raise
+        _keep_traceback()
+        raise RunError(f"SystemExit: {error.code} (the traceback is in train.log)") from error
     except Exception as error:
         _keep_traceback()
         raise RunError(f"{as_one_line(error)} (the traceback is in train.log)") from error

@@ -13,7 +13,7 @@ from regtorch.cli import job
 from regtorch.cli.exit_status import say
 from regtorch.cli.new_folder import keep_configuration
 from regtorch.errors import RegtorchError
-from regtorch.files import BusyError, locked, write_json
+from regtorch.files import locked, write_json
 
 if TYPE_CHECKING:
     from regtorch.cli.search import Trials
@@ -42,15 +42,14 @@ def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None 
     if ended():
         return
     try:
-        with locked(folder, f"another process runs {folder}"):
-            if ended():  # meanwhile
+        # a job that has outlived its launcher may still run it: what becomes of it there counts
+        with locked(folder, None):
+            if ended():
                 return
             if (folder / "checkpoints" / "last.ckpt").is_file():
                 plain["resume"] = str(folder)
             keep = partial(keep_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
             _run(keep, plain, folder, overrides, until_epoch, trials)
-    except BusyError:  # it counts there
-        return
     except OSError as error:  # not even its failure can be kept: it is one that has not ended
         say(f"{error.filename or folder}: {error.strerror or error}")
 

@@ -84,7 +84,8 @@ def search(
     with _of_storage(storage):
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     task = point
-    if plan.pruner != "none" and len(directions) == 1:  # Optuna prunes by one objective only
+    # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
+    if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
         task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
     ended = partial(_has_ended, folder)
     while batch := _next(study, plan, folder):
@@ -130,7 +131,12 @@ def _directions(plan: SearchPlan) -> list[str]:
 
 
 def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
-    return plan.storage or f"sqlite:///{folder / 'search.db'}", plan.study or folder.name
+    if plan.storage is not None:
+        return plan.storage, plan.study or folder.name
+    from sqlalchemy import URL
+
+    # whatever is in the folder's name, which may also be another one when the search goes on
+    return URL.create("sqlite", database=str(folder / "search.db")).render_as_string(), plan.study or "search"
 
 
 @contextmanager
@@ -172,16 +178,29 @@ def _next(study: Any, plan: SearchPlan, folder: Path) -> list[Any]:
     running = [t for t in known if t.state == optuna.trial.TrialState.RUNNING]
     batch = [t for t in running if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)][: plan.parallel]
     for number in range(len(known), min(plan.trials, len(known) + plan.parallel - len(batch))):
-        # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
-        study.sampler = optuna.samplers.TPESampler(
-            seed=(plan.seed * 1_000_003 + number) % 2**32,
-            n_startup_trials=plan.random_trials,
-            constant_liar=plan.parallel > 1,
-        )
-        asked = study.ask({d.key: _distribution(optuna, d) for d in plan.space})
-        asked.set_user_attr(_FOLDER, str(folder))
-        batch.append(asked)
+        batch.append(_begun(study, plan, folder, number))
     return batch
+
+
+def _begun(study: Any, plan: SearchPlan, folder: Path, number: int) -> Any:
+    """Draw a trial and keep it, whole: Optuna's own ``ask`` writes one parameter after the other."""
+    optuna = quiet_optuna()
+    # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
+    sampler = optuna.samplers.TPESampler(
+        seed=(plan.seed * 1_000_003 + number) % 2**32,
+        n_startup_trials=plan.random_trials,
+        constant_liar=plan.parallel > 1,
+    )
+    scratch = optuna.create_study(directions=study.directions, sampler=sampler)
+    scratch.add_trials(study.get_trials())
+    distributions = {d.key: _distribution(optuna, d) for d in plan.space}
+    drawn = scratch.ask(distributions).params
+    states = optuna.trial.TrialState
+    whole = optuna.trial.create_trial(
+        state=states.RUNNING, params=drawn, distributions=distributions, user_attrs={_FOLDER: str(folder)}
+    )
+    kept = study._storage.create_new_trial(study._study_id, template_trial=whole)
+    return study._storage.get_trial(kept)
 
 
 def _distribution(optuna: Any, dimension: Dimension) -> Any:

@@ -97,12 +97,13 @@ def check_settings(node: Any) -> None:
         dimension(str(text))
 
 
-def search_plan(node: Mapping[str, Any], swept: Sequence[str]) -> SearchPlan:
+def search_plan(node: Mapping[str, Any], swept: Sequence[str], given: Sequence[str]) -> SearchPlan:
     """The search that a configuration and what is swept over on the command line describe.
 
     Args:
         node: ``hparams_search``.
         swept: overrides such as ``optimizer.lr=interval(1e-4, 1e-2)``, which stand in for those of the same key.
+        given: all keys of the command line; what has one value there is not searched.
 
     Raises:
         SettingError: a range that cannot be read, an empty space, or Optuna is not there.
@@ -110,7 +111,8 @@ def search_plan(node: Mapping[str, Any], swept: Sequence[str]) -> SearchPlan:
     check_settings(node)
     if find_spec("optuna") is None:
         raise SettingError("hparams_search needs a package that is not there: pip install 'regtorch[optuna]'")
-    space = {d.key: d for d in map(dimension, [*map(str, node["space"]), *swept])}
+    named = [d for d in map(dimension, map(str, node["space"])) if d.key not in given]
+    space = {d.key: d for d in [*named, *map(dimension, swept)]}
     if "seed" in space:
         raise SettingError("seed is not for searching: hparams_search.trials tries, compare.py tells luck from merit")
     if not space:
@@ -161,10 +163,17 @@ def dimension(text: str) -> Dimension:
         and isinstance(value.start, int)
         and isinstance(value.stop, int)
     ):
+        if value.start >= value.stop - 1 or ("log" in value.tags and value.start < 1):
+            raise SettingError(f"{wrong}; with two numbers at least, and above 0 on a logarithmic scale")
         return Dimension(
             key, (), value.start, value.stop - 1, "log" in value.tags, whole=True
         )  # it ends before its stop
-    choices = tuple(override.sweep_string_iterator())
+    try:
+        choices = tuple(override.sweep_string_iterator())
+    except HydraException as error:
+        raise SettingError(wrong) from error
+    if getattr(value, "shuffle", False):
+        raise SettingError(f"{wrong}; in the order that is written")
     if len(set(choices)) < 2:
         raise SettingError(f"{wrong}; with two choices at least")
     return Dimension(key, choices)

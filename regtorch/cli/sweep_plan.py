@@ -32,6 +32,7 @@ _OWN = {
     ),
     "sweep.retry_failed": one_of("true", "false"),
 }
+_TRIALS = "hparams_search.trials="  # how many there are may grow
 #: of Hydra's own, what a sweep settles itself -> what to say instead
 _SETTLED = {
     "hydra.sweep.subdir": "a point's folder is named by its number",
@@ -97,7 +98,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         if key.startswith("sweep."):
             if key not in _OWN:
                 raise SettingError(f"{key}={value}: there is no such key{near(key, _OWN)}")
-            own[key] = int(value) if value.isdecimal() else value
+            own[key] = int(value) if key == "sweep.halving" and value.isdecimal() else value
             _OWN[key].check(key, own[key])
     retry_failed = own.pop("sweep.retry_failed", "false") == "true"
     if retry_failed and "sweep.resume" not in own:
@@ -107,7 +108,16 @@ def plan(overrides: Sequence[str]) -> Plan:
         folder = Path(resumed := own["sweep.resume"])
         before, kept = _earlier(folder)
         if not typed:  # else they are the user's own
-            check_of_folder(before, f"sweep.resume={resumed}")
+            try:
+                check_of_folder(before, f"sweep.resume={resumed}")
+            except DataError as error:
+                raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
+        more = [o for o in typed if o.startswith(_TRIALS)]
+        if more and [o for o in typed if o not in more] in (
+            [],
+            rest := [o for o in before if not o.startswith(_TRIALS)],
+        ):
+            typed = before = [*rest, *more]  # a search goes on to more trials
         if typed and typed != before:
             raise SettingError(
                 f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
@@ -128,6 +138,15 @@ def plan(overrides: Sequence[str]) -> Plan:
     check_launcher(typed)
     swept = [o for o in typed if _is_swept(o)]
     fixed = [o for o in typed if o not in swept]
+    keys = [o.lstrip("+~").partition("=")[0] for o in typed]
+    for override in swept:
+        key = override.lstrip("+").partition("=")[0]
+        if key.startswith(("hydra.", "hydra/")):
+            raise SettingError(f"{override} is not allowed: a launcher is not swept over; name one")
+        if keys.count(key) > 1:
+            raise SettingError(
+                f"{override} is not allowed: {key} is given {keys.count(key)} times; say all its values at once"
+            )
     config = compose([o for o in fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
@@ -137,12 +156,25 @@ def plan(overrides: Sequence[str]) -> Plan:
     if "hparams_search" in config:
         if halving is not None:
             raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")
-        searched = search_plan(config["hparams_search"], swept)
-    by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
-    if halving is not None and any(o.startswith("trainer.max_epochs=") for o in swept):
+        searched = search_plan(config["hparams_search"], swept, keys)
+    if (halving is not None or searched is not None) and config["data"].get("validation_fraction", 1) == 0:
         raise SettingError(
-            "sweep.halving and a grid over trainer.max_epochs are not allowed together: it shares out epochs itself"
+            "data.validation_fraction=0 is not allowed here: what is left out is judged by a validation part"
         )
+    by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
+    if halving is not None:
+        said = any(o.lstrip("+").startswith("trainer.max_epochs=") for o in fixed)
+        for override in swept:
+            key = override.lstrip("+").partition("=")[0]
+            if key == "trainer.max_epochs" or (key in ("experiment", "trainer") and not said):
+                raise SettingError(
+                    f"{override} is not allowed with sweep.halving, which shares out epochs itself"
+                    f"{'' if key == 'trainer.max_epochs' else ': say trainer.max_epochs=NUMBER for all of them'}"
+                )
+        if config["trainer"].get("check_val_every_n_epoch", 1) != 1:
+            raise SettingError(
+                "trainer.check_val_every_n_epoch is not allowed with sweep.halving: it asks after any epoch"
+            )
     if retry_failed and (halving is not None or searched is not None):
         raise SettingError(
             "sweep.retry_failed=true is for grids that run to the end: a search and halving have gone by what failed"
@@ -262,12 +294,16 @@ def _is_swept(override: str) -> bool:
 def _points(swept: Sequence[str]) -> list[dict[str, str]]:
     """Every combination, in the order in which Hydra numbers them: the last key changes fastest."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     choices: dict[str, list[str]] = {}
     for text, override in zip(swept, OverridesParser.create().parse_overrides(list(swept)), strict=True):
-        if not override.is_discrete_sweep():
+        if not override.is_discrete_sweep() or getattr(override.value(), "shuffle", False):
             raise SettingError(f"{text} is not allowed in a grid: list values, or search with hparams_search=custom")
-        values = list(override.sweep_string_iterator())
+        try:
+            values = list(override.sweep_string_iterator())
+        except HydraException as error:
+            raise SettingError(f"{text} is not allowed in a grid: list its values") from error
         if twice := next((value for value in values if values.count(value) > 1), None):
             raise SettingError(f"{text} names {twice} more than once: once is enough")
         choices[override.get_key_element()] = values

@@ -87,6 +87,7 @@ class Watch:
             print(f"{count} of {self.plan.total}: {words(point)}: {outcome}", file=sys.stderr, flush=True)
 
     def _table(self) -> Any:
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -96,7 +97,8 @@ class Watch:
         best = next(iter(ranked(list(self.ended.values()), self.by)), None)
         value = None if best is None else best.values.get(self.by)
         shown = "" if best is None or value is None else f"{self.by} {value:.4f} ({words(best)})"
-        table.add_row(f"{len(self.ended)} of {self.plan.total}", str(self.running), str(failed), shown, self._left())
+        done = f"{len(self.ended)} of {self.plan.total}"
+        table.add_row(done, str(self.running), str(failed), escape(shown), self._left())
         return table
 
     def _left(self) -> str:
@@ -142,6 +144,7 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
         elsewhere: how many of those other sweeps of the same search have taken.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -153,7 +156,7 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
     for rank, point in enumerate(best[:_SHOWN], start=1):
         chosen = [short(point.choices.get(str(column.header), "")) for column in table.columns[2 : -len(names)]]
         values = [f"{point.values[name]:.4f}" if name in point.values else "" for name in names]
-        table.add_row(str(rank), str(point.number), *chosen, *values)
+        table.add_row(str(rank), str(point.number), *map(escape, chosen), *values)
     if best:
         console.print(table)
     failed = [point for point in points if point.status == "failed"]

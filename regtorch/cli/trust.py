@@ -48,9 +48,13 @@ def check_of_folder(overrides: Sequence[str], named: str) -> None:
         DataError: a flag, an import path, or a setting of Hydra's own that may run something.
     """
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        hydras = key.startswith(("hydra.", "hydra/")) and key not in _HARMLESS
-        if hydras or override.startswith("-") or "_target_" in override or "@hydra" in key or key == "hydra":
+        key, _, value = override.lstrip("+~").partition("=")
+        group, _, package = key.partition("@")
+        hydras = group.partition(".")[0].partition("/")[0] == "hydra" and key not in _HARMLESS
+        elsewhere = "hydra" in package or "_global_" in package or ".." in key or ("/" in key and key not in _HARMLESS)
+        # an option of a group is a file: one that a path leads to may be the stranger's own
+        file = "." not in group and any(sign in value for sign in ("/", "\\", "..", "$"))
+        if hydras or elsewhere or file or override.startswith("-") or "_target_" in override:
             raise DataError(
                 f"{named}: what is kept there says {override}, which no run says: it may come from a stranger"
             )

@@ -43,6 +43,12 @@ class Judged(Checkpoint):
         self.judge = judge
         self.halted: HaltedError | None = None
 
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Ask again where a training goes on: it may have been killed between that checkpoint and the answer."""
+        at = position(trainer)
+        if at.epochs and not at.within_epoch:
+            self.on_train_epoch_end(trainer, pl_module)
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """End the training if the judge says why; the checkpoint of the epoch is written afterwards."""
         epochs = position(trainer).epochs

@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regtorch.cli import job
+from regtorch.cli.composition import compose
 from regtorch.cli.engine import Job
 from regtorch.cli.halving import best, halve, rungs
+from regtorch.cli.point import _Until
 from regtorch.errors import DataError
+from regtorch.training.judged import HaltedError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
 GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]
@@ -91,3 +95,16 @@ def test_decisions_that_cannot_be_read_are_not_taken_anew(damaged: str, tmp_path
     (tmp_path / "halving.json").write_text(damaged)
     with pytest.raises(DataError, match=r"halving\.json is damaged"):
         halve(None, [Job(0, ())], tmp_path, epochs=8, factor=2, by="val.accuracy")  # type: ignore[arg-type]
+
+
+def test_a_point_that_was_killed_before_its_rung_s_results_does_not_train_on(tmp_path: Path) -> None:
+    """Its checkpoint of the rung's last epoch is there, and the answer is not."""
+    config = compose([*SMALL, "trainer.max_epochs=4"])
+    halted = []
+    for ckpt_path in (None, str(tmp_path / "checkpoints" / "last.ckpt")):
+        with pytest.raises(HaltedError) as raised:
+            job.train({**config, "ckpt_path": ckpt_path}, tmp_path, [], _Until(2))
+        halted.append((raised.value.epochs, raised.value.values))
+        (tmp_path / "results.json").unlink()
+    assert halted[0] == halted[1]
+    assert halted[0][0] == 2

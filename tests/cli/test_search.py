@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from regtorch.cli.search import pareto_front
+from regtorch.cli.search import _begun, pareto_front
 from regtorch.cli.search_plan import Dimension, dimension
+from regtorch.cli.sweep_plan import plan
 from regtorch.errors import SettingError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 from tests.testers.command import ended
@@ -65,6 +67,35 @@ def test_a_search_that_is_killed_goes_on_to_the_same_end(found: Path, tmp_path: 
     assert (tmp_path / "search" / "leaderboard.csv").read_text() == (found / "leaderboard.csv").read_text()
 
 
+def test_a_search_goes_on_to_more_trials_also_in_a_folder_that_was_moved(found: Path, tmp_path: Path) -> None:
+    shutil.copytree(found, tmp_path / "moved, 100%?")
+    done = swept(tmp_path, "sweep.resume='moved, 100%?'", "hparams_search.trials=10")
+    assert done.returncode == 0, done.stderr
+    rows, before = ({row["point"]: row for row in leaderboard(f)} for f in (tmp_path / "moved, 100%?", found))
+    assert len(rows) == 10
+    assert all(rows[point]["val.accuracy"] == row["val.accuracy"] for point, row in before.items())
+
+
+def test_what_is_given_is_not_searched() -> None:
+    searched = plan(["hparams_search=regularisation", "optimizer.lr=0.003"]).search
+    assert searched is not None
+    assert {"optimizer.lr", "regularizer.l1"} & {d.key for d in searched.space} == {"regularizer.l1"}
+
+
+def test_a_trial_is_kept_whole_and_is_what_optuna_would_draw(tmp_path: Path) -> None:
+    """One that is killed while it is drawn has left nothing, or everything."""
+    searched = plan(["hparams_search=regularisation"]).search
+    assert searched is not None
+    study = optuna.create_study(direction="maximize")
+    kept = [_begun(study, searched, tmp_path, number) for number in range(2)]
+    assert [trial.number for trial in kept] == [0, 1]
+    assert all(set(trial.params) == {d.key for d in searched.space} for trial in kept)
+    assert all(trial.user_attrs == {"folder": str(tmp_path)} and trial.state.name == "RUNNING" for trial in kept)
+    assert kept[0].params != kept[1].params
+    again = optuna.create_study(direction="maximize")
+    assert _begun(again, searched, tmp_path, 0).params == kept[0].params
+
+
 def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
     space = ["optimizer.lr=choice(1e30, 0.01)", "constraint.strength=interval(0, 1)"]
     options = ["hparams_search=sparsity", "hparams_search.trials=6", "hparams_search.parallel=2", *SMALL]
@@ -99,7 +130,21 @@ def test_spaces_are_read_as_hydra_writes_sweeps(text: str, read: Dimension) -> N
     assert dimension(text) == read
 
 
-@pytest.mark.parametrize("text", ["a=3", "a=interval(1, 0)", "a=tag(log, interval(0, 1))", "a=choice(1)", "a=(", "a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a=range(5, 2)",
+        "a=tag(log, range(0, 5))",
+        "a=glob(l*)",
+        "a=shuffle(1, 2)",
+        "a=3",
+        "a=interval(1, 0)",
+        "a=tag(log, interval(0, 1))",
+        "a=choice(1)",
+        "a=(",
+        "a",
+    ],
+)
 def test_what_is_no_space_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="must be KEY=interval"):
         dimension(text)
@@ -137,7 +182,8 @@ def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) 
 def test_sweeps_share_a_search(tmp_path: Path) -> None:
     """Each tells its own trials from the others', and what is another search is refused."""
     shared = [f"hparams_search.storage=sqlite:///{tmp_path / 'shared.db'}", "hparams_search.study=ours", *SMALL]
-    search = ["hparams_search=custom", "optimizer.lr=interval(0.001, 0.1)", *shared]
+    lr = "optimizer.lr=interval(0.001, 0.1)"
+    search = ["hparams_search=custom", lr, *shared]
     assert swept(tmp_path, *search, "hparams_search.trials=2", "hydra.sweep.dir=one").returncode == 0
     done = swept(tmp_path, *search, "hparams_search.trials=3", "hydra.sweep.dir=other")
     assert done.returncode == 0, done.stderr
@@ -145,10 +191,10 @@ def test_sweeps_share_a_search(tmp_path: Path) -> None:
     assert "2 more trials of this search are in other sweeps' folders" in done.stdout
     assert [row["point"] for row in leaderboard(tmp_path / "other")] == ["2"]
     for other, said in (
-        (["optimizer.lr=0.1", "data.batch_size=choice(64, 128)"], "ours searches optimizer.lr: take another name"),
-        (["hparams_search.objectives=[val.accuracy,val.nll]"], "ours is a search for 1 objectives of its own"),
+        (["model.hidden=choice([8], [9])"], "ours searches optimizer.lr: take another name"),
+        ([lr, "hparams_search.objectives=[val.accuracy,val.nll]"], "ours is a search for 1 objectives of its own"),
     ):
-        done = swept(tmp_path, *search, *other, "hydra.sweep.dir=third")
+        done = swept(tmp_path, "hparams_search=custom", *shared, *other, "hydra.sweep.dir=third")
         assert done.returncode == 2
         assert said in done.stderr
         assert not (tmp_path / "third").exists()

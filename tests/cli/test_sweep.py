@@ -10,13 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from regtorch.cli import job
+from regtorch.cli.composition import compose
 from regtorch.cli.sweep_plan import plan
 from regtorch.errors import DataError
 from regtorch.overrides import quoted
+from regtorch.training.interruption import Interrupted
 from tests.testers.command import ended, running
 
 TRAIN = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py")]
@@ -157,6 +162,19 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["seed=1,2", "hydra.mode=RUN"], "hydra.mode=RUN is not allowed with -m"),
         (["seed=1,2", "--cfg", "job"], "--cfg is not for -m"),
         (["seed=1,2", "--fast"], "--fast is not for -m"),
+        (["seed=shuffle(1,2)"], "seed=shuffle(1,2) is not allowed in a grid"),
+        (["regularizer=glob(l*)"], "regularizer=glob(l*) is not allowed in a grid"),
+        (["seed=1,2", "seed=7"], "seed=1,2 is not allowed: seed is given 2 times"),
+        (["seed=1,2", "hydra/launcher=basic,joblib"], "hydra/launcher=basic,joblib is not allowed"),
+        (["sweep.resume=5"], "sweep.resume=5: there is no whole sweep.json"),
+        (
+            ["seed=1,2,3", "sweep.halving=3", "data.validation_fraction=0"],
+            "data.validation_fraction=0 is not allowed here",
+        ),
+        (
+            ["experiment=digits_standard,digits_custom", "sweep.halving=2"],
+            "experiment=digits_standard,digits_custom is not allowed with sweep.halving, which shares out epochs itself: say",
+        ),
         (["seed=1,2", "sweep.halving=1"], "sweep.halving=1 is not allowed"),
         (["seed=1,2", "sweep.halving=3"], "sweep.halving=3 leaves out nothing of 2 points over 50 epochs"),
         (["seed=1,2", "sweep.retry_failed=true"], "sweep.retry_failed=true is for a sweep that goes on"),
@@ -204,6 +222,14 @@ def test_points_that_failed_are_run_again_where_that_is_asked_for(
     assert json.loads((tmp_path / "grid" / str(best) / "results.failed.json").read_text()) == failure
 
 
+def test_an_exit_in_a_run_is_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What somebody's data set or penalty does must not end the runs behind it."""
+    for error, raised in ((SystemExit(3), job.RunError), (Interrupted(signal.SIGTERM), Interrupted)):
+        monkeypatch.setattr(import_module("regtorch.training.run"), "run", Mock(side_effect=error))
+        with pytest.raises(raised):
+            job.train(compose(SMALL), tmp_path, [])
+
+
 def test_a_reader_sees_values_without_what_a_command_line_needs() -> None:
     where = plan(["regularizer=l2", r"regularizer.where='kernel:hidden.*',bias,head\.*", "model.hidden=[8],[9]"])
     assert [where.choices(number)["regularizer.where"] for number in (0, 2)] == ["kernel:hidden.*", "bias"]
@@ -223,17 +249,14 @@ def test_a_signal_before_the_first_run_trains_ends_the_sweep_in_order(tmp_path: 
 
 
 def test_a_full_disk_is_the_reason_and_no_traceback(tmp_path: Path) -> None:
-    for bytes_left, files in ((1000, []), (450, ["leaderboard.csv"])):
-        name = f"left_{bytes_left}"
-        with running(tmp_path, "-m", "seed=1,2", f"hydra.sweep.dir={name}", file_size=bytes_left) as command:
-            assert command.status() == (2 if files else 1), command.stderr
-        assert "Traceback" not in command.stderr
-        assert "Error executing job" not in command.stderr
-        assert command.errors in ([], *([f"error: {tmp_path / name / file}: File too large"] for file in files))
-        if not files:  # there is room for the failure, and none for the run's configuration
-            rows = leaderboard(tmp_path / name)
-            assert [row["status"] for row in rows] == ["failed"] * 2
-            assert all(".hydra: the run's configuration cannot be written" in row["reason"] for row in rows)
+    """There is room for a failure, and none for a run's configuration."""
+    with running(tmp_path, "-m", "seed=1,2", "hydra.sweep.dir=full", file_size=1000) as command:
+        assert command.status() == 1, command.stderr
+    assert "Error executing job" not in command.stderr
+    assert command.errors == []
+    rows = leaderboard(tmp_path / "full")
+    assert [row["status"] for row in rows] == ["failed"] * 2
+    assert all(".hydra: the run's configuration cannot be written" in row["reason"] for row in rows)
 
 
 def test_two_processes_do_not_run_one_sweep(tmp_path: Path) -> None:

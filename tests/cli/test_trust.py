@@ -22,6 +22,9 @@ STRANGERS = [
     "hydra.launcher._target_=os.mkdir",
     "--config-dir=boom",
     "hydra/job_logging=boom",
+    "experiment=../../../../../../../../../../../../proc/self/cwd/theirs/evil",
+    "+regularizer@_global_.hydra.callbacks=../../../../../../../../../../../../proc/self/cwd/theirs/callbacks",
+    "experiment=${oc.env:EVIL}",
     "model._target_=os.mkdir",
     "+trainer.boom={_target_: os.mkdir, path: boom}",
 ]
@@ -65,6 +68,10 @@ def test_a_stranger_s_folder_runs_nothing(override: str, way: str, tmp_path: Pat
     kept = tmp_path / "theirs" / ".hydra" / "overrides.yaml"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps(["seed=1", override]))
+    boom = "boom: {_target_: os.mkdir, path: boom}"
+    (tmp_path / "theirs" / "callbacks.yaml").write_text(boom)
+    evil = f"# @package _global_\nhydra: {{callbacks: {{{boom}}}}}\n"
+    (tmp_path / "theirs" / "evil.yaml").write_text(evil)
     (tmp_path / "theirs" / "sweep.json").write_text(json.dumps({"overrides": ["seed=1,2", override]}))
     done = run(tmp_path, *(["-m"] if way == "sweep.resume" else []), f"{way}=theirs")
     check_refused(done, f"{way}=theirs: what is kept there says {override}", tmp_path)
