@@ -47,7 +47,7 @@ def plain(model: nn.Module) -> nn.Module:
           (head): Linear(in_features=3, out_features=2, bias=True)
         )
     """
-    found = _plain(deepcopy(model)).eval()
+    found = _plain(deepcopy(model), {}).eval()
     for name, module in found.named_modules():
         if type(module).__module__.split(".")[0] == "regtorch":
             raise SettingError(
@@ -57,13 +57,21 @@ def plain(model: nn.Module) -> nn.Module:
     return found
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
+    """A module's plain counterpart; the same one wherever it stands."""
+    if module not in made:
+        made[module] = _made_plain(module, made)
+    return made[module]
+
+
+def _made_plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
     if isinstance(module, DropConnect) and module.layer is not None:
-        return _plain(module.layer)
+        return _plain(module.layer, made)
     if is_dropout(module) or isinstance(module, AsMaps):
         return nn.Identity()
-    for name, child in module.named_children():
-        setattr(module, name, _plain(child))
+    for name, child in list(module._modules.items()):  # named_children leaves out what stands twice
+        if child is not None:
+            setattr(module, name, _plain(child, made))
     _take_off_hooks(module)
     if isinstance(module, MLP):
         parts = {"flatten": nn.Flatten(), "input": module.input, "hidden": module.hidden, "head": module.head}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,8 +81,10 @@ def search(
     optuna = quiet_optuna()
     storage, name = _place(plan, folder)
     directions = _directions(plan)
-    with _of_storage(storage):
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+    study = _reached(
+        storage,
+        lambda: optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True),
+    )
     task = point
     # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
     if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
@@ -107,11 +109,10 @@ def known_trials(plan: SearchPlan, folder: Path) -> tuple[dict[int, Mapping[str,
     storage, name = _place(plan, folder)
     if plan.storage is None and not (folder / "search.db").is_file():
         return {}, 0
-    with _of_storage(storage):
-        optuna = quiet_optuna()
-        if name not in optuna.get_all_study_names(storage):
-            return {}, 0
-        study = optuna.load_study(study_name=name, storage=storage)
+    optuna = quiet_optuna()
+    if name not in _reached(storage, lambda: optuna.get_all_study_names(storage)):
+        return {}, 0
+    study = _reached(storage, lambda: optuna.load_study(study_name=name, storage=storage))
     if [direction.name.lower() for direction in study.directions] != _directions(plan):
         raise DataError(
             f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
@@ -139,13 +140,19 @@ def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
     return URL.create("sqlite", database=str(folder / "search.db")).render_as_string(), plan.study or "search"
 
 
-@contextmanager
-def _of_storage(storage: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever a database's driver raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})") from error
+def _reached(storage: str, action: Callable[[], Any]) -> Any:
+    """What a database answers; asked again where it fails, as another machine may be making the same tables."""
+    for waits in (0.5, 2.0, None):
+        try:
+            return action()
+        except Exception as error:  # whatever a database's driver raises
+            if waits is None:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise DataError(
+                    f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})"
+                ) from error
+            time.sleep(waits)
+    raise AssertionError
 
 
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:

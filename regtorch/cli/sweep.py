@@ -84,6 +84,7 @@ def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
     """Write ``sweep.json`` and ``leaderboard.csv``."""
     points = [read_point(plan.folder, number, plan.choices(number)) for number in plan.points]
     completed = [p for p in ranked(points, plan.by) if p.status == "completed"]
+    best = next((p for p in completed if plan.by in p.values), None)
     failed = [p for p in points if p.status == "failed"]
     pruned = [p for p in points if p.status == "pruned"]
     everything = {
@@ -95,7 +96,7 @@ def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
         "pruned": len(pruned),
         "by": plan.by,
         "halving": plan.halving,
-        "best": {"point": completed[0].number, **completed[0].choices, **completed[0].values} if completed else None,
+        "best": {"point": best.number, **best.choices, **best.values} if best is not None else None,
         "pareto_front": _pareto_front(plan, completed),
         "failures": [{"point": p.number, **p.choices, "reason": p.reason} for p in failed],
         "seconds": round(time.monotonic() - began, 3),

@@ -159,7 +159,8 @@ def plan(overrides: Sequence[str]) -> Plan:
         searched = search_plan(config["hparams_search"], swept, keys)
     if (halving is not None or searched is not None) and config["data"].get("validation_fraction", 1) == 0:
         raise SettingError(
-            "data.validation_fraction=0 is not allowed here: what is left out is judged by a validation part"
+            "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are judged by a validation part; "
+            "say data.validation_fraction=0.1"
         )
     by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
     if halving is not None:

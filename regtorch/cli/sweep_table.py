@@ -156,9 +156,13 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
     for rank, point in enumerate(best[:_SHOWN], start=1):
         chosen = [short(point.choices.get(str(column.header), "")) for column in table.columns[2 : -len(names)]]
         values = [f"{point.values[name]:.4f}" if name in point.values else "" for name in names]
-        table.add_row(str(rank), str(point.number), *map(escape, chosen), *values)
+        table.add_row(str(rank) if by in point.values else "", str(point.number), *map(escape, chosen), *values)
     if best:
         console.print(table)
+    if best and not any(by in point.values for point in best):
+        console.print(
+            f"none is the best: there is no {by}; sweep.by=test.accuracy orders them, as does a validation part"
+        )
     failed = [point for point in points if point.status == "failed"]
     for point in failed[:_SHOWN]:
         console.print(f"point {point.number} failed: {words(point)}: {point.reason}", soft_wrap=True, markup=False)

@@ -99,6 +99,6 @@ def as_csv(points: Sequence[Point], by: str) -> str:
     for rank, point in enumerate(ranked(points, by), start=1):
         chosen = [point.choices.get(key, "") for key in keys]
         values = [point.values.get(name, "") for name in _VALUES]
-        placed = rank if point.status == "completed" else ""
+        placed = rank if point.status == "completed" and by in point.values else ""
         writer.writerow([placed, point.number, point.status, *chosen, *values, point.reason])
     return text.getvalue()

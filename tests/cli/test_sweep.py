@@ -169,7 +169,7 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["sweep.resume=5"], "sweep.resume=5: there is no whole sweep.json"),
         (
             ["seed=1,2,3", "sweep.halving=3", "data.validation_fraction=0"],
-            "data.validation_fraction=0 is not allowed here",
+            "data.validation_fraction=0 (given, or an experiment's) is not allowed here",
         ),
         (
             ["experiment=digits_standard,digits_custom", "sweep.halving=2"],
