@@ -49,5 +49,5 @@ def help_text() -> str:
         options |= set(available(group.name)) if group.name in PACKAGES else set()
         options |= {option for name, option in plugin_nodes() if name == group.name}
         text = ", ".join(sorted(options))
-        lines.append(textwrap.fill(text, 118, initial_indent=f"  {group.name:14}", subsequent_indent=" " * 16))
+        lines.append(textwrap.fill(text, 118, initial_indent=f"  {group.name:15}", subsequent_indent=" " * 17))
     return _HEAD + "\n".join(lines) + "\n" + _TAIL
