@@ -17,6 +17,8 @@ _HARMLESS = (
     *("hydra.launcher.nodes", "hydra.launcher.tasks_per_node", "hydra.launcher.array_parallelism"),
     *("hydra.launcher.ray.remote.num_cpus", "hydra.launcher.ray.remote.num_gpus"),
 )
+#: keys whose values are paths: of checkpoints, which are read without running anything
+_CHECKPOINTS = ("ckpt_path", "resume")
 
 
 def check_names_only(overrides: Sequence[str]) -> None:
@@ -53,7 +55,7 @@ def check_of_folder(overrides: Sequence[str], named: str) -> None:
         hydras = group.partition(".")[0].partition("/")[0] == "hydra" and key not in _HARMLESS
         elsewhere = "hydra" in package or "_global_" in package or ".." in key or ("/" in key and key not in _HARMLESS)
         # an option of a group is a file: one that a path leads to may be the stranger's own
-        file = "." not in group and any(sign in value for sign in ("/", "\\", "..", "$"))
+        file = "." not in group and group not in _CHECKPOINTS and any(sign in value for sign in ("/", "\\", "..", "$"))
         if hydras or elsewhere or file or override.startswith("-") or "_target_" in override:
             raise DataError(
                 f"{named}: what is kept there says {override}, which no run says: it may come from a stranger"
