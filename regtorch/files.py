@@ -45,8 +45,8 @@ def replaced(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name):  # a disk that is full does not say of what
-            error.filename = str(path)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, name):
+            error.filename = str(path)  # a disk that is full does not say of what
         raise
 
 

@@ -75,7 +75,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         command.until(last(tmp_path).exists)
         (tmp_path / "full").touch()
         assert_failed(
-            command, 1, f"{tmp_path}/run: File too large", "the last checkpoint is whole", "resume=", "goes on"
+            command, 1, f"{tmp_path}/run/", ": File too large", "the last checkpoint is whole", "resume=", "goes on"
         )
     goes_on(tmp_path)
 
