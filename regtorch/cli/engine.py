@@ -104,8 +104,12 @@ class Engine:
         from hydra.core.plugins import Plugins
         from hydra.types import HydraContext
 
+        from regtorch.cli.job_return import WithoutConfiguration
+
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        context = HydraContext(config_loader=self._loader, callbacks=Callbacks(self._config))
+        callbacks = Callbacks(self._config)
+        callbacks.callbacks.append(WithoutConfiguration())
+        context = HydraContext(config_loader=self._loader, callbacks=callbacks)
         launcher = Plugins.instance().instantiate_launcher(
             config=self._config, hydra_context=context, task_function=task
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,9 +52,12 @@ def train(
     """
     try:
         validate(config)
+        new = "regtorch.training.run" not in sys.modules
         from regtorch.training.judged import Judged
         from regtorch.training.run import run
 
+        if new:  # else the process looks for garbage among a million objects of modules, and for a second at its end
+            gc.freeze()
         judged = None if judge is None else Judged(judge)
         return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged)
     except RegtorchError:
