@@ -11,6 +11,16 @@ _PLAIN = re.compile(
 )
 
 
+def is_for_hydra(override: str) -> bool:
+    """Whether it is about how runs are started, not about what they are.
+
+    Example:
+        >>> is_for_hydra("+hydra.launcher.n_jobs=2"), is_for_hydra("hydra/launcher=joblib"), is_for_hydra("seed=1")
+        (True, True, False)
+    """
+    return override.lstrip("+").startswith(("hydra.", "hydra/"))
+
+
 def quoted(value: str) -> str:
     """A value as it must be written for Hydra to read it back.
 

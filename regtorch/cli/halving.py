@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli.engine import Engine, Job
-from regtorch.cli.point import has_ended, point, results
+from regtorch.cli.point import has_ended, point
 from regtorch.errors import DataError
 from regtorch.files import write_json
+from regtorch.study.leaderboard import results
 
 _KEPT = "halving.json"
 
@@ -56,8 +57,8 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
     """Run the points of a grid as far as they are worth it.
 
     A point that is kept goes on from its checkpoint, so it ends where it would have ended in the whole grid. Where
-    accuracies are equal the loss decides. What was
-    decided is kept in the sweep's folder, so that a sweep that was stopped decides the same.
+    accuracies are equal the loss decides. What was decided is kept in the sweep's folder, so that a sweep that was
+    stopped decides the same.
 
     Args:
         engine: runs them.
@@ -76,7 +77,7 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
     for index, epoch in enumerate(rungs(len(jobs), epochs, factor)):
         if index == len(decided):
             left = [job for job in jobs if job.number in alive]
-            engine.run(left, partial(point, until_epoch=epoch), partial(_has_ended, folder, epoch))
+            engine.run(left, partial(point, until_epoch=epoch), partial(_has_come_to, folder, epoch))
             found = {number: results(folder / str(number)) for number in sorted(alive)}
             values = {number: _value(result, name) for number, result in found.items()}
             kept = best({number: _costs(result, name) for number, result in found.items()}, factor)
@@ -89,10 +90,10 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
                 f"{by} {values[str(number)]} behind epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
             )
         alive = set(kept)
-    engine.run([job for job in jobs if job.number in alive], point, partial(_has_ended, folder, None))
+    engine.run([job for job in jobs if job.number in alive], point, lambda number: has_ended(folder / str(number)))
 
 
-def _has_ended(folder: Path, epoch: int | None, number: int) -> bool:
+def _has_come_to(folder: Path, epoch: int, number: int) -> bool:
     return has_ended(folder / str(number), epoch)
 
 

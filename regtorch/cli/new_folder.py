@@ -62,6 +62,13 @@ def _agreed_folder() -> str:
     return folder.decode()
 
 
+def as_typed(hydra_config: Any) -> list[str]:
+    """The overrides of a run; what refers to the environment (``${oc.env:NAME}``) is not filled in."""
+    from omegaconf import OmegaConf
+
+    return [str(override) for override in OmegaConf.to_container(hydra_config.overrides.task, resolve=False)]  # type: ignore[union-attr]
+
+
 def keep_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
     """Write ``.hydra/`` as Hydra does, each file whole; what was typed comes last, and says that the rest is there.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
 from regtorch.cli.exit_status import say
-from regtorch.cli.new_folder import keep_configuration
+from regtorch.cli.new_folder import as_typed, keep_configuration
 from regtorch.errors import RegtorchError
 from regtorch.files import locked, write_json
+from regtorch.study.leaderboard import results
 
 if TYPE_CHECKING:
     from regtorch.cli.search import Trials
@@ -37,7 +36,7 @@ def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None 
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
     ended = partial(has_ended, folder, until_epoch, prunable=trials is not None)
     if ended():
         return
@@ -97,11 +96,3 @@ def has_ended(folder: Path, until_epoch: int | None = None, *, prunable: bool = 
     if status == "pruned" and until_epoch is not None:
         return int(found.get("epochs", 0)) >= until_epoch
     return status in ENDED or (prunable and status == "pruned")
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """What a folder's ``results.json`` holds; nothing, where there is no whole one."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}

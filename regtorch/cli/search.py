@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from regtorch.cli.engine import Engine, Job
-from regtorch.cli.point import has_ended, point, results
+from regtorch.cli.point import has_ended, point
 from regtorch.cli.search_plan import Dimension, SearchPlan
 from regtorch.errors import DataError
-from regtorch.study.leaderboard import ORDERS, inside
+from regtorch.files import replaced
+from regtorch.overrides import is_for_hydra
+from regtorch.study.leaderboard import ORDERS, inside, results
 
 #: until so many trials have ended none is pruned, and none within this share of its epochs
 _TRIALS_BEFORE_PRUNING, _SHARE_BEFORE_PRUNING = 5, 0.2
-_FOLDER = "folder"  # of the sweep that runs a trial, among what Optuna keeps of it
+#: what Optuna keeps of a trial: which sweep runs it; and of a search: what all its trials have in common
+_SWEEP, _FIXED = "sweep", "fixed"
 
 
 @dataclass(frozen=True)
@@ -85,22 +90,27 @@ def search(
         storage,
         lambda: optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True),
     )
+    if study.user_attrs.get(_FIXED) is None:
+        study.set_user_attr(_FIXED, _settings(fixed))
+    sweep = _name_of_sweep(folder)
+    for trial in _running(study, plan, sweep):  # a sweep was stopped between their ends and its saying so
+        if has_ended(folder / str(trial.number), prunable=True):
+            _tell(study, plan, trial.number, results(folder / str(trial.number)))
     task = point
     # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
     if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
         task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
-    ended = partial(_has_ended, folder)
-    while batch := _next(study, plan, folder):
+    while batch := _next(study, plan, sweep):
         jobs = []
         for trial in batch:
             points[trial.number] = _chosen(plan.space, trial.params)
             jobs.append(Job(trial.number, (*fixed, *(f"{key}={value}" for key, value in points[trial.number].items()))))
-        engine.run(jobs, task, ended)
+        engine.run(jobs, task, lambda number: has_ended(folder / str(number), prunable=True))
         for trial in batch:
             _tell(study, plan, trial.number, results(folder / str(trial.number)))
 
 
-def known_trials(plan: SearchPlan, folder: Path) -> tuple[dict[int, Mapping[str, str]], int]:
+def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[dict[int, Mapping[str, str]], int]:
     """The choices of the trials that a search has begun in this folder before, and how many there are in others.
 
     Raises:
@@ -123,8 +133,35 @@ def known_trials(plan: SearchPlan, folder: Path) -> tuple[dict[int, Mapping[str,
         raise DataError(
             f"hparams_search.study={name} searches {', '.join(sorted(searched))}: take another name, or the same space"
         )
-    own = [t for t in kept if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)]
+    if (settings := study.user_attrs.get(_FIXED, _settings(fixed))) != _settings(fixed):
+        raise DataError(
+            f"hparams_search.study={name} is a search with {' '.join(settings) or 'nothing else given'}: take another "
+            "name, or say just that"
+        )
+    sweep = _name_of_sweep(folder)
+    own = [t for t in kept if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
     return {trial.number: _chosen(plan.space, trial.params) for trial in own}, len(kept) - len(own)
+
+
+def _settings(fixed: Sequence[str]) -> list[str]:
+    """What the trials of a search have in common, wherever they are run."""
+    return sorted(o for o in fixed if not is_for_hydra(o) and not o.lstrip("+").startswith("hparams_search"))
+
+
+def _name_of_sweep(folder: Path) -> str:
+    """A name that goes with the folder where it is moved to; none, as long as there is no folder."""
+    path = folder / "search.id"
+    if not path.is_file() and folder.is_dir():
+        with replaced(path) as temporary:
+            temporary.write_text(uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _running(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
+    """The trials that this sweep has begun and not ended."""
+    state = quiet_optuna().trial.TrialState.RUNNING
+    running = [t for t in study.get_trials(deepcopy=False) if t.state == state]
+    return [t for t in running if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
 
 
 def _directions(plan: SearchPlan) -> list[str]:
@@ -149,10 +186,20 @@ def _reached(storage: str, action: Callable[[], Any]) -> Any:
             if waits is None:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise DataError(
-                    f"hparams_search.storage={storage}: the trials cannot be kept there ({reason})"
+                    f"hparams_search.storage={_without_password(storage)}: the trials cannot be kept there ({reason})"
                 ) from error
             time.sleep(waits)
     raise AssertionError
+
+
+def _without_password(storage: str) -> str:
+    """A database's URL as it may be shown.
+
+    Example:
+        >>> _without_password("postgresql://me:secret@host/trials"), _without_password("nowhere")
+        ('postgresql://me:***@host/trials', 'nowhere')
+    """
+    return re.sub(r"(?<=://)([^/@:]*):[^@]*@", r"\1:***@", storage)
 
 
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:
@@ -178,18 +225,16 @@ def quiet_optuna() -> Any:
     return optuna
 
 
-def _next(study: Any, plan: SearchPlan, folder: Path) -> list[Any]:
+def _next(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
     """The trials to run next, as many as may run side by side."""
-    optuna = quiet_optuna()
-    known = study.get_trials(deepcopy=False)
-    running = [t for t in known if t.state == optuna.trial.TrialState.RUNNING]
-    batch = [t for t in running if plan.storage is None or t.user_attrs.get(_FOLDER) == str(folder)][: plan.parallel]
-    for number in range(len(known), min(plan.trials, len(known) + plan.parallel - len(batch))):
-        batch.append(_begun(study, plan, folder, number))
+    batch = _running(study, plan, sweep)[: plan.parallel]
+    known = len(study.get_trials(deepcopy=False))
+    for number in range(known, min(plan.trials, known + plan.parallel - len(batch))):
+        batch.append(_begun(study, plan, sweep, number))
     return batch
 
 
-def _begun(study: Any, plan: SearchPlan, folder: Path, number: int) -> Any:
+def _begun(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
     """Draw a trial and keep it, whole: Optuna's own ``ask`` writes one parameter after the other."""
     optuna = quiet_optuna()
     # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
@@ -204,7 +249,7 @@ def _begun(study: Any, plan: SearchPlan, folder: Path, number: int) -> Any:
     drawn = scratch.ask(distributions).params
     states = optuna.trial.TrialState
     whole = optuna.trial.create_trial(
-        state=states.RUNNING, params=drawn, distributions=distributions, user_attrs={_FOLDER: str(folder)}
+        state=states.RUNNING, params=drawn, distributions=distributions, user_attrs={_SWEEP: sweep}
     )
     kept = study._storage.create_new_trial(study._study_id, template_trial=whole)
     return study._storage.get_trial(kept)
@@ -232,7 +277,3 @@ def _tell(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -
         study.tell(number, state=states.PRUNED)
     else:
         study.tell(number, state=states.FAIL)
-
-
-def _has_ended(folder: Path, number: int) -> bool:
-    return has_ended(folder / str(number), prunable=True)

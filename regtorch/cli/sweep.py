@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from regtorch.cli.engine import Engine, Job
 from regtorch.cli.exit_status import say
+from regtorch.cli.going_on import is_whole
 from regtorch.cli.halving import halve
-from regtorch.cli.point import has_ended, point, results
+from regtorch.cli.point import has_ended, point
 from regtorch.cli.search import known_trials, pareto_front, search
 from regtorch.cli.sweep_plan import Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
 from regtorch.errors import DataError
 from regtorch.files import locked, replaced, write_json
-from regtorch.overrides import typed
-from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point
+from regtorch.overrides import is_for_hydra, typed
+from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point, results
 from regtorch.training.interruption import Interruption
 
 
@@ -27,12 +30,12 @@ def sweep(plan: Plan) -> int:
         RegtorchError: another process runs this sweep.
         SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
     """
-    engine = Engine(plan.folder, [o for o in plan.fixed if o.lstrip("+").startswith(("hydra.", "hydra/"))])
+    engine = Engine(plan.folder, [o for o in plan.fixed if is_for_hydra(o)])
     if plan.search is not None:
-        plan.points.update(known_trials(plan.search, plan.folder)[0])
+        plan.points.update(known_trials(plan.search, plan.folder, plan.fixed)[0])
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
-        began = time.monotonic()
+        began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:
             _set_failures_aside(plan)
         _note(plan, "running", began)
@@ -58,8 +61,8 @@ def _run(plan: Plan, engine: Engine) -> None:
         return
     jobs = [Job(number, plan.overrides_of(number)) for number in plan.points]
     if plan.halving is not None:
-        by = plan.by if plan.by.endswith("accuracy") else "val.loss"
-        halve(engine, jobs, plan.folder, epochs=plan.epochs, factor=plan.halving, by=by.replace("test", "val"))
+        by = "val.accuracy" if plan.by.endswith("accuracy") else "val.loss"
+        halve(engine, jobs, plan.folder, epochs=plan.epochs, factor=plan.halving, by=by)
     else:
         engine.run(jobs, point, lambda number: has_ended(plan.folder / str(number)))
 
@@ -68,15 +71,25 @@ def _elsewhere(plan: Plan) -> int:
     """How many trials of a search that several sweeps share are in other folders."""
     if plan.search is not None and plan.search.storage is not None:
         with suppress(DataError):
-            return known_trials(plan.search, plan.folder)[1]
+            return known_trials(plan.search, plan.folder, plan.fixed)[1]
     return 0
 
 
+def _seconds_before(folder: Path) -> float:
+    """How long the sweep took until it was stopped."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["seconds"])
+    return 0.0
+
+
 def _set_failures_aside(plan: Plan) -> None:
-    """Make points that have failed ones that have not ended: they go on from their last checkpoint, if there is one."""
+    """Make points that have failed ones that have not ended: they go on from their last checkpoint, if one is whole."""
     for number in plan.points:
         folder = plan.folder / str(number)
         if results(folder).get("status") == "failed":
+            last = folder / "checkpoints" / "last.ckpt"
+            if last.is_file() and not is_whole(last):
+                last.replace(last.with_name("last.damaged.ckpt"))
             (folder / "results.json").replace(folder / "results.failed.json")
 
 

@@ -19,9 +19,10 @@ from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.cli.trust import check_names_only, check_of_folder
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
+from regtorch.overrides import is_for_hydra
 from regtorch.registry import near
 from regtorch.settings import Range, one_of
-from regtorch.study.leaderboard import ORDERS
+from regtorch.study.leaderboard import ORDERS, inside
 
 #: keys of a sweep, not of what it runs -> what they may be
 _OWN = {
@@ -93,43 +94,18 @@ def plan(overrides: Sequence[str]) -> Plan:
     }
     for key in _SETTLED.keys() & given.keys():
         raise SettingError(f"{key}={given[key]} is not allowed with -m: {_SETTLED[key]}")
-    own: dict[str, Any] = {}
-    for key, value in given.items():
-        if key.startswith("sweep."):
-            if key not in _OWN:
-                raise SettingError(f"{key}={value}: there is no such key{near(key, _OWN)}")
-            own[key] = int(value) if key == "sweep.halving" and value.isdecimal() else value
-            _OWN[key].check(key, own[key])
+    own = _own_keys(given)
     retry_failed = own.pop("sweep.retry_failed", "false") == "true"
     if retry_failed and "sweep.resume" not in own:
         raise SettingError("sweep.retry_failed=true is for a sweep that goes on: say sweep.resume=FOLDER too")
     typed = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "hydra.sweep.dir="))]
     if "sweep.resume" in own:
-        folder = Path(resumed := own["sweep.resume"])
-        before, kept = _earlier(folder)
-        if not typed:  # else they are the user's own
-            try:
-                check_of_folder(before, f"sweep.resume={resumed}")
-            except DataError as error:
-                raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
-        more = [o for o in typed if o.startswith(_TRIALS)]
-        if more and [o for o in typed if o not in more] in (
-            [],
-            rest := [o for o in before if not o.startswith(_TRIALS)],
-        ):
-            typed = before = [*rest, *more]  # a search goes on to more trials
-        if typed and typed != before:
+        if "hydra.sweep.dir" in given:
             raise SettingError(
-                f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
+                f"hydra.sweep.dir={given['hydra.sweep.dir']} is not allowed with sweep.resume, which names the folder"
             )
-        if own.get("sweep.halving", kept.get("sweep.halving")) != kept.get("sweep.halving"):
-            began = kept.get("sweep.halving")
-            raise SettingError(
-                f"sweep.halving={own['sweep.halving']}: {resumed} was begun {f'with {began}' if began else 'without it'}"
-            )
-        if "sweep.halving" in kept and own.get("sweep.by", kept["sweep.by"]) != kept["sweep.by"]:
-            raise SettingError(f"sweep.by={own['sweep.by']}: {resumed} is halved by {kept['sweep.by']}")
-        typed, own = before, {**kept, **own}
+        typed, own = _as_it_began(typed, own)
+        folder = Path(own["sweep.resume"])
     elif "hydra.sweep.dir" in given:
         folder = _new_folder(given["hydra.sweep.dir"], typed)
     else:
@@ -139,20 +115,11 @@ def plan(overrides: Sequence[str]) -> Plan:
     swept = [o for o in typed if _is_swept(o)]
     fixed = [o for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
-    for override in swept:
-        key = override.lstrip("+").partition("=")[0]
-        if key.startswith(("hydra.", "hydra/")):
-            raise SettingError(f"{override} is not allowed: a launcher is not swept over; name one")
-        if keys.count(key) > 1:
-            raise SettingError(
-                f"{override} is not allowed: {key} is given {keys.count(key)} times; say all its values at once"
-            )
-    config = compose([o for o in fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))])
+    _check_swept(swept, keys)
+    config = compose([o for o in fixed if not is_for_hydra(o)])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
-    if several := next((o for o in swept if o.startswith("hparams_search=")), None):
-        raise SettingError(f"{several} is not allowed: a search is no point of a grid; name one")
     if "hparams_search" in config:
         if halving is not None:
             raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")
@@ -162,31 +129,86 @@ def plan(overrides: Sequence[str]) -> Plan:
             "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are judged by a validation part; "
             "say data.validation_fraction=0.1"
         )
-    by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
-    if halving is not None:
-        said = any(o.lstrip("+").startswith("trainer.max_epochs=") for o in fixed)
-        for override in swept:
-            key = override.lstrip("+").partition("=")[0]
-            if key == "trainer.max_epochs" or (key in ("experiment", "trainer") and not said):
-                raise SettingError(
-                    f"{override} is not allowed with sweep.halving, which shares out epochs itself"
-                    f"{'' if key == 'trainer.max_epochs' else ': say trainer.max_epochs=NUMBER for all of them'}"
-                )
-        if config["trainer"].get("check_val_every_n_epoch", 1) != 1:
-            raise SettingError(
-                "trainer.check_val_every_n_epoch is not allowed with sweep.halving: it asks after any epoch"
-            )
     if retry_failed and (halving is not None or searched is not None):
         raise SettingError(
             "sweep.retry_failed=true is for grids that run to the end: a search and halving have gone by what failed"
         )
     points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
-    if halving is not None and not rungs(len(points), epochs, halving):
-        raise SettingError(
-            f"sweep.halving={halving} leaves out nothing of {len(points)} points over {epochs} epochs: it needs at least "
-            f"{halving} points and 2 epochs"
-        )
+    if halving is not None:
+        _check_halving(halving, swept, keys, config["trainer"])
+        if not rungs(len(points), epochs, halving):
+            raise SettingError(
+                f"sweep.halving={halving} leaves out nothing of {len(points)} points over {epochs} epochs: it needs at "
+                f"least {halving} points and 2 epochs"
+            )
+    by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
     return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched, retry_failed)
+
+
+def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of the sweep itself, checked."""
+    own: dict[str, Any] = {}
+    for key, value in given.items():
+        if key.startswith("sweep."):
+            if key not in _OWN:
+                raise SettingError(f"{key}={value}: there is no such key{near(key, _OWN)}")
+            own[key] = int(value) if key == "sweep.halving" and value.isdecimal() else value
+            _OWN[key].check(key, own[key])
+    return own
+
+
+def _as_it_began(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The overrides and own keys of the sweep that is to go on; what is typed beside it must be the same."""
+    resumed = own["sweep.resume"]
+    before, kept = _earlier(Path(resumed))
+    if not typed:  # else they are the user's own
+        try:
+            check_of_folder(before, f"sweep.resume={resumed}")
+        except DataError as error:
+            raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
+    more = [o for o in typed if o.startswith(_TRIALS)]
+    rest = [o for o in before if not o.startswith(_TRIALS)]
+    if more and [o for o in typed if o not in more] in ([], rest):
+        typed = before = [*rest, *more]  # a search goes on to more trials
+    if typed and typed != before:
+        raise SettingError(
+            f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
+        )
+    if own.get("sweep.halving", kept.get("sweep.halving")) != kept.get("sweep.halving"):
+        began = kept.get("sweep.halving")
+        raise SettingError(
+            f"sweep.halving={own['sweep.halving']}: {resumed} was begun {f'with {began}' if began else 'without it'}"
+        )
+    if "sweep.halving" in kept and own.get("sweep.by", kept["sweep.by"]) != kept["sweep.by"]:
+        raise SettingError(f"sweep.by={own['sweep.by']}: {resumed} is halved by {kept['sweep.by']}")
+    return before, {**kept, **own}
+
+
+def _check_swept(swept: Sequence[str], keys: Sequence[str]) -> None:
+    """Refuse what cannot be swept over."""
+    for override in swept:
+        key = override.lstrip("+").partition("=")[0]
+        if is_for_hydra(override):
+            raise SettingError(f"{override} is not allowed: a launcher is not swept over; name one")
+        if key == "hparams_search":
+            raise SettingError(f"{override} is not allowed: a search is no point of a grid; name one")
+        if keys.count(key) > 1:
+            raise SettingError(
+                f"{override} is not allowed: {key} is given {keys.count(key)} times; say all its values at once"
+            )
+
+
+def _check_halving(halving: int, swept: Sequence[str], keys: Sequence[str], trainer: Mapping[str, Any]) -> None:
+    """Refuse what leaves no epochs to share out."""
+    for override in swept:
+        key = override.lstrip("+").partition("=")[0]
+        if key == "trainer.max_epochs" or (key in ("experiment", "trainer") and "trainer.max_epochs" not in keys):
+            raise SettingError(
+                f"{override} is not allowed with sweep.halving, which shares out epochs itself"
+                f"{'' if key == 'trainer.max_epochs' else ': say trainer.max_epochs=NUMBER for all of them'}"
+            )
+    if trainer.get("check_val_every_n_epoch", 1) != 1:
+        raise SettingError("trainer.check_val_every_n_epoch is not allowed with sweep.halving: it asks after any epoch")
 
 
 def _new_folder(name: str, typed: list[str]) -> Path:
@@ -220,7 +242,7 @@ def check(plan: Plan) -> None:
         for key, value in point.items():
             if value not in (known := choices.setdefault(key, [])):
                 known.append(value)
-    fixed = [o for o in plan.fixed if not o.lstrip("+").startswith(("hydra.", "hydra/"))]
+    fixed = [o for o in plan.fixed if not is_for_hydra(o)]
     first = {key: values[0] for key, values in choices.items()}
 
     def composed(chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -229,17 +251,10 @@ def check(plan: Plan) -> None:
     config = composed(first)
     for key, values in choices.items():
         for value in values[1:]:
-            if isinstance(_inside(config, key), (bool, int, float)):  # no option of a group: it need not be composed
+            if isinstance(inside(config, key), (bool, int, float)):  # no option of a group: it need not be composed
                 validate(_with(config, key, value))
             else:
                 composed({**first, key: value})
-
-
-def _inside(config: Mapping[str, Any], key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
 
 
 def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:

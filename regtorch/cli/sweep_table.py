@@ -73,7 +73,7 @@ class Watch:
                 if point.status in self._ends:
                     self.ended[number] = point
                     new.append(point)
-                else:
+                elif point.status != "pruned":  # which waits for what halving decides
                     self.running += 1
         return new
 

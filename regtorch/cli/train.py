@@ -19,7 +19,7 @@ from regtorch.cli.composition import (
 )
 from regtorch.cli.exit_status import exit_interrupted, exit_with, say
 from regtorch.cli.help import help_text
-from regtorch.cli.new_folder import keep_configuration, run_folder_overrides
+from regtorch.cli.new_folder import as_typed, keep_configuration, run_folder_overrides
 from regtorch.cli.trust import check_names_only
 from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
@@ -118,7 +118,7 @@ def _train(config: Any, first: bool) -> Any:
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), list(hydra_config.overrides.task)
+    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
     resumed = plain["resume"] is not None and Path(plain["resume"]).absolute() == folder
     named = f"resume={plain['resume']}" if resumed else f"hydra.run.dir={folder}"
     before = _written(folder)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,20 +47,25 @@ class Point:
 
 def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
     """What the folder of a point says."""
-    try:
-        results = json.loads((folder / str(number) / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = results(folder / str(number))
+    if not found:
         return Point(number, choices, "missing", "was not finished")
-    if not isinstance(results, dict):
-        return Point(number, choices, "missing", "results.json is damaged")
-    values = {name: value for name in _VALUES if isinstance(value := inside(results, name), (int, float))}
-    status, reason = str(results.get("status")), str(results.get("reason", ""))
-    return Point(number, choices, status, " ".join(reason.split()), values, float(results.get("seconds", 0.0)))
+    values = {name: value for name in _VALUES if isinstance(value := inside(found, name), (int, float))}
+    status, reason = str(found.get("status")), str(found.get("reason", ""))
+    return Point(number, choices, status, " ".join(reason.split()), values, float(found.get("seconds", 0.0)))
 
 
-def inside(results: Mapping[str, Any], name: str) -> Any:
+def results(folder: Path) -> dict[str, Any]:
+    """What a folder's ``results.json`` holds; nothing, where there is no whole one."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def inside(found: Mapping[str, Any], name: str) -> Any:
     """A metric by its name, such as ``val.accuracy``; None if it is not there."""
-    node: Any = results
+    node: Any = found
     for key in name.split("."):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node

@@ -14,6 +14,7 @@ import pytest
 
 from regtorch.cli.engine import check_launcher
 from regtorch.errors import SettingError
+from tests.cli.test_search import SEARCH, SPACE
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
 GRID = ["regularizer=none,l2", "seed=1,2", *SMALL]
@@ -49,6 +50,27 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     assert process.communicate(timeout=240)
     assert process.returncode == 0
     assert [row["status"] for row in leaderboard(tmp_path / "grid")] == ["completed"] * 2
+    assert swept(tmp_path, *grid[:-2], "hydra.sweep.dir=alone").returncode == 0
+    assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (tmp_path / "alone" / "leaderboard.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        [*GRID, "trainer.max_epochs=4", "sweep.halving=2"],
+        [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=5"],
+    ],
+    ids=["halving", "search"],
+)
+def test_halving_and_searches_are_those_of_one_process(sweep: list[str], tmp_path: Path) -> None:
+    assert swept(tmp_path, *sweep, "hydra.sweep.dir=one").returncode == 0
+    joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = [*TRAIN, "-m", *sweep, "hydra.sweep.dir=two", *joblib]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (leaderboard(tmp_path / folder) for folder in ("one", "two"))
+    assert one == two
+    assert {row["status"] for row in one} >= {"completed"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -76,6 +78,54 @@ def test_a_search_goes_on_to_more_trials_also_in_a_folder_that_was_moved(found: 
     assert all(rows[point]["val.accuracy"] == row["val.accuracy"] for point, row in before.items())
 
 
+def test_trials_that_ended_unnoticed_are_told_before_more_are_drawn(tmp_path: Path) -> None:
+    """Killed between two trials that ran side by side and the saying of it, a search draws what it would have drawn."""
+    search = [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=6", "hydra.sweep.dir=search"]
+    assert swept(tmp_path, *search).returncode == 0
+    whole = (tmp_path / "search" / "leaderboard.csv").read_text()
+    with closing(sqlite3.connect(tmp_path / "search" / "search.db")) as database, database:
+        gone = "trial_id IN (SELECT trial_id FROM trials WHERE number >= 4)"
+        values = "trial_id IN (SELECT trial_id FROM trials WHERE number >= 3)"
+        for table in ("trial_params", "trial_user_attributes", "trial_intermediate_values"):
+            database.execute(f"DELETE FROM {table} WHERE {gone}")
+        database.execute(f"DELETE FROM trial_values WHERE {values}")
+        database.execute("DELETE FROM trials WHERE number >= 4")
+        database.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 3")
+    for number in (4, 5):
+        shutil.rmtree(tmp_path / "search" / str(number))
+    assert swept(tmp_path, "sweep.resume=search").returncode == 0
+    assert (tmp_path / "search" / "leaderboard.csv").read_text() == whole
+
+
+def test_a_trial_can_be_run_again_alone(found: Path) -> None:
+    best = str(json.loads((found / "sweep.json").read_text())["best"]["point"])
+    done = ended(found.parent, f"rerun=search/{best}", "hydra.run.dir=again")
+    assert done.returncode == 0, done.stderr
+    one, other = (json.loads((f / "results.json").read_text()) for f in (found / best, found.parent / "again"))
+    assert [one[part] for part in ("train", "val", "test")] == [other[part] for part in ("train", "val", "test")]
+
+
+def test_a_password_of_the_environment_stays_there(tmp_path: Path) -> None:
+    """A database's URL as ``${oc.env:NAME}`` is kept as that; in a message the password is hidden."""
+    space = ["hparams_search=custom", "optimizer.lr=interval(0.001, 0.1)", "hparams_search.trials=1", *SMALL]
+    command = [*TRAIN, "-m", *space, "hparams_search.storage=${oc.env:TRIALS}"]
+
+    def with_trials(url: str, folder: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TRIALS": url}
+        arguments = [*command, f"hydra.sweep.dir={folder}"]
+        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    done = with_trials(f"sqlite:///{tmp_path / 'hidden.db'}", "search")
+    assert done.returncode == 0, done.stderr
+    texts = [path.read_text() for path in tmp_path.glob("search/**/*") if path.suffix in (".json", ".yaml", ".log")]
+    assert len(texts) >= 4
+    assert not any("hidden.db" in text for text in texts)
+    done = with_trials("nodatabase://me:secret@localhost/trials", "other")
+    assert done.returncode == 2
+    assert "hparams_search.storage=nodatabase://me:***@localhost/trials: the trials cannot be kept" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+
+
 def test_what_is_given_is_not_searched() -> None:
     searched = plan(["hparams_search=regularisation", "optimizer.lr=0.003"]).search
     assert searched is not None
@@ -87,13 +137,13 @@ def test_a_trial_is_kept_whole_and_is_what_optuna_would_draw(tmp_path: Path) -> 
     searched = plan(["hparams_search=regularisation"]).search
     assert searched is not None
     study = optuna.create_study(direction="maximize")
-    kept = [_begun(study, searched, tmp_path, number) for number in range(2)]
+    kept = [_begun(study, searched, "ours", number) for number in range(2)]
     assert [trial.number for trial in kept] == [0, 1]
     assert all(set(trial.params) == {d.key for d in searched.space} for trial in kept)
-    assert all(trial.user_attrs == {"folder": str(tmp_path)} and trial.state.name == "RUNNING" for trial in kept)
+    assert all(trial.user_attrs == {"sweep": "ours"} and trial.state.name == "RUNNING" for trial in kept)
     assert kept[0].params != kept[1].params
     again = optuna.create_study(direction="maximize")
-    assert _begun(again, searched, tmp_path, 0).params == kept[0].params
+    assert _begun(again, searched, "ours", 0).params == kept[0].params
 
 
 def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
@@ -172,9 +222,9 @@ def test_what_is_no_space_is_refused(text: str) -> None:
 )
 def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
     done = swept(tmp_path, *arguments)
-    assert done.returncode
-    lines = done.stderr.splitlines()
-    assert lines[-1].startswith(f"error: {said}"), done.stderr
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {said}"), done.stderr
     assert not list(tmp_path.glob("multirun/*/*"))
     assert "Traceback" not in done.stderr
 
@@ -190,7 +240,12 @@ def test_sweeps_share_a_search(tmp_path: Path) -> None:
     assert "1 of 1 points completed, 0 failed" in done.stdout
     assert "2 more trials of this search are in other sweeps' folders" in done.stdout
     assert [row["point"] for row in leaderboard(tmp_path / "other")] == ["2"]
+    (tmp_path / "other").rename(tmp_path / "moved")
+    done = swept(tmp_path, "sweep.resume=moved", "hparams_search.trials=4")
+    assert done.returncode == 0, done.stderr
+    assert {row["point"] for row in leaderboard(tmp_path / "moved")} == {"2", "3"}
     for other, said in (
+        ([lr, "optimizer=sgd"], "ours is a search with data.batch_size=256 "),
         (["model.hidden=choice([8], [9])"], "ours searches optimizer.lr: take another name"),
         ([lr, "hparams_search.objectives=[val.accuracy,val.nll]"], "ours is a search for 1 objectives of its own"),
     ):

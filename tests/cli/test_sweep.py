@@ -178,6 +178,7 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["seed=1,2", "sweep.halving=1"], "sweep.halving=1 is not allowed"),
         (["seed=1,2", "sweep.halving=3"], "sweep.halving=3 leaves out nothing of 2 points over 50 epochs"),
         (["seed=1,2", "sweep.retry_failed=true"], "sweep.retry_failed=true is for a sweep that goes on"),
+        (["sweep.resume=grid", "hydra.sweep.dir=other"], "hydra.sweep.dir=other is not allowed with sweep.resume"),
         (["sweep.resume=grid", "sweep.retry_failed=yes"], "sweep.retry_failed=yes is not allowed"),
         (["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 is not allowed"),
         (["hydra.sweep.dir=nameless", "seed=4,5"], "hydra.sweep.dir=nameless holds runs, and no sweep.json"),
@@ -220,6 +221,20 @@ def test_points_that_failed_are_run_again_where_that_is_asked_for(
     assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == before
     assert json.loads((tmp_path / "grid" / str(best) / "results.failed.json").read_text()) == failure
+
+
+def test_a_point_whose_checkpoint_is_damaged_begins_anew(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], grid := tmp_path / "grid")
+    whole = leaderboard(grid)
+    (point := grid / whole[0]["point"]).joinpath("results.json").unlink()
+    (point / "checkpoints" / "last.ckpt").write_bytes(b"half of it")
+    assert swept(tmp_path, "sweep.resume=grid").returncode == 1
+    assert any("last.ckpt cannot be read as a checkpoint" in row["reason"] for row in leaderboard(grid))
+    assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
+    assert leaderboard(grid) == whole
+    assert (point / "checkpoints" / "last.damaged.ckpt").read_bytes() == b"half of it"
 
 
 def test_an_exit_in_a_run_is_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
