@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,11 @@ def advise_against(applies: Callable[[Config], bool], text: str, source: str) ->
         >>> advise_against(lambda c: c["dropout"]["name"] == "mine" and c["seed"] == 13, "it is unlucky", "folklore")
     """
     _of_plugins.append(Advice(applies, text, source))
+
+
+def forget(modules: Collection[str]) -> None:
+    """Take out what was added by these modules."""
+    _of_plugins[:] = [a for a in _of_plugins if getattr(a.applies, "__module__", None) not in modules]
 
 
 def advise(config: Config) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from regtorch.configurable import Configurable
 from regtorch.errors import ContractError, as_one_line
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ def check_contract(component: Component) -> None:
         raise ContractError(
             f"{called} takes no argument {' and no '.join(refused)}: it is made with {'=, '.join(contract.given)}="
         )
+    reserved = {"name", *(["where"] if kind in ("regularizer", "constraint") else [])}
+    if wrong_names := reserved & set(inspect.signature(factory).parameters):
+        raise ContractError(
+            f"{called} takes an argument {' and '.join(sorted(wrong_names))}, which is a key of its configuration: rename it"
+        )
     if kind in _TRIALS and _needs_nothing_but(factory, contract.given):
         try:
             wrong = _try(kind, factory)
@@ -136,6 +142,11 @@ def _try(kind: str, factory: Callable[..., Any]) -> str:
 
     given = stand_ins(kind)
     made = getattr(factory, "from_config", factory)(**given)
+    if isinstance(made, Configurable):
+        try:
+            made.settings()
+        except AttributeError as error:
+            return f"keeps no attribute {error.name}: each argument must be kept under its name, for to_config()"
     with torch.random.fork_rng(devices=()):
         return _TRIALS[kind](made)
 
@@ -153,6 +164,22 @@ def _of_shape(shape: tuple[int, ...], wanted: tuple[int, ...], what: str) -> Cal
             return ""
         gives = f"a tensor of shape {found}" if found is not None else f"a {type(result).__name__}"
         return f"gives {gives} for {what} of shape {shape}: it must give shape {wanted}"
+
+    return trial
+
+
+def _of_either(*trials: Callable[[Any], str]) -> Callable[[Any], str]:
+    """A trial that is passed by what raises nothing in one of them, as rules may be for layers of one sort."""
+
+    def trial(made: Any) -> str:
+        wrong: Exception | None = None
+        for one in trials:
+            try:
+                return one(made)
+            except Exception as error:
+                wrong = wrong or error
+        assert wrong is not None
+        raise wrong
 
     return trial
 
@@ -202,8 +229,8 @@ def _factors(made: Any) -> str:
 #: kind -> what one is tried with. Not a dropout, which may be for images only, nor data and a model, which are tried when
 #: they are chosen
 _TRIALS: dict[str, Callable[[Any], str]] = {
-    "regularizer": _of_shape((3, 4), (), "a weight"),
-    "constraint": _of_shape((3, 4), (3, 4), "a weight"),
+    "regularizer": _of_either(_of_shape((3, 4), (), "a weight"), _of_shape((4, 3, 3, 3), (), "a weight")),
+    "constraint": _of_either(_of_shape((3, 4), (3, 4), "a weight"), _of_shape((4, 3, 3, 3), (4, 3, 3, 3), "a weight")),
     "activation": _of_shape((3, 4), (3, 4), "features"),
     "augmentation": _of_shape((2, 3, 32, 32), (2, 3, 32, 32), "images"),
     "initializer": _fills,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
@@ -54,6 +55,9 @@ class Plugin:
 
 
 _loaded: list[Plugin] | None = None
+#: entry points whose modules are being imported, by the user's own code
+_waiting: list[Any] = []
+_lock = threading.RLock()
 
 
 def loaded() -> list[Plugin]:
@@ -64,26 +68,37 @@ def loaded() -> list[Plugin]:
         True
     """
     global _loaded
-    if _loaded is None:
-        _loaded = []  # what plugins look for while they are imported is there already
-        for entry in sorted(set(metadata.entry_points(group=GROUP)), key=lambda entry: (entry.name, entry.value)):
-            plugin = _load(entry)
+    with _lock:
+        if _loaded is None:
+            _loaded = []  # what plugins look for while they are imported is there already
+            _waiting[:] = sorted(set(metadata.entry_points(group=GROUP)), key=lambda entry: (entry.name, entry.value))
+        found, _waiting[:] = list(_waiting), []
+        for entry in found:
+            if _is_being_imported(entry.module):
+                _waiting.append(entry)
+                continue
+            plugin = _load(entry, metadata.entry_points(group=GROUP))
             _loaded.append(plugin)
             if plugin.reason:
                 _log.warning("plugin %s is left out: %s", plugin.name, plugin.reason)
-    return _loaded
+        return _loaded
 
 
 def leave_out(plugin: Plugin, reason: str) -> None:
-    """Take a plugin's components out again, and say why."""
-    from regtorch import registry
-
-    registry.forget(plugin.components)
-    plugin.components, plugin.reason = [], reason
+    """Take a plugin's components and advice out again, and say why."""
+    _forget(plugin, reason)
     _log.warning("plugin %s is left out: %s", plugin.name, reason)
 
 
-def _load(entry: Any) -> Plugin:
+def _forget(plugin: Plugin, reason: str) -> None:
+    from regtorch import advice, registry
+
+    registry.forget(plugin.components)
+    advice.forget({component.module for component in plugin.components} | {plugin.module.partition(":")[0]})
+    plugin.components, plugin.reason = [], reason
+
+
+def _load(entry: Any, entries: Iterable[Any]) -> Plugin:
     from regtorch import registry
     from regtorch.contracts import check_contract
     from regtorch.errors import as_one_line
@@ -91,24 +106,53 @@ def _load(entry: Any) -> Plugin:
     distribution = getattr(entry, "dist", None)
     package = f"{distribution.name} {distribution.version}" if distribution is not None else ""
     plugin = Plugin(entry.name, entry.value, package)
+    modules = {other.module for other in entries}
+
+    def own() -> list[Component]:
+        """What it registers, also where its module was imported before; not what another plugin does that it imports."""
+        found = [(c, _closest(c.module, modules)) for c in registry.registered()]
+        return [c for c, of in found if of == [entry.module] or (c in added and (not of or entry.module in of))]
+
     with registry.recording() as added, _looking_out_for_ctrl_c() as came:
         try:
             module = import_module(entry.module)
             if entry.attr and callable(found := entry.load()) and not isinstance(found, type):
                 found()  # a function that registers
-            plugin.folder = Path(module.__file__).parent if module.__file__ else None
-            if not added:
+            if module.__file__ and module.__package__:  # beside a module of its own there are the files of others
+                plugin.folder = Path(module.__file__).parent
+            plugin.components = own()
+            if not plugin.components:
                 raise ValueError("it registers nothing")
-            for component in added:
+            for component in plugin.components:
                 check_contract(component)
         except BaseException as error:  # whatever its code does, also sys.exit
-            registry.forget(added)
+            plugin.components = own()
+            _forget(plugin, as_one_line(error))
             if isinstance(error, KeyboardInterrupt) and came():
                 raise
-            plugin.reason = as_one_line(error)
-        else:
-            plugin.components = list(added)
     return plugin
+
+
+def _is_being_imported(name: str) -> bool:
+    """Whether a module's code is running further up, and calls us."""
+    module = sys.modules.get(name)
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def _closest(module: str, of: Iterable[str]) -> list[str]:
+    """Whose a module is: those that it is, or is in; else those that have their package in common with it.
+
+    Example:
+        >>> _closest("a.rules.huber", ["a.rules", "a.drops", "b"]), _closest("a.shared", ["a.rules", "a.drops", "b"])
+        (['a.rules'], ['a.rules', 'a.drops'])
+    """
+
+    def inside(package: str) -> bool:
+        return bool(package) and f"{module}.".startswith(f"{package}.")
+
+    direct = [name for name in of if inside(name)]
+    longest = max(map(len, direct), default=0)
+    return [name for name in direct if len(name) == longest] or [name for name in of if inside(name.rpartition(".")[0])]
 
 
 @contextmanager

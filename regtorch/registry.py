@@ -99,6 +99,11 @@ def recording() -> Iterator[list[Component]]:
         _recorded = before
 
 
+def registered() -> list[Component]:
+    """Everything that is not built in."""
+    return list(_registered.values())
+
+
 def forget(components: Sequence[Component]) -> None:
     """Take components out again."""
     for component in components:
@@ -147,7 +152,8 @@ def register(kind: str, name: str) -> Callable[[C], C]:
 
     def decorate(factory: C) -> C:
         new = Component(kind, name, factory.__module__, factory.__qualname__, factory)
-        taken = _components().get((kind, name))
+        # plugins are not asked: this may be one that is being imported, or the user's own class, which comes first
+        taken = (_builtin() | _registered).get((kind, name))
         reloaded = taken is not None and taken.owner == new.owner and "<locals>" not in new.owner
         if taken is not None and not reloaded:
             raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")

@@ -69,6 +69,21 @@ BROKEN = {
         rule("constraint", "shape", "regtorch.Constraint", "def forward(self, w): return w[:1]"),
         "constraint 'shape' (shape.Rule) gives a tensor of shape (1, 4) for a weight of shape (3, 4)",
     ),
+    "where": (
+        rule("regularizer", "where", "regtorch.Regularizer", "def __init__(self, where=None): super().__init__()")
+        + "    def forward(self, w): return w.sum()",
+        "regularizer 'where' (where.Rule) takes an argument where, which is a key of its configuration: rename it",
+    ),
+    "forgets": (
+        rule("regularizer", "forgets", "regtorch.Regularizer", "def __init__(self, size=1): super().__init__()")
+        + "    def forward(self, w): return w.sum()",
+        "regularizer 'forgets' (forgets.Rule) keeps no attribute size: each argument must be kept under its name",
+    ),
+    "advises": (
+        "import regtorch\nfrom regtorch.advice import advise_against\n"
+        "advise_against(lambda c: True, 'by one that is left out', 'nobody')\nraise ValueError('no')",
+        "ValueError: no",
+    ),
     "no_forward": (
         rule("dropout", "no_forward", "regtorch.ProbabilityDropout", "pass"),
         "dropout 'no_forward' (no_forward.Rule) lacks the method forward",
@@ -158,7 +173,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "regularizer",
         "odd",
         "regtorch.Regularizer",
-        "def __init__(self, what=object(), many=(1, 2)): super().__init__()",
+        "def __init__(self, what=object(), many=(1, 2)): super().__init__(); self.what, self.many = what, many",
     )
     (site / "odd.py").write_text(odd + "    def forward(self, w): return w.sum()\n")
     install(site, "odd", "odd")
@@ -210,6 +225,7 @@ def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> 
     assert results["train"]["penalty"] > 0
     assert results["test_mc"]["samples"] == 2
     assert any("a box of less than 0.01" in advice["text"] for advice in results["advice"])
+    assert not any("left out" in advice["text"] for advice in results["advice"])
     on_joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=joblib"]
     assert run(site, tmp_path, TRAIN, "-m", "regularizer=huber,l2", *on_joblib, *chosen).returncode == 0
     tables = [(tmp_path / name / "leaderboard.csv").read_text() for name in ("grid", "joblib")]
@@ -309,8 +325,61 @@ def test_ctrl_c_ends_the_program_while_a_plugin_is_imported(tmp_path: Path, monk
     monkeypatch.syspath_prepend(tmp_path)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP))
+        plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP), [])
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+PAIR = """
+import {imported}
+import regtorch
+
+@regtorch.register("regularizer", "{name}")
+class Rule(regtorch.Regularizer):
+    def forward(self, w):
+        return w.{formula}
+"""
+
+
+def listed(site: Path, folder: Path, program: str) -> dict[str, list[str]]:
+    """Plugin -> its components' names (or why it is left out), after a program that a user has written."""
+    program += "; from regtorch.plugins import loaded; import json"
+    program += "; print(json.dumps({p.name: [c.name for c in p.components] or p.reason for p in loaded()}))"
+    done = run(site, folder, "-c", program)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("first", ["one", "two", "pair.rules", "pair.drops", "regtorch", "asks"])
+def test_plugins_that_import_each_other_keep_what_is_theirs(first: str, tmp_path: Path) -> None:
+    """Whoever imports what first, and where one of them is broken."""
+    site = tmp_path / "site"
+    (site / "pair" / "conf" / "regularizer").mkdir(parents=True)
+    (site / "pair" / "conf" / "regularizer" / "strong.yaml").write_text("name: drops\n")
+    (site / "pair" / "__init__.py").write_text("")
+    for name, imported in (("rules", "pair.shared"), ("drops", "pair.shared"), ("shared", "math")):
+        (site / "pair" / f"{name}.py").write_text(PAIR.format(imported=imported, name=name, formula="abs().sum()"))
+    (site / "one.py").write_text(PAIR.format(imported="two", name="one", formula="sum(1)"))
+    (site / "two.py").write_text(PAIR.format(imported="math", name="two", formula="sum()"))
+    (site / "asks.py").write_text(
+        PAIR.format(imported="math", name="asks", formula="sum()")
+        + "\nassert 'asks' in regtorch.available('regularizer')"
+    )
+    (site / "conf" / "regularizer").mkdir(parents=True)  # beside the modules, and nobody's
+    (site / "conf" / "regularizer" / "stray.yaml").write_text("name: nothing\n")
+    for name, module in (("a", "pair.rules"), ("b", "pair.drops"), ("c", "one"), ("d", "two"), ("e", "asks")):
+        install(site, name, module)
+    found = listed(site, tmp_path, f"import {first}")
+    assert found["a"] in (["rules"], ["shared", "rules"])
+    assert found["b"] in (["drops"], ["shared", "drops"])
+    assert found["c"].startswith("regularizer 'one' (one.Rule) gives a tensor of shape (3,)")
+    assert (found["d"], found["e"]) == (["two"], ["asks"])
+    program = "from regtorch.cli.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
+    assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
+
+
+def test_a_class_of_the_users_own_comes_before_a_plugins(site: Path, tmp_path: Path) -> None:
+    mine = "import regtorch; regtorch.register('regularizer', 'by_call')(type('Mine', (regtorch.Regularizer,), {'forward': None}))"
+    assert "regularizer 'by_call' is taken: __main__.Mine has it" in listed(site, tmp_path, mine)["by_call"]
 
 
 def test_our_testers_are_its_testers(site: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from regtorch.registry import PACKAGES, Component, component, near
 
 _CONF = Path(regtorch.conf.__file__).parent
 _RULES = ("regularizer", "constraint")
+_stored: set[Path] = set()
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.MULTILINE)
 
 
@@ -72,6 +73,8 @@ def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tup
     nodes: dict[tuple[str, str], Any] = {}
     packages: dict[tuple[str, str], str | None] = {}
     for group, option, path in plugin.configurations():
+        if path in _stored:  # of another plugin in the same folder
+            continue
         try:
             nodes[group, option], packages[group, option] = _read(path)
             if (group, option) in before or (_CONF / group / path.name).exists():
@@ -81,8 +84,11 @@ def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tup
             raise ContractError(f"its conf/{group}/{path.name}: {as_one_line(error)}") from error
     for added in plugin.components:
         nodes.setdefault((added.kind, added.name), derived_node(added))
-    for place, node in nodes.items():
-        _store(*place, node, packages.get(place))
+    for (group, option), node in nodes.items():
+        if group in _RULES:
+            node.setdefault("where", None)
+        _store(group, option, node, packages.get((group, option)))
+    _stored.update(path for *_, path in plugin.configurations())
     return nodes
 
 
