@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
-from regtorch.concrete_pairs import dropouts_before
+from regtorch.concrete_pairs import Use, dropouts_before
 from regtorch.constraints.base import Constraint
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.sharded import as_plain, is_sharded, local_shard, shard_of, wholes
@@ -178,12 +178,18 @@ class _BoundConcrete(_BoundWeights):
         for w, (place, uses) in zip(held, self.pairs, strict=True):
             mine, logits = logits[: len(uses)], logits[len(uses) :]
             # a mask that several layers share has its entropy once
-            units = [0 if id(use) in counted else _inputs(place, w) for use in uses]
+            units = [0 if id(use) in counted else _units(use, _inputs(place, w), w) for use in uses]
             counted |= {id(use) for use in uses}
             if w.requires_grad or any(logit.requires_grad for logit in mine):
                 parts.append(as_plain(self.regularizer.behind(w, mine, units)))
         costs = [part for part in parts if part is not None]
         return torch.stack([cost.to(costs[0].device) for cost in costs]).sum() if costs else None
+
+
+def _units(use: Use, inputs: int, w: Tensor) -> int:
+    """What a dropout draws for: inputs of the layer behind it, or whole maps that are laid flat before they come there."""
+    flat = w.ndim == 2 and use.maps is not None and inputs % use.maps == 0
+    return use.maps if flat and use.maps is not None else inputs
 
 
 def _inputs(place: Place, w: Tensor) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.errors import NothingBoundError
 from regtorch.parametrized import computed, effective
 from regtorch.selection import is_kernel
+
+if TYPE_CHECKING:
+    from torch.fx import Node
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +25,12 @@ class Use:
     Args:
         name: of the module.
         dropout: itself.
+        maps: how many feature maps it drops whole, where that is known from the convolution in front of it; else None.
     """
 
     name: str
     dropout: ConcreteDropout
+    maps: int | None = None
 
 
 #: the id of a module and one of its attributes
@@ -68,7 +75,7 @@ def _first_kernels(module: nn.Module) -> list[str]:
 
 def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
     """What can be found by tracing; nothing, if the model cannot be traced."""
-    from torch.fx import Node, Tracer
+    from torch.fx import Tracer
 
     class _Tracer(Tracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -88,7 +95,7 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
         dropout = modules[str(start.target)] if start.op == "call_module" else None
         if not isinstance(dropout, ConcreteDropout):
             continue
-        use, reached = Use(str(start.target), dropout), {start}
+        use, reached = Use(str(start.target), dropout, _maps(start, dropout, modules)), {start}
         for node in nodes:
             inputs: list[Node] = [source for source in node.all_input_nodes if source.op != "get_attr"]
             if not inputs or not reached.issuperset(inputs):
@@ -102,3 +109,22 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
             if not kernels:
                 reached.add(node)
     return found
+
+
+def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module]) -> int | None:
+    """The channels of the convolution whose maps a dropout drops whole, through layers that keep maps what they are."""
+    node = start
+    while sources := [source for source in node.all_input_nodes if source.op != "get_attr"]:
+        if len(sources) > 1 and getattr(node.target, "__name__", "") not in ("add", "iadd"):  # of a shortcut
+            return None
+        node = sources[0]
+        layer = modules[str(node.target)] if node.op == "call_module" else None
+        if isinstance(layer, _ConvNd):
+            whole = len(layer.kernel_size) > 1 if dropout.whole_maps is None else dropout.whole_maps
+            return layer.out_channels if whole else None
+        called = str(getattr(node.target, "__name__", node.target))
+        if isinstance(layer, (nn.Flatten, nn.Unflatten)) or (layer is not None and _first_kernels(layer)):
+            return None
+        if layer is None and called in ("flatten", "reshape", "view", "permute", "transpose", "mean", "squeeze"):
+            return None
+    return None

@@ -150,6 +150,35 @@ def test_the_entropy_counts_the_inputs_of_the_layer_behind() -> None:
     assert squares.item() == pytest.approx(model[7].weight.square().sum().item() / 0.75**2, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("whole_maps", "order", "units"),
+    [
+        (None, ["conv", "norm", "drop", "pool", "flat"], 6),
+        (True, ["conv", "drop", "flat"], 6),
+        (False, ["conv", "drop", "flat"], 96),
+        (None, ["conv", "flat", "drop"], 96),
+        (None, ["drop", "flat"], 96),
+    ],
+    ids=str,
+)
+def test_of_maps_that_are_laid_flat_behind_it_the_entropy_counts_the_maps(
+    whole_maps: bool | None, order: list[str], units: int
+) -> None:
+    pool = "pool" in order
+    parts = {
+        "conv": nn.Conv2d(6, 6, 3, padding=1),
+        "norm": nn.Sequential(nn.BatchNorm2d(6), nn.ReLU()),
+        "drop": regtorch.ConcreteDropout(drop_prob=0.25, whole_maps=whole_maps),
+        "pool": nn.MaxPool2d(2),
+        "flat": nn.Flatten(),
+    }
+    inputs = 24 if pool else 96
+    model = nn.Sequential(*(parts[name] for name in order), nn.Linear(inputs, 3))
+    assert model(torch.zeros(2, 6, 4, 4)).shape == (2, 3)
+    cost = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))()
+    assert cost.item() == pytest.approx(-float(entropy(0.25)) * units, rel=1e-6)
+
+
 class Attention(nn.Module):
     """Layers side by side behind a dropout that is registered before them all, and one behind what is added up."""
 
