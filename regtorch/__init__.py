@@ -42,6 +42,9 @@ _HOMES = {
     "UnknownNameError": "regtorch.errors",
     "NameTakenError": "regtorch.errors",
     "ContractError": "regtorch.errors",
+    "NamingError": "regtorch.errors",
+    "NothingBoundError": "regtorch.errors",
+    "DataError": "regtorch.errors",
 }
 _SUBPACKAGES = {
     "constraints",

@@ -29,6 +29,11 @@ def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
     return next((place for place in order if place is not None), "kernel")
 
 
+def _check_model(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"a {type(model).__name__} has no parameters to bind a rule to: give the model itself")
+
+
 class WeightPenalty:
     """A regularizer bound to parameters of a model: calling it gives the penalty, to be added to the loss.
 
@@ -65,6 +70,7 @@ class WeightPenalty:
             raise SettingError(
                 f"regularizer={regularizer} is not allowed: it must be a Regularizer, e.g. regtorch.L2(1e-4)"
             )
+        _check_model(model)
         self.model = model
         self.regularizer = regularizer
         #: multiplies the penalty; what a schedule changes
@@ -265,6 +271,7 @@ class WeightConstraint:
             raise SettingError(
                 f"constraint={constraint} is not allowed: it must be a Constraint, e.g. regtorch.MaxNorm(2.0)"
             )
+        _check_model(model)
         self.model = model
         self.constraint = constraint
         self._bound: list[tuple[Constraint, list[Place]]] = []
@@ -305,7 +312,13 @@ class WeightConstraint:
 
         Raises:
             NothingBoundError: the optimizer holds none of the bound parameters.
+            SettingError: it is no optimizer.
         """
+        if not isinstance(optimizer, Optimizer):
+            raise SettingError(
+                f"attach({type(optimizer).__name__}) is not allowed: it must be an optimizer of torch.optim's kind; project() "
+                "constrains by hand"
+            )
         reshard(self.model)
         held = {id(w) for group in optimizer.param_groups for w in group["params"]}
         training = [w for _, places in self._bound for place in places for w in place.held if w.requires_grad]
@@ -357,6 +370,11 @@ def _project_computed(rule: Constraint, place: Place, w: Tensor, step_size: floa
     constrained = units_first(constrained, groups) if groups else constrained
     if torch.equal(constrained, w):
         return
+    if frozen := [i for i, original in enumerate(place.held) if not original.requires_grad]:
+        raise SettingError(
+            f"{rule} cannot be kept by {place.name}: {len(frozen)} of the {len(place.held)} parameters that it is computed "
+            "from are frozen; freeze all of them or none"
+        )
     setattr(place.module, place.attribute, constrained.clone())
     if not torch.allclose(place.parameter, constrained, rtol=torch.finfo(w.dtype).eps ** 0.5, atol=1e-6):
         raise SettingError(

@@ -249,3 +249,15 @@ def test_bfloat16_weights_are_scaled_by_a_float32_norm() -> None:
     nn.init.constant_(layer.weight, 1.0)
     regtorch.WeightConstraint(layer, regtorch.MaxNorm(max_value=2.0)).project()
     torch.testing.assert_close(layer.weight.float().norm(dim=1), torch.full((2,), 2.0), rtol=1e-2, atol=0)
+
+
+def test_what_is_no_model_and_no_optimizer_is_named() -> None:
+    model = nn.Linear(3, 2)
+    with pytest.raises(
+        regtorch.SettingError, match="a list has no parameters to bind a rule to: give the model itself"
+    ):
+        regtorch.WeightPenalty(list(model.parameters()), regtorch.L2(0.1))  # type: ignore[arg-type]
+    with pytest.raises(regtorch.SettingError, match="a generator has no parameters"):
+        regtorch.WeightConstraint(model.parameters(), regtorch.MaxNorm(max_value=1.0))  # type: ignore[arg-type]
+    with pytest.raises(regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be an optimizer"):
+        regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=1.0)).attach(model)  # type: ignore[arg-type]

@@ -152,6 +152,17 @@ def test_a_constraint_on_what_cannot_be_set_is_refused() -> None:
         regtorch.WeightConstraint(model, regtorch.UnitNorm()).project()
 
 
+def test_a_weight_of_which_a_part_is_frozen_is_not_moved() -> None:
+    """To set a weight-normalised weight moves its length too, also where that is frozen: it is said instead."""
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    model[0].parametrizations.weight.original0.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=100.0)).project()
+    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight: 1 of the 2 parameters .* are frozen"):
+        regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_frozen_parameters_are_left_out_until_they_train() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     model[0].requires_grad_(False)

@@ -40,9 +40,9 @@ class RegularizationCallback(AfterStepHooks):
         log: whether to log the penalty.
 
     Raises:
-        SettingError: a rule that is not bound; when training starts: penalties under manual optimization, a second
-            such callback, a `RegularizedModule`, which takes penalties itself, or a strategy (FSDP's first version, DeepSpeed)
-            that takes weights apart.
+        SettingError: a rule that is not bound; when training starts: one that is bound to another model, penalties under
+            manual optimization, a second such callback, a `RegularizedModule`, which takes penalties itself, or a strategy
+            (FSDP's first version, DeepSpeed) that takes weights apart.
 
     Example:
         >>> import regtorch
@@ -71,6 +71,11 @@ class RegularizationCallback(AfterStepHooks):
         super().on_train_start(trainer, pl_module)
         if sum(isinstance(callback, RegularizationCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise SettingError("two RegularizationCallbacks are not allowed: give all rules to one")
+        held = {id(w) for w in pl_module.parameters()}
+        rules: list[WeightPenalty | WeightConstraint] = [*self.penalties, *self.constraints]
+        for rule in rules:
+            if not any(id(w) in held for w in rule.model.parameters()):
+                raise SettingError(f"{rule} is bound to a model that is no part of {type(pl_module).__name__}")
         if not self.penalties:
             return
         if isinstance(pl_module, RegularizedModule):

@@ -52,6 +52,8 @@ def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
         SettingError: names the first.
     """
     for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
+        if isinstance(bound, kind):
+            raise SettingError(f"{bound} is not allowed: rules are given as a list, [{kind.__name__}(...)]")
         for rule in bound:
             if not isinstance(rule, kind):
                 raise SettingError(f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)")

@@ -225,6 +225,12 @@ def test_what_is_refused() -> None:
     ours.data_loss = lambda batch, batch_idx: ours(batch[0]).mean()  # type: ignore[method-assign]
     ours.configure_optimizers = lambda: torch.optim.SGD(ours.parameters(), lr=0.1)  # type: ignore[method-assign]
     penalty = regtorch.WeightPenalty(ours, regtorch.L2(0.1))
+    with pytest.raises(SettingError, match=r"rules are given as a list, \[WeightPenalty"):
+        RegularizationCallback(penalties=penalty)  # type: ignore[arg-type]
+    for kind in ("penalties", "constraints"):
+        of_another = RegularizationCallback(**{kind: rules(Theirs())[kind]})
+        with pytest.raises(SettingError, match="is bound to a model that is no part of Theirs"):
+            fit(Theirs(), of_another, torch.float64)
     with pytest.raises(SettingError, match="takes penalties itself"):
         fit(ours, RegularizationCallback([penalty]), torch.float64)  # type: ignore[arg-type]
 
