@@ -105,6 +105,7 @@ def plan(overrides: Sequence[str]) -> Plan:
                 f"hydra.sweep.dir={given['hydra.sweep.dir']} is not allowed with sweep.resume, which names the folder"
             )
         typed, own = _as_it_began(typed, own)
+        check_readable(typed)
         folder = Path(own["sweep.resume"])
     elif "hydra.sweep.dir" in given:
         folder = _new_folder(given["hydra.sweep.dir"], typed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -15,19 +16,26 @@ import torch
 
 from tests.testers.cold import Answer, answered
 
-#: each of these would make the folder `boom`, if what it names were called
+_UP = "../" * 12 + "proc/self/cwd/theirs"
+#: each of these makes the folder `boom` where nothing guards against it
 STRANGERS = [
     "+hydra.callbacks.boom={_target_: os.mkdir, path: boom}",
-    "++hydra.job_logging.handlers.boom={(): os.mkdir, path: boom}",
-    "hydra.launcher._target_=os.mkdir",
-    "--config-dir=boom",
-    "hydra/job_logging=boom",
-    "experiment=../../../../../../../../../../../../proc/self/cwd/theirs/evil",
-    "+regularizer@_global_.hydra.callbacks=../../../../../../../../../../../../proc/self/cwd/theirs/callbacks",
+    "+hydra.callbacks={boom: {_target_: os.mkdir, path: boom}}",
+    "++hydra.job_logging.handlers.boom={class: subprocess.Popen, args: [mkdir, boom]}",
+    f"experiment={_UP}/evil",
+    f"+regularizer@_global_.hydra.callbacks={_UP}/callbacks",
     "experiment=${oc.env:EVIL}",
-    "model._target_=os.mkdir",
-    "+trainer.boom={_target_: os.mkdir, path: boom}",
 ]
+#: none of these does today; but no run's record says them
+ODD = ["hydra.launcher._target_=os.mkdir", "--config-dir=boom", "hydra/job_logging=boom", "model._target_=os.mkdir"]
+UNGUARDED = """
+from regtorch.cli import composition, sweep_plan, train
+
+for module in (composition, sweep_plan, train):
+    for guard in {"check_names_only", "check_of_folder"} & vars(module).keys():
+        setattr(module, guard, lambda *given: None)
+train.main()
+"""
 
 
 class Bomb:
@@ -62,29 +70,39 @@ def test_no_import_path_on_the_command_line(override: str, multirun: list[str], 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("override", STRANGERS)
+def theirs(folder: Path, override: str) -> None:
+    """A stranger's folder of runs, which says so."""
+    small = ["trainer.max_epochs=1", "data.batch_size=999", "mc=none", "logger.tensorboard=false"]
+    kept = folder / "theirs" / ".hydra" / "overrides.yaml"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps([*small, "seed=1", override]))
+    boom = "boom: {_target_: os.mkdir, path: boom}"
+    (folder / "theirs" / "callbacks.yaml").write_text(boom)
+    (folder / "theirs" / "evil.yaml").write_text(f"# @package _global_\nhydra: {{callbacks: {{{boom}}}}}\n")
+    (folder / "theirs" / "sweep.json").write_text(json.dumps({"overrides": [*small, "seed=1,2", override]}))
+
+
+@pytest.mark.parametrize("override", [*STRANGERS, *ODD])
 @pytest.mark.parametrize("way", ["resume", "rerun", "sweep.resume"])
 def test_a_stranger_s_folder_runs_nothing(override: str, way: str, tmp_path: Path) -> None:
-    kept = tmp_path / "theirs" / ".hydra" / "overrides.yaml"
-    kept.parent.mkdir(parents=True)
-    kept.write_text(json.dumps(["seed=1", override]))
-    boom = "boom: {_target_: os.mkdir, path: boom}"
-    (tmp_path / "theirs" / "callbacks.yaml").write_text(boom)
-    evil = f"# @package _global_\nhydra: {{callbacks: {{{boom}}}}}\n"
-    (tmp_path / "theirs" / "evil.yaml").write_text(evil)
-    (tmp_path / "theirs" / "sweep.json").write_text(json.dumps({"overrides": ["seed=1,2", override]}))
+    theirs(tmp_path, override)
     done = run(tmp_path, *(["-m"] if way == "sweep.resume" else []), f"{way}=theirs")
     check_refused(done, f"{way}=theirs: what is kept there says {override}", tmp_path)
 
 
-def test_hydra_alone_would_have_run_it(tmp_path: Path) -> None:
-    """What is refused is a danger: a log handler is made by whatever its configuration names."""
-    code = (
-        "import logging.config; logging.config.dictConfig({'version': 1, 'handlers': {'boom': "
-        "{'()': 'os.mkdir', 'path': 'boom'}}, 'root': {'handlers': []}})"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
-    assert (tmp_path / "boom").is_dir()
+@pytest.mark.parametrize("override", STRANGERS)
+def test_without_the_guard_it_goes_off(override: str, tmp_path: Path) -> None:
+    theirs(tmp_path, override)
+    environment = {**os.environ, "EVIL": f"{_UP}/evil"}
+    command = [sys.executable, "-c", UNGUARDED, "rerun=theirs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert (tmp_path / "boom").is_dir(), done.stderr
+
+
+def test_a_damaged_record_of_a_sweep_is_one_line(tmp_path: Path) -> None:
+    theirs(tmp_path, "regularizer=l2(")
+    done = run(tmp_path, "-m", "sweep.resume=theirs")
+    check_refused(done, "regularizer=l2( cannot be read: it must be KEY=VALUE", tmp_path)
 
 
 def test_an_archive_of_pickled_rows_is_refused(tmp_path: Path) -> None:
