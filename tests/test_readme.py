@@ -21,6 +21,8 @@ INDENTED = [line[4:] for line in README.splitlines() if re.match(r"    (python|r
 ELSEWHERE = ("pip install", "pytest -m slow", "pytest -m gpu")
 COMMANDS = [line for line in INDENTED if not any(part in line for part in ELSEWHERE)]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+#: an example's file, and what of it is shown
+EXCERPTS = re.findall(r"```py\n# examples/(\w+\.py)\n(.*?)```", README, re.DOTALL)
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -57,6 +59,16 @@ def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
     assert len(PROGRAMS) == 6
     assert len(INDENTED) - len(COMMANDS) == 4
+
+
+def test_what_is_shown_of_the_examples_is_in_them() -> None:
+    """Which are run as they stand."""
+    assert {name for name, _ in EXCERPTS} == {path.name for path in (ROOT / "examples").glob("*.py")} - {
+        "plain_loop.py"
+    }
+    for name, shown in EXCERPTS:
+        assert shown in (ROOT / "examples" / name).read_text(encoding="utf-8"), name
+        assert len(shown.splitlines()) <= 15
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -23,7 +23,8 @@ def variational_dropout(
     """Zero each feature of a sequence at all time steps with probability `drop_prob`: ``x * mask / (1 - drop_prob)``.
 
     Also known as locked dropout. The mask has no time dimension, so a recurrent network sees the same thinned network
-    from the first step to the last.
+    from the first step to the last. It is for what goes into and comes out of recurrent layers; what torch's layers hand
+    from one step to the next inside themselves is out of its reach.
 
     Args:
         x: (batch, time, features); or (batch, features), a single step.
