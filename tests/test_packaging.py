@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,17 +15,53 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built and unpacked."""
-    folder = tmp_path_factory.mktemp("wheel")
-    code = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def build(kind: str, source: Path, folder: Path) -> Path:
+    code = f"from hatchling.build import build_{kind}; print(build_{kind}({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    return folder / done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The source distribution, and the wheel that is built from it alone."""
+    folder = tmp_path_factory.mktemp("dist")
+    source = build("sdist", ROOT, folder)
+    with tarfile.open(source) as archive:
+        archive.extractall(folder / "source", filter="data")
+    (unpacked,) = (folder / "source").iterdir()
+    return source, build("wheel", unpacked, folder)
+
+
+@pytest.fixture(scope="module")
+def site(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, unpacked."""
+    folder = tmp_path_factory.mktemp("wheel")
+    with zipfile.ZipFile(built[1]) as archive:
         archive.extractall(folder / "site")
     return folder / "site"
+
+
+def test_both_could_be_uploaded(built: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("PASSED") == 2
+
+
+def test_the_source_distribution_holds_what_a_user_would_look_for(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "regtorch/__init__.py",
+        "conf/train.yaml",
+        "scripts/train.py",
+    } <= names
+    assert {"tests/conftest.py", "examples/plain_loop.py", "benchmarks/mc.py"} <= names
+    assert not any(name.startswith(("outputs", "multirun", ".git/")) or name.endswith(".pyc") for name in names)
 
 
 def run(code: str, site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
