@@ -159,6 +159,9 @@ def _closest(module: str, of: Iterable[str]) -> list[str]:
 def _looking_out_for_ctrl_c() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C came in the block, which a plugin that raises KeyboardInterrupt itself is not; in doubt it did."""
     before, came = signal.getsignal(signal.SIGINT), []
+    if before is signal.SIG_IGN:  # in the background of a script it does not come
+        yield lambda: False
+        return
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield lambda: True
         return
