@@ -165,10 +165,19 @@ def models(kind: str, name: str) -> nn.ModuleList:
     return nn.ModuleList([MLP(SHAPE, 3, hidden=[4], **parts), cnn]).train()
 
 
-PARTS = [(kind, name) for kind in ("dropout", "activation") for name in available(kind)]
+#: one of each sort is always tried, and the others with ``pytest -m slow``
+ALWAYS = {
+    "dropout": ["standard", "alpha", "spatial2d", "concrete", "consistent", "drop_connect"],
+    "activation": ["prelu"],
+}
+PARTS = [
+    pytest.param(kind, name, id=f"{kind}-{name}", marks=() if name in always else pytest.mark.slow)
+    for kind, always in ALWAYS.items()
+    for name in available(kind)
+]
 
 
-@pytest.mark.parametrize(("kind", "name"), PARTS, ids=[f"{kind}-{name}" for kind, name in PARTS])
+@pytest.mark.parametrize(("kind", "name"), PARTS)
 def test_our_models_train_in_one_graph(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def step_of(networks: nn.ModuleList) -> Step:
         penalty = WeightPenalty(networks, create("regularizer", "l1_l2"))
