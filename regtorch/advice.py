@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regtorch.errors import as_one_line
-from regtorch.plugins import loaded
+from regtorch.plugins import being_imported, loaded
 
 Config = Mapping[str, Any]
 _log = logging.getLogger("regtorch")
@@ -21,6 +21,8 @@ class Advice:
     applies: Callable[[Config], bool]
     text: str
     source: str
+    #: the modules that were being imported when it was added
+    importing: tuple[str, ...] = ()
 
 
 def _name(config: Config, place: str) -> str:
@@ -120,12 +122,17 @@ def advise_against(applies: Callable[[Config], bool], text: str, source: str) ->
     Example:
         >>> advise_against(lambda c: c["dropout"]["name"] == "mine" and c["seed"] == 13, "it is unlucky", "folklore")
     """
-    _of_plugins.append(Advice(applies, text, source))
+    _of_plugins.append(Advice(applies, text, source, being_imported()))
 
 
-def forget(modules: Collection[str]) -> None:
-    """Take out what was added by these modules."""
-    _of_plugins[:] = [a for a in _of_plugins if getattr(a.applies, "__module__", None) not in modules]
+def added() -> list[Advice]:
+    """What is not built in."""
+    return list(_of_plugins)
+
+
+def forget(added: Collection[Advice]) -> None:
+    """Take advice out again."""
+    _of_plugins[:] = [a for a in _of_plugins if a not in added]
 
 
 def advise(config: Config) -> list[dict[str, str]]:

@@ -93,6 +93,12 @@ class WeightPenalty:
         return bound + [name for rule in self._activities for name in rule.names]
 
     @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that have the bound parameters, and the bound layers."""
+        of_weights = [place.module for rule in self._weights for place in rule.bound_places]
+        return of_weights + [layer for rule in self._activities for layer in rule.modules]
+
+    @property
     def of_activities(self) -> bool:
         """Whether the penalty depends on the last forward pass, not on the weights alone."""
         return bool(self._activities)
@@ -140,6 +146,11 @@ class _BoundWeights:
         self.places = places
 
     @property
+    def bound_places(self) -> list[Place]:
+        """Where all its parameters are."""
+        return self.places
+
+    @property
     def names(self) -> list[str]:
         """The names of the parameters."""
         return [place.name for place in self.places]
@@ -166,6 +177,11 @@ class _BoundConcrete(_BoundWeights):
         behind = {id(place): found.get((id(place.module), place.attribute), []) for place in places}
         super().__init__(model, regularizer, [place for place in places if not behind[id(place)]])
         self.pairs = [(place, behind[id(place)]) for place in places if behind[id(place)]]
+
+    @property
+    def bound_places(self) -> list[Place]:
+        """Where all its kernels are."""
+        return self.places + [place for place, _ in self.pairs]
 
     @property
     def names(self) -> list[str]:
@@ -223,6 +239,7 @@ class _BoundActivity:
         self.regularizer = regularizer
         layers = select_layers(model, where)
         self.names = [name for name, _ in layers]
+        self.modules = [layer for _, layer in layers]
         self.values: list[Tensor] = []
         model.register_forward_pre_hook(self._clear)
         for _, layer in layers:
@@ -289,6 +306,11 @@ class WeightConstraint:
     def names(self) -> list[str]:
         """The names of the bound parameters."""
         return [place.name for _, places in self._bound for place in places]
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that have the bound parameters."""
+        return [place.module for _, places in self._bound for place in places]
 
     @torch.no_grad()
     def project(self, step_size: float = 1.0) -> None:
@@ -370,15 +392,20 @@ def _project_computed(rule: Constraint, place: Place, w: Tensor, step_size: floa
     constrained = units_first(constrained, groups) if groups else constrained
     if torch.equal(constrained, w):
         return
-    if frozen := [i for i, original in enumerate(place.held) if not original.requires_grad]:
-        raise SettingError(
-            f"{rule} cannot be kept by {place.name}: {len(frozen)} of the {len(place.held)} parameters that it is computed "
-            "from are frozen; freeze all of them or none"
-        )
+    before = [original.clone() for original in place.held]
     setattr(place.module, place.attribute, constrained.clone())
+    for original, value in zip(place.held, before, strict=True):
+        if not original.requires_grad:
+            original.copy_(value)
     if not torch.allclose(place.parameter, constrained, rtol=torch.finfo(w.dtype).eps ** 0.5, atol=1e-6):
+        for original, value in zip(place.held, before, strict=True):
+            original.copy_(value)
+        frozen = sum(not original.requires_grad for original in place.held)
+        why = (
+            f"{frozen} of the parameters that it is computed from are frozen, and" if frozen else "its parametrization"
+        )
         raise SettingError(
-            f"{rule} cannot be kept by {place.name}: its parametrization gives another value than was assigned to it; "
+            f"{rule} cannot be kept by {place.name}: {why} gives another value than was assigned to it; "
             "bind the rule to what it is computed from, where='*.original*'"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from regtorch.dropout.base import Noise
 from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.errors import NothingBoundError
 from regtorch.parametrized import computed, effective
@@ -32,6 +33,51 @@ class Use:
     dropout: ConcreteDropout
     maps: int | None = None
 
+
+#: modules of torch's that give a map for each map
+_KEEPING_MAPS = (
+    *(nn.Identity, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm),
+    *(nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout, Noise),
+    *(nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd),
+    *(nn.modules.pooling._AdaptiveAvgPoolNd, nn.Upsample),
+    *(
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.ELU,
+        nn.CELU,
+        nn.SELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.Tanh,
+        nn.Sigmoid,
+    ),
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid),
+)
+#: functions and methods that do; of several inputs only where all have the same maps, as in a shortcut
+_FUNCTIONS_KEEPING_MAPS = (
+    *(
+        "relu",
+        "relu_",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "celu",
+        "selu",
+        "gelu",
+        "silu",
+        "mish",
+        "tanh",
+        "sigmoid",
+        "hardtanh",
+    ),
+    *("hardswish", "hardsigmoid", "softplus", "softsign", "boolean_dispatch", "max_pool1d", "max_pool2d", "max_pool3d"),
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
+    *("interpolate", "dropout", "dropout1d", "dropout2d", "dropout3d", "add", "iadd", "sub", "mul", "imul"),
+    *("contiguous", "clone", "float", "to"),
+)
 
 #: the id of a module and one of its attributes
 Kernel = tuple[int, str]
@@ -112,19 +158,34 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
 
 
 def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module]) -> int | None:
-    """The channels of the convolution whose maps a dropout drops whole, through layers that keep maps what they are."""
-    node = start
-    while sources := [source for source in node.all_input_nodes if source.op != "get_attr"]:
-        if len(sources) > 1 and getattr(node.target, "__name__", "") not in ("add", "iadd"):  # of a shortcut
-            return None
-        node = sources[0]
-        layer = modules[str(node.target)] if node.op == "call_module" else None
-        if isinstance(layer, _ConvNd):
-            whole = len(layer.kernel_size) > 1 if dropout.whole_maps is None else dropout.whole_maps
-            return layer.out_channels if whole else None
+    """How many maps a dropout drops whole, by the convolutions in front of it; None where that cannot be told."""
+
+    found: dict[Node, tuple[int, int] | None] = {}
+
+    def of(node: Node) -> tuple[int, int] | None:
+        if node not in found:
+            found[node] = look(node)
+        return found[node]
+
+    def look(node: Node) -> tuple[int, int] | None:
+        """The channels of what a node gives, and how many sizes its maps have."""
+        sources = [of(source) for source in node.all_input_nodes if source.op != "get_attr"]
+        if node.op == "call_module":
+            layer = modules[str(node.target)]
+            if isinstance(layer, _ConvNd):
+                return layer.out_channels, len(layer.kernel_size)
+            return sources[0] if sources and isinstance(layer, _KEEPING_MAPS) else None
         called = str(getattr(node.target, "__name__", node.target))
-        if isinstance(layer, (nn.Flatten, nn.Unflatten)) or (layer is not None and _first_kernels(layer)):
-            return None
-        if layer is None and called in ("flatten", "reshape", "view", "permute", "transpose", "mean", "squeeze"):
-            return None
-    return None
+        if called in _FUNCTIONS_KEEPING_MAPS and sources:
+            return sources[0] if all(source == sources[0] for source in sources) else None
+        if called in ("cat", "concat") and sources and (node.args[1:] == (1,) or node.kwargs.get("dim") == 1):
+            known = [source for source in sources if source is not None]
+            same = len(known) == len(sources) and len({sizes for _, sizes in known}) == 1
+            return (sum(channels for channels, _ in known), known[0][1]) if same else None
+        return None
+
+    (before,) = (source for source in start.all_input_nodes)
+    if (maps := of(before)) is None:
+        return None
+    whole = maps[1] > 1 if dropout.whole_maps is None else dropout.whole_maps
+    return maps[0] if whole else None

@@ -99,7 +99,8 @@ def check_contract(component: Component) -> None:
             f"{called} takes no argument {' and no '.join(refused)}: it is made with {'=, '.join(contract.given)}="
         )
     reserved = {"name", *(["where"] if kind in ("regularizer", "constraint") else [])}
-    if wrong_names := reserved & set(inspect.signature(factory).parameters):
+    parameters = inspect.signature(factory).parameters.values()
+    if wrong_names := reserved & {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}:
         raise ContractError(
             f"{called} takes an argument {' and '.join(sorted(wrong_names))}, which is a key of its configuration: rename it"
         )

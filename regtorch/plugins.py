@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regtorch.advice import Advice
     from regtorch.registry import Component
 
 GROUP = "regtorch.plugins"
@@ -33,6 +35,7 @@ class Plugin:
         module: that it names.
         package: the distribution it came in, with its version.
         components: that it added.
+        advice: likewise.
         reason: why it is left out; empty: it is not.
         folder: of its module; its own configuration files are in ``conf/`` there.
     """
@@ -41,6 +44,7 @@ class Plugin:
     module: str
     package: str = ""
     components: list[Component] = field(default_factory=list)
+    advice: list[Advice] = field(default_factory=list)
     reason: str = ""
     folder: Path | None = None
 
@@ -55,9 +59,13 @@ class Plugin:
 
 
 _loaded: list[Plugin] | None = None
-#: entry points whose modules are being imported, by the user's own code
+#: entry points that are to be imported yet; of those of which a module is being imported, by the user's own code
 _waiting: list[Any] = []
+#: of all entry points
+_modules: set[str] = set()
 _lock = threading.RLock()
+#: how long one thread waits for the plugins that another one imports, which may itself wait for what the first imports
+_PATIENCE = 10.0
 
 
 def loaded() -> list[Plugin]:
@@ -68,20 +76,27 @@ def loaded() -> list[Plugin]:
         True
     """
     global _loaded
-    with _lock:
+    alone = _lock.acquire(timeout=_PATIENCE)
+    try:
         if _loaded is None:
             _loaded = []  # what plugins look for while they are imported is there already
-            _waiting[:] = sorted(set(metadata.entry_points(group=GROUP)), key=lambda entry: (entry.name, entry.value))
+            entries = set(metadata.entry_points(group=GROUP))
+            _modules.clear()
+            _modules.update(entry.module for entry in entries)
+            _waiting[:] = sorted(entries, key=lambda entry: (entry.name, entry.value))
         found, _waiting[:] = list(_waiting), []
         for entry in found:
             if _is_being_imported(entry.module):
                 _waiting.append(entry)
                 continue
-            plugin = _load(entry, metadata.entry_points(group=GROUP))
+            plugin = _load(entry)
             _loaded.append(plugin)
             if plugin.reason:
                 _log.warning("plugin %s is left out: %s", plugin.name, plugin.reason)
         return _loaded
+    finally:
+        if alone:
+            _lock.release()
 
 
 def leave_out(plugin: Plugin, reason: str) -> None:
@@ -90,69 +105,96 @@ def leave_out(plugin: Plugin, reason: str) -> None:
     _log.warning("plugin %s is left out: %s", plugin.name, reason)
 
 
+def being_imported() -> tuple[str, ...]:
+    """The modules whose code is running in this thread, the innermost first; of what we import ourselves no further ones."""
+    names: list[str] = []
+    for frame in _frames():
+        if frame.f_code.co_name == "<module>":
+            names.append(str(frame.f_globals.get("__name__")))
+        elif frame.f_code is _load.__code__:
+            return (*names, str(frame.f_locals["entry"].module))
+    return tuple(names)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
 def _forget(plugin: Plugin, reason: str) -> None:
     from regtorch import advice, registry
 
     registry.forget(plugin.components)
-    advice.forget({component.module for component in plugin.components} | {plugin.module.partition(":")[0]})
-    plugin.components, plugin.reason = [], reason
+    advice.forget(plugin.advice)
+    plugin.components, plugin.advice, plugin.reason = [], [], reason
 
 
-def _load(entry: Any, entries: Iterable[Any]) -> Plugin:
-    from regtorch import registry
+def _load(entry: Any) -> Plugin:
+    from regtorch import advice, registry
     from regtorch.contracts import check_contract
     from regtorch.errors import as_one_line
 
     distribution = getattr(entry, "dist", None)
     package = f"{distribution.name} {distribution.version}" if distribution is not None else ""
     plugin = Plugin(entry.name, entry.value, package)
-    modules = {other.module for other in entries}
+    known = advice.added()
 
-    def own() -> list[Component]:
-        """What it registers, also where its module was imported before; not what another plugin does that it imports."""
-        found = [(c, _closest(c.module, modules)) for c in registry.registered()]
-        return [c for c, of in found if of == [entry.module] or (c in added and (not of or entry.module in of))]
+    def take() -> None:
+        """What it has registered, also where it was imported before; not what another plugin did that it imports."""
+        others = {id(c) for other in _loaded or () for c in other.components}
+        mine = [c for c in registry.registered() if id(c) not in others and _owns(entry.module, c)]
+        plugin.components = mine
+        plugin.advice = [a for a in advice.added() if a not in known or _last_of_ours(a.importing) == entry.module]
 
-    with registry.recording() as added, _looking_out_for_ctrl_c() as came:
+    with _looking_out_for_ctrl_c() as came:
         try:
             module = import_module(entry.module)
             if entry.attr and callable(found := entry.load()) and not isinstance(found, type):
                 found()  # a function that registers
             if module.__file__ and module.__package__:  # beside a module of its own there are the files of others
                 plugin.folder = Path(module.__file__).parent
-            plugin.components = own()
+            take()
             if not plugin.components:
                 raise ValueError("it registers nothing")
             for component in plugin.components:
                 check_contract(component)
         except BaseException as error:  # whatever its code does, also sys.exit
-            plugin.components = own()
+            take()
             _forget(plugin, as_one_line(error))
             if isinstance(error, KeyboardInterrupt) and came():
                 raise
     return plugin
 
 
-def _is_being_imported(name: str) -> bool:
-    """Whether a module's code is running further up, and calls us."""
-    module = sys.modules.get(name)
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+def _owns(module: str, component: Component) -> bool:
+    """Whether a component is of the plugin with this module.
 
-
-def _closest(module: str, of: Iterable[str]) -> list[str]:
-    """Whose a module is: those that it is, or is in; else those that have their package in common with it.
-
-    Example:
-        >>> _closest("a.rules.huber", ["a.rules", "a.drops", "b"]), _closest("a.shared", ["a.rules", "a.drops", "b"])
-        (['a.rules'], ['a.rules', 'a.drops'])
+    It is of the plugin whose module was being imported when it was registered, the innermost one. If none was, it is of
+    the one that has it, or the module it is in, among its own names.
     """
+    if (importing := _last_of_ours(component.importing)) is not None:
+        return importing == module
+    if component.module == module or component.module.startswith(f"{module}."):
+        return True
+    names = vars(sys.modules[module]).values() if module in sys.modules else ()
+    return any(
+        (isinstance(value, ModuleType) and value.__name__ == component.module)
+        or getattr(value, "__module__", None) == component.module
+        for value in names
+    )
 
-    def inside(package: str) -> bool:
-        return bool(package) and f"{module}.".startswith(f"{package}.")
 
-    direct = [name for name in of if inside(name)]
-    longest = max(map(len, direct), default=0)
-    return [name for name in direct if len(name) == longest] or [name for name in of if inside(name.rpartition(".")[0])]
+def _last_of_ours(importing: Iterable[str]) -> str | None:
+    """The innermost of the modules being imported that is a plugin's."""
+    return next((name for name in importing if name in _modules), None)
+
+
+def _is_being_imported(name: str) -> bool:
+    """Whether the code of a module, or of a package that it is in, is running further up, and calls us."""
+    running = {str(f.f_globals.get("__name__")) for f in _frames() if f.f_code.co_name == "<module>"}
+    return any(f"{name}.".startswith(f"{other}.") for other in running)
 
 
 @contextmanager

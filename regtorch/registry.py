@@ -10,15 +10,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from regtorch.errors import NameTakenError, SettingError, UnknownNameError
-from regtorch.plugins import loaded
+from regtorch.plugins import being_imported, loaded
 
 # Plugins add to these; they are imported when a component is first looked for.
 
@@ -55,6 +54,8 @@ class Component:
     module: str
     attribute: str
     factory: Callable[..., Any] | None = None
+    #: the modules that were being imported when it was registered
+    importing: tuple[str, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -79,8 +80,6 @@ def _builtin() -> dict[tuple[str, str], Component]:
 
 
 _registered: dict[tuple[str, str], Component] = {}
-#: while a plugin is imported: what it registers
-_recorded: list[Component] | None = None
 
 
 def _components() -> dict[tuple[str, str], Component]:
@@ -88,20 +87,9 @@ def _components() -> dict[tuple[str, str], Component]:
     return _builtin() | _registered
 
 
-@contextmanager
-def recording() -> Iterator[list[Component]]:
-    """What is registered in the block."""
-    global _recorded
-    before, _recorded = _recorded, []
-    try:
-        yield _recorded
-    finally:
-        _recorded = before
-
-
 def registered() -> list[Component]:
     """Everything that is not built in."""
-    return list(_registered.values())
+    return [component for place, component in _registered.items() if place not in _builtin()]
 
 
 def forget(components: Sequence[Component]) -> None:
@@ -151,15 +139,13 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         )
 
     def decorate(factory: C) -> C:
-        new = Component(kind, name, factory.__module__, factory.__qualname__, factory)
+        new = Component(kind, name, factory.__module__, factory.__qualname__, factory, being_imported())
         # plugins are not asked: this may be one that is being imported, or the user's own class, which comes first
         taken = (_builtin() | _registered).get((kind, name))
         reloaded = taken is not None and taken.owner == new.owner and "<locals>" not in new.owner
         if taken is not None and not reloaded:
             raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")
         _registered[kind, name] = new
-        if _recorded is not None:
-            _recorded.append(new)
         factory.registered_as = (kind, name)  # type: ignore[attr-defined]
         return factory
 

@@ -158,9 +158,15 @@ def test_a_weight_of_which_a_part_is_frozen_is_not_moved() -> None:
     model[0].parametrizations.weight.original0.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=100.0)).project()
-    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight: 1 of the 2 parameters .* are frozen"):
+    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight: 1 of the parameters .* are frozen"):
         regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model[0].parametrizations.weight.original0.requires_grad_(True)
+    model[0].parametrizations.weight.original1.requires_grad_(False)  # to move the lengths is all that max-norm asks
+    regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
+    torch.testing.assert_close(model[0].weight.norm(dim=1), torch.full((4,), 0.1))
+    directions = "0.parametrizations.weight.original1"
+    assert torch.equal(model.state_dict()[directions], before[directions])
 
 
 def test_frozen_parameters_are_left_out_until_they_train() -> None:

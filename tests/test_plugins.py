@@ -193,7 +193,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
@@ -326,7 +326,7 @@ def test_ctrl_c_ends_the_program_while_a_plugin_is_imported(tmp_path: Path, monk
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     try:
         with pytest.raises(KeyboardInterrupt):
-            plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP), [])
+            plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP))
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -378,6 +378,74 @@ def test_plugins_that_import_each_other_keep_what_is_theirs(first: str, tmp_path
     assert (found["d"], found["e"]) == (["two"], ["asks"])
     program = "from regtorch.cli.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
     assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
+
+
+@pytest.mark.parametrize("first", ["regtorch", "act", "plug", "lab.experiment", "nest.rules", "two_in_one"])
+def test_who_owns_what(first: str, tmp_path: Path) -> None:
+    """A class of torch's, rules in a package beside the plugin, drafts of the user's own, two plugins in one module."""
+    site = tmp_path / "site"
+    for package in ("lab", "nest", "beside"):
+        (site / package).mkdir(parents=True)
+        (site / package / "__init__.py").write_text("")
+    (site / "act.py").write_text(
+        "import regtorch, torch\nregtorch.register('activation', 'hards')(torch.nn.Hardswish)\n"
+    )
+    (site / "beside" / "rules.py").write_text(PAIR.format(imported="math", name="beside", formula="sum()"))
+    (site / "plug.py").write_text("import regtorch\nfrom beside.rules import Rule\nregtorch.Dropout, regtorch.L2\n")
+    (site / "lab" / "rules.py").write_text(PAIR.format(imported="math", name="lab", formula="sum()"))
+    (site / "lab" / "experiment.py").write_text(PAIR.format(imported="math", name="draft", formula="sum(1)"))
+    (site / "nest" / "__init__.py").write_text("import regtorch\nregtorch.available('regularizer')\nVALUE = 1\n")
+    (site / "nest" / "rules.py").write_text(
+        "from nest import VALUE\n" + PAIR.format(imported="math", name="nest", formula="sum()")
+    )
+    functions = "".join(
+        f"\ndef {name}():\n    @regtorch.register('regularizer', '{name}')\n    class Rule(regtorch.Regularizer):\n"
+        f"        def forward(self, w): return w.{formula}\n"
+        for name, formula in (("good", "sum()"), ("bad", "sum(1)"))
+    )
+    (site / "two_in_one.py").write_text("import regtorch\n" + functions)
+    (site / "adv").mkdir()
+    (site / "adv" / "advices.py").write_text(
+        "from regtorch.advice import advise_against\nadvise_against(lambda c: True, 'by one that is left out', 'nobody')\n"
+    )
+    (site / "adv" / "__init__.py").write_text(
+        "import adv.advices\n" + PAIR.format(imported="math", name="adv", formula="sum(1)")
+    )
+    for name, module in (("a", "act"), ("b", "plug"), ("c", "lab.rules"), ("d", "nest.rules"), ("g", "adv")):
+        install(site, name, module)
+    install(site, "e", "two_in_one:good")
+    install(site, "f", "two_in_one:bad")
+    found = listed(site, tmp_path, f"import {first}")
+    assert {name: found[name] for name in "abcde"} == {
+        **{"a": ["hards"], "b": ["beside"], "c": ["lab"], "d": ["nest"], "e": ["good"]},
+    }
+    assert "gives a tensor of shape (3,)" in found["f"]
+    assert "gives a tensor of shape (3,)" in found["g"]
+    program = (
+        f"import {first}, regtorch; from regtorch.advice import added; print(regtorch.create('regularizer', 'good'))"
+    )
+    program += "; print(len(added()), 'draft' in regtorch.available('regularizer'))"
+    assert run(site, tmp_path, "-c", program).stdout == f"Rule()\n0 {first == 'lab.experiment'}\n"
+
+
+def test_threads_that_wait_for_each_other_go_on(tmp_path: Path) -> None:
+    """One imports the plugins, one of which imports what the other one imports, which asks what there is."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "slow.py").write_text(
+        "import time, regtorch\ntime.sleep(1)\nassert 'l2' in regtorch.available('regularizer')\nVALUE = 1\n"
+    )
+    (site / "plug.py").write_text(
+        "import time\ntime.sleep(0.5)\n" + PAIR.format(imported="slow", name="plug", formula="sum()")
+    )
+    install(site, "plug", "plug")
+    program = (
+        "import threading, time, importlib, regtorch.plugins as p; p._PATIENCE = 2.0\n"
+        "first = threading.Thread(target=importlib.import_module, args=('slow',)); first.start(); time.sleep(0.3)\n"
+        "print([c.name for plugin in p.loaded() for c in plugin.components]); first.join()\n"
+    )
+    done = run(site, tmp_path, "-c", program)
+    assert done.stdout == "['plug']\n", done.stderr
 
 
 def test_a_class_of_the_users_own_comes_before_a_plugins(site: Path, tmp_path: Path) -> None:

@@ -63,10 +63,18 @@ def _agreed_folder() -> str:
 
 
 def as_typed(hydra_config: Any) -> list[str]:
-    """The overrides of a run; what refers to the environment (``${oc.env:NAME}``) is not filled in."""
+    """The overrides of a run, with what refers to the environment filled in: it is what the run was.
+
+    But for a database of trials, which is none of the run's settings, and whose URL may hold a password.
+    """
     from omegaconf import OmegaConf
 
-    return [str(override) for override in OmegaConf.to_container(hydra_config.overrides.task, resolve=False)]  # type: ignore[union-attr]
+    task = hydra_config.overrides.task
+    written: list[Any] = OmegaConf.to_container(task, resolve=False)  # type: ignore[assignment]
+    return [
+        str(text if str(text).startswith("hparams_search.storage=") else task[index])
+        for index, text in enumerate(written)
+    ]
 
 
 def keep_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:

@@ -31,7 +31,7 @@ class Trials:
     """Where a search's trials are kept, as a run in another process needs it to report and be pruned.
 
     Args:
-        storage: a database's URL.
+        storage: a database's URL; ``${oc.env:NAME}`` in it is filled in there.
         study: the name there.
         objective: what the search is for; reported is the validation's accuracy, or loss for anything else.
         epochs: of a whole training.
@@ -44,10 +44,13 @@ class Trials:
 
     def judge(self, number: int) -> Any:
         """Reports a trial's values behind each epoch, and ends it where it is worse than the median of the others."""
+        from omegaconf import OmegaConf
+
         optuna = quiet_optuna()
         warmup = math.ceil(_SHARE_BEFORE_PRUNING * self.epochs)
         pruner = optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING, n_warmup_steps=warmup)
-        study = optuna.load_study(study_name=self.study, storage=self.storage, pruner=pruner)
+        storage = OmegaConf.create({"url": self.storage}).url
+        study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
         kept = study.get_trials(deepcopy=False)[number]
         trial = optuna.trial.Trial(study, kept._trial_id)
         name = "accuracy" if self.objective.endswith("accuracy") else "loss"
@@ -91,15 +94,17 @@ def search(
         lambda: optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True),
     )
     if study.user_attrs.get(_FIXED) is None:
-        study.set_user_attr(_FIXED, _settings(fixed))
-    sweep = _name_of_sweep(folder)
-    for trial in _running(study, plan, sweep):  # a sweep was stopped between their ends and its saying so
-        if has_ended(folder / str(trial.number), prunable=True):
+        study.set_user_attr(_FIXED, _settings(plan, fixed))
+    _check_settings(study, name, plan, fixed)  # another sweep may have begun it meanwhile
+    sweep = _name_of_sweep(plan, folder, new=True)
+    begun = _running(study, plan, sweep)
+    if all(has_ended(folder / str(trial.number), prunable=True) for trial in begun):
+        for trial in begun:  # a sweep was stopped between the end of all of them and its saying so
             _tell(study, plan, trial.number, results(folder / str(trial.number)))
     task = point
     # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
     if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
-        task = partial(point, trials=Trials(storage, name, plan.objectives[0], epochs))
+        task = partial(point, trials=Trials(plan.storage_text or storage, name, plan.objectives[0], epochs))
     while batch := _next(study, plan, sweep):
         jobs = []
         for trial in batch:
@@ -133,25 +138,41 @@ def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[
         raise DataError(
             f"hparams_search.study={name} searches {', '.join(sorted(searched))}: take another name, or the same space"
         )
-    if (settings := study.user_attrs.get(_FIXED, _settings(fixed))) != _settings(fixed):
-        raise DataError(
-            f"hparams_search.study={name} is a search with {' '.join(settings) or 'nothing else given'}: take another "
-            "name, or say just that"
-        )
-    sweep = _name_of_sweep(folder)
+    _check_settings(study, name, plan, fixed)
+    sweep = _name_of_sweep(plan, folder)
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
     return {trial.number: _chosen(plan.space, trial.params) for trial in own}, len(kept) - len(own)
 
 
-def _settings(fixed: Sequence[str]) -> list[str]:
+#: what differs from machine to machine, and not what is searched
+_OF_A_MACHINE = (
+    "hparams_search",
+    "data.path=",
+    "data.workers=",
+    "trainer=",
+    "trainer.accelerator=",
+    "trainer.devices=",
+)
+
+
+def _settings(plan: SearchPlan, fixed: Sequence[str]) -> list[str]:
     """What the trials of a search have in common, wherever they are run."""
-    return sorted(o for o in fixed if not is_for_hydra(o) and not o.lstrip("+").startswith("hparams_search"))
+    given = [o for o in fixed if not is_for_hydra(o) and not o.lstrip("+").startswith(_OF_A_MACHINE)]
+    return [*(dimension.words() for dimension in plan.space), *sorted(given)]
 
 
-def _name_of_sweep(folder: Path) -> str:
-    """A name that goes with the folder where it is moved to; none, as long as there is no folder."""
+def _check_settings(study: Any, name: str, plan: SearchPlan, fixed: Sequence[str]) -> None:
+    settings = study.user_attrs.get(_FIXED)
+    if settings is not None and settings != _settings(plan, fixed):
+        raise DataError(
+            f"hparams_search.study={name} is a search with {' '.join(settings)}: take another name, or say just that"
+        )
+
+
+def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
+    """A name that goes with the folder where it is moved to, for a database that several sweeps share."""
     path = folder / "search.id"
-    if not path.is_file() and folder.is_dir():
+    if new and plan.storage is not None and not path.is_file():
         with replaced(path) as temporary:
             temporary.write_text(uuid4().hex, encoding="utf-8")
     return path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -196,10 +217,10 @@ def _without_password(storage: str) -> str:
     """A database's URL as it may be shown.
 
     Example:
-        >>> _without_password("postgresql://me:secret@host/trials"), _without_password("nowhere")
-        ('postgresql://me:***@host/trials', 'nowhere')
+        >>> _without_password("postgresql://me:se@cret@host/trials"), _without_password("mysql://host/t?user=me&password=it")
+        ('postgresql://me:***@host/trials', 'mysql://host/t?user=me&password=***')
     """
-    return re.sub(r"(?<=://)([^/@:]*):[^@]*@", r"\1:***@", storage)
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1:***@", storage))
 
 
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:

@@ -60,6 +60,18 @@ class Dimension:
     log: bool = False
     whole: bool = False
 
+    def words(self) -> str:
+        """The range, for a reader.
+
+        Example:
+            >>> Dimension("optimizer.lr", low=0.1, high=1.0, log=True).words(), Dimension("dropout", ("none", "alpha")).words()
+            ('optimizer.lr=tag(log, interval(0.1, 1.0))', 'dropout=choice(none, alpha)')
+        """
+        if self.choices:
+            return f"{self.key}=choice({', '.join(self.choices)})"
+        inside = f"{'range' if self.whole else 'interval'}({self.low}, {self.high})"
+        return f"{self.key}={f'tag(log, {inside})' if self.log else inside}"
+
     @property
     def ends(self) -> tuple[str, ...]:
         """Values that show whether the key takes all of them."""
@@ -79,6 +91,8 @@ class SearchPlan:
     seed: int
     storage: str | None
     study: str | None
+    #: the storage as it was written, before ``${oc.env:NAME}`` in it was filled in
+    storage_text: str | None = None
 
 
 def check_settings(node: Any) -> None:
@@ -97,13 +111,16 @@ def check_settings(node: Any) -> None:
         dimension(str(text))
 
 
-def search_plan(node: Mapping[str, Any], swept: Sequence[str], given: Sequence[str]) -> SearchPlan:
+def search_plan(
+    node: Mapping[str, Any], swept: Sequence[str], given: Sequence[str], storage_text: str | None = None
+) -> SearchPlan:
     """The search that a configuration and what is swept over on the command line describe.
 
     Args:
         node: ``hparams_search``.
         swept: overrides such as ``optimizer.lr=interval(1e-4, 1e-2)``, which stand in for those of the same key.
         given: all keys of the command line; what has one value there is not searched.
+        storage_text: the storage as it was written.
 
     Raises:
         SettingError: a range that cannot be read, an empty space, or Optuna is not there.
@@ -120,7 +137,7 @@ def search_plan(node: Mapping[str, Any], swept: Sequence[str], given: Sequence[s
             "hparams_search.space=[] is not allowed: say what is searched, such as 'regularizer.l2=tag(log, interval(1e-6, 1e-2))'"
         )
     rest = {key: node[key] for key in _SETTINGS if key not in ("space", "objectives")}
-    return SearchPlan(tuple(space.values()), tuple(node["objectives"]), **rest)
+    return SearchPlan(tuple(space.values()), tuple(node["objectives"]), **rest, storage_text=storage_text)
 
 
 def dimension(text: str) -> Dimension:

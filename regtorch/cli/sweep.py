@@ -22,6 +22,8 @@ from regtorch.overrides import is_for_hydra, typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point, results
 from regtorch.training.interruption import Interruption
 
+_WRITTEN = ("results.json", "checkpoints/last.ckpt")
+
 
 def sweep(plan: Plan) -> int:
     """Run what is missing of a sweep, and write its leaderboard; gives back the process's exit status.
@@ -38,12 +40,12 @@ def sweep(plan: Plan) -> int:
         began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:
             _set_failures_aside(plan)
-        _note(plan, "running", began)
         status = "interrupted"
-        watch = Watch(plan)
         try:
-            with Interruption().taking_signals(), watch:  # also while no run takes them
-                _run(plan, engine)
+            with Interruption().taking_signals():  # also while no run takes them
+                _note(plan, "running", began)
+                with Watch(plan):
+                    _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
             say(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
@@ -76,9 +78,14 @@ def _elsewhere(plan: Plan) -> int:
 
 
 def _seconds_before(folder: Path) -> float:
-    """How long the sweep took until it was stopped."""
+    """How long the sweep took until it was stopped; if it was killed, until its points last wrote something."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["seconds"])
+        kept = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+        written = [path.stat().st_mtime for name in _WRITTEN for path in folder.glob(f"*/{name}")]
+        began = (folder / "sweep.json").stat().st_mtime
+        return float(kept["seconds"]) + (
+            max(0.0, max(written) - began) if kept["status"] == "running" and written else 0
+        )
     return 0.0
 
 

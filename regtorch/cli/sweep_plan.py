@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import check_readable, compose, value_of
+from regtorch.cli.composition import check_readable, compose_as_written, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
@@ -23,6 +23,9 @@ from regtorch.overrides import is_for_hydra
 from regtorch.registry import near
 from regtorch.settings import Range, one_of
 from regtorch.study.leaderboard import ORDERS, inside
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 #: keys of a sweep, not of what it runs -> what they may be
 _OWN = {
@@ -117,14 +120,14 @@ def plan(overrides: Sequence[str]) -> Plan:
     fixed = [o for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
-    config = compose([o for o in fixed if not is_for_hydra(o)])
+    config, written = compose_as_written([o for o in fixed if not is_for_hydra(o)])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
     if "hparams_search" in config:
         if halving is not None:
             raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")
-        searched = search_plan(config["hparams_search"], swept, keys)
+        searched = search_plan(config["hparams_search"], swept, keys, _storage_text(written))
     if (halving is not None or searched is not None) and config["data"].get("validation_fraction", 1) == 0:
         raise SettingError(
             "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are judged by a validation part; "
@@ -146,6 +149,15 @@ def plan(overrides: Sequence[str]) -> Plan:
     return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched, retry_failed)
 
 
+def _storage_text(written: DictConfig) -> str | None:
+    """The URL of a search's trials without what the environment adds, such as a password."""
+    from omegaconf import OmegaConf
+
+    node: Any = OmegaConf.to_container(written.hparams_search, resolve=False)
+    storage = node.get("storage") if isinstance(node, Mapping) else None
+    return str(storage) if storage is not None else None
+
+
 def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
     """The keys of the sweep itself, checked."""
     own: dict[str, Any] = {}
@@ -162,12 +174,12 @@ def _as_it_began(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict
     """The overrides and own keys of the sweep that is to go on; what is typed beside it must be the same."""
     resumed = own["sweep.resume"]
     before, kept = _earlier(Path(resumed))
-    if not typed:  # else they are the user's own
+    more = [o for o in typed if o.startswith(_TRIALS)]
+    if typed == more:  # else they are the user's own
         try:
             check_of_folder(before, f"sweep.resume={resumed}")
         except DataError as error:
             raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
-    more = [o for o in typed if o.startswith(_TRIALS)]
     rest = [o for o in before if not o.startswith(_TRIALS)]
     if more and [o for o in typed if o not in more] in ([], rest):
         typed = before = [*rest, *more]  # a search goes on to more trials

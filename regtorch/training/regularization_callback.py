@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
-from regtorch.training.regularized_module import RegularizedModule, check_bound
+from regtorch.training.regularized_module import RegularizedModule, check_bound, check_part_of
 
 
 class RegularizationCallback(AfterStepHooks):
@@ -71,11 +71,8 @@ class RegularizationCallback(AfterStepHooks):
         super().on_train_start(trainer, pl_module)
         if sum(isinstance(callback, RegularizationCallback) for callback in trainer.callbacks) > 1:  # type: ignore[attr-defined]
             raise SettingError("two RegularizationCallbacks are not allowed: give all rules to one")
-        held = {id(w) for w in pl_module.parameters()}
-        rules: list[WeightPenalty | WeightConstraint] = [*self.penalties, *self.constraints]
-        for rule in rules:
-            if not any(id(w) in held for w in rule.model.parameters()):
-                raise SettingError(f"{rule} is bound to a model that is no part of {type(pl_module).__name__}")
+        check_part_of(pl_module, self.penalties)
+        check_part_of(pl_module, self.constraints)
         if not self.penalties:
             return
         if isinstance(pl_module, RegularizedModule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -52,11 +52,23 @@ def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
         SettingError: names the first.
     """
     for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
-        if isinstance(bound, kind):
+        if isinstance(bound, (WeightPenalty, WeightConstraint)):
             raise SettingError(f"{bound} is not allowed: rules are given as a list, [{kind.__name__}(...)]")
         for rule in bound:
             if not isinstance(rule, kind):
                 raise SettingError(f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)")
+
+
+def check_part_of(module: nn.Module, rules: Iterable[WeightPenalty | WeightConstraint]) -> None:
+    """Refuse rules for what a module does not train.
+
+    Raises:
+        SettingError: names the first.
+    """
+    held = {id(part) for part in module.modules()}
+    for rule in rules:
+        if any(id(part) not in held for part in rule.modules):
+            raise SettingError(f"{rule} is bound to what is no part of {type(module).__name__}")
 
 
 class RegularizedModule(lightning.LightningModule):

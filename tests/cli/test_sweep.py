@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -221,6 +222,22 @@ def test_points_that_failed_are_run_again_where_that_is_asked_for(
     assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == before
     assert json.loads((tmp_path / "grid" / str(best) / "results.failed.json").read_text()) == failure
+
+
+def test_the_time_of_a_sweep_is_that_of_all_its_sittings(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(finished[0], grid := tmp_path / "grid")
+    record = json.loads((grid / "sweep.json").read_text())
+    assert swept(tmp_path, "sweep.resume=grid").returncode == 1
+    ended_in_order = json.loads((grid / "sweep.json").read_text())["seconds"]
+    assert record["seconds"] < ended_in_order < record["seconds"] + 60
+    # one that was killed had noted only that it began
+    (grid / "sweep.json").write_text(json.dumps({**record, "status": "running", "seconds": 5.0}))
+    newest = max(path.stat().st_mtime for path in grid.glob("*/results.json"))
+    os.utime(grid / "sweep.json", (newest - 100, newest - 100))
+    assert swept(tmp_path, "sweep.resume=grid").returncode == 1
+    assert 105 <= json.loads((grid / "sweep.json").read_text())["seconds"] < 165
 
 
 def test_a_point_whose_checkpoint_is_damaged_begins_anew(

@@ -229,8 +229,14 @@ def test_what_is_refused() -> None:
         RegularizationCallback(penalties=penalty)  # type: ignore[arg-type]
     for kind in ("penalties", "constraints"):
         of_another = RegularizationCallback(**{kind: rules(Theirs())[kind]})
-        with pytest.raises(SettingError, match="is bound to a model that is no part of Theirs"):
+        with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
             fit(Theirs(), of_another, torch.float64)
+    module = Theirs()  # a rule on a part without parameters is on a part all the same
+    activation = regtorch.WeightPenalty(nn.Sequential(module.net[1]), regtorch.Activity(regtorch.L1(0.1)), where="*")
+    fit(module, RegularizationCallback([activation]), torch.float64)
+    foreign = nn.Sequential(module.net[0], nn.Linear(5, 5).double())  # shares a layer, and has one of its own
+    with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
+        fit(module, RegularizationCallback([regtorch.WeightPenalty(foreign, regtorch.L2(0.1))]), torch.float64)
     with pytest.raises(SettingError, match="takes penalties itself"):
         fit(ours, RegularizationCallback([penalty]), torch.float64)  # type: ignore[arg-type]
 
