@@ -94,9 +94,10 @@ class WeightPenalty:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """The modules that have the bound parameters, and the bound layers."""
+        """The modules that have the bound parameters, and the bound layers with the model whose passes they are read in."""
         of_weights = [place.module for rule in self._weights for place in rule.bound_places]
-        return of_weights + [layer for rule in self._activities for layer in rule.modules]
+        of_activities = [layer for rule in self._activities for layer in (self.model, *rule.modules)]
+        return of_weights + of_activities
 
     @property
     def of_activities(self) -> bool:

@@ -15,6 +15,7 @@ from regtorch.contracts import CONTRACTS, check_contract
 from regtorch.errors import ContractError
 from regtorch.initializers.base import Initializer
 from regtorch.registry import PACKAGES, Component, available, component
+from regtorch.regularizers.base import Regularizer
 from regtorch.schedulers.base import Scheduler
 from regtorch.schedules.base import Schedule
 
@@ -108,6 +109,15 @@ def test_what_does_not_is_told_what_it_lacks(kind: str, factory: Any, said: str)
 
 def test_a_function_that_builds_a_model_is_one() -> None:
     check_contract(Component("model", "theirs", "their_package", "model", model))
+
+
+class OfMaps(Regularizer):
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        return w.sum((2, 3)).square().sum()
+
+
+def test_a_rule_for_convolutions_only_is_one() -> None:
+    check_contract(Component("regularizer", "theirs", "their_package", "OfMaps", OfMaps))
 
 
 def test_trying_them_leaves_the_random_state_alone() -> None:

@@ -43,6 +43,12 @@ def test_a_disk_that_is_full_is_said_of_the_file(tmp_path: Path) -> None:
         assert raised.value.filename == str(tmp_path / "file.txt")
 
 
+def test_an_error_of_words_keeps_them(tmp_path: Path) -> None:
+    """Libraries raise an OSError without a number, too, such as for a picture's format."""
+    with pytest.raises(OSError, match=r"^no such format$"), replaced(tmp_path / "picture.png"):
+        raise OSError("no such format")
+
+
 def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, seen = tmp_path / "file.txt", []
     path.write_text("before")

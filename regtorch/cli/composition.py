@@ -261,8 +261,11 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
 def one_line(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's explanation as one line that names the key, the value and what would be right."""
     from hydra.errors import MissingConfigException
+    from omegaconf.errors import InterpolationResolutionError
 
     text = str(error)
+    if isinstance(error, InterpolationResolutionError) and error.full_key:
+        return f"{error.full_key}: {_flat(text)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [name for name in error.options or () if name != "__init__"]

@@ -16,7 +16,7 @@ from regtorch.cli.point import has_ended, point
 from regtorch.cli.search import known_trials, pareto_front, search
 from regtorch.cli.sweep_plan import Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
-from regtorch.errors import DataError
+from regtorch.errors import DataError, SettingError
 from regtorch.files import locked, replaced, write_json
 from regtorch.overrides import is_for_hydra, typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point, results
@@ -29,13 +29,20 @@ def sweep(plan: Plan) -> int:
     """Run what is missing of a sweep, and write its leaderboard; gives back the process's exit status.
 
     Raises:
-        RegtorchError: another process runs this sweep.
+        RegtorchError: another process runs this sweep, or its folder cannot be made.
         SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
     """
     engine = Engine(plan.folder, [o for o in plan.fixed if is_for_hydra(o)])
     if plan.search is not None:
         plan.points.update(known_trials(plan.search, plan.folder, plan.fixed)[0])
-    plan.folder.mkdir(parents=True, exist_ok=True)
+        if plan.search.trials < len(plan.points):
+            raise SettingError(
+                f"hparams_search.trials={plan.search.trials} is not allowed: the search has {len(plan.points)} trials already"
+            )
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"hydra.sweep.dir={plan.folder} cannot be made: {error.strerror}") from error
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:

@@ -145,6 +145,11 @@ def plan(overrides: Sequence[str]) -> Plan:
                 f"sweep.halving={halving} leaves out nothing of {len(points)} points over {epochs} epochs: it needs at "
                 f"least {halving} points and 2 epochs"
             )
+    without_mc = config["mc"]["name"] == "none" and not any(
+        o.lstrip("+").startswith(("mc=", "experiment=")) for o in swept
+    )
+    if own.get("sweep.by", "").startswith("test_mc.") and without_mc:
+        raise SettingError(f"sweep.by={own['sweep.by']} is not allowed with mc=none, which measures no test_mc")
     by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
     return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched, retry_failed)
 
@@ -333,6 +338,8 @@ def _points(swept: Sequence[str]) -> list[dict[str, str]]:
             values = list(override.sweep_string_iterator())
         except HydraException as error:
             raise SettingError(f"{text} is not allowed in a grid: list its values") from error
+        if not values:
+            raise SettingError(f"{text} is not allowed in a grid: there is nothing in it")
         if twice := next((value for value in values if values.count(value) > 1), None):
             raise SettingError(f"{text} names {twice} more than once: once is enough")
         choices[override.get_key_element()] = values

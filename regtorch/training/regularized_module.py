@@ -28,6 +28,8 @@ class _AfterStepHooks(AfterStepHooks):
                 )
             if pl_module.penalties or pl_module.constraints:
                 check_strategy(trainer)
+            check_part_of(pl_module, pl_module.penalties)
+            check_part_of(pl_module, pl_module.constraints)
             super().on_train_start(trainer, pl_module)
 
     def on_before_optimizer_step(

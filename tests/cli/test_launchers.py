@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from regtorch.cli.engine import check_launcher
+from regtorch.cli.engine import Engine, Job, check_launcher
 from regtorch.errors import SettingError
 from tests.cli.test_search import SEARCH, SPACE
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
@@ -84,6 +85,23 @@ def test_what_is_to_be_installed_is_said(override: str, said: str, monkeypatch: 
     monkeypatch.setattr("regtorch.cli.engine.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=said):
         check_launcher([override])
+
+
+def test_a_run_gives_back_no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which is in its folder, and to pickle which takes longer than to compose it."""
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    returned: list[Any] = []
+
+    def launch(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        returned.extend(whole(self, *arguments, **keywords))
+        return returned
+
+    whole = BasicLauncher.launch
+    monkeypatch.setattr(BasicLauncher, "launch", launch)
+    Engine(tmp_path, []).run([Job(0, ("seed=1",))], lambda config: config.seed, lambda number: False)
+    (one,) = returned
+    assert (one.return_value, one.cfg, one.hydra_cfg) == (1, None, None)
 
 
 def test_slurm_is_not_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:

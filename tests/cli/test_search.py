@@ -101,6 +101,16 @@ def test_a_batch_that_was_cut_short_is_told_whole_before_more_is_drawn(begun: tu
     assert (tmp_path / "search" / "leaderboard.csv").read_text() == whole
 
 
+def test_a_search_does_not_shrink(found: Path) -> None:
+    before = (found / "sweep.json").read_text()
+    done = swept(found.parent, "sweep.resume=search", "hparams_search.trials=3")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: hparams_search.trials=3 is not allowed: the search has 9 trials already\n",
+    )
+    assert (found / "sweep.json").read_text() == before
+
+
 def test_a_trial_can_be_run_again_alone(found: Path) -> None:
     best = str(json.loads((found / "sweep.json").read_text())["best"]["point"])
     done = ended(found.parent, f"rerun=search/{best}", "hydra.run.dir=again")

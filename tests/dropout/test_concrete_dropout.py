@@ -179,6 +179,44 @@ def test_of_maps_that_are_laid_flat_behind_it_the_entropy_counts_the_maps(
     assert cost.item() == pytest.approx(-float(entropy(0.25)) * units, rel=1e-6)
 
 
+class Blocks(nn.Module):
+    """A convolution and what comes between it and the dropout."""
+
+    def __init__(self, between: Callable[[Blocks, Tensor], Tensor], inputs: int) -> None:
+        super().__init__()
+        self.one, self.conv, self.gate = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 8, 1), nn.Conv2d(8, 8, 1)
+        self.drop, self.head = regtorch.ConcreteDropout(drop_prob=0.25), nn.Linear(inputs, 3)
+        self.between = between
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.between(self, x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("between", "inputs", "units"),
+    [
+        (lambda m, x: nn.functional.max_pool2d(torch.relu(m.conv(x)), 2), 32, 8),
+        (lambda m, x: m.conv(x) + torch.sigmoid(m.gate(m.conv(x))), 128, 8),
+        (lambda m, x: (h := m.conv(x)) * m.gate(h.mean((2, 3), keepdim=True)).sigmoid(), 128, 8),
+        (lambda m, x: torch.cat([m.conv(x), m.gate(m.conv(x))], 1), 256, 16),
+        # what cannot be told counts the inputs
+        (lambda m, x: nn.functional.glu(m.conv(x), 1), 64, 64),
+        (lambda m, x: nn.functional.pixel_shuffle(m.conv(x), 2), 128, 128),
+        (lambda m, x: m.conv(x).chunk(2, 1)[0], 64, 64),
+        (lambda m, x: m.one(x) + m.conv(x), 128, 128),
+        (lambda m, x: m.conv(x).movedim(1, 3), 128, 128),
+    ],
+    ids=["pooled", "shortcut", "gated", "dense", "glu", "shuffled", "halved", "broadcast", "moved"],
+)
+def test_maps_are_followed_through_what_keeps_them(
+    between: Callable[[Blocks, Tensor], Tensor], inputs: int, units: int
+) -> None:
+    model = Blocks(between, inputs)
+    assert model(torch.zeros(2, 1, 4, 4)).shape == (2, 3)
+    penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))
+    assert penalty().item() == pytest.approx(-float(entropy(0.25)) * units, rel=1e-6)
+
+
 class Attention(nn.Module):
     """Layers side by side behind a dropout that is registered before them all, and one behind what is added up."""
 

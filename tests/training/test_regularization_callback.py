@@ -232,8 +232,20 @@ def test_what_is_refused() -> None:
         with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
             fit(Theirs(), of_another, torch.float64)
     module = Theirs()  # a rule on a part without parameters is on a part all the same
-    activation = regtorch.WeightPenalty(nn.Sequential(module.net[1]), regtorch.Activity(regtorch.L1(0.1)), where="*")
+    stray = RegularizedModule(
+        nn.Linear(3, 2).double(), penalties=[regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.1))]
+    )
+    stray.data_loss, stray.configure_optimizers = ours.data_loss, ours.configure_optimizers  # type: ignore[method-assign]
+    with pytest.raises(SettingError, match="is bound to what is no part of RegularizedModule"):
+        lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(
+            stray, DataLoader(rows(torch.float64))
+        )
+    activation = regtorch.WeightPenalty(module.net, regtorch.Activity(regtorch.L1(0.1)), where="1")
     fit(module, RegularizationCallback([activation]), torch.float64)
+    module = Theirs()  # the forward pass of its own, which would begin the sum anew, never comes
+    activation = regtorch.WeightPenalty(nn.Sequential(module.net[1]), regtorch.Activity(regtorch.L1(0.1)), where="*")
+    with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
+        fit(module, RegularizationCallback([activation]), torch.float64)
     foreign = nn.Sequential(module.net[0], nn.Linear(5, 5).double())  # shares a layer, and has one of its own
     with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
         fit(module, RegularizationCallback([regtorch.WeightPenalty(foreign, regtorch.L2(0.1))]), torch.float64)
