@@ -231,7 +231,6 @@ def test_what_is_refused() -> None:
         of_another = RegularizationCallback(**{kind: rules(Theirs())[kind]})
         with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
             fit(Theirs(), of_another, torch.float64)
-    module = Theirs()  # a rule on a part without parameters is on a part all the same
     stray = RegularizedModule(
         nn.Linear(3, 2).double(), penalties=[regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.1))]
     )
@@ -240,6 +239,7 @@ def test_what_is_refused() -> None:
         lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(
             stray, DataLoader(rows(torch.float64))
         )
+    module = Theirs()  # a part without parameters is a part all the same
     activation = regtorch.WeightPenalty(module.net, regtorch.Activity(regtorch.L1(0.1)), where="1")
     fit(module, RegularizationCallback([activation]), torch.float64)
     module = Theirs()  # the forward pass of its own, which would begin the sum anew, never comes
