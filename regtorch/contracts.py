@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from numbers import Real
@@ -104,6 +104,7 @@ def check_contract(component: Component) -> None:
         raise ContractError(
             f"{called} takes an argument {' and '.join(sorted(wrong_names))}, which is a key of its configuration: rename it"
         )
+    _check_kept(called, factory, {"drop_prob": 0.5} if kind == "dropout" else stand_ins(kind))
     if kind in _TRIALS and _needs_nothing_but(factory, contract.given):
         try:
             wrong = _try(kind, factory)
@@ -111,6 +112,22 @@ def check_contract(component: Component) -> None:
             raise ContractError(f"{called} cannot be used: {as_one_line(error)}") from error
         if wrong:
             raise ContractError(f"{called} {wrong}")
+
+
+def _check_kept(called: str, factory: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Refuse a class of ours that forgets an argument, if one can be made with these settings."""
+    if not (isinstance(factory, type) and issubclass(factory, Configurable)):
+        return
+    try:
+        made = factory.from_config(**settings)
+    except Exception:  # it needs others, which its author knows
+        return
+    try:
+        made.settings()
+    except AttributeError as error:
+        raise ContractError(
+            f"{called} keeps no attribute {error.name}: each argument must be kept under its name, for to_config()"
+        ) from error
 
 
 def stand_ins(kind: str) -> dict[str, Any]:
@@ -143,11 +160,6 @@ def _try(kind: str, factory: Callable[..., Any]) -> str:
 
     given = stand_ins(kind)
     made = getattr(factory, "from_config", factory)(**given)
-    if isinstance(made, Configurable):
-        try:
-            made.settings()
-        except AttributeError as error:
-            return f"keeps no attribute {error.name}: each argument must be kept under its name, for to_config()"
     with torch.random.fork_rng(devices=()):
         return _TRIALS[kind](made)
 

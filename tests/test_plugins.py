@@ -79,6 +79,11 @@ BROKEN = {
         + "    def forward(self, w): return w.sum()",
         "regularizer 'forgets' (forgets.Rule) keeps no attribute size: each argument must be kept under its name",
     ),
+    "drops": (
+        rule("dropout", "drops", "regtorch.ProbabilityDropout", "def __init__(self, *, size=1, **settings):")
+        + "        super().__init__(**settings)\n    def forward(self, x): return x",
+        "dropout 'drops' (drops.Rule) keeps no attribute size: each argument must be kept under its name",
+    ),
     "advises": (
         "import regtorch\nfrom regtorch.advice import advise_against\n"
         "advise_against(lambda c: True, 'by one that is left out', 'nobody')\nraise ValueError('no')",
