@@ -29,6 +29,11 @@ def _place(rule: Rule, whole: Rule, where: Where | None) -> Where:
     return next((place for place in order if place is not None), "kernel")
 
 
+def _said(value: object) -> str:
+    """A value in one line: a model by its class."""
+    return f"a {type(value).__name__}" if isinstance(value, nn.Module) else str(value)
+
+
 def _check_model(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise SettingError(f"a {type(model).__name__} has no parameters to bind a rule to: give the model itself")
@@ -68,7 +73,7 @@ class WeightPenalty:
     def __init__(self, model: nn.Module, regularizer: Regularizer, where: Where | None = None) -> None:
         if not isinstance(regularizer, Regularizer):
             raise SettingError(
-                f"regularizer={regularizer} is not allowed: it must be a Regularizer, e.g. regtorch.L2(1e-4)"
+                f"regularizer={_said(regularizer)} is not allowed: it must be a Regularizer, e.g. regtorch.L2(1e-4)"
             )
         _check_model(model)
         self.model = model
@@ -287,7 +292,8 @@ class WeightConstraint:
     def __init__(self, model: nn.Module, constraint: Constraint, where: Where | None = None) -> None:
         if not isinstance(constraint, Constraint):
             raise SettingError(
-                f"constraint={constraint} is not allowed: it must be a Constraint, e.g. regtorch.MaxNorm(2.0)"
+                f"constraint={_said(constraint)} is not allowed: it must be a Constraint, e.g. "
+                "regtorch.MaxNorm(max_value=2.0)"
             )
         _check_model(model)
         self.model = model

@@ -27,8 +27,8 @@ def plain(model: nn.Module) -> nn.Module:
         model: any module.
 
     Raises:
-        SettingError: a part keeps code of regtorch's own, such as a layer of a Keras model that torch does not have;
-            ``torch.export.export`` and ``torch.onnx.export`` take such a model as it is.
+        SettingError: it is no module, or a part keeps code of regtorch's own, such as a layer of a Keras model that torch
+            does not have; ``torch.export.export`` and ``torch.onnx.export`` take such a model as it is.
 
     Example:
         >>> import torch, regtorch
@@ -47,6 +47,8 @@ def plain(model: nn.Module) -> nn.Module:
           (head): Linear(in_features=3, out_features=2, bias=True)
         )
     """
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"model={model!r} is not allowed: it must be an nn.Module")
     found = _plain(deepcopy(model), {}).eval()
     for name, module in found.named_modules():
         if type(module).__module__.split(".")[0] == "regtorch":

@@ -16,6 +16,7 @@ from regtorch.after_step import after_step
 from regtorch.binding import WeightPenalty
 from regtorch.dropout.base import Noise
 from regtorch.errors import NothingBoundError, SettingError
+from regtorch.regularizers.base import Regularizer
 from regtorch.schedules.base import Schedule
 from regtorch.settings import check
 
@@ -183,6 +184,8 @@ class _Place:
 def _places(target: WeightPenalty | nn.Module) -> list[_Place]:
     if isinstance(target, WeightPenalty):
         return [_Place("penalty", target, "factor", 1.0)]
+    if isinstance(target, Regularizer):
+        raise SettingError(f"{target} is not bound yet: schedule a WeightPenalty(model, {type(target).__name__}(...))")
     found = []
     for name, module in target.named_modules():
         if (attribute := _strength(module)) is not None:

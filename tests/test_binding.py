@@ -257,6 +257,10 @@ def test_what_is_no_model_and_no_optimizer_is_named() -> None:
         regtorch.SettingError, match="a list has no parameters to bind a rule to: give the model itself"
     ):
         regtorch.WeightPenalty(list(model.parameters()), regtorch.L2(0.1))  # type: ignore[arg-type]
+    with pytest.raises(regtorch.SettingError, match=r"^regularizer=a Linear is not allowed: it must be a Regularizer"):
+        regtorch.WeightPenalty(regtorch.L2(0.1), model)  # type: ignore[arg-type]
+    with pytest.raises(regtorch.SettingError, match=r"^constraint=a Linear is not allowed: it must be a Constraint"):
+        regtorch.WeightConstraint(regtorch.MaxNorm(max_value=1.0), model)  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match="a generator has no parameters"):
         regtorch.WeightConstraint(model.parameters(), regtorch.MaxNorm(max_value=1.0))  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be an optimizer"):

@@ -202,3 +202,8 @@ def test_mistakes_are_one_line(run: Path, arguments: list[str], said: str) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_no_model_is_named() -> None:
+    with pytest.raises(regtorch.SettingError, match=r"model=3 is not allowed: it must be an nn\.Module"):
+        regtorch.plain(3)  # type: ignore[arg-type]

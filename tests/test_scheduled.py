@@ -441,3 +441,10 @@ def test_a_state_of_something_else_changes_nothing(state, message):
         scheduled.load_state_dict(state)
     assert str(raised.value) == message
     assert scheduled.steps_taken == 0
+
+
+def test_a_rule_that_is_not_bound_is_named() -> None:
+    with pytest.raises(
+        regtorch.SettingError, match=r"L2\(l2=0.1\) is not bound yet: schedule a WeightPenalty\(model, L2"
+    ):
+        regtorch.Scheduled(regtorch.L2(0.1), regtorch.LinearWarmupSchedule(), total_steps=3)

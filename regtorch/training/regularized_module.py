@@ -57,6 +57,9 @@ def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
         if isinstance(bound, (WeightPenalty, WeightConstraint)):
             raise SettingError(f"{bound} is not allowed: rules are given as a list, [{kind.__name__}(...)]")
         for rule in bound:
+            if isinstance(rule, (WeightPenalty, WeightConstraint)) and not isinstance(rule, kind):
+                place = "penalties" if isinstance(rule, WeightPenalty) else "constraints"
+                raise SettingError(f"{rule} is not allowed here: it is one of the {place}=")
             if not isinstance(rule, kind):
                 raise SettingError(f"{rule} is not allowed: bind it to the model first, {kind.__name__}(model, ...)")
 

@@ -215,6 +215,8 @@ def test_under_manual_optimization_constraints_work_and_penalties_are_refused() 
 def test_what_is_refused() -> None:
     with pytest.raises(SettingError, match="bind it to the model first, WeightPenalty"):
         RegularizationCallback(penalties=[regtorch.L2(0.1)])  # type: ignore[list-item]
+    with pytest.raises(SettingError, match="it is one of the penalties="):
+        RegularizationCallback(constraints=rules(Theirs())["penalties"])
     module = Theirs()
     one = RegularizationCallback(**rules(module))
     with pytest.raises(SettingError, match="give all rules to one"):
