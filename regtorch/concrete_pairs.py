@@ -40,39 +40,14 @@ _KEEPING_MAPS = (
     *(nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout, Noise),
     *(nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd),
     *(nn.modules.pooling._AdaptiveAvgPoolNd, nn.Upsample),
-    *(
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.PReLU,
-        nn.ELU,
-        nn.CELU,
-        nn.SELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Mish,
-        nn.Tanh,
-        nn.Sigmoid,
-    ),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU),
+    *(nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
     *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid),
 )
 #: functions and methods that do; of several inputs only where all have the same maps, as in a shortcut
 _FUNCTIONS_KEEPING_MAPS = (
-    *(
-        "relu",
-        "relu_",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "celu",
-        "selu",
-        "gelu",
-        "silu",
-        "mish",
-        "tanh",
-        "sigmoid",
-        "hardtanh",
-    ),
+    *("relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu"),
+    *("gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh"),
     *("hardswish", "hardsigmoid", "softplus", "softsign", "boolean_dispatch", "max_pool1d", "max_pool2d", "max_pool3d"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"),
     *("interpolate", "dropout", "dropout1d", "dropout2d", "dropout3d", "add", "iadd", "sub", "mul", "imul"),
@@ -159,7 +134,6 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
 
 def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module]) -> int | None:
     """How many maps a dropout drops whole, by the convolutions in front of it; None where that cannot be told."""
-
     found: dict[Node, tuple[int, int] | None] = {}
 
     def of(node: Node) -> tuple[int, int] | None:
@@ -179,13 +153,15 @@ def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module
         if called in _FUNCTIONS_KEEPING_MAPS and sources:
             return sources[0] if all(source == sources[0] for source in sources) else None
         if called in ("cat", "concat") and sources and (node.args[1:] == (1,) or node.kwargs.get("dim") == 1):
+            given = node.args[0] if node.args else node.kwargs.get("tensors")
             known = [source for source in sources if source is not None]
-            same = len(known) == len(sources) and len({sizes for _, sizes in known}) == 1
+            each_once = isinstance(given, (list, tuple)) and len(known) == len(sources) == len(given)
+            same = each_once and len({sizes for _, sizes in known}) == 1
             return (sum(channels for channels, _ in known), known[0][1]) if same else None
         return None
 
-    (before,) = (source for source in start.all_input_nodes)
-    if (maps := of(before)) is None:
+    maps = of(start.all_input_nodes[0]) if start.all_input_nodes else None
+    if maps is None:
         return None
     whole = maps[1] > 1 if dropout.whole_maps is None else dropout.whole_maps
     return maps[0] if whole else None

@@ -200,13 +200,14 @@ class Blocks(nn.Module):
         (lambda m, x: (h := m.conv(x)) * m.gate(h.mean((2, 3), keepdim=True)).sigmoid(), 128, 8),
         (lambda m, x: torch.cat([m.conv(x), m.gate(m.conv(x))], 1), 256, 16),
         # what cannot be told counts the inputs
+        (lambda m, x: torch.cat([h := m.conv(x), h], 1), 256, 256),
         (lambda m, x: nn.functional.glu(m.conv(x), 1), 64, 64),
         (lambda m, x: nn.functional.pixel_shuffle(m.conv(x), 2), 128, 128),
         (lambda m, x: m.conv(x).chunk(2, 1)[0], 64, 64),
         (lambda m, x: m.one(x) + m.conv(x), 128, 128),
         (lambda m, x: m.conv(x).movedim(1, 3), 128, 128),
     ],
-    ids=["pooled", "shortcut", "gated", "dense", "glu", "shuffled", "halved", "broadcast", "moved"],
+    ids=["pooled", "shortcut", "gated", "dense", "twice", "glu", "shuffled", "halved", "broadcast", "moved"],
 )
 def test_maps_are_followed_through_what_keeps_them(
     between: Callable[[Blocks, Tensor], Tensor], inputs: int, units: int
