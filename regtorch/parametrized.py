@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from regtorch.functional.full_precision import autocast_off
 
 
 def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -27,7 +28,7 @@ def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 def effective(module: nn.Module, name: str) -> Tensor:
     """What the module computes with, as it is now, with autocast off and nothing drawn or updated by the way."""
-    with torch.autocast(_device(module), enabled=False):
+    with autocast_off(_device(module)):
         lists = _parametrizations(module)
         if name not in lists:
             return next(compute for hooked, compute in _by_hook(module) if hooked == name)(module)  # type: ignore[no-any-return]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
+from regtorch.arguments import check_tensor
 from regtorch.configurable import Configurable
 
 #: where a rule is bound: "kernel", "bias", "all", a glob over names, "kernel:<glob>", or a callable
@@ -20,6 +21,22 @@ class Rule(Configurable, nn.Module):
     where: Where | None = None
     #: whether the formula reads a weight as one row per output unit, so that a transposed convolution's is turned first
     by_unit: ClassVar[bool] = False
+
+    if TYPE_CHECKING:
+
+        def __call__(self, w: Tensor) -> Tensor:
+            """What `forward` gives."""
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """The rule of one tensor.
+
+            Raises:
+                SettingError: it is given something else.
+            """
+            if args:
+                check_tensor(args[0], type(self).__name__)
+            return super().__call__(*args, **kwargs)
 
     @classmethod
     def from_config(cls, *, where: Where | None = None, **settings: Any) -> Any:

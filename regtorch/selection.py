@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from regtorch.errors import NothingBoundError
 from regtorch.parametrized import computed, effective
@@ -41,7 +42,7 @@ class Place:
     def held(self) -> list[nn.Parameter]:
         """The parameters that an optimizer holds of it."""
         w = self.module._parameters.get(self.attribute)
-        return computed(self.module)[self.attribute] if w is None else [w]
+        return computed(self.module).get(self.attribute, []) if w is None else [w]
 
     @property
     def groups(self) -> int | None:
@@ -120,7 +121,9 @@ def is_kernel(module: nn.Module, attribute: str, parameter: nn.Parameter) -> boo
     if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
         return attribute == "weight"
     named = attribute == "weight" or attribute.endswith("proj_weight") or attribute.startswith("weight_ih")
-    return named and parameter.ndim >= 2 and not _is_normalisation(module) and not _is_embedding(module)
+    if not named or _is_normalisation(module) or _is_embedding(module):
+        return False
+    return is_lazy(parameter) or parameter.ndim >= 2
 
 
 def is_bias(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
@@ -160,26 +163,39 @@ def select(model: nn.Module, where: Where) -> list[Place]:
         ['0.weight', '2.weight']
     """
     found: dict[int, Place] = {}
+    for place in matching(model, where):
+        found.setdefault(id(place.held[0]), place)
+    return list(found.values())
+
+
+def matching(model: nn.Module, where: Where) -> list[Place]:
+    """All places that `where` means, as `select` gives them, each place of a shared parameter among them.
+
+    Raises:
+        NothingBoundError: nothing matches; the model's parameter names are listed.
+        SettingError: a `where` of another form.
+    """
+    found: dict[tuple[int, str], Place] = {}
     within: set[int] = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, originals in computed(module).items():
             name = f"{prefix}.{attribute}" if prefix else attribute
-            if id(originals[0]) not in within:
+            if (id(module), attribute) not in found:
                 with torch.no_grad():
                     w: Any = effective(module, attribute)
                 if _matches(where, module, attribute, name, w):
-                    found[id(originals[0])] = Place(module, attribute, name)
+                    found[id(module), attribute] = Place(module, attribute, name)
                     within |= {id(original) for original in originals}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, parameter in module._parameters.items():
             name = f"{prefix}.{attribute}" if prefix else attribute
             if (
                 parameter is not None
-                and id(parameter) not in found
+                and (id(module), attribute) not in found
                 and id(parameter) not in within
                 and _matches(where, module, attribute, name, parameter)
             ):
-                found[id(parameter)] = Place(module, attribute, name)
+                found[id(module), attribute] = Place(module, attribute, name)
     if not found:
         names = [place.name for place in places(model)]
         raise NothingBoundError(
@@ -217,19 +233,36 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
     belongs = is_bias if kind == "bias" else is_kernel
     any_module = kind == "all" and where != "all"
     found: dict[str, nn.Module] = {}
+
+    def means(name: str, module: nn.Module) -> bool:
+        owned = [(m, n, w) for m in _parts(module) for n, w in _parameters_of(m) if belongs(m, n, w)]
+        if callable(where):
+            owned = [(m, n, w) for m, n, w in owned if where(m, f"{name}.{n}" if name else n, w)]
+        return fnmatchcase(name, pattern) and (any_module or bool(owned))
+
+    is_a_layer = type(model).__module__.startswith("torch.nn.")
+    if is_a_layer and not any_module and means("", model):
+        return [(type(model).__name__, _output_of(model))]
     for name, module in model.named_modules():
         inside = any(name.startswith(f"{outer}.") for outer in found)
-        if not name or inside or not fnmatchcase(name, pattern):
-            continue
-        owned = [(m, n, w) for m in _parts(module) for n, w in m.named_parameters(recurse=False) if belongs(m, n, w)]
-        if callable(where):
-            owned = [(m, n, w) for m, n, w in owned if where(m, f"{name}.{n}", w)]
-        if owned or any_module:
+        if name and not inside and means(name, module):
             found[name] = module
+    if not found and means("", model):
+        return [(type(model).__name__, _output_of(model))]
     if not found:
         names = [name for name, _ in model.named_modules() if name]
-        raise NothingBoundError(f"where={where} matches no layer of {type(model).__name__}; it has: {', '.join(names)}")
+        raise NothingBoundError(
+            f"where={where} matches no layer of {type(model).__name__}; "
+            + (f"it has: {', '.join(names)}" if names else "it is one layer, which torch.nn.Sequential gives a name")
+        )
     return [(name, _output_of(module)) for name, module in found.items()]
+
+
+def _parameters_of(module: nn.Module) -> list[tuple[str, Any]]:
+    """A module's own parameters, and the tensors that are computed from some."""
+    with torch.no_grad():
+        by_computation = [(name, effective(module, name)) for name in computed(module)]
+    return [*module.named_parameters(recurse=False), *by_computation]
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:

@@ -1,1 +1,12 @@
 """Constraints: functions of one tensor that move it onto or towards a set, with their settings."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(
+    __name__,
+    {
+        **_homes("constraints"),
+        "Constraint": "regtorch.constraints.base",
+    },
+)

@@ -32,7 +32,7 @@ class MaxNorm(NormConstraint):
     def __init__(self, max_value: float = 2.0, dims: int | tuple[int, ...] | None = None) -> None:
         super().__init__()
         check(max_value=max_value, dims=dims)
-        self.max_value = max_value
+        self.max_value = float(max_value)
         self.dims = as_dims(dims)
 
     def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:

@@ -43,9 +43,9 @@ class MinMaxNorm(NormConstraint):
         check(min_value=min_value, max_value=max_value, rate=rate, dims=dims)
         if min_value > max_value:
             raise SettingError(f"min_value={min_value} is not allowed: it must be at most max_value={max_value}")
-        self.min_value = min_value
-        self.max_value = max_value
-        self.rate = rate
+        self.min_value = float(min_value)
+        self.max_value = float(max_value)
+        self.rate = float(rate)
         self.dims = as_dims(dims)
 
     def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:

@@ -1,5 +1,7 @@
 """Proximal L1."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from regtorch.constraints.by_entry import EntryConstraint
@@ -30,7 +32,12 @@ class SoftThreshold(EntryConstraint):
     def __init__(self, strength: float = 0.01) -> None:
         super().__init__()
         check(strength=strength)
-        self.strength = strength
+        self.strength = float(strength)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, w: Tensor, step_size: float = 1.0) -> Tensor:
+            """What `forward` gives."""
 
     def forward(self, w: Tensor, step_size: float = 1.0) -> Tensor:
         """One tensor after a proximal step of size `step_size`."""

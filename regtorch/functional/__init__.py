@@ -1,15 +1,24 @@
 """Pure functions of tensors: the formulas, and only them. Each file holds one, under its own name."""
 
-from importlib import import_module as _import_module
 from pathlib import Path as _Path
 
-for _path in sorted(_Path(__file__).parent.glob("[!_]*.py")):
-    _module = _import_module(f"{__name__}.{_path.stem}")
-    # the function takes the place of the submodule of the same name
-    globals().update(
-        {
-            k: v
-            for k, v in vars(_module).items()
-            if not k.startswith("_") and getattr(v, "__module__", "") == _module.__name__
-        }
-    )
+from regtorch.lazy_package import make_lazy as _make_lazy
+
+#: files of what several formulas share
+_SHARED = {
+    "drawn_from",
+    "full_precision",
+    "keep_mask",
+    "masked",
+    "rounding",
+    "scaled",
+    "sharded",
+    "summed",
+    "transformed",
+    "unit_norms",
+}
+#: those that fill a weight in place end with an underscore, as torch's do
+_IN_PLACE = {"identity_kernel", "orthogonal_matrix", "truncated_normal", "variance_scaling"}
+
+_files = sorted(_path.stem for _path in _Path(__file__).parent.glob("[!_]*.py") if _path.stem not in _SHARED)
+_make_lazy(__name__, {f"{_name}_" if _name in _IN_PLACE else _name: f"{__name__}.{_name}" for _name in _files})

@@ -4,15 +4,18 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.full_precision import in_full_precision
+from regtorch.functional.scaled import scaled
 
 
-def activity(output: Tensor, penalty: Callable[[Tensor], Tensor]) -> Tensor:
+def activity(output: Tensor, penalty: Callable[[Tensor], Tensor], examples: int | None = None) -> Tensor:
     """Penalty of a layer's output per example: ``penalty(output) / batch size``.
 
     Args:
-        output: (batch, ...) activations.
+        output: (batch, ...) activations; a scalar counts as a batch of one.
         penalty: a function of one tensor that gives a scalar.
+        examples: how many examples the output is of, >= 1; by default the size of its first dimension.
 
     Returns:
         A 0-dim tensor; 0 for an empty batch.
@@ -24,4 +27,7 @@ def activity(output: Tensor, penalty: Callable[[Tensor], Tensor]) -> Tensor:
         >>> activity(torch.ones(4, 3), torch.sum)
         tensor(3.)
     """
-    return in_full_precision(penalty, output) / max(len(output), 1)
+    check_tensor(output)
+    if examples is None:
+        examples = max(output.shape[0], 1) if output.ndim else 1
+    return scaled(in_full_precision(penalty, output), 1 / examples)

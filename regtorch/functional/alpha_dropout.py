@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.keep_mask import unit_mask
 from regtorch.functional.masked import masked
 
@@ -47,6 +48,7 @@ def alpha_dropout(
         >>> round(alpha_dropout(torch.randn(1000, 1000), drop_prob=0.2).std().item(), 2)
         1.0
     """
+    check_tensor(x, "alpha_dropout")
     if not training or drop_prob == 0:
         return x
     return alpha_masked(x, unit_mask(x, drop_prob, generator=generator, shared=shared), drop_prob)

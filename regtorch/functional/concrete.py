@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regtorch.functional.full_precision import widened
 from regtorch.functional.l2 import l2
+from regtorch.functional.scaled import scaled
 
 
 def concrete(
@@ -47,5 +48,5 @@ def concrete(
     for logit, count in zip(logits, [units] * len(logits) if isinstance(units, int) else units, strict=True):
         wide = widened(logit)
         # p log p + (1 - p) log(1 - p) = p logit + log(1 - p)
-        total = total + dropout_regularizer * count * (wide.sigmoid() * wide - F.softplus(wide)).sum()
+        total = total + scaled((wide.sigmoid() * wide - F.softplus(wide)).sum(), dropout_regularizer * count)
     return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.full_precision import widened
 from regtorch.functional.keep_mask import rows_shape
@@ -43,6 +44,7 @@ def concrete_dropout(
         >>> ((y < 0.1) | (y > 1.9)).float().mean() > 0.8
         tensor(True)
     """
+    check_tensor(x, "concrete_dropout")
     if not training:
         return x
     shape = rows_shape(x, shared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.dropout import keep_scale
 from regtorch.functional.keep_mask import unit_mask
 from regtorch.functional.masked import masked
@@ -39,6 +40,7 @@ def consistent_dropout(
         >>> bool((consistent_dropout(torch.ones(2, 8), drop_prob=0.5, mask=mask)[0] == y).all())
         True
     """
+    check_tensor(x, "consistent_dropout")
     if not training or drop_prob == 0:
         return x, None
     if mask is None:

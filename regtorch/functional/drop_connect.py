@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.dropout import dropout
 
 
@@ -32,4 +33,5 @@ def drop_connect(
         >>> drop_connect(torch.ones(8, 8), drop_prob=0.5).unique()
         tensor([0., 2.])
     """
+    check_tensor(w, "drop_connect")
     return dropout(w, drop_prob=drop_prob, training=training, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.dropout import keep_scale
 from regtorch.functional.keep_mask import feature_mask
 from regtorch.functional.masked import masked
@@ -36,6 +37,7 @@ def drop_path(
         >>> drop_path(torch.ones(100, 3), drop_prob=0.5).sum(dim=1).unique()
         tensor([0., 6.])
     """
+    check_tensor(x, "drop_path")
     if not training or drop_prob == 0:
         return x
     mask = feature_mask(x, drop_prob, dims=1, generator=generator, shared=shared)

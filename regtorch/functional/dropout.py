@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.keep_mask import unit_mask
 from regtorch.functional.masked import masked
 
@@ -38,6 +39,7 @@ def dropout(
         >>> dropout(torch.ones(1000), drop_prob=0.75).unique()
         tensor([0., 4.])
     """
+    check_tensor(x, "dropout")
     if not training or drop_prob == 0:
         return x
     mask = unit_mask(x, drop_prob, generator=generator, shared=shared)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
 from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.keep_mask import random_bits, rows_shape
@@ -51,6 +52,7 @@ def exact_count_dropout(
         >>> exact_count_dropout(torch.ones(3, 10), drop_prob=0.5).sum(dim=1)
         tensor([10., 10., 10.])
     """
+    check_tensor(x, "exact_count_dropout")
     if not training or drop_prob == 0:
         return x
     if x.ndim == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
 from regtorch.functional.alpha_dropout import alpha_masked
 from regtorch.functional.keep_mask import feature_mask
@@ -36,6 +37,7 @@ def feature_alpha_dropout(
         >>> feature_alpha_dropout(torch.randn(2, 3, 8, 8), drop_prob=0.2).shape
         torch.Size([2, 3, 8, 8])
     """
+    check_tensor(x, "feature_alpha_dropout")
     if x.ndim < 2:
         raise SettingError(f"feature alpha dropout takes (batch, channels, *sizes), got {tuple(x.shape)}")
     if not training or drop_prob == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.full_precision import widened
 from regtorch.functional.gaussian_noise import standard_normal
 
@@ -33,6 +34,7 @@ def gaussian_dropout(
         >>> round(gaussian_dropout(torch.ones(1000, 1000), drop_prob=0.5).std().item(), 2)
         1.0
     """
+    check_tensor(x, "gaussian_dropout")
     if not training or drop_prob == 0:
         return x
     std = (drop_prob / (1 - drop_prob)) ** 0.5

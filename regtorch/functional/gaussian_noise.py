@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.full_precision import widened
 from regtorch.functional.keep_mask import rows_shape
@@ -35,6 +36,7 @@ def gaussian_noise(
         >>> round(gaussian_noise(torch.zeros(1000, 1000), std=0.1).std().item(), 2)
         0.1
     """
+    check_tensor(x, "gaussian_noise")
     if not training or std == 0:
         return x
     return (widened(x) + std * standard_normal(x, generator=generator, shared=shared)).to(x.dtype)

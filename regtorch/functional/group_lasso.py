@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.scaled import scaled
 from regtorch.functional.sharded import is_sharded, spread, summed_over_shards
 from regtorch.functional.unit_norms import norms_of_all
 
@@ -19,7 +20,7 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
 
     Args:
         w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
-            each entry is a unit.
+            each entry is a unit; a scalar is one unit.
         strength: what a unit of norm 1 costs.
 
     Returns:
@@ -35,8 +36,9 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
     """
     if is_sharded(w):
         return group_lasso_total([w], strength)
-    norms: Tensor = torch.linalg.vector_norm(w.reshape(len(w), -1), dim=1)
-    return strength * norms.sum()
+    units = w.flatten(1) if w.ndim > 1 else w.reshape(-1, 1)
+    norms: Tensor = torch.linalg.vector_norm(units, dim=1)
+    return scaled(norms.sum(), strength)
 
 
 def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
@@ -45,7 +47,7 @@ def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
     Where whole units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
     where units are cut, one more of a number a unit.
     """
-    kernels = [w if w.ndim > 1 else w.unsqueeze(1) for w in weights]
+    kernels = [w if w.ndim > 1 else w.reshape(-1, 1) for w in weights]
     norms = norms_of_all(kernels, [tuple(range(1, w.ndim)) for w in kernels])
     alike: dict[Any, list[int]] = {}
     for i, w in enumerate(kernels):

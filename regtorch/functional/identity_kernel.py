@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
 
 
@@ -28,6 +29,7 @@ def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
         tensor([[0.5000, 0.0000, 0.0000],
                 [0.0000, 0.5000, 0.0000]])
     """
+    check_tensor(w, "identity_kernel_")
     if w.ndim < 2:
         raise SettingError(f"identity weights need two dimensions or more, not the shape {tuple(w.shape)}")
     every = slice(None)

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regtorch.functional.full_precision import widened
+from regtorch.functional.full_precision import real_dtype, widened
+from regtorch.functional.scaled import scaled
 from regtorch.functional.sharded import is_sharded, local_shard, spread, summed_over_shards
-from regtorch.functional.transformed import transformed
+from regtorch.functional.summed import summed
+from regtorch.functional.transformed import needs_plain_operations, transformed
 
 
 def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
@@ -18,10 +20,12 @@ def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
 
     No half before the squares, as in Keras. Torch's ``weight_decay=d``, where it is coupled (SGD, Adam, RMSprop),
     adds ``d * w`` to the gradient, so it equals ``l2=d/2``; AdamW's decoupled decay is another thing.
-    The subgradient of ``|w|`` at 0 is 0. Value and gradient are computed with autocast off, in float32 or wider.
+    The subgradient of ``|w|`` at 0 is 0. Value and gradient are computed with autocast off, in float32 or wider. Of
+    complex weights ``|w|`` is the modulus, and ``w^2`` stands for ``|w|^2``.
 
     Args:
-        *weights: tensors of any shape, at least one; sharded ones cost one reduction of a number, all together.
+        *weights: tensors of any shape, at least one, on any devices; sharded ones cost one reduction of a number, all
+            together.
         l1: strength of the absolute values.
         l2: strength of the squares.
 
@@ -36,8 +40,24 @@ def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
     """
     if any(map(is_sharded, weights)):
         return _of_shards(weights, l1, l2)
-    total: Tensor = _L1L2.apply(float(l1), float(l2), *map(widened, weights))
+    wide = [widened(w) for w in weights]
+    if needs_plain_operations():
+        return _of_plain_operations(wide, l1, l2)
+    try:
+        total: Tensor = _L1L2.apply(float(l1), float(l2), *wide)
+    except RuntimeError:
+        devices = dict.fromkeys(w.device for w in wide)
+        if len(devices) == 1:
+            raise
+        return summed([l1_l2(*(w for w in wide if w.device == device), l1=l1, l2=l2) for device in devices])
     return total
+
+
+def _of_plain_operations(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
+    """The same sum in torch's own operations."""
+    sums = [scaled(w.abs().sum(), l1) for w in weights] if l1 else []
+    sums += [scaled((w * w.conj()).real.sum() if w.is_complex() else w.square().sum(), l2) for w in weights if l2]
+    return summed(sums or [scaled(w.abs().sum(), 0.0) for w in weights])
 
 
 def _of_shards(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
@@ -52,16 +72,17 @@ def _of_shards(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
 class _L1L2(torch.autograd.Function):
     """Two passes over the weights forward, three back; left to autograd, the same formula takes nine."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(l1: float, l2: float, *weights: Tensor) -> Tensor:
         pieces = [piece for w in weights for piece in _pieces(w)]
-        total = weights[0].new_zeros(())
+        total = weights[0].new_zeros((), dtype=real_dtype(weights[0]))
         if l1:
             total = total.add(torch.stack([piece.abs().sum() for piece in pieces]).sum(), alpha=l1)
         if l2:
-            squares = [torch.dot(piece, piece) if piece.ndim == 1 else piece.square().sum() for piece in pieces]
+            squares = [
+                torch.dot(piece, piece) if piece.dtype in _DOT and piece.ndim == 1 else _square(piece)
+                for piece in pieces
+            ]
             total = total.add(torch.stack(squares).sum(), alpha=l2)
         return total
 
@@ -77,11 +98,12 @@ class _L1L2(torch.autograd.Function):
             scale = upstream.item()
             of_sign, of_weight = ctx.l1 * scale, 2 * ctx.l2 * scale
             return None, None, *(_gradient(w, of_sign, of_weight) for w in ctx.saved_tensors)
-        signs = [torch.sign(w) if ctx.l1 else torch.zeros_like(w) for w in ctx.saved_tensors]
+        signs = [torch.sgn(w) if ctx.l1 else torch.zeros_like(w) for w in ctx.saved_tensors]
         pairs = zip(signs, ctx.saved_tensors, strict=True)
         return None, None, *((ctx.l1 * s + 2 * ctx.l2 * w) * upstream for s, w in pairs)
 
 
+_DOT = frozenset({torch.float32, torch.float64})
 _PIECE = 1 << 16  # longer float32 dot products lose digits: 2e7 entries were off by 9e-5
 
 
@@ -91,9 +113,14 @@ def _pieces(w: Tensor) -> Sequence[Tensor]:
     return w.reshape(-1).split(_PIECE) if plain else [w]
 
 
+def _square(piece: Tensor) -> Tensor:
+    """The sum of ``|w|^2`` over a piece."""
+    return (torch.view_as_real(piece.resolve_conj()) if piece.is_complex() else piece).square().sum()
+
+
 def _gradient(w: Tensor, of_sign: float, of_weight: float) -> Tensor:
     """``of_sign * sign(w) + of_weight * w``, in place wherever it can be."""
     if not of_sign:
         return w * of_weight
-    gradient = torch.sign(w).mul_(of_sign)
+    gradient = torch.sgn(w).mul_(of_sign)
     return gradient.add_(w, alpha=of_weight) if of_weight else gradient

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import widened
-from regtorch.functional.transformed import transformed
+from regtorch.functional.transformed import needs_plain_operations, transformed
 
 
 def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: float = 0.0) -> Tensor:
@@ -25,7 +25,7 @@ def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: f
         >>> masked(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), scale=2.0)
         tensor([2., 0.])
     """
-    if transformed():
+    if transformed() or needs_plain_operations():
         filling = x.new_zeros(()) + fill  # a plain number in `where` would be compiled for one value only
         return torch.where(mask, x * scale + (shift * scale + fill), filling)
     result: Tensor = _Masked.apply(x, mask, scale, shift, fill)

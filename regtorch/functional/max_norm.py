@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.rounding import SLACK, is_half
+from regtorch.functional.transformed import needs_plain_operations
 from regtorch.functional.unit_norms import is_plain, norm_dims, rescale, unit_norms
 
 
@@ -37,7 +39,8 @@ def max_norm(
         tensor([[0.6000, 0.8000],
                 [0.3000, 0.4000]])
     """
-    if dims is None and w.ndim > 1 and is_plain(w):  # the fused kernel
+    check_tensor(w, "max_norm")
+    if dims is None and w.ndim > 1 and is_plain(w) and not needs_plain_operations():  # the fused kernel
         return torch.renorm(w, 2, 0, max_value) if out is None else w.renorm_(2, 0, max_value)
     if norms is None:
         norms = unit_norms(w, norm_dims(w, dims))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.rounding import SLACK, is_half
 from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
 
@@ -42,6 +43,7 @@ def min_max_norm(
         tensor([[1.2000, 1.6000],
                 [0.6000, 0.8000]])
     """
+    check_tensor(w, "min_max_norm")
     if norms is None:
         norms = unit_norms(w, norm_dims(w, dims))
     if is_half(w) and rate == 1.0:

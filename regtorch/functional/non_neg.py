@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.sharded import shard_by_shard
 
 
@@ -22,4 +23,5 @@ def non_neg(w: Tensor, *, out: Tensor | None = None) -> Tensor:
         >>> non_neg(torch.tensor([1.0, -2.0]))
         tensor([1., 0.])
     """
+    check_tensor(w, "non_neg")
     return w.clamp(min=0.0) if out is None else out.copy_(w).clamp_(min=0.0)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.scaled import scaled
 from regtorch.functional.sharded import wholes
 
 
@@ -17,7 +18,8 @@ def orthogonal(w: Tensor, /, strength: float, mode: Literal["rows", "columns"] =
 
     Args:
         w: a matrix; a tensor of more dimensions is read as one row per entry of its first dimension, so a
-            convolution's kernel has one row per output filter. A vector has nothing to compare: 0.
+            convolution's kernel has one row per output filter. A vector or a scalar has nothing to compare: 0. Of complex
+            rows the cosine is the modulus of their Hermitian product.
         strength: the penalty when all rows are parallel.
         mode: compare ``"rows"`` or ``"columns"``.
 
@@ -34,10 +36,10 @@ def orthogonal(w: Tensor, /, strength: float, mode: Literal["rows", "columns"] =
         tensor(1.0000)
     """
     (w,) = wholes(w)
-    matrix = w.flatten(1) if w.ndim > 1 else w[None]
+    matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
     vectors = normalize(matrix if mode == "rows" else matrix.T, dim=1)
     count = len(vectors)
     if count < 2:
-        return 0.0 * w.sum()
-    cosines = vectors @ vectors.T
-    return strength * cosines.triu(1).abs().sum() / (count * (count - 1) / 2)
+        return scaled(w.abs().sum(), 0.0)
+    cosines = vectors @ vectors.mH
+    return scaled(cosines.triu(1).abs().sum(), strength / (count * (count - 1) / 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
 
 
@@ -30,6 +31,7 @@ def orthogonal_matrix_(w: Tensor, gain: float = 1.0, *, generator: torch.Generat
         >>> torch.allclose(w @ w.T, torch.eye(3), atol=1e-6)
         True
     """
+    check_tensor(w, "orthogonal_matrix_")
     if w.ndim < 2:
         raise SettingError(f"orthogonal weights need two dimensions or more, not the shape {tuple(w.shape)}")
     rows, columns = w.shape[0], w.shape[1:].numel()

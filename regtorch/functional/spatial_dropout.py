@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.dropout import keep_scale
 from regtorch.functional.keep_mask import feature_mask
 from regtorch.functional.masked import masked
@@ -14,6 +15,7 @@ def spatial_dropout(
     x: Tensor,
     *,
     drop_prob: float,
+    draw_dims: int = 2,
     training: bool = True,
     generator: torch.Generator | None = None,
     shared: bool = False,
@@ -25,6 +27,7 @@ def spatial_dropout(
     Args:
         x: (batch, channels, *sizes).
         drop_prob: probability that a map is dropped, from 0 to 1; at 1 the result is zero.
+        draw_dims: leading dimensions with draws of their own; 1 where these are the channels, without a batch.
         training: False gives `x` itself.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
@@ -36,7 +39,8 @@ def spatial_dropout(
         >>> spatial_dropout(torch.ones(1, 4, 2, 2), drop_prob=0.5).sum(dim=(2, 3)).unique()
         tensor([0., 8.])
     """
+    check_tensor(x, "spatial_dropout")
     if not training or drop_prob == 0:
         return x
-    mask = feature_mask(x, drop_prob, dims=2, generator=generator, shared=shared)
+    mask = feature_mask(x, drop_prob, dims=draw_dims, generator=generator, shared=shared)
     return masked(x, mask, scale=keep_scale(drop_prob))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision
+from regtorch.functional.scaled import scaled
 from regtorch.functional.sharded import wholes
 
 
@@ -13,11 +14,11 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
 
     Args:
         w: a matrix; a tensor of more dimensions is read as one row per entry of its first dimension (for a
-            convolution that is its kernel as a matrix, not the operator on the whole image). A vector is one row.
+            convolution that is its kernel as a matrix, not the operator on the whole image). A vector is one row, a scalar one number.
         strength: what a singular value of 1 costs.
 
     Returns:
-        A 0-dim tensor, float32 or wider.
+        A 0-dim tensor, float32 or wider; 0 for a weight without entries.
 
     Source: Yoshida and Miyato, "Spectral norm regularization for improving the generalizability of deep learning",
     2017 (there squared).
@@ -28,6 +29,8 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
         tensor(0.3000)
     """
     (w,) = wholes(w)
-    matrix = w.flatten(1) if w.ndim > 1 else w[None]
+    matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
+    if not matrix.numel():
+        return scaled(matrix.abs().sum(), 0.0)
     largest: Tensor = torch.linalg.matrix_norm(matrix, ord=2)
-    return strength * largest
+    return scaled(largest, strength)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision, widened
+from regtorch.functional.scaled import scaled
 from regtorch.functional.sharded import is_sharded, local_shard, summed_over_shards
 
 
@@ -29,7 +30,7 @@ def squared_l1(w: Tensor, /, factor: float) -> Tensor:
         >>> squared_l1(torch.tensor([1.0, -2.0, 0.0]), factor=0.1)
         tensor(0.9000)
     """
-    return squared_l1_total([w], factor) if is_sharded(w) else factor * w.abs().sum().square()
+    return squared_l1_total([w], factor) if is_sharded(w) else scaled(w.abs().sum().square(), factor)
 
 
 def squared_l1_total(weights: Sequence[Tensor], factor: float) -> Tensor:

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
+
 #: standard deviation of a standard normal variable that is cut at -2 and 2
 TRUNCATED_STD = 0.87962566103423978
 
@@ -35,6 +37,7 @@ def truncated_normal_(
         >>> bool(w.abs().max() <= 0.2)
         True
     """
+    check_tensor(w, "truncated_normal_")
     inside = math.erf(math.sqrt(2.0))  # probability that |z| <= 2
     w.uniform_(-inside, inside, generator=generator)
     return w.erfinv_().mul_(math.sqrt(2.0)).clamp_(-2.0, 2.0).mul_(std).add_(mean)

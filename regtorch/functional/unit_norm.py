@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
 
 
@@ -25,6 +26,7 @@ def unit_norm(
         >>> unit_norm(torch.tensor([[3.0, 4.0]]))
         tensor([[0.6000, 0.8000]])
     """
+    check_tensor(w, "unit_norm")
     if norms is None:
         norms = unit_norms(w, norm_dims(w, dims))
     return rescale(w, 1.0 / (norms + 1e-7), out)

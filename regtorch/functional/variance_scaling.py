@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.functional.truncated_normal import TRUNCATED_STD, truncated_normal_
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
@@ -57,6 +58,7 @@ def variance_scaling_(
         >>> bool(w.abs().max() <= 0.1733)
         True
     """
+    check_tensor(w, "variance_scaling_")
     fan_in, fan_out = fans(w.shape)
     n = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
     std = math.sqrt(scale / max(1.0, n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
 from regtorch.functional.dropout import keep_scale
 from regtorch.functional.keep_mask import keep_mask
@@ -44,6 +45,7 @@ def variational_dropout(
         >>> variational_dropout(torch.ones(1, 3, 4), drop_prob=0.5).unique(dim=1).shape  # all three steps are alike
         torch.Size([1, 1, 4])
     """
+    check_tensor(x, "variational_dropout")
     if x.ndim not in (2, 3):
         wanted = "(batch, time, features)" if batch_first else "(time, batch, features)"
         raise SettingError(f"variational dropout takes {wanted} or (batch, features), got shape {tuple(x.shape)}")

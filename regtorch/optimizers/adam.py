@@ -20,20 +20,10 @@ class KerasEpsilon(KerasOptimizer):
     ``epsilon / sqrt(1 - beta2^t)`` before each step. t is that of the group's first parameter with a gradient.
     """
 
-    def _init_group(
-        self,
-        group: dict[str, Any],
-        params_with_grad: list[Tensor],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        max_exp_avg_sqs: list[Tensor],
-        state_steps: list[Tensor],
-    ) -> Any:
+    def _init_group(self, group: dict[str, Any], *tensors: list[Tensor]) -> Any:
         # torch's step calls this to collect the tensors, and reads group["eps"] afterwards
-        has_complex = super()._init_group(  # type: ignore[misc]
-            group, params_with_grad, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, state_steps
-        )
+        has_complex = super()._init_group(group, *tensors)
+        state_steps = tensors[-1]
         epsilon = group.setdefault("epsilon", group["eps"])
         if state_steps:
             group["eps"] = epsilon / math.sqrt(1.0 - group["betas"][1] ** (state_steps[0].item() + 1.0))

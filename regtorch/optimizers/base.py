@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
 
+from regtorch.arguments import described
 from regtorch.configurable import Configurable
+from regtorch.errors import SettingError, as_one_line
 from regtorch.settings import check
 
 if TYPE_CHECKING:
@@ -26,10 +30,29 @@ class KerasOptimizer(Configurable, _Base):
 
     A parameter group takes the same names: ``Adam([{"params": kernels, "lr": 1e-4, "beta1": 0.8}])``.
 
+    A gradient that is sparse, as ``nn.Embedding(sparse=True)`` gives it, takes the step that it takes as a dense one: by
+    torch's own sparse code where the optimizer has some, else it is made dense first.
+
     A subclass must not call ``super().step()``: torch wraps ``step`` on each class, and the hooks of both would run.
+
+    Raises:
+        SettingError: `params` are no parameters.
     """
 
     not_settings = frozenset({"params"})
+
+    def __init__(self, params: ParamsT, *args: Any, **kwargs: Any) -> None:
+        if isinstance(params, (nn.Module, str, bytes)) or not isinstance(params, Iterable):
+            raise SettingError(
+                f"params={described(params)} is not allowed: it must be parameters, or groups of them, such as "
+                "model.parameters()"
+            )
+        try:
+            super().__init__(params, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, SettingError):
+                raise
+            raise SettingError(f"params={described(params)} is not allowed: {as_one_line(error)}") from None
 
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument but the parameters."""
@@ -58,10 +81,38 @@ class KerasOptimizer(Configurable, _Base):
         super().add_param_group(group)
         _choose_kernel(self.param_groups[-1])
 
+    def _init_group(self, group: dict[str, Any], *tensors: list[Tensor]) -> Any:
+        # torch's step calls this to collect the tensors
+        try:
+            found = super()._init_group(group, *tensors)  # type: ignore[misc]
+        except RuntimeError:
+            if not _make_dense(group):
+                raise
+            return self._collect_again(group, *tensors)
+        gradients = tensors[1]
+        if (group.get("fused") or group["weight_decay"]) and any(gradient.is_sparse for gradient in gradients):
+            group["fused"] = None
+            if group["weight_decay"] and _make_dense(group):  # which torch cannot add to a sparse gradient
+                return self._collect_again(group, *tensors)
+        return found
+
+    def _collect_again(self, group: dict[str, Any], *tensors: list[Tensor]) -> Any:
+        for collected in tensors:
+            collected.clear()
+        return super()._init_group(group, *tensors)  # type: ignore[misc]
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:  # a checkpoint may come from another device
             _choose_kernel(group)
+
+
+def _make_dense(group: dict[str, Any]) -> bool:
+    """Make the sparse gradients of a group dense; whether there were any."""
+    found = [w for w in group["params"] if w.grad is not None and w.grad.is_sparse]
+    for w in found:
+        w.grad = w.grad.to_dense()
+    return bool(found)
 
 
 def _choose_kernel(group: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take one step; a closure, if given, computes the loss anew first, which is returned."""
+        """Take one step; a closure, if given, computes the loss again first, which is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -66,9 +66,11 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
             squares: list[Tensor] = []
             velocities: list[Tensor] = []
             steps: list[Tensor] = []
-            self._init_group(group, weights, grads, squares, velocities, [], steps)  # type: ignore[no-untyped-call]
+            self._init_group(group, weights, grads, squares, velocities, [], steps)
             if not weights:
                 continue
+            # a complex number takes the steps of its two real ones
+            weights, grads, squares, velocities = map(_as_real, (weights, grads, squares, velocities))
             rho = group["alpha"]
             if group["weight_decay"]:
                 grads = list(torch._foreach_add(grads, weights, alpha=group["weight_decay"]))
@@ -84,3 +86,7 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
             else:
                 torch._foreach_addcdiv_(weights, grads, roots, value=-group["lr"])
         return loss
+
+
+def _as_real(tensors: list[Tensor]) -> list[Tensor]:
+    return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]

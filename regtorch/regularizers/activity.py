@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -17,7 +17,8 @@ from regtorch.regularizers.base import Regularizer
 class Activity(Regularizer):
     """Any regularizer, of a layer's output, per example: ``regularizer(output) / batch size``.
 
-    `WeightPenalty` binds it to layers instead of parameters, and adds what the last forward pass gave out.
+    `WeightPenalty` binds it to layers instead of parameters, and adds what their outputs of this step cost. Of an
+    output that is a tuple, a list, a mapping or a dataclass that is the first tensor.
 
     Args:
         regularizer: a `Regularizer`, or its configuration node.
@@ -39,6 +40,15 @@ class Activity(Regularizer):
             raise SettingError(f"regularizer={rule} is not allowed: it must be a Regularizer or its node")
         self.regularizer: Regularizer = rule
 
-    def forward(self, w: Tensor) -> Tensor:
-        """The penalty of one layer's output (batch, ...)."""
-        return activity(w, self.regularizer)
+    def extra_repr(self) -> str:
+        """The place; the regularizer is shown as a module."""
+        return "" if self.where is None else f"where={self.where}"
+
+    if TYPE_CHECKING:
+
+        def __call__(self, w: Tensor, examples: int | None = None) -> Tensor:
+            """What `forward` gives."""
+
+    def forward(self, w: Tensor, examples: int | None = None) -> Tensor:
+        """The penalty of one layer's output (batch, ...), of `examples` examples if that is not its first dimension."""
+        return activity(w, self.regularizer, examples)

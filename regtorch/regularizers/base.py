@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from regtorch.functional.full_precision import in_full_precision
 from regtorch.functional.sharded import is_sharded, wholes
+from regtorch.functional.summed import summed
 from regtorch.rule import Rule
 
 
@@ -16,7 +16,7 @@ class Regularizer(Rule):
     """A function of one tensor that gives a scalar. Subclass it and write `forward(w)`.
 
     Example:
-        >>> import regtorch
+        >>> import torch, regtorch
         >>> class Quartic(regtorch.Regularizer):
         ...     def __init__(self, strength: float) -> None:
         ...         super().__init__()
@@ -40,7 +40,7 @@ class Regularizer(Rule):
         """The sum over several tensors; a regularizer that can do all at once overrides this."""
         if any(map(is_sharded, weights)):
             return self.total_of_sharded(weights)
-        return torch.stack([in_full_precision(self, w) for w in weights]).sum()
+        return summed([in_full_precision(self, w) for w in weights])
 
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors of which some are DTensors, as a plain 0-dim tensor, the same on all processes.

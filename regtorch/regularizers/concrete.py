@@ -43,8 +43,8 @@ class Concrete(Regularizer):
     def __init__(self, weight_regularizer: float = 1e-6, dropout_regularizer: float = 1e-5) -> None:
         super().__init__()
         check(weight_regularizer=weight_regularizer, dropout_regularizer=dropout_regularizer)
-        self.weight_regularizer = weight_regularizer
-        self.dropout_regularizer = dropout_regularizer
+        self.weight_regularizer = float(weight_regularizer)
+        self.dropout_regularizer = float(dropout_regularizer)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one kernel that no concrete dropout is in front of."""

@@ -31,7 +31,7 @@ class L1(Regularizer):
     def __init__(self, l1: float = 0.01) -> None:
         super().__init__()
         check(l1=l1)
-        self.l1 = l1
+        self.l1 = float(l1)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""

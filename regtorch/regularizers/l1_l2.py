@@ -32,8 +32,8 @@ class L1L2(Regularizer):
     def __init__(self, l1: float = 0.01, l2: float = 0.01) -> None:
         super().__init__()
         check(l1=l1, l2=l2)
-        self.l1 = l1
-        self.l2 = l2
+        self.l1 = float(l1)
+        self.l2 = float(l2)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""

@@ -31,7 +31,7 @@ class L2(Regularizer):
     def __init__(self, l2: float = 0.01) -> None:
         super().__init__()
         check(l2=l2)
-        self.l2 = l2
+        self.l2 = float(l2)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""

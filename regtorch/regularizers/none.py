@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from regtorch.functional.full_precision import zero_like
 from regtorch.functional.sharded import local_shard
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
@@ -25,4 +26,4 @@ class NoRegularizer(Regularizer):
 
     def forward(self, w: Tensor) -> Tensor:
         """A 0-dim zero."""
-        return local_shard(w).new_zeros(())
+        return zero_like(local_shard(w))

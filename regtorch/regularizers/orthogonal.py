@@ -35,7 +35,7 @@ class Orthogonal(Regularizer):
     def __init__(self, strength: float = 0.01, mode: Literal["rows", "columns"] = "rows") -> None:
         super().__init__()
         check(component=("regularizer", "orthogonal"), strength=strength, mode=mode)
-        self.strength = strength
+        self.strength = float(strength)
         self.mode = mode
 
     def forward(self, w: Tensor) -> Tensor:

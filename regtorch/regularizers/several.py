@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from regtorch.functional.full_precision import widened
-from regtorch.functional.sharded import is_sharded
+from regtorch.functional.full_precision import widened, zero_like
+from regtorch.functional.sharded import is_sharded, local_shard
+from regtorch.functional.summed import summed
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
 
@@ -47,9 +47,9 @@ class SeveralRegularizers(Regularizer):
         if is_sharded(w):
             return self.total_of_sharded([w])
         wide = widened(w)  # once, so that half-precision gradients are added up in float32
-        return torch.stack([wide.new_zeros(()), *(rule(wide) for rule in self.parts())]).sum()
+        return summed([zero_like(wide), *(rule(wide) for rule in self.parts())])
 
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum of all rules' penalties of several tensors."""
-        zero = torch.zeros((), device=weights[0].device)
-        return torch.stack([zero, *(rule.total(weights) for rule in self.parts())]).sum()
+        zero = zero_like(local_shard(weights[0]))
+        return summed([zero, *(rule.total(weights) for rule in self.parts())])

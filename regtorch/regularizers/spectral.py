@@ -35,7 +35,7 @@ class Spectral(Regularizer):
     def __init__(self, strength: float = 0.01) -> None:
         super().__init__()
         check(strength=strength)
-        self.strength = strength
+        self.strength = float(strength)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""

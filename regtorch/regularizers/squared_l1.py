@@ -31,7 +31,7 @@ class SquaredL1(Regularizer):
     def __init__(self, factor: float = 0.001) -> None:
         super().__init__()
         check(factor=factor)
-        self.factor = factor
+        self.factor = float(factor)
 
     def forward(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""

@@ -64,6 +64,9 @@ class RegularizationCallback(AfterStepHooks):
         self.log = log
         self._undo: Any = None
 
+    def __repr__(self) -> str:
+        return f"RegularizationCallback(penalties={self.penalties}, constraints={self.constraints}, log={self.log})"
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin to add the penalty and to look out for steps."""
         if self.penalties or self.constraints:
@@ -95,6 +98,8 @@ class RegularizationCallback(AfterStepHooks):
 
         @wraps(training_step)
         def with_penalty(*args: Any, **kwargs: Any) -> Any:
+            for penalty in self.penalties:
+                penalty.begin_step()
             outputs = training_step(*args, **kwargs)
             loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if loss is None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.errors import SettingError
+from regtorch.errors import SettingError, as_one_line
+from regtorch.functional.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 
 
@@ -31,6 +33,23 @@ class _AfterStepHooks(AfterStepHooks):
             check_part_of(pl_module, pl_module.penalties)
             check_part_of(pl_module, pl_module.constraints)
             super().on_train_start(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if isinstance(pl_module, RegularizedModule):
+            for penalty in pl_module.penalties:
+                penalty.begin_step()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not isinstance(pl_module, RegularizedModule):
+            return
+        logged, pl_module._to_log = pl_module._to_log, {}
+        # here, and not in the module's hooks: a subclass may log the same names, and its values come first
+        results = [result.meta for result in (trainer._results or {}).values()]
+        names = {meta.name for meta in results if meta.fx != "on_train_batch_end"}
+        new = {name: value for name, value in logged.items() if name not in names}
+        pl_module.log_dict(new, on_step=True, on_epoch=False)
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Optimizer
@@ -76,6 +95,12 @@ def check_part_of(module: nn.Module, rules: Iterable[WeightPenalty | WeightConst
             raise SettingError(f"{rule} is bound to what is no part of {type(module).__name__}")
 
 
+_GIVE = (
+    " needs what the class is built from, which is not in the checkpoint: give model=, and penalties= and "
+    "constraints= to train on"
+)
+
+
 class RegularizedModule(lightning.LightningModule):
     """A LightningModule whose loss carries penalties and whose weights keep constraints.
 
@@ -97,6 +122,7 @@ class RegularizedModule(lightning.LightningModule):
         model: the network, kept as ``self.model``.
         penalties: bound `WeightPenalty`s.
         constraints: bound `WeightConstraint`s.
+        log_loss: whether to log ``loss``, which is minimized, and ``penalty``, its part, at each step.
     """
 
     def __init__(
@@ -104,6 +130,7 @@ class RegularizedModule(lightning.LightningModule):
         model: nn.Module | None = None,
         penalties: Sequence[WeightPenalty] = (),
         constraints: Sequence[WeightConstraint] = (),
+        log_loss: bool = True,
     ) -> None:
         super().__init__()
         if model is not None:
@@ -111,6 +138,8 @@ class RegularizedModule(lightning.LightningModule):
         check_bound(penalties, constraints)
         self.penalties = list(penalties)
         self.constraints = list(constraints)
+        self.log_loss = log_loss
+        self._to_log: dict[str, Tensor] = {}
         self._batches_in_window: int | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -121,11 +150,10 @@ class RegularizedModule(lightning.LightningModule):
         """The sum of all penalties, a 0-dim tensor, float32 or wider."""
         if not self.penalties:
             return torch.zeros((), dtype=torch.float32, device=self.device)
-        return (
-            self.penalties[0]()
-            if len(self.penalties) == 1
-            else torch.stack([of_one() for of_one in self.penalties]).sum()
-        )
+        total = summed([of_one() for of_one in self.penalties])
+        if self.training and self.log_loss:
+            self._to_log = {**self._to_log, "penalty": total.detach()}
+        return total
 
     def data_loss(self, batch: Any, batch_idx: int) -> Tensor:
         """The mean loss of a batch, without penalties; write this in a subclass."""
@@ -149,6 +177,8 @@ class RegularizedModule(lightning.LightningModule):
             penalty: if it is known already.
         """
         total = data_loss + (self.penalty() if penalty is None else penalty)
+        if self.log_loss:
+            self._to_log = {**self._to_log, "loss": total.detach()}
         every, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
         if every == 1:
             return total
@@ -163,6 +193,34 @@ class RegularizedModule(lightning.LightningModule):
             if taken is None
             else taken / (self.trainer.fit_loop.batch_idx % self.trainer.accumulate_grad_batches + 1)
         )
+
+    @_restricted_classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        """A module of this class with the weights of a checkpoint; as of any LightningModule.
+
+        A checkpoint holds weights and, with ``self.save_hyperparameters``, numbers and names, but no rules and no
+        network. Give what the class is built from: ``load_from_checkpoint(path, model=model)``; penalties and
+        constraints only to train on.
+
+        Raises:
+            SettingError: an argument that the class needs is not given.
+        """
+        try:
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        except TypeError as error:
+            if "missing" not in str(error):
+                raise
+            raise SettingError(f"{cls.__name__}.load_from_checkpoint{_GIVE} ({as_one_line(error)})") from None
+
+    def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load weights, as of any module.
+
+        Raises:
+            SettingError: they are a model's, and this module was built without one.
+        """
+        if not hasattr(self, "model") and any(key.startswith("model.") for key in state_dict):
+            raise SettingError(f"{type(self).__name__}.load_from_checkpoint{_GIVE}")
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
         """Runs once after every real step of each optimizer: constrains the parameters that it holds."""

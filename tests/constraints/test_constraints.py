@@ -59,11 +59,17 @@ CASES = [
         lambda w: _min_max(w, 0.3),
         lambda w: _scaled(w, 0 * _norms(w) + 1),
         {"max_value": -1},
+        projection=False,
     ),
     Case("unit_norm", {}, lambda w: _scaled(w, np.ones_like(_norms(w))), None, {"dims": 1.5}),
     Case("non_neg", {}, lambda w: np.maximum(w, 0), np.abs),
     Case(
-        "soft_threshold", {"strength": 0.3}, lambda w: np.sign(w) * np.maximum(abs(w) - 0.3, 0), None, {"strength": -1}
+        "soft_threshold",
+        {"strength": 0.3},
+        lambda w: np.sign(w) * np.maximum(abs(w) - 0.3, 0),
+        None,
+        {"strength": -1},
+        projection=False,
     ),
     Case(
         "several",

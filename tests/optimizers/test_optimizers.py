@@ -304,9 +304,9 @@ def test_the_configuration_holds_the_defaults(name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        *[(name, {"lr": 0}, "lr=0 is not allowed: it must be a number > 0") for name in NAMES],
+        *[(name, {"lr": 0}, "lr=0 is not allowed: it must be a finite number > 0") for name in NAMES],
         *[
-            (name, {"weight_decay": -1.0}, "weight_decay=-1.0 is not allowed: it must be a number >= 0")
+            (name, {"weight_decay": -1.0}, "weight_decay=-1.0 is not allowed: it must be a finite number >= 0")
             for name in NAMES
         ],
         ("momentum", {"momentum": 1.0}, "momentum=1.0 is not allowed: it must be a number from 0 to below 1"),
@@ -314,11 +314,11 @@ def test_the_configuration_holds_the_defaults(name):
         ("adam", {"beta1": 1.0}, "beta1=1.0 is not allowed: it must be a number from 0 to below 1"),
         ("nadam", {"beta2": -0.1}, "beta2=-0.1 is not allowed: it must be a number from 0 to below 1"),
         ("rmsprop", {"rho": 1}, "rho=1 is not allowed: it must be a number from 0 to below 1"),
-        ("adadelta", {"epsilon": 0.0}, "epsilon=0.0 is not allowed: it must be a number > 0"),
+        ("adadelta", {"epsilon": 0.0}, "epsilon=0.0 is not allowed: it must be a finite number > 0"),
         (
             "adagrad",
             {"initial_accumulator_value": -1},
-            "initial_accumulator_value=-1 is not allowed: it must be a number >= 0",
+            "initial_accumulator_value=-1 is not allowed: it must be a finite number >= 0",
         ),
         ("sgd", {"betas": 1}, "betas=1: optimizer sgd has no such setting; it has: params, lr, weight_decay"),
     ],

@@ -123,16 +123,18 @@ def test_the_binding_follows_a_copied_pickled_or_recast_model() -> None:
     assert penalty().item() == pytest.approx(0.6)
 
 
-def test_activity_is_the_last_forward_passs_divided_by_the_batch_size() -> None:
+def test_activity_is_that_of_the_steps_outputs_divided_by_the_batch_size() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)), where="0")
     assert penalty().item() == 0.0
     for batch in (5, 7):
         x = torch.randn(batch, 3)
         model(x)
-        torch.testing.assert_close(penalty(), 0.1 * model[0](x).square().sum() / batch)
+        expected = 0.1 * nn.functional.linear(x, model[0].weight, model[0].bias).square().sum() / batch
+        torch.testing.assert_close(penalty(), expected)
         model(x)
-    penalty().backward()
+        torch.testing.assert_close(penalty(), 2 * expected)
+        penalty().backward()
     assert model[0].weight.grad is not None
     assert model[2].weight.grad is None
     copy.deepcopy((model, penalty))
@@ -144,7 +146,7 @@ def test_a_layer_used_twice_pays_twice() -> None:
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L1(1.0)), where="0")
     x = torch.randn(1, 2)
     y = model(x)
-    torch.testing.assert_close(penalty(), layer(x).abs().sum() + y.abs().sum())
+    torch.testing.assert_close(penalty(), nn.functional.linear(x, layer.weight, layer.bias).abs().sum() + y.abs().sum())
 
 
 # constraints

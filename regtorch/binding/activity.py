@@ -1,0 +1,261 @@
+"""An activity regularizer bound to layers, whose outputs it reads by forward hooks."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
+
+from regtorch.binding.layer_output import examples, first_tensor
+from regtorch.binding.links import Links, names_of
+from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs, is_recomputed_later
+from regtorch.errors import SettingError
+from regtorch.functional.summed import summed
+from regtorch.regularizers.activity import Activity
+from regtorch.rule import Where
+from regtorch.selection import select_layers
+
+
+class BoundActivity:
+    """One activity regularizer and the layers that it is bound to; see `WeightPenalty` for what a step is.
+
+    Each output is asked once where it belongs: to a transformed function, to a training step, or to a pass without
+    gradients or in eval mode. Outputs that a backward pass recomputes belong nowhere.
+    """
+
+    def __init__(self, model: nn.Module, regularizer: Activity, where: Where) -> None:
+        self.model = model
+        self.regularizer = regularizer
+        self.where = where
+        self._hooks: list[RemovableHandle] = []
+        self._start()
+        self._bind()
+
+    def _start(self) -> None:
+        """Have no outputs; they have graphs and can be neither copied nor pickled."""
+        self._step = StepOutputs()
+        self._last_pass = LastPass()
+        self._transformed = TransformedOutputs()
+        # of compiled passes, whose graphs can append to a list but know nothing of the other three
+        self._traced: list[Tensor] = []
+        self._traced_without_gradients: list[Tensor] = []
+        self._traced_was_read = False
+        _all_bound.add(self)
+
+    def _bind(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        layers = select_layers(self.model, self.where)
+        self.names = [name for name, _ in layers]
+        self.modules = [layer for _, layer in layers]
+        #: whether what a layer gives out is changed in place afterwards; None: not seen yet
+        self._changed_in_place: list[bool | None] = [None] * len(layers)
+        self._watched: dict[int, tuple[Tensor, int]] = {}
+        self._links = Links(self.model, names_of(self.model, self.modules) or [])
+        self._hooks = [self.model.register_forward_pre_hook(self._enter)]
+        self._hooks += [layer.register_forward_hook(self._collect) for layer in self.modules]
+        self._hooks.append(self.model.register_forward_hook(self._leave, always_call=True))
+
+    def _bind_again(self) -> bool:
+        """Bind to the layers that took the place of replaced ones; False if there are none, or old ones are wrapped."""
+        if torch.compiler.is_compiling() or not self._links.broken:
+            return False
+        names = names_of(self.model, self.modules)
+        if names is not None:
+            self._links = Links(self.model, names)
+            return False
+        self._bind()
+        return True
+
+    # hooks
+
+    def _enter(self, model: nn.Module, args: Any) -> None:
+        if torch.compiler.is_compiling():
+            self._traced_without_gradients = []
+            return
+        self._bind_again()
+        self._last_pass.enter()
+
+    def _leave(self, model: nn.Module, args: Any, output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self._last_pass.leave()
+
+    def _collect(self, layer: nn.Module, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            self._collect_traced(layer, output)
+            return
+        if torch._C._get_tracing_state() is not None:  # torch.jit.trace compares two passes
+            return
+        tensor = self._tensor_of(layer, output)
+        if torch._C._are_functorch_transforms_active():
+            self._transformed.add(self._cost(layer, output, tensor))
+            return
+        if torch._C._current_graph_task_id() != -1:
+            # recomputed by a backward pass; computed all the same, as what it saves is counted there
+            self._cost(layer, output, tensor)
+            return
+        trains = layer.training or self.model.training
+        if trains and torch.is_grad_enabled():
+            found = Output(self._cost(layer, output, self._unchanged(layer, tensor)))
+            self._step.watch(found, tensor)
+            self._step.add(layer, found)
+        elif trains and is_recomputed_later():
+            self._step.add(layer, Output(self._cost(layer, output, tensor), without_graph=True))
+        else:
+            self._last_pass.add(layer, self._cost(layer, output, tensor))
+
+    def _collect_traced(self, layer: nn.Module, output: Any) -> None:
+        if torch.compiler.is_exporting():
+            return
+        value = self._cost(layer, output, self._tensor_of(layer, output))
+        if torch.is_grad_enabled() and (layer.training or self.model.training):
+            if self._traced_was_read:
+                self._traced, self._traced_was_read = [], False
+            self._traced.append(value)
+            return
+        if len(self._traced_without_gradients) >= len(self.modules):  # of parts that are called, nobody tells the first
+            self._traced_without_gradients = []
+        self._traced_without_gradients.append(value)
+
+    def _tensor_of(self, layer: nn.Module, output: Any) -> Tensor:
+        tensor = first_tensor(output)
+        if tensor is None:
+            raise SettingError(
+                f"{type(self.regularizer).__name__} is not possible for {self._name(layer)}: its output, a "
+                f"{type(output).__name__}, has no tensor; bind it to other layers with where="
+            )
+        return tensor
+
+    def _cost(self, layer: nn.Module, output: Any, tensor: Tensor) -> Tensor:
+        value: Tensor = self.regularizer(tensor, examples(layer, output, tensor))
+        if value.is_complex():
+            raise SettingError(
+                f"{type(self.regularizer).__name__} gives a complex number for the output of {self._name(layer)}: it must be real"
+            )
+        return value
+
+    def _unchanged(self, layer: nn.Module, tensor: Tensor) -> Tensor:
+        """The output, or a copy of it where later code changes it in place, as ``nn.ReLU(inplace=True)`` does.
+
+        The first pass takes a copy, and the second one knows.
+        """
+        index = next((i for i, module in enumerate(self.modules) if module is layer), None)
+        if index is None:  # a replica's, as nn.DataParallel makes them
+            return tensor.clone()
+        if self._changed_in_place[index] is None:
+            if index not in self._watched:
+                shared = tensor.detach()  # shares the count of changes, but not the graph
+                self._watched[index] = (shared, shared._version)
+                return tensor.clone()
+            shared, version = self._watched.pop(index)
+            self._changed_in_place[index] = shared._version != version
+        return tensor.clone() if self._changed_in_place[index] else tensor
+
+    def _name(self, layer: nn.Module) -> str:
+        return next((name for name, module in zip(self.names, self.modules, strict=True) if module is layer), "a layer")
+
+    # reading
+
+    def __call__(self) -> Tensor | None:
+        """The penalty of the outputs so far; None if there are none."""
+        values = self._read_traced() if torch.compiler.is_compiling() else self._read()
+        return summed(values) if values else None
+
+    def _read_traced(self) -> list[Tensor]:
+        if torch.is_grad_enabled() and self.model.training:
+            self._traced_was_read = True
+            return list(self._traced) or _read_eagerly(self)
+        return list(self._traced_without_gradients) or _read_eagerly(self)
+
+    def _read(self) -> list[Tensor]:
+        if self._bind_again():
+            raise SettingError(
+                f"{type(self.regularizer).__name__} does not have this step's outputs of layers that took the place of others: "
+                "run the model's own forward, or begin_step() after replacing them"
+            )
+        if torch._C._are_functorch_transforms_active():
+            return self._transformed.read()
+        self._take_traced()
+        if self._step and (self.model.training or not self._last_pass or self._step_comes_first()):
+            return self._of_step()
+        values = self._last_pass.read()
+        if not values and self._transformed.lost_some():
+            raise SettingError(
+                f"{type(self.regularizer).__name__} is not possible outside the function that torch.func transforms (vmap, grad, jvp): "
+                "read the penalty inside it, where the layers run"
+            )
+        return values if torch.is_inference_mode_enabled() else [value.clone() for value in values]
+
+    def _step_comes_first(self) -> bool:
+        """In eval mode: whether outputs of the training step still wait for their backward pass, and this is for it."""
+        return torch.is_grad_enabled() and self._step.waiting
+
+    def _of_step(self) -> list[Tensor]:
+        outputs = self._step.all
+        if torch.is_grad_enabled() and any(output.without_graph for output in outputs):
+            raise SettingError(
+                f"{type(self.regularizer).__name__} has no gradient for {', '.join(self.names)}: torch.utils.checkpoint with "
+                "use_reentrant=True runs layers without one; use_reentrant=False keeps it"
+            )
+        return [output.value for output in outputs]
+
+    def _take_traced(self) -> None:
+        """What compiled passes have left since the last time."""
+        if self._traced:
+            outputs = [Output(value) for value in self._traced]
+            for output in outputs:
+                self._step.watch(output, output.value)
+            self._step.add(None, *outputs)
+            self._traced, self._traced_was_read = [], False
+        if self._traced_without_gradients:
+            self._last_pass.enter()
+            for value in self._traced_without_gradients:
+                self._last_pass.add(self.model, value)
+            self._last_pass.leave()
+            self._traced_without_gradients = []
+
+    def step_taken(self) -> None:
+        """An optimizer has taken a step."""
+        self._take_traced()
+        self._step.step_taken()
+
+    def forget(self) -> None:
+        """Forget all outputs: a new step begins."""
+        self._bind_again()
+        self._step.clear()
+        self._transformed.clear()
+        self._traced, self._traced_was_read = [], False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in _OF_A_STEP}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._watched = {}
+        self._start()
+
+
+_OF_A_STEP = frozenset(
+    {"_step", "_last_pass", "_transformed", "_traced", "_traced_without_gradients", "_traced_was_read", "_watched"}
+)
+_all_bound: weakref.WeakSet[BoundActivity] = weakref.WeakSet()
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _read_eagerly(bound: BoundActivity) -> list[Tensor]:
+    """What passes that were not compiled have left."""
+    return bound._read()
+
+
+def _after_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for bound in tuple(_all_bound):
+        bound.step_taken()
+
+
+# one for all: an optimizer is not known here, and may be made later
+register_optimizer_step_post_hook(_after_any_step)

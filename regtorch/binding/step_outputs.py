@@ -1,0 +1,208 @@
+"""The penalties of layers' outputs, kept until the step that they belong to is over."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(eq=False)
+class Output:
+    """What one output of a layer costs.
+
+    Args:
+        value: its penalty, a 0-dim tensor.
+        spent: whether a backward pass has freed the output's graph.
+        before_step: whether an optimizer has taken a step since.
+        without_graph: whether the output will be recomputed for its gradient, as under reentrant checkpointing.
+    """
+
+    value: Tensor
+    spent: bool = False
+    before_step: bool = False
+    without_graph: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Spend:
+    """A tensor's hook; not a closure, so that a graph that holds it can be copied."""
+
+    output: weakref.ref[Output]
+    of: weakref.ref[StepOutputs]
+
+    def __call__(self, gradient: Tensor) -> None:
+        output, outputs = self.output(), self.of()
+        if output is None or outputs is None or torch._C._autograd._get_current_graph_task_keep_graph():
+            return
+        output.spent = outputs.some_spent = True
+
+
+class StepOutputs:
+    """The outputs of training passes in this step.
+
+    A new output begins a new step for all outputs whose graph a backward pass has freed, and for those of the same
+    layer that were made before an optimizer's last step. Others stay: a generator's output may wait for its loss while
+    the discriminator takes its step.
+    """
+
+    def __init__(self) -> None:
+        self._of_layer: dict[nn.Module | None, list[Output]] = {}
+        self.some_spent = False
+
+    def __bool__(self) -> bool:
+        return any(self._of_layer.values())
+
+    @property
+    def all(self) -> list[Output]:
+        """The outputs, layer by layer."""
+        return [output for outputs in self._of_layer.values() for output in outputs]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a backward pass may still come for one of them."""
+        return any(not output.spent and not output.before_step for output in self.all)
+
+    def add(self, layer: nn.Module | None, *outputs: Output) -> None:
+        """Outputs of a layer; None: of one that is not known, of a compiled model."""
+        if self.some_spent:
+            self._forget_spent()
+        kept = [output for output in self._of_layer.get(layer, ()) if not output.before_step]
+        self._of_layer[layer] = [*kept, *outputs]
+
+    def watch(self, output: Output, tensor: Tensor) -> None:
+        """Note when a backward pass goes through the tensor that an output is of, and frees its graph."""
+        if tensor.requires_grad:
+            # weak references: the graph would hold what holds the graph, which nothing could free
+            tensor.register_hook(_Spend(weakref.ref(output), weakref.ref(self)))  # type: ignore[no-untyped-call]
+
+    def _forget_spent(self) -> None:
+        # a constant has no graph to be freed, and belongs to the step of those that have
+        kept = {
+            layer: [output for output in outputs if not output.spent and output.value.requires_grad]
+            for layer, outputs in self._of_layer.items()
+        }
+        self._of_layer = {layer: outputs for layer, outputs in kept.items() if outputs}
+        self.some_spent = False
+
+    def step_taken(self) -> None:
+        """An optimizer has taken a step."""
+        for output in self.all:
+            output.before_step = True
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._of_layer = {}
+        self.some_spent = False
+
+
+class LastPass:
+    """The outputs of the last pass in eval mode or without gradients.
+
+    A pass begins with the bound model's own ``forward``; where parts of it are called, with the first output after the
+    value was read, or of a layer that is in the pass already.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[tuple[nn.Module, Tensor]] = []
+        self._is_over = False
+        self._inside = False
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def enter(self) -> None:
+        """The bound model's own ``forward`` begins."""
+        self._inside = self._is_over = True
+
+    def leave(self) -> None:
+        """The bound model's own ``forward`` has ended."""
+        self._inside = False
+
+    def add(self, layer: nn.Module, value: Tensor) -> None:
+        """One more output."""
+        again = not self._inside and any(seen is layer for seen, _ in self._values)
+        if self._is_over or again:
+            self._values = []
+            self._is_over = False
+        self._values.append((layer, value))
+
+    def read(self) -> list[Tensor]:
+        """The penalties of the outputs."""
+        if not self._inside:
+            self._is_over = True
+        return [value for _, value in self._values]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values = []
+
+
+class TransformedOutputs:
+    """The outputs inside transforms of ``torch.func``, which mean nothing outside the call that they were made in."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, Tensor]] = []
+        self._lost = False
+        self._read = True
+
+    def add(self, value: Tensor) -> None:
+        """One more output of the innermost transformed function that is running."""
+        self._forget_ended()
+        frames = _transforms()
+        self._values.append((frames[0] if frames else None, value))
+        self._read = False
+
+    def read(self) -> list[Tensor]:
+        """The penalties of the outputs of the transformed functions that are running."""
+        self._forget_ended()
+        self._read = True
+        return [value for _, value in self._values]
+
+    def _forget_ended(self) -> None:
+        running = _transforms()
+        kept = [(frame, value) for frame, value in self._values if any(frame is each for each in running)]
+        self._lost = self._lost or (len(kept) < len(self._values) and not self._read)
+        self._values = kept
+
+    def lost_some(self) -> bool:
+        """Whether outputs of a call that has ended were never read."""
+        self._forget_ended()
+        return self._lost
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values = []
+        self._lost = False
+        self._read = True
+
+
+def _transforms() -> list[Any]:
+    """The frames of torch's transforms that are running, the innermost first.
+
+    Levels are numbered again in each call, so that a frame is all that tells one call from the next.
+    """
+    frame, found = sys._getframe(1), []
+    while frame is not None:
+        if frame.f_globals.get("__name__") in ("torch._functorch.vmap", "torch._functorch.eager_transforms"):
+            found.append(frame)
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def is_recomputed_later() -> bool:
+    """Whether this runs in a reentrant activation checkpoint: without a graph, and once more in the backward pass."""
+    checkpointing = sys.modules.get("torch.utils.checkpoint")
+    if checkpointing is None:
+        return False
+    code = checkpointing.CheckpointFunction.forward.__code__
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

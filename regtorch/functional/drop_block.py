@@ -1,0 +1,112 @@
+"""Dropout of blocks of feature maps, of any number of dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regtorch.functional.dropout import keep_scale
+from regtorch.functional.keep_mask import keep_mask
+from regtorch.functional.masked import masked
+
+_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+def block_prob(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float) -> float:
+    """The probability for a block to stand at a place that makes ``mean over units of P(dropped)`` equal `drop_prob`.
+
+    A unit that `c` blocks can cover is dropped with probability ``1 - (1 - block_prob)^c``.
+
+    Args:
+        sizes: of the map.
+        block: sizes of a block, none above the map's.
+        drop_prob: average probability that a unit is dropped, above 0 and below 1.
+
+    Example:
+        >>> round(block_prob((1, 1), (1, 1), 0.3), 12)
+        0.3
+    """
+    return _solve(sizes, block, drop_prob)
+
+
+# what torch.compiler.assume_constant_result sets; called here, it would import the compiler, for almost two seconds
+block_prob._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@cache
+def _solve(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float) -> float:
+    """By bisection over ``log(1 - block_prob)``."""
+    cover = Counter({1: 1})
+    for size, side in zip(sizes, block, strict=True):
+        line = _blocks_over(size, side)
+        crossed = Counter[int]()
+        for so_far, units in cover.items():
+            for along, positions in line.items():
+                crossed[so_far * along] += units * positions
+        cover = crossed
+
+    def dropped(log_none: float) -> float:
+        return -sum(math.expm1(c * log_none) * units for c, units in cover.items()) / math.prod(sizes)
+
+    low, high = -50.0, 0.0
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if dropped(middle) > drop_prob else (low, middle)
+    return -math.expm1(low)
+
+
+def _blocks_over(size: int, block: int) -> Counter[int]:
+    """In how many places a block that covers a position can stand -> how many positions of the line have so many."""
+    return Counter(min(i + 1, size - i, block, size - block + 1) for i in range(size))
+
+
+def drop_block(
+    x: Tensor,
+    *,
+    drop_prob: float,
+    block_size: int = 7,
+    couple_channels: bool = False,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Zero blocks of each map so that a unit is dropped with probability `drop_prob` on average over the map.
+
+    Blocks stand entirely inside the map. The probability of a block is solved for exactly; the paper's is an
+    approximation, as it leaves out that blocks overlap. Units near the border are in fewer blocks, and are dropped less
+    often than those in the middle. What is kept is scaled by the fixed ``1 / (1 - drop_prob)``, not by the share that
+    happened to be kept in a batch.
+
+    Args:
+        x: (batch, channels, *sizes) of one to three sizes.
+        drop_prob: average probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
+        block_size: side of the blocks in pixels, cut to the size of the map.
+        couple_channels: one mask for all channels of a row, as in the paper, instead of one each.
+        training: False gives `x` itself.
+        generator: source of all randomness; by default torch's own.
+        shared: one mask for all rows instead of one each.
+
+    Source: Ghiasi, Lin and Le, "DropBlock: a regularization method for convolutional networks", 2018.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> drop_block(torch.ones(1, 1, 8), drop_prob=0.5, block_size=3).unique()
+        tensor([0., 2.])
+    """
+    if not training or drop_prob == 0:
+        return x
+    if drop_prob == 1 or 0 in x.shape:
+        return masked(x, torch.zeros_like(x, dtype=torch.bool), scale=0.0)
+    rows, channels, *sizes = x.shape
+    block = [min(block_size, size) for size in sizes]
+    places = [size - side + 1 for size, side in zip(sizes, block, strict=True)]
+    shape = (1 if shared else rows, 1 if couple_channels else channels, *places)
+    no_block = keep_mask(shape, block_prob(tuple(sizes), tuple(block), drop_prob), device=x.device, generator=generator)
+    covered = F.pad((~no_block).float(), [side - 1 for side in reversed(block) for _ in range(2)])
+    for dim, side in enumerate(block):  # one dimension after the other is quicker
+        covered = _POOLS[len(sizes)](covered, [side if d == dim else 1 for d in range(len(sizes))], stride=1)
+    return masked(x, covered == 0, scale=keep_scale(drop_prob))
