@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.activations import elementwise
+from regtorch.errors import as_one_line
 from regtorch.keras.layout import Arrangement, as_it_is
 from regtorch.keras.plan import Value
 from regtorch.keras.settings import Settings, of_keras
 from regtorch.keras.translation import Translation, translates
+from regtorch.keras.wording import shortened, shown
 
 
 class Formula(nn.Module):
@@ -82,7 +84,10 @@ class Softmax(nn.Module):
 
 
 class ClippedReLU(nn.Module):
-    """``max_value`` from there on, x from `threshold` on, and ``negative_slope * (x - threshold)`` below it."""
+    """x above `threshold`, else 0; cut at 0 and `max_value`; below the threshold ``negative_slope * (x - threshold)``.
+
+    The inequality is strict, as in Keras: an input equal to the threshold gives 0.
+    """
 
     def __init__(self, max_value: float | None, negative_slope: float, threshold: float) -> None:
         super().__init__()
@@ -92,9 +97,12 @@ class ClippedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`."""
-        low = self.negative_slope * (x - self.threshold)
-        y = torch.where(x >= self.threshold, x, low)
-        return y if self.max_value is None else y.clamp_max(self.max_value)
+        y = torch.where(x > self.threshold, x, 0.0) if self.threshold else x
+        if self.max_value is not None:
+            y = y.clamp(0.0, self.max_value)
+        elif not self.threshold:
+            y = y.relu()
+        return y - self.negative_slope * (self.threshold - x).relu() if self.negative_slope else y
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -184,7 +192,8 @@ def unreadable_activation(value: Any, custom: Mapping[str, Any]) -> str | None:
         if value.get("class_name") == "PReLU":
             return "its activation is a PReLU, which has weights; make it a layer of its own"
     name = _function(value) or (value.get("class_name") if isinstance(value, dict) else value)
-    return f"its activation {name!r} is not one of Keras' own; give custom={{{name!r}: ...}}"
+    name = shown(name, 60)
+    return f"its activation {name} is not one of Keras' own; give custom={{{name}: ...}}"
 
 
 def activated(t: Translation, x: Value, suffix: str = "_activation") -> Value:
@@ -200,7 +209,7 @@ def _any(t: Translation, x: Value, value: Any, suffix: str) -> Value:
             with torch.device("cpu"):
                 module: nn.Module = t.plan.custom[name]()
         except Exception as error:
-            raise t.wrong(f"custom[{name!r}] failed with {type(error).__name__}: {error}") from error
+            raise t.wrong(f"custom[{shown(name)}] failed with {shortened(as_one_line(error), 300)}") from error
         if not isinstance(module, nn.Module):
             raise t.wrong(f"custom[{name!r}] gave {type(module).__name__}: it must be a torch module")
         return t.step(module, x, x.layout, suffix=suffix)
@@ -246,15 +255,25 @@ def _layer(t: Translation, x: Value, class_name: str, settings: Settings, suffix
         alpha = settings.number("alpha", 1.0)
         module = elementwise.ELU(alpha) if alpha > 0 else nn.ELU(alpha)
     else:
-        highest = None if settings.get("max_value") is None else settings.number("max_value", low=0)
-        slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
-        if threshold or highest == 0 or (slope and highest is not None) or slope < 0:
-            module = ClippedReLU(highest, slope, threshold)
-        elif slope:
-            module = elementwise.LeakyReLU(slope)
-        else:
-            module = elementwise.ReLU() if highest is None else nn.Hardtanh(0.0, highest)
+        module = _relu(settings)
     return t.step(module, x, x.layout, suffix=suffix)
+
+
+def _relu(settings: Settings) -> nn.Module:
+    highest = None if settings.get("max_value") is None else settings.number("max_value", low=0)
+    slope, threshold = settings.number("negative_slope", 0.0), settings.number("threshold", 0.0)
+    if highest == 6 and not threshold and not slope:
+        return elementwise.ReLU6()
+    if threshold or highest is not None or slope < 0:
+        return ClippedReLU(highest, slope, threshold)
+    return elementwise.LeakyReLU(slope) if slope else elementwise.ReLU()
+
+
+@translates("ThresholdedReLU")
+def thresholded_relu(t: Translation) -> Value:
+    """Keras 2's: x above `theta`, else 0."""
+    x = t.one()
+    return t.step(ClippedReLU(None, 0.0, t.settings.number("theta", 1.0, low=0)), x, x.layout)
 
 
 @translates(*_LAYERS)

@@ -1,8 +1,9 @@
-"""Torch modules that stand in for layers that are not Keras' own."""
+"""Torch modules that stand in for layers that are not read here."""
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,125 +11,208 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regtorch.errors import KerasFileError
-from regtorch.keras.graph import Layer
-from regtorch.keras.layout import Layout, as_it_is, keras_layout, maps_layout
-from regtorch.keras.plan import Value, Weight
+from regtorch.errors import KerasFileError, as_one_line
+from regtorch.keras.calling import Arguments, Constant, Slot
+from regtorch.keras.embedding import is_padding
+from regtorch.keras.graph import OPERATION_LAYERS, Layer
+from regtorch.keras.layout import Layout, keras_layout, maps_layout
+from regtorch.keras.plan import Value
+from regtorch.keras.stand_in import load_arrays
 from regtorch.keras.translation import TRANSLATORS, Translation
+from regtorch.keras.wording import shortened, shown
+
+Factory = Callable[..., nn.Module]
 
 #: what every Keras layer has, and no torch module asks for
 _OF_EVERY_LAYER = ("name", "trainable", "dtype")
 #: what an axis of unknown size is tried with
 _SOME_SIZE = 16
 
+#: operations on tensors that do what Keras' layer of that name does
+_OPERATIONS_LIKE_LAYERS = ("Add", "Concatenate", "Maximum", "Minimum", "Multiply", "Softmax", "Subtract")
 
-def stand_in_of(layer: Layer, custom: Mapping[str, Callable[..., nn.Module]]) -> Callable[..., nn.Module] | None:
+
+def is_translated(layer: Layer) -> bool:
+    """Whether a layer is read here without a stand-in."""
+    if not layer.built_in or layer.class_name not in TRANSLATORS:
+        return False
+    return not layer.operation or (layer.class_name in _OPERATIONS_LIKE_LAYERS and not layer.constants)
+
+
+def stand_in_of(layer: Layer, custom: Mapping[str, Factory]) -> Factory | None:
     """The factory for a layer: by its own name, or by its class if that is not one that is read here."""
-    by_class = layer.class_name in custom and not (layer.built_in and layer.class_name in TRANSLATORS)
-    key = layer.keras_name if layer.keras_name in custom else layer.class_name if by_class else None
-    return None if key is None else custom[key]
+    if layer.keras_name in custom:
+        return custom[layer.keras_name]
+    return custom.get(layer.class_name) if not is_translated(layer) else None
 
 
-def stand_in(t: Translation, factory: Callable[..., nn.Module]) -> Value:
+def custom_key(layer: Layer) -> str:
+    """What ``custom=`` should name a layer by: its class, or its own name where the class says nothing."""
+    return layer.keras_name if layer.class_name in ("Lambda", *OPERATION_LAYERS) else layer.class_name
+
+
+def stand_in(t: Translation, factory: Factory) -> Value:
     """Put a module of the user's in a layer's place; images reach it in NCHW and it gives them so.
 
-    The layer's arrays go to the module's method ``load_keras(arrays)`` if it has one (and come back from
-    ``save_keras()``), else to its parameters and then its buffers, one by one, whose shapes must be the arrays' own.
+    The layer's arrays and those of its sublayers are in the module before its first forward: `load_arrays` says how.
     """
-    module = _made(t, factory)
     values = [_as_in_torch(t, value) for value in t.inputs]
-    layout = _layout_behind(t, module, [value.layout for value in values])
-    first = t.plan.module(t.layer.name) is None
-    result = t.plan.step(t.layer.name, module, values, layout)
+    earlier = t.plan.module(t.layer.name)
+    module = earlier or _made(t, factory, values)
+    lazy = any(isinstance(one, nn.parameter.UninitializedParameter) for one in module.parameters())
+    if earlier is None and not lazy:
+        try:
+            load_arrays(t, module)
+        except KerasFileError:
+            if not hasattr(module, "load_keras") and (t.call.arguments is None or t.call.arguments.plain):
+                _layout_behind(t, module, values, None)  # a module that does not fit at all says more by that
+            raise
+    values, arguments = _called_with(t, factory, module, values)
+    layout = _layout_behind(t, module, values, arguments)
+    if earlier is None and lazy:  # its shapes are known from now on
+        load_arrays(t, module)
+    result = t.plan.step(t.layer.name, module, values, layout, arguments)
     t.plan.ends[t.number] = t.layer.name
-    if first:
-        _load(t, module)
     return replace(result, mask=None)
 
 
-def _made(t: Translation, factory: Callable[..., nn.Module]) -> nn.Module:
-    earlier = t.plan.module(t.layer.name)
-    if earlier is not None:
-        return earlier
-    arguments, settings = _arguments(factory, t.settings.values)
+def _made(t: Translation, factory: Factory, values: list[Value]) -> nn.Module:
+    shapes = [(None, *value.layout.sizes) for value in values]
+    asked = {"input_shape": shapes[0] if len(shapes) == 1 else shapes}
+    keywords = {} if t.call.arguments is None else t.call.arguments.keywords
+    asked |= {key: value for key, value in keywords.items() if not isinstance(value, Slot)}
     try:
         with torch.device("cpu"):
+            arguments, settings = _arguments(factory, t.settings.values, asked)
             module = factory(*arguments, **settings)
     except Exception as error:
-        raise t.wrong(f"custom factory failed with {type(error).__name__}: {error}") from error
+        raise t.wrong(f"custom factory failed with {shortened(as_one_line(error), 300)}") from error
     if not isinstance(module, nn.Module):
         raise t.wrong(f"custom factory gave {type(module).__name__}: it must be a torch module")
     return module
 
 
-def _arguments(factory: Callable[..., Any], settings: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The layer's settings that the factory names (all, for ``**settings``), or all of them as one mapping."""
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+def _arguments(factory: Factory, settings: dict[str, Any], asked: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What the factory names of the layer's settings (all, for ``**settings``), or all of them as one mapping.
+
+    Args:
+        factory: the user's.
+        settings: of the layer.
+        asked: what it gets only if it names it: the input's shape, and constants of the call.
+    """
     if getattr(factory, "__init__", None) is nn.Module.__init__:
         return [], {}  # a module without a constructor of its own, whose signature names everything
-    asked = inspect.signature(factory).parameters.values()
-    own = {key: value for key, value in settings.items() if key not in _OF_EVERY_LAYER}
-    if any(one.kind is one.VAR_KEYWORD for one in asked):
-        return [], own
-    named = {
-        one.name: settings[one.name] for one in asked if one.name in settings and one.kind is not one.POSITIONAL_ONLY
-    }
+    taken = _parameters(factory)
+    named = {one.name for one in taken if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    further = {key: value for key, value in asked.items() if key in named and key not in settings}
+    if any(one.kind is one.VAR_KEYWORD for one in taken):
+        return [], {key: value for key, value in settings.items() if key not in _OF_EVERY_LAYER} | further
+    own = {key: value for key, value in settings.items() if key in named}
     left = [
         one
-        for one in asked
-        if one.default is one.empty and one.name not in named and one.kind is not one.VAR_POSITIONAL
+        for one in taken
+        if one.default is one.empty and one.name not in own | further and one.kind is not one.VAR_POSITIONAL
     ]
-    return ([dict(settings)] if len(left) == 1 and not named else []), named
+    return ([dict(settings)] if len(left) == 1 and not own else []), own | further
 
 
 def _as_in_torch(t: Translation, value: Value) -> Value:
     rank = value.layout.rank
     order = (rank - 1, *range(rank - 1)) if rank >= 3 else tuple(range(rank))
-    return t.plan.reordered(value, order, t.layer.name)
+    return replace(t.plan.reordered(value, order, t.layer.name), mask=value.mask)
 
 
-def _layout_behind(t: Translation, module: nn.Module, layouts: list[Layout]) -> Layout:
+def _called_with(
+    t: Translation, factory: Factory, module: nn.Module, values: list[Value]
+) -> tuple[list[Value], Arguments | None]:
+    """What the module is called with: all that the layer is called with, as far as its ``forward`` takes it."""
+    given = t.call.arguments or Arguments(tuple(Slot(n) for n in range(len(values))))
+    signature = inspect.signature(module.forward)
+    named = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    everything = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    keywords = {key: value for key, value in given.keywords.items() if everything or key in named}
+    others = {key: value for key, value in given.keywords.items() if key not in keywords}
+    positional = [
+        *given.positional,
+        *(value for value in others.values() if isinstance(value, Slot) or t.layer.operation),
+    ]
+    if not t.layer.operation:
+        known = {one.name for one in _parameters(factory)}
+        left = [k for k, v in others.items() if not isinstance(v, Slot) and v is not False and k not in known]
+        for key in left:
+            raise t.wrong(
+                f"is called with {key}={shown(others[key])}, which neither its stand-in nor its forward names"
+            )
+    mask = next((value.mask for value in values if value.mask is not None), None)
+    if mask is not None and "mask" in named:
+        masked = t.plan.step(t.plan.unique(f"{t.layer.name}_mask"), Mask(), [mask], values[0].layout)
+        values, keywords = [*values, masked], {**keywords, "mask": Slot(len(values))}
+    elif mask is not None or given.masked:
+        warnings.warn(f"{t.layer}: its input is masked, and the forward of its stand-in names no mask", stacklevel=6)
+    constants = [value for value in positional if not isinstance(value, Slot)]
+    if constants and not _binds(signature, positional, keywords):
+        positional = [value for value in positional if isinstance(value, Slot)]
+        if not t.layer.operation:
+            raise t.wrong(f"is called with {shown(constants[0])}, which the forward of its stand-in does not take")
+        warnings.warn(f"{t.layer}: its stand-in takes the tensor alone, not {shown(constants)}", stacklevel=6)
+    for place, value in enumerate(positional):
+        if isinstance(value, Tensor):  # moves to other devices with the model
+            constant = t.plan.step(t.plan.unique(f"{t.layer.name}_constant"), Constant(value), [], keras_layout(()))
+            values, positional[place] = [*values, constant], Slot(len(values))
+    arguments = Arguments(tuple(positional), keywords)
+    if arguments.plain and len(arguments.positional) == len(values):
+        return values, None
+    return values, arguments
+
+
+def _binds(signature: inspect.Signature, positional: list[Any], keywords: dict[str, Any]) -> bool:
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+class Mask(nn.Module):
+    """Which positions of a sequence count: those whose number is not 0."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(batch, length) whole numbers -> booleans."""
+        return ~is_padding(numbers)
+
+
+def _zeros(value: Value, module: nn.Module | None) -> Tensor:
+    if isinstance(module, Constant):
+        return module.value.cpu()
+    sizes = [size or _SOME_SIZE for size in value.layout.sizes]
+    return torch.ones(2, sizes[0], dtype=torch.bool) if isinstance(module, Mask) else torch.zeros(2, *sizes)
+
+
+def _layout_behind(t: Translation, module: nn.Module, values: list[Value], arguments: Arguments | None) -> Layout:
     """How the module's output lies: tried on zeros."""
-    inputs = [torch.zeros(2, *(size or _SOME_SIZE for size in layout.sizes), device="cpu") for layout in layouts]
-    training = module.training
+    makers = {step.output: step.module for step in t.plan.steps}
+    layouts = [value.layout for value in values]
+    training = {one: one.training for one in module.modules()}
     try:
         with torch.no_grad(), torch.device("cpu"):
+            inputs = [_zeros(value, makers.get(value.number)) for value in values]
             module.eval()
-            output: Any = module(*inputs)
+            output: Any = module(*inputs) if arguments is None else arguments.call(module, inputs)
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        raise t.wrong(f"its stand-in failed on {shapes}: {type(error).__name__}: {error}") from error
+        raise t.wrong(f"its stand-in failed on {shapes}: {shortened(as_one_line(error), 300)}") from error
     finally:
-        module.train(training)
-    if not isinstance(output, Tensor) or output.ndim < 2:
-        raise t.wrong("its stand-in must give one tensor (batch, ...)")
+        for one, mode in training.items():
+            one.training = mode
+    if not isinstance(output, Tensor) or output.ndim < 2 or len(output) != 2:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise t.wrong(f"its stand-in must give one tensor (batch, ...), and gave {found} for a batch of 2")
     channels, *sizes = output.shape[1:]
     varies = any(None in layout.shape for layout in layouts)
     if output.ndim < 4:
         return keras_layout((*(None if varies else n for n in output.shape[1:-1]), output.shape[-1]))
     return maps_layout(channels, tuple(None if varies else n for n in sizes), channels_last=True)
-
-
-def _load(t: Translation, module: nn.Module) -> None:
-    count = t.plan.file.count(t.layer.path) if t.layer.path else 0
-    module.requires_grad_(t.layer.trainable)
-    if not count:
-        return
-    if hasattr(module, "load_keras"):
-        t.plan.loaded.append(t.layer)
-        load: Any = module.load_keras
-        load([t.plan.file.read(t.layer.path, index) for index in range(count)])
-        return
-    places = [*module.named_parameters(), *module.named_buffers()]
-    hint = "give it a method load_keras(arrays)"
-    if len(places) < count:
-        raise t.wrong(f"the file has {count} arrays of it, its stand-in {len(places)} parameters and buffers: {hint}")
-    for index, (attribute, tensor) in enumerate(places[:count]):
-        shape = tuple(tensor.shape)
-        try:
-            t.plan.file.check(t.layer.path, index, shape, floating=False)
-        except KerasFileError as error:
-            raise t.wrong(
-                f"its stand-in's {attribute} has the shape {shape}, array {index} of the file another; {hint}"
-            ) from error
-        trains = isinstance(tensor, nn.Parameter)
-        t.plan.weights.append(Weight(t.layer, attribute, index, t.layer.name, attribute, as_it_is(shape), trains))

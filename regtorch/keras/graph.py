@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,15 @@ from typing import Any
 from torch import nn
 
 from regtorch.errors import KerasFileError
+from regtorch.keras.calling import Arguments, Reference, is_reference, read_call, read_older_call, references
 from regtorch.keras.settings import Settings, of_keras
+from regtorch.keras.wording import shortened, shown
 
 _A_MODULE = nn.Sequential()
 _MODELS = ("Sequential", "Functional", "Model")
+
+#: the layers that operations on tensors are in Keras 2
+OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 #: more than any real network has (NASNetLarge makes 1,041 calls), so that a hostile file cannot keep us busy
 _MOST_CALLS, _DEEPEST = 5_000, 32
@@ -35,6 +40,8 @@ class Layer:
         trainable: whether it and all models around it train.
         position: its number among all layers, in the order in which Keras counts them.
         calls: how often it is called.
+        operation: whether it is no layer but an operation on tensors, such as ``2 * x``.
+        constants: what it is called with beside tensors.
     """
 
     name: str
@@ -46,9 +53,11 @@ class Layer:
     trainable: bool
     position: int = 0
     calls: int = 0
+    operation: bool = False
+    constants: list[Any] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.keras_name!r} ({self.class_name})"
+        return f"{shown(self.keras_name, 60)} ({shortened(self.class_name, 60)})"
 
 
 @dataclass(eq=False)
@@ -57,6 +66,7 @@ class Call:
 
     layer: Layer
     inputs: tuple[int, ...]
+    arguments: Arguments | None = None
 
 
 @dataclass(eq=False)
@@ -70,6 +80,7 @@ class Graph:
         single: whether it gives one tensor rather than a list.
         output_keys: what its outputs are called, where it gives a mapping.
         input_keys: what its inputs are called, where it takes a mapping.
+        fixed_modes: what is called with ``training=True`` or ``False``, whatever the model's mode.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -78,6 +89,7 @@ class Graph:
     single: bool = True
     output_keys: tuple[str, ...] | None = None
     input_keys: tuple[str, ...] | None = None
+    fixed_modes: dict[str, bool] = field(default_factory=dict)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -100,7 +112,7 @@ def read_graph(config: Any) -> Graph:
     name = root.get("class_name")
     if name not in _MODELS or not _is_built_in(root):
         raise KerasFileError(
-            f"the model is a {name!r}: only Sequential and functional models say in their file what they do; "
+            f"the model is a {shown(name)}: only Sequential and functional models say in their file what they do; "
             "rebuild it as one of these in Keras, or in torch"
         )
     graph = Graph()
@@ -152,16 +164,17 @@ class _Model:
         trainable = trainable and self.settings.get("trainable", True) is True
         self.parts: dict[str, Layer | _Model] = {}
         self.nodes: dict[str, Any] = {}
+        self._read: dict[tuple[str, int], tuple[list[Reference], Arguments]] = {}
         used: Counter[str] = Counter()
         for entry in _list(self.settings, "layers"):
-            part = Settings(f"a layer of {self.keras_name!r}", entry)
+            part = Settings(f"a layer of {shown(self.keras_name)}", entry)
             own = part.get("config")
             name = str(part.get("name") or (own.get("name") if isinstance(own, dict) else None) or len(self.parts))
             if name in self.parts:
-                raise KerasFileError(f"two layers of {self.keras_name!r} are called {name!r}")
+                raise KerasFileError(f"two layers of {shown(self.keras_name)} are called {shown(name)}")
             class_name = str(part.get("class_name"))
             place = ""
-            if "ops" not in str(part.get("module")).split("."):  # operations are not counted among the layers
+            if not _is_operation(part):  # operations are not counted among the layers
                 snake = _snake_case(class_name)
                 place = f"{path}layers/{snake}_{used[snake]}" if used[snake] else f"{path}layers/{snake}"
                 used[snake] += 1
@@ -191,7 +204,7 @@ class _Model:
 
     def _one(self, results: list[int]) -> list[int]:
         if len(results) != 1:
-            raise KerasFileError(f"the layers of {self.keras_name!r} must hand on one tensor, not {len(results)}")
+            raise KerasFileError(f"the layers of {shown(self.keras_name)} must hand on one tensor, not {len(results)}")
         return results
 
     def _entry(self, parts: list[Any]) -> Layer:
@@ -199,27 +212,27 @@ class _Model:
         first = parts[0].settings.get("batch_input_shape") if parts and isinstance(parts[0], Layer) else None
         shape = first or self.input_shape
         if shape is None:
-            raise KerasFileError(f"{self.keras_name!r} has never been built: its input shape is not in the file")
+            raise KerasFileError(f"{shown(self.keras_name)} has never been built: its input shape is not in the file")
         settings = Settings("the input", {"batch_shape": shape})
         return Layer("input", "input", "InputLayer", True, settings, "", True)
 
     def _functional(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
-        entries = [name for name, _, _ in _references(self.settings.get("input_layers"), self.keras_name)]
+        entries = [name for name, _, _ in references(self.settings.get("input_layers"), self.keras_name)]
         done: dict[tuple[str, int], list[int]] = {}
         for number, name in enumerate(entries):
             layer = self.parts.get(name)
             if not isinstance(layer, Layer) or layer.class_name != "InputLayer":
-                raise KerasFileError(f"the input {name!r} of {self.keras_name!r} is no input layer")
+                raise KerasFileError(f"the input {shown(name)} of {shown(self.keras_name)} is no input layer")
             if arguments is not None and len(arguments) != len(entries):
-                raise KerasFileError(f"{self.keras_name!r} takes {len(entries)} tensors, not {len(arguments)}")
+                raise KerasFileError(f"{shown(self.keras_name)} takes {len(entries)} tensors, not {len(arguments)}")
             done[name, 0] = [_enter(graph, layer) if arguments is None else arguments[number]]
-        wanted = _references(self.settings.get("output_layers"), self.keras_name)
+        wanted = references(self.settings.get("output_layers"), self.keras_name)
         # a functional model's first call is its own making: the outputs count it, the calls inside do not
         own = [(n, i - self._counts_itself(n), t) for n, i, t in wanted]
         for reference in own:
             self._resolve(reference, done, graph)
         structure = self.settings.get("output_layers")
-        single = _is_reference(structure) or (self.older and len(own) == 1)  # Keras 2 writes one as a list of one
+        single = is_reference(structure) or (self.older and len(own) == 1)  # Keras 2 writes one as a list of one
         return [_tensor(done, *ref) for ref in own], single
 
     @cached_property
@@ -240,50 +253,42 @@ class _Model:
             if node in done:
                 stack.pop()
                 continue
-            inputs = self._inputs(*node)
+            inputs, arguments = self._inputs(*node)
             missing = [ref[:2] for ref in inputs if ref[:2] not in done]
             if missing:
                 if node in open_nodes:
-                    raise KerasFileError(f"the layers of {self.keras_name!r} form a loop at {node[0]!r}")
+                    raise KerasFileError(f"the layers of {shown(self.keras_name)} form a loop at {shown(node[0])}")
                 open_nodes.add(node)
                 stack.extend(missing)
                 continue
-            done[node] = _call(graph, self.parts[node[0]], [_tensor(done, *ref) for ref in inputs])
+            taken = [_tensor(done, *ref) for ref in inputs]
+            done[node] = _call(graph, self.parts[node[0]], taken, arguments)
             stack.pop()
 
-    def _inputs(self, name: str, index: int) -> list[tuple[str, int, int]]:
+    def _inputs(self, name: str, index: int) -> tuple[list[Reference], Arguments]:
+        if (name, index) not in self._read:  # a model that is called often has its calls read once
+            self._read[name, index] = self._read_inputs(name, index)
+        return self._read[name, index]
+
+    def _read_inputs(self, name: str, index: int) -> tuple[list[Reference], Arguments]:
         nodes = self.nodes.get(name)
         if not isinstance(nodes, list) or not 0 <= index < len(nodes):
-            raise KerasFileError(f"{self.keras_name!r} uses call {index} of {name!r}, which is not there")
-        node = nodes[index]
-        if isinstance(node, list):  # as Keras 2 writes it: [[name, call, tensor, further arguments], ...]
-            entries = [node] if node and isinstance(node[0], str) else node
-            return [self._older(name, entry) for entry in entries]
-        node = Settings(f"call {index} of {name!r}", node)
-        others = {k: v for k, v in (node.get("kwargs") or {}).items() if k not in ("training", "mask")}
-        found = list(_tensors([node.get("args"), others], name))
-        if not found:
-            raise KerasFileError(f"call {index} of {name!r} takes no tensor")
-        return found
-
-    def _older(self, name: str, entry: Any) -> tuple[str, int, int]:
-        if (
-            not isinstance(entry, list)
-            or len(entry) not in (3, 4)
-            or (len(entry) == 4 and set(entry[3]) - {"training", "mask"})
-        ):
-            raise KerasFileError(f"a call of {name!r} takes {entry!r}, which cannot be read")
-        [(source, index, tensor)] = _references(entry[:3], name)
-        return source, index - self._counts_itself(source) if index else index, tensor
+            raise KerasFileError(f"{shown(self.keras_name)} uses call {index} of {shown(name)}, which is not there")
+        node, owner = nodes[index], f"call {index} of {shown(name)}"
+        if not isinstance(node, list):
+            return read_call(node, owner, name)
+        found, arguments = read_older_call(node, owner, name)
+        return [(n, i - self._counts_itself(n) if i else i, t) for n, i, t in found], arguments
 
 
 def _layer(
     part: Settings, name: str, class_name: str, place: str, names: _Names, trainable: bool, prefix: str
 ) -> Layer:
-    settings = Settings(f"layer {name!r} ({class_name})", part.get("config"))
+    settings = Settings(f"layer {shown(name, 60)} ({shortened(class_name, 60)})", part.get("config"))
     trains = trainable and settings.get("trainable", True) is True
     position, unique = names.count, names.unique(prefix + name)
-    return Layer(unique, name, class_name, _is_built_in(part), settings, place, trains, position)
+    operation = _is_operation(part) or class_name in OPERATION_LAYERS
+    return Layer(unique, name, class_name, _is_built_in(part), settings, place, trains, position, operation=operation)
 
 
 def _built_for(part: Settings) -> Any:
@@ -297,20 +302,25 @@ def _enter(graph: Graph, layer: Layer) -> int:
     return number
 
 
-def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int]) -> list[int]:
+def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int], arguments: Arguments | None = None) -> list[int]:
     if len(graph.calls) >= _MOST_CALLS:
         raise KerasFileError(f"the model makes more than {_MOST_CALLS:,} calls")
+    if arguments is not None and arguments.training is not None:
+        graph.fixed_modes[part.keras_name] = arguments.training
     if isinstance(part, _Model):
+        if arguments is not None and arguments.constants:
+            raise KerasFileError(f"the model {shown(part.keras_name)} is called with {shown(arguments.constants[0])}")
         return part.apply(graph, inputs)[0]
     part.calls += 1
-    graph.calls.append(Call(part, tuple(inputs)))
+    part.constants += [] if arguments is None else arguments.constants
+    graph.calls.append(Call(part, tuple(inputs), arguments))
     return [len(graph.calls) - 1]
 
 
 def _tensor(done: dict[tuple[str, int], list[int]], name: str, index: int, tensor: int) -> int:
     results = done[name, index]
     if not 0 <= tensor < len(results):
-        raise KerasFileError(f"{name!r} gives {len(results)} tensors, and number {tensor} of them is used")
+        raise KerasFileError(f"{shown(name)} gives {len(results)} tensors, and number {tensor} of them is used")
     return results[tensor]
 
 
@@ -321,40 +331,8 @@ def _list(settings: Settings, key: str) -> list[Any]:
     return value
 
 
-def _is_reference(value: Any) -> bool:
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) == 3
-        and isinstance(value[0], str)
-        and all(type(v) is int for v in value[1:])
-    )
-
-
-def _references(value: Any, owner: str) -> list[tuple[str, int, int]]:
-    """All [layer, call, tensor] in a structure of lists and mappings, in order."""
-    if _is_reference(value):
-        return [(value[0], value[1], value[2])]
-    if isinstance(value, dict):
-        value = [value[key] for key in sorted(value)]  # the order in which Keras flattens them
-    if not isinstance(value, list):
-        raise KerasFileError(f"{owner!r} refers to {value!r}, which is no call of a layer")
-    return [reference for entry in value for reference in _references(entry, owner)]
-
-
-def _tensors(value: Any, owner: str) -> Iterator[tuple[str, int, int]]:
-    """The references in a call's arguments; anything else that stands there is more than can be read."""
-    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
-        yield from _references(Settings(owner, value.get("config")).get("keras_history"), owner)
-    elif isinstance(value, dict) and value.get("class_name") == "__tuple__":
-        yield from _tensors(value.get("config"), owner)
-    elif isinstance(value, dict):
-        for key in sorted(value):  # the order in which Keras flattens them
-            yield from _tensors(value[key], owner)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _tensors(entry, owner)
-    elif value is not None:
-        raise KerasFileError(f"{owner!r} is called with {value!r}: only tensors can be read here")
+def _is_operation(part: Settings) -> bool:
+    return "ops" in str(part.get("module")).split(".")
 
 
 def _is_built_in(part: Settings) -> bool:

@@ -58,6 +58,11 @@ def merge(t: Translation) -> Value:
 def _same_rank(t: Translation) -> list[Value]:
     """Tensors with fewer axes get axes of size 1 behind the batch, as Keras does it."""
     rank = max(value.layout.rank for value in t.inputs)
+    if t.layer.operation and any(value.layout.rank != rank for value in t.inputs):
+        raise t.wrong(
+            f"an operation on tensors of the shapes {', '.join(str(value.layout.shape) for value in t.inputs)}, which NumPy "
+            f"would align at their ends; give custom={{{t.layer.keras_name!r}: ...}}"
+        )
     values = []
     for value in t.inputs:
         if missing := rank - value.layout.rank:

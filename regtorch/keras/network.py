@@ -13,6 +13,7 @@ from regtorch.errors import SettingError
 from regtorch.keras.graph import Graph
 from regtorch.keras.layout import Layout
 from regtorch.keras.plan import Step
+from regtorch.keras.wording import shortened
 
 
 @torch.fx.wrap
@@ -79,7 +80,8 @@ def gathered(x: Any, more: Any, names: Sequence[str]) -> list[Tensor]:
     """
     if isinstance(x, Mapping):
         if set(x) != set(names):
-            raise SettingError(f"x has the keys {', '.join(map(str, x))}: the model's inputs are {', '.join(names)}")
+            keys, wanted = (shortened(", ".join(map(str, given)), 200) for given in (x, names))
+            raise SettingError(f"x has the keys {keys}: the model's inputs are {wanted}")
         x = [x[name] for name in names]
     found = [*(x if isinstance(x, (list, tuple)) else [x]), *_flat(more)]
     if len(found) != len(names):
@@ -109,7 +111,7 @@ class Network(nn.Module):
         super().__init__()
         for step in steps:
             self.add_module(step.name, step.module)
-        self._calls = [(step.name, step.inputs, step.output) for step in steps]
+        self._calls = [(step.name, step.inputs, step.output, step.arguments) for step in steps]
         self._inputs, self._outputs, self._single = tuple(inputs), tuple(outputs), single
         self.input_names = tuple(names)
 
@@ -117,8 +119,10 @@ class Network(nn.Module):
         """One tensor for each input, or a list of them, or a mapping by the inputs' names."""
         given = gathered(x, more, self.input_names)
         values = {number: given[place] for place, number in enumerate(self._inputs)}
-        for name, inputs, output in self._calls:
-            values[output] = self._modules[name](*(values[number] for number in inputs))  # type: ignore[misc]
+        for name, inputs, output, arguments in self._calls:
+            module: Any = self._modules[name]
+            tensors = [values[number] for number in inputs]
+            values[output] = module(*tensors) if arguments is None else arguments.call(module, tensors)
         results = [values[number] for number in self._outputs]
         return results[0] if self._single else results
 
@@ -139,6 +143,8 @@ def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequenc
 
 def _is_chain(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int]) -> bool:
     if len({step.name for step in steps}) < len(steps) or len(inputs) != 1 or len(outputs) != 1:
+        return False
+    if any(step.arguments is not None for step in steps):
         return False
     taken = [(inputs[0],), *((step.output,) for step in steps)]
     return all(step.inputs == before for step, before in zip(steps, taken, strict=False)) and taken[-1] == (outputs[0],)

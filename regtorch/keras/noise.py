@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
@@ -39,7 +39,7 @@ class SharedMaskDropout(ProbabilityDropout):
         alpha: whether it keeps mean 0 and variance 1, as alpha dropout does.
     """
 
-    def __init__(self, *args: object, alike: Sequence[int] = (), alpha: bool = False, **settings: Any) -> None:
+    def __init__(self, *args: NoReturn, alike: Sequence[int] = (), alpha: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.alike = tuple(alike)
         self.alpha = alpha

@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 
 from regtorch.errors import KerasFileError
+from regtorch.keras.calling import Arguments
 from regtorch.keras.graph import Graph, Layer
 from regtorch.keras.layout import Arrangement, Layout, keras_layout
 from regtorch.keras.ordering import Permute, Reorder
-from regtorch.keras.weights import WeightFile
+from regtorch.keras.weights import Place, WeightFile
 
 #: no layer gives this many numbers for one example
 _MOST_VALUES = 2**31
@@ -31,12 +32,16 @@ class Value:
 
 @dataclass(eq=False)
 class Step:
-    """One module of the network, the numbers of the tensors it takes, and of the one it gives."""
+    """One module of the network, the numbers of the tensors it takes, and of the one it gives.
+
+    `arguments` are given where it is called with more than these tensors in their order.
+    """
 
     name: str
     module: nn.Module
     inputs: tuple[int, ...]
     output: int
+    arguments: Arguments | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +56,42 @@ class Weight:
         attribute: what that module calls it.
         arrangement: how it lies.
         trains: whether it is a parameter that trains, as far as its layer does.
+        below: the path of the sublayer that owns the array, below the layer's; empty where the layer does.
     """
 
     layer: Layer
     name: str
-    index: int
+    index: int | str
     step: str
     attribute: str
     arrangement: Arrangement
     trains: bool = True
+    below: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where its array is in the file."""
+        return (f"{self.layer.path}/{self.below}" if self.below else self.layer.path), self.index
 
     @property
     def full_name(self) -> str:
         """Its name in the network."""
         return f"{self.step}.{self.attribute}"
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A stand-in that took its arrays by its own method ``load_keras``.
+
+    Args:
+        layer: whose place it takes.
+        arrays: what it was handed, by their names: where each is in the file, and its shape.
+        digest: of its parameters and buffers afterwards.
+    """
+
+    layer: Layer
+    arrays: dict[str, tuple[Place, tuple[int, ...]]]
+    digest: str
 
 
 @dataclass(eq=False)
@@ -83,8 +110,9 @@ class Plan:
     #: calls of input layers -> the number of the tensor that comes in there
     entries: dict[int, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
-    #: layers whose stand-ins load their arrays themselves
-    loaded: list[Layer] = field(default_factory=list)
+    #: layers that modules of the user's stand in for, and what those took by themselves
+    stand_ins: list[Layer] = field(default_factory=list)
+    loaded: list[Loaded] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
     #: what the layers of the file are called
     reserved: frozenset[str] = frozenset()
@@ -101,7 +129,14 @@ class Plan:
         self._tensors += 1
         return self._tensors - 1
 
-    def step(self, name: str, module: nn.Module, inputs: Sequence[Value | int], layout: Layout) -> Value:
+    def step(
+        self,
+        name: str,
+        module: nn.Module,
+        inputs: Sequence[Value | int],
+        layout: Layout,
+        arguments: Arguments | None = None,
+    ) -> Value:
         """Add a module."""
         values = [value for value in inputs if isinstance(value, Value)]
         numbers = tuple(value.number if isinstance(value, Value) else value for value in inputs)
@@ -112,7 +147,7 @@ class Plan:
         result = Value(self.new_tensor(), layout, mask)
         if self._modules.get(name, module) is not module:
             raise KerasFileError(f"two modules would be called {name}")
-        self.steps.append(Step(name, module, numbers, result.number))
+        self.steps.append(Step(name, module, numbers, result.number, arguments))
         self._modules[name] = module
         return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.errors import SettingError
-from regtorch.keras.archive import WEIGHTS, Archive
+from regtorch.errors import KerasFileError, SettingError
+from regtorch.keras.archive import WEIGHTS, Archive, checked_path
 from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
 from regtorch.keras.network import gathered
 from regtorch.keras.plan import Plan, Weight
 from regtorch.keras.rules import Transformed, make_constraint, make_regularizer, rule_of
-from regtorch.keras.weights import WeightFile
+from regtorch.keras.stand_in import saved_arrays
+from regtorch.keras.weights import Place, WeightFile
+from regtorch.keras.wording import shortened
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2
 from regtorch.settings import COUNT
@@ -57,7 +58,7 @@ class KerasPort:
     def __init__(self, archive: Archive, config: dict[str, Any], model: nn.Module, plan: Plan) -> None:
         self.model = model
         self._archive, self._config = archive, config
-        self._weights = sorted(plan.weights, key=lambda weight: (weight.layer.position, weight.index))
+        self._weights = sorted(plan.weights, key=lambda w: (w.layer.position, f"{w.index:>9}"))
         self._plan = plan
         self._results: list[Layout] = [value.layout for value in plan.results]
         self._final = [plan.split.get(number, "") for number in plan.graph.outputs]
@@ -123,10 +124,13 @@ class KerasPort:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.keras`` file with the model's weights as they are now; all else is as in the file it came from.
 
+        A stand-in that took its arrays by ``load_keras`` gives them back by ``save_keras``.
+
         Raises:
-            SettingError: a weight no longer has the shape that the file says.
+            SettingError: a weight no longer has the shape that the file says, or a stand-in does not give its arrays back.
             OSError: the file cannot be written; what was there before is still there.
         """
+        checked_path(path)
         for weight in self._weights:
             shape, wanted = tuple(self._tensor(weight).shape), weight.arrangement.torch_shape
             if shape != wanted:
@@ -134,10 +138,9 @@ class KerasPort:
                     f"{weight.full_name} has the shape {shape}, layer {weight.layer} of the file {wanted}: another network "
                     "does not fit into the file; save it with torch.save"
                 )
-        file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
+        file = WeightFile(self._archive.read(WEIGHTS), self._archive.name)
         arrays = self._of_stand_ins() | {
-            (weight.layer.path, weight.index): _as_array(weight.arrangement.to_keras(self._tensor(weight)))
-            for weight in self._weights
+            weight.place: _as_array(weight.arrangement.to_keras(self._tensor(weight))) for weight in self._weights
         }
         self._archive.save_as(path, file.with_arrays(arrays))
 
@@ -159,16 +162,11 @@ class KerasPort:
         for weight, value in zip(weights, values, strict=True):
             self._tensor(weight).copy_(value)
 
-    def _of_stand_ins(self) -> dict[tuple[str, int], np.ndarray]:
-        """The arrays of modules that loaded theirs themselves, by ``save_keras()``, the counterpart of ``load_keras``."""
-        found: dict[tuple[str, int], np.ndarray] = {}
-        for layer in self._plan.loaded:
-            module = self.model.get_submodule(layer.name)
-            if hasattr(module, "save_keras"):
-                save: Any = module.save_keras
-                found |= {(layer.path, index): np.asarray(array) for index, array in enumerate(save())}
-            else:
-                warnings.warn(f"{layer} has no save_keras(): its arrays stay as they are in the file", stacklevel=3)
+    def _of_stand_ins(self) -> dict[Place, np.ndarray]:
+        """The arrays of modules that loaded theirs themselves."""
+        found: dict[Place, np.ndarray] = {}
+        for loaded in self._plan.loaded:
+            found |= saved_arrays(loaded, self.model.get_submodule(loaded.layer.name))
         return found
 
     def _tensor(self, weight: Weight) -> Tensor:
@@ -183,13 +181,31 @@ class KerasPort:
         None where the file has none.
 
         Raises:
-            SettingError: one that has no counterpart here.
+            SettingError: one that has no counterpart here, or whose state belongs to arrays that a stand-in took.
+            KerasFileError: its state is damaged, or is that of other weights.
         """
         from regtorch.keras.optimizer import restored
 
-        file = WeightFile(self._archive.read(WEIGHTS), self._archive.path)
+        file = WeightFile(self._archive.read(WEIGHTS), self._archive.name)
         trained = [w for w in self._weights if w.trains and w.layer.trainable]
-        return restored(self._config, file, [(w, self.model.get_parameter(w.full_name)) for w in trained])
+        pairs = [(w, self.model.get_parameter(w.full_name)) for w in trained]
+        try:
+            return restored(self._config, file, pairs, self._own_parameters(pairs), self._archive.keras_version())
+        except KerasFileError as error:
+            message = str(error)
+            raise self._archive.error(message if message.startswith(self._archive.name) else f": {message}") from error
+        except SettingError as error:
+            raise SettingError(shortened(str(error))) from error
+
+    def _own_parameters(self, pairs: Sequence[tuple[Weight, nn.Parameter]]) -> dict[str, list[nn.Parameter]]:
+        """The parameters of stand-ins that have no array of their own in the file, by layer."""
+        known = {id(parameter) for _, parameter in pairs}
+        found: dict[str, list[nn.Parameter]] = {}
+        for layer in self._plan.stand_ins:
+            own = [p for p in self.model.get_submodule(layer.name).parameters() if p.requires_grad]
+            if left := [parameter for parameter in own if id(parameter) not in known]:
+                found[str(layer)] = left
+        return found
 
     def to_config(self) -> dict[str, Any]:
         """The configuration of ``train.py`` that builds an equal model with equal rules.

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from regtorch.errors import KerasFileError
-from regtorch.keras.activation import unreadable_activation
+from regtorch.errors import KerasFileError, as_one_line
 from regtorch.keras.archive import CONFIG, WEIGHTS, Archive
 from regtorch.keras.custom import stand_in, stand_in_of
-from regtorch.keras.graph import Graph, Layer, read_graph
+from regtorch.keras.graph import Graph, read_graph
 from regtorch.keras.layout import Layout, keras_layout
 from regtorch.keras.network import Entry, build_network
-from regtorch.keras.plan import Plan, Value
+from regtorch.keras.plan import Plan, Value, Weight
 from regtorch.keras.port import KerasPort
-from regtorch.keras.rules import unreadable_rule
-from regtorch.keras.translation import TRANSLATORS, Translation, translate
+from regtorch.keras.translation import Translation, translate
+from regtorch.keras.unreadable import refuse_unreadable
 from regtorch.keras.weights import WeightFile
+from regtorch.keras.wording import shortened, shown
 
 for _family in (
     "convolution",
@@ -59,16 +60,22 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
 
     Args:
         path: the file.
-        custom: what stands in for layers, regularizers and constraints that are not Keras' own: the name of a class
-            (or of one layer) -> a factory that is called with the settings it names and gives a torch module.
-            Of a Lambda, only the stand-in runs.
+        custom: what stands in for layers, operations, regularizers and constraints that are not read here: the name of
+            a class (or of one layer) -> a factory that is called with the settings it names and gives a torch module.
+            One that names `input_shape` gets the shape of what the module takes, (None, ...), or a list of them. The
+            module takes the layer's arrays by a method ``load_keras(arrays)``: a list, or, where sublayers have arrays, a
+            mapping such as ``{"cell/0": ...}``; `KerasPort.save` writes what its ``save_keras()`` gives back. Without
+            these methods its parameters and then its buffers are filled one by one. Of a Lambda, only the stand-in runs.
 
     Returns:
         A `KerasPort`: the torch model, which gives logits, its penalty, its constraints, and predictions as Keras'.
 
     Raises:
         KerasFileError: the file is damaged, or holds what cannot be read: one line that names the member, or each
-            layer that is the reason. Nothing has been built then.
+            layer that is the reason; or `path` is no path of a regular file. Nothing has been built then.
+
+    Warns:
+        UserWarning: what a stand-in leaves out: a mask, a constant of the call, rules of the file.
 
     Source: Keras 3's saving format (``keras.saving``).
 
@@ -78,67 +85,35 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
         regtorch.errors.KerasFileError: absent.keras: there is no such file
     """
     if custom is not None and not (isinstance(custom, Mapping) and all(map(callable, custom.values()))):
-        raise KerasFileError(f"{path}: custom={custom!r} is not allowed: it must map names to factories")
+        raise KerasFileError(f"{shown(path)}: custom={shown(custom)} is not allowed: it must map names to factories")
+    archive = Archive(path)
     try:
-        archive = Archive(path)
         return _read(archive, dict(custom or {}))
     except KerasFileError as error:
         message = str(error)
-        whole = message if message.startswith(str(path)) else f"{path}: {CONFIG}: {message}"
-        raise KerasFileError(_printable(whole)) from error
+        raise archive.error(message if message.startswith(archive.name) else f": {CONFIG}: {message}") from error
     except _NONSENSE as error:
-        raise KerasFileError(
-            _printable(f"{path}: the member {CONFIG} is damaged: {type(error).__name__}: {error}")
-        ) from error
-
-
-def _printable(message: str) -> str:
-    """One line, whatever names stand in a file."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in message)
+        raise archive.error(f": the member {CONFIG} is damaged: {as_one_line(error)}") from error
 
 
 def _read(archive: Archive, custom: dict[str, Callable[..., Any]]) -> KerasPort:
     config = archive.config()
     graph = read_graph(config)
-    _refuse_unreadable(graph, custom, archive.keras_version())
-    file = WeightFile(archive.read(WEIGHTS), archive.path)
+    refuse_unreadable(graph, custom, archive.keras_version())
+    if graph.fixed_modes:
+        given = shortened(", ".join(f"{shown(name)} training={mode}" for name, mode in graph.fixed_modes.items()), 300)
+        warnings.warn(
+            f"Keras 2 calls {given} in training and in prediction; here, as in Keras 3, the model's mode decides "
+            "(regtorch.always_on, module.eval())",
+            stacklevel=3,
+        )
+    file = WeightFile(archive.read(WEIGHTS), archive.name)
     with torch.device("meta"):
         plan = _plan(graph, file, custom)
     model = build_network(plan.steps, plan.inputs, [value.number for value in plan.results], graph)
     _fill(model, plan)
     file.close()
     return KerasPort(archive, config, model, plan)
-
-
-def _refuse_unreadable(graph: Graph, custom: dict[str, Callable[..., Any]], version: str) -> None:
-    reasons = [f"{layer}: {reason}" for layer in graph.layers if (reason := _unreadable(layer, custom))]
-    if version.startswith("2."):
-        older = [layer for layer in graph.layers if layer.settings.get("activation") == "hard_sigmoid"]
-        reasons += [f"{layer}: Keras 2's hard_sigmoid is another function than Keras 3's" for layer in older]
-    if reasons:
-        raise KerasFileError(f"cannot be read here: {'; '.join(reasons)}")
-
-
-def _unreadable(layer: Layer, custom: dict[str, Callable[..., Any]]) -> str | None:
-    """What keeps a layer from being read."""
-    if layer.class_name == "InputLayer" or stand_in_of(layer, custom) is not None:
-        return None
-    if layer.class_name == "Lambda":
-        return f"the code in a file is never run; give custom={{{layer.keras_name!r}: ...}}"
-    if not layer.built_in:
-        return f"a custom layer; give custom={{{layer.class_name!r}: ...}}, a torch module that stands in"
-    if layer.class_name not in TRANSLATORS:
-        return f"there is no such layer here; give custom={{{layer.class_name!r}: ...}}, a torch module that stands in"
-    policy = layer.settings.get("dtype")
-    if isinstance(policy, dict) and policy.get("class_name") not in ("DTypePolicy", "Policy"):
-        return f"its dtype policy {policy.get('class_name')!r} is a quantized one"
-    if layer.settings.get("lora_rank") or layer.settings.get("quantization_config"):
-        return "its weights are quantized or have LoRA parts; merge them in Keras first"
-    reasons = [unreadable_activation(layer.settings.get("activation"), custom)]
-    for key, value in layer.settings.values.items():
-        if str(key).endswith(("_regularizer", "_constraint")):
-            reasons.append(unreadable_rule(str(key), value, custom))
-    return "; ".join(reason for reason in reasons if reason) or None
 
 
 def _plan(graph: Graph, file: WeightFile, custom: dict[str, Callable[..., Any]]) -> Plan:
@@ -186,16 +161,17 @@ def _entry(plan: Plan, number: int, channels_last: bool) -> Value:
 def _fill(model: nn.Module, plan: Plan) -> None:
     """Give every parameter and buffer its numbers, one after the other; the model is of the widest type among them."""
     widest = torch.float32
+    stand_ins = {id(layer) for layer in plan.stand_ins}  # they have theirs already
     for weight in plan.weights:
         owner, _, name = weight.full_name.rpartition(".")
         module = model.get_submodule(owner)
-        array = torch.from_numpy(plan.file.read(weight.layer.path, weight.index))
-        values = weight.arrangement.to_torch(array).contiguous()
+        own = id(weight.layer) in stand_ins
+        values = getattr(module, name) if own else _values(plan, weight)
         if values.is_floating_point():
             widest = torch.promote_types(widest, values.dtype)
-        if weight.trains:
+        if weight.trains and not own:
             module._parameters[name] = nn.Parameter(values, requires_grad=weight.layer.trainable)
-        else:
+        elif not own:
             module._buffers[name] = values
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -203,3 +179,8 @@ def _fill(model: nn.Module, plan: Plan) -> None:
     model.to(widest)
     if all(parameter.ndim < 5 for parameter in model.parameters()):
         model.to(memory_format=torch.channels_last)
+
+
+def _values(plan: Plan, weight: Weight) -> Tensor:
+    array = torch.from_numpy(plan.file.read(*weight.place))
+    return weight.arrangement.to_torch(array).contiguous()

@@ -12,10 +12,11 @@ from regtorch.constraints.max_norm import MaxNorm
 from regtorch.constraints.min_max_norm import MinMaxNorm
 from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.unit_norm import UnitNorm
-from regtorch.errors import KerasFileError
+from regtorch.errors import KerasFileError, as_one_line
 from regtorch.keras.layout import Arrangement
 from regtorch.keras.plan import Weight
 from regtorch.keras.settings import Settings, of_keras
+from regtorch.keras.wording import shortened, shown
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.l1 import L1
 from regtorch.regularizers.l1_l2 import L1L2
@@ -37,7 +38,8 @@ def unreadable_rule(key: str, node: Any, custom: Custom) -> str | None:
     own = not isinstance(node, dict) or of_keras(node.get("module"))
     if own and _name(node) in known:
         return None
-    return f"its {key} {_name(node)!r} is not one of Keras' own; give custom={{{_name(node)!r}: ...}}"
+    name = shown(_name(node), 60)
+    return f"its {shortened(key, 60)} {name} is not one of Keras' own; give custom={{{name}: ...}}"
 
 
 def rule_of(weight: Weight, kind: str) -> Any:
@@ -120,9 +122,11 @@ def _custom(owner: str, name: str, settings: Settings, custom: Custom, kind: typ
     try:
         rule = custom[name](**{str(key): value for key, value in settings.values.items()})
     except Exception as error:
-        raise KerasFileError(f"{owner}: custom[{name!r}] failed with {type(error).__name__}: {error}") from error
+        raise KerasFileError(
+            f"{owner}: custom[{shown(name)}] failed with {shortened(as_one_line(error), 300)}"
+        ) from error
     if not isinstance(rule, kind):
-        raise KerasFileError(f"{owner}: custom[{name!r}] gave {type(rule).__name__}: it must be a {kind.__name__}")
+        raise KerasFileError(f"{owner}: custom[{shown(name)}] gave {type(rule).__name__}: it must be a {kind.__name__}")
     return rule
 
 

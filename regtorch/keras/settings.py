@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 from regtorch.errors import KerasFileError
+from regtorch.keras.wording import shown
 
 #: numbers beyond this are no sizes of a network
 _LARGEST = 2**31
@@ -41,7 +41,7 @@ class Settings:
 
     def wrong(self, key: str, wanted: str) -> KerasFileError:
         """The error to raise about a setting."""
-        return KerasFileError(f"{self.owner}: {key}={self.values.get(key)!r} is not allowed: it must be {wanted}")
+        return KerasFileError(f"{self.owner}: {key}={shown(self.values.get(key))} is not allowed: it must be {wanted}")
 
     def get(self, key: str, default: Any = None) -> Any:
         """A setting as it is."""
@@ -57,16 +57,16 @@ class Settings:
     def number(
         self, key: str, default: float | None = None, *, low: float = -_LARGEST, high: float = _LARGEST
     ) -> float:
-        """A finite number within bounds."""
+        """A finite number from `low` to `high`."""
         value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-            raise self.wrong(key, "a finite number")
-        if not low <= value <= high:
-            raise self.wrong(key, f"from {low:g} to {high:g}")
-        return value
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:  # which leaves out nan and inf
+            raise self.wrong(key, f"a number from {low:.10g} to {high:.10g}")
+        number: float = value
+        return number
 
     def count(self, key: str, default: int | None = None, *, low: int = 1) -> int:
-        """A whole number, by default at least 1."""
+        """A whole number, by default from 1, below 2^31."""
         return self._count(key, self.get(key, default), low)
 
     def counts(self, key: str, length: int, default: Any = None, *, low: int = 1) -> tuple[int, ...]:
@@ -118,5 +118,5 @@ class Settings:
 
     def _count(self, key: str, value: Any, low: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value < _LARGEST:
-            raise self.wrong(key, f"a whole number >= {low}")
+            raise self.wrong(key, f"a whole number >= {low} and < {_LARGEST}")
         return value

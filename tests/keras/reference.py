@@ -7,7 +7,9 @@
   sum), ``trajectory``: ten full-batch losses under SGD with every noise off, ``predicted_after`` those steps. Where the
   case is of an optimizer: ``opt_trajectory``, five losses with the saved optimizer going on.
 
-``refused/`` holds files that cannot be read. ``k2_*`` were saved by Keras 2 (tf_keras 2.21).
+``refused/`` holds files that cannot be read. ``k2_*`` were saved by Keras 2 (tf_keras 2.21), ``k3_8_*`` by Keras 3.8.0.
+``opt_trajectory`` of a legacy optimizer is that of the reloaded model, as its state is not in the file. ``stand_in/`` holds
+models with a layer that needs a stand-in, each with ``x`` and ``predicted``.
 """
 
 from __future__ import annotations

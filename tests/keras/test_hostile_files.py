@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from torch import nn
 
 import regtorch
 from regtorch import KerasFileError
@@ -409,6 +410,91 @@ def test_a_group_that_is_a_link_is_refused(members, tmp_path):
         file["layers/dense"] = h5py.SoftLink("/elsewhere")
 
     assert "a link to somewhere else" in load(_with_weights(members, link), tmp_path)
+
+
+class Takes(nn.Identity):
+    """A stand-in that reads whatever arrays there are."""
+
+    def load_keras(self, arrays: Any) -> None: ...
+
+
+def _load_stand_in(content: bytes, folder: Path) -> str:
+    (folder / "model.keras").write_bytes(content)
+    with pytest.raises(KerasFileError) as refused:
+        regtorch.from_keras(folder / "model.keras", custom={"Block": Takes})
+    return str(refused.value)
+
+
+def test_sublayers_that_contain_themselves_are_refused(tmp_path):
+    stand_in = members_of(unpack("stand_in/block.keras", tmp_path).read_bytes())
+
+    def ring(file: h5py.File) -> None:
+        for name in ("a", "b", "c"):
+            file[f"layers/block/parts/{name}"] = file["layers/block"]
+
+    assert "sublayers" in _load_stand_in(_with_weights(stand_in, ring), tmp_path)
+
+
+def test_arrays_of_sublayers_lie_in_the_file_itself(tmp_path):
+    stand_in = members_of(unpack("stand_in/block.keras", tmp_path).read_bytes())
+    array = "layers/block/parts/dense/vars/0"
+
+    def soft(file: h5py.File) -> None:
+        del file[array]
+        file[array] = h5py.SoftLink("/layers/block/parts/dense/vars/1")
+
+    def pieces(file: h5py.File) -> None:
+        del file[array]
+        file.create_dataset(array, (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
+
+    def group(file: h5py.File) -> None:
+        del file["layers/block/parts/dense"]
+        file["layers/block/parts/dense"] = h5py.ExternalLink("other.h5", "/")
+
+    assert "lies in the file itself" in _load_stand_in(_with_weights(stand_in, soft), tmp_path)
+    assert "more than the file has" in _load_stand_in(_with_weights(stand_in, pieces), tmp_path)
+    assert "a link to somewhere else" in _load_stand_in(_with_weights(stand_in, group), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["U400000000", "object", "void", "datetime64[s]", None, ["f4"]])
+def test_constants_of_other_types_are_refused(dtype, tmp_path):
+    operations = members_of(unpack("stand_in/operations.keras", tmp_path).read_bytes())
+
+    def typed(config: Any) -> None:
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "Multiply":
+                layer["inbound_nodes"][0]["args"][1]["config"]["dtype"] = dtype
+
+    assert "a constant of the type" in load(_with_config(operations, typed), tmp_path)
+
+
+def test_arguments_of_a_call_are_read_once(tmp_path, members):
+    """A model that is called a thousand times, each of whose calls has very many arguments."""
+
+    def tensor(name: str, call: int) -> dict[str, Any]:
+        return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, call, 0]}}
+
+    def layer(kind: str, name: str, nodes: list[Any], **config: Any) -> dict[str, Any]:
+        settings = {"name": name, **config}
+        return {"module": "keras.layers", "class_name": kind, "config": settings, "name": name, "inbound_nodes": nodes}
+
+    entry = layer("InputLayer", "i", [], batch_shape=[None, 7])
+    many = {"args": [tensor("i", 0), [[]] * 20_000], "kwargs": {}}
+    inner = {"name": "m", "layers": [entry, layer("Identity", "a", [many])], "input_layers": ["i", 0, 0]}
+    inner["output_layers"] = ["a", 0, 0]
+    calls = [{"args": [tensor("i", 0)], "kwargs": {}}, *({"args": [tensor("m", n)], "kwargs": {}} for n in range(1000))]
+    nested = {
+        "module": "keras.models",
+        "class_name": "Functional",
+        "config": inner,
+        "name": "m",
+        "inbound_nodes": calls,
+    }
+    outer = {"name": "o", "layers": [entry, nested], "input_layers": ["i", 0, 0], "output_layers": ["m", 1000, 0]}
+    config = {"module": "keras.models", "class_name": "Functional", "config": outer}
+    message = load(archive_of({**members, "config.json": json.dumps(config).encode()}), tmp_path)
+    assert message is not None
+    assert len(message) < 2000
 
 
 def test_an_array_in_pieces_is_refused(members, tmp_path):

@@ -1,0 +1,102 @@
+"""What keeps a model from being read, said in one line: each class of layers once, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from regtorch.errors import KerasFileError
+from regtorch.keras.activation import unreadable_activation
+from regtorch.keras.custom import custom_key, is_translated, stand_in_of
+from regtorch.keras.graph import Graph, Layer
+from regtorch.keras.rules import unreadable_rule
+from regtorch.keras.wording import counted, joined, shortened, shown
+
+Custom = dict[str, Callable[..., Any]]
+
+#: so many layers of a class are named each
+_FEW = 3
+
+#: layers that change their input in training alone, beside those whose names begin with Random
+_AUGMENTATIONS = ("AugMix", "CutMix", "MixUp", "RandAugment")
+#: one that does not leave it alone in prediction
+_CROPS = "RandomCrop"
+
+
+def refuse_unreadable(graph: Graph, custom: Custom, version: str) -> None:
+    """Raise one error for all layers that cannot be read.
+
+    Args:
+        graph: the model's.
+        custom: what stands in.
+        version: of the Keras that wrote the file; empty where it is not known.
+
+    Raises:
+        KerasFileError: some cannot.
+    """
+    found: dict[tuple[str, str], list[Layer]] = {}
+    for layer in graph.layers:
+        reason = _unreadable(layer, custom) or _meant_otherwise(layer, custom, version)
+        if reason:
+            found.setdefault((layer.class_name, reason), []).append(layer)
+    if found:
+        items = [_item(layers, reason) for (_, reason), layers in found.items()]
+        raise KerasFileError(f"cannot be read here: {joined(items)}")
+
+
+def _item(layers: list[Layer], reason: str) -> str:
+    way = f"custom={{{shown(custom_key(layers[0]), 60)}: ...}}"
+    if len(layers) == 1:
+        called = f", called with {shown(layers[0].constants[0])}" if layers[0].constants else ""
+        return f"{layers[0]}: {reason.format(way=way, called=called)}"
+    by_name = custom_key(layers[0]) == layers[0].keras_name != layers[0].class_name
+    reason = reason.format(way=f"{way}, and so for each" if by_name else way, called="")
+    if len(layers) <= _FEW:
+        return f"{', '.join(map(str, layers))}: {reason}"
+    return f"{shortened(layers[0].class_name, 60)} ({counted([layer.keras_name for layer in layers])}): {reason}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _unreadable(layer: Layer, custom: Custom) -> str | None:
+    """Why a layer cannot be read; ``{way}`` stands for the stand-in that would help, ``{called}`` for its constants."""
+    if layer.class_name == "InputLayer" or stand_in_of(layer, custom) is not None:
+        return None
+    if layer.class_name == "Lambda":
+        return "the code in a file is never run; give {way}"
+    if layer.operation and not is_translated(layer):
+        return "an operation on tensors{called}; give {way}, a torch module that does it"
+    if not layer.built_in:
+        return "a custom layer; give {way}, a torch module that stands in"
+    if layer.class_name == _CROPS:
+        return "random cropping, which in prediction crops the center; give {way}, a torch module that does so"
+    if layer.class_name.startswith("Random") or layer.class_name in _AUGMENTATIONS:
+        identity = _escaped(f"custom={{{shown(layer.class_name, 60)}: torch.nn.Identity}}")
+        return f"random augmentation; give {identity}, which is right for prediction"
+    if not is_translated(layer):
+        return "there is no such layer here; give {way}, a torch module that stands in"
+    if layer.constants:
+        return _escaped(
+            f"it is called with {shown(layer.constants[0])}, which is not read here; give custom="
+            f"{{{shown(layer.keras_name, 60)}: ...}}, a torch module that stands in"
+        )
+    policy = layer.settings.get("dtype")
+    if isinstance(policy, dict) and policy.get("class_name") not in ("DTypePolicy", "Policy"):
+        return _escaped(f"its dtype policy {shown(policy.get('class_name'), 60)} is a quantized one")
+    if layer.settings.get("lora_rank") or layer.settings.get("quantization_config"):
+        return "its weights are quantized or have LoRA parts; merge them in Keras first"
+    reasons = [unreadable_activation(layer.settings.get("activation"), custom)]
+    for key, value in layer.settings.values.items():
+        if str(key).endswith(("_regularizer", "_constraint")):
+            reasons.append(unreadable_rule(str(key), value, custom))
+    return _escaped("; ".join(reason for reason in reasons if reason)) or None
+
+
+def _meant_otherwise(layer: Layer, custom: Custom, version: str) -> str | None:
+    """What Keras 2 meant otherwise than Keras 3 does."""
+    if not version.startswith("2.") or stand_in_of(layer, custom) is not None:
+        return None
+    activation = layer.settings.get("activation")
+    return "Keras 2's hard_sigmoid is another function than Keras 3's" if activation == "hard_sigmoid" else None
