@@ -6,18 +6,16 @@ import copy
 import warnings
 from typing import Any
 
+import torch
 from torch import nn
 
+from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError
-from regtorch.mc.arguments import check_is_module
-from regtorch.mc.dropouts import (
-    drops_by_itself,
-    has_dropout,
-    has_dropout_inside,
-    is_dropout,
-    is_fused,
-    normalises_by_itself,
-)
+from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.dropouts import has_dropout, is_of_libraries
+from regtorch.mc.module_calls import exclusively
+from regtorch.mc.noise_sites import NoiseSearch
+from regtorch.mc.sampler import Sampler
 
 
 def always_on(model: nn.Module) -> nn.Module:
@@ -27,15 +25,17 @@ def always_on(model: nn.Module) -> nn.Module:
     forward pass of the copy in eval mode is one draw, with masks of their own for each row. The names of its
     parameters and its ``state_dict`` are the model's. `MCPredictor` does the same at less cost and reproducibly.
 
+    What draws random numbers is found by watching the copy's first forward pass in eval mode, as `MCPredictor` does.
+
     Args:
         model: any module.
 
     Raises:
         SettingError: no module.
-        NothingBoundError: the model has no dropout.
+        NothingBoundError: the model has no dropout; where its own code might draw, the first forward pass raises it.
 
     Warns:
-        UserWarning: a module's own code drops, and normalises by the batch in training mode, too: it stays off.
+        UserWarning: a module does more in training mode than drop: its own noise stays off.
 
     Example:
         >>> import torch
@@ -43,28 +43,51 @@ def always_on(model: nn.Module) -> nn.Module:
         >>> (model(torch.ones(1, 1000)) == 0).any().item(), model[0].num_batches_tracked.item()
         (True, 0)
     """
-    check_is_module(model)
-    if not has_dropout(model):
-        raise NothingBoundError(
-            f"{type(model).__name__} has no dropout that drops something: there is nothing to leave on"
-        )
+    check_module(model)
+    if not has_dropout(model) and is_of_libraries(model):
+        raise NothingBoundError(_no_dropout(model))
     active = copy.deepcopy(model)
-    refused = set()
     for module in active.modules():
-        if isinstance(module, nn.TransformerEncoder):  # padded rows would go by a way for evaluation alone
+        if isinstance(module, nn.TransformerEncoder):  # padded rows would take a path for evaluation alone
             module.enable_nested_tensor = module.use_nested_tensor = False
-        by_itself = drops_by_itself(module) and not is_dropout(module)
-        if by_itself and normalises_by_itself(module):
-            refused.add(type(module).__name__)
-        elif by_itself or is_dropout(module) or has_dropout_inside(module) or is_fused(module):
-            module.register_forward_pre_hook(_switch_on)
-    for name in sorted(refused):
-        warnings.warn(
-            f"{name} does more in training mode than drop, it normalises by the batch: its own dropout stays off; "
-            "a module of its own for it would stay on",
-            stacklevel=2,
-        )
+    active.register_forward_pre_hook(_FirstPass(), with_kwargs=True)
     return active
+
+
+def _no_dropout(model: nn.Module) -> str:
+    return f"{type(model).__name__} has no dropout that drops something: there is nothing to leave on"
+
+
+class _FirstPass:
+    """Finds what draws in a model's first pass in eval mode, and lets it stay in training mode from then on."""
+
+    def __init__(self) -> None:
+        self.is_watching = False
+
+    def __call__(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        if model.training or self.is_watching:
+            return
+        self.is_watching = True
+        try:
+            with exclusively(), torch.inference_mode(False), torch.no_grad():
+                search = NoiseSearch(model, Sampler(0, True), BatchArgs(args, kwargs), _warn)
+                found = search.find()
+        finally:
+            self.is_watching = False
+        if not any(site.sampled for site in found.sites):
+            raise NothingBoundError(_no_dropout(model))
+        for key, hook in list(model._forward_pre_hooks.items()):
+            if hook is self:
+                del model._forward_pre_hooks[key]
+                model._forward_pre_hooks_with_kwargs.pop(key, None)
+        for module in model.modules():
+            if module in found.active:
+                module.register_forward_pre_hook(_switch_on)
+                module.training = True
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=6)
 
 
 def _switch_on(module: nn.Module, inputs: Any) -> None:

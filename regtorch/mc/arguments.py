@@ -4,25 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from regtorch.errors import SettingError
 from regtorch.mc.prediction import MCPrediction
-
-
-def check_is_module(model: Any) -> None:
-    """Raise unless a model is a module.
-
-    Raises:
-        SettingError: it is not.
-
-    Example:
-        >>> check_is_module(None)
-        Traceback (most recent call last):
-        regtorch.errors.SettingError: model is a NoneType and must be a torch.nn.Module
-    """
-    if not isinstance(model, nn.Module):
-        raise SettingError(f"model is {_one(model)} and must be a torch.nn.Module")
 
 
 def check_is_prediction(value: Any, name: str = "prediction") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from regtorch.errors import SettingError
 from regtorch.mc.arguments import check_is_prediction
+from regtorch.mc.outcome import classes_at
 from regtorch.mc.prediction import MCPrediction
 from regtorch.settings import shown
 
@@ -23,8 +25,11 @@ def check_is_of_classes(prediction: MCPrediction) -> None:
         SettingError: it is not.
     """
     check_is_prediction(prediction)
-    if prediction.mean.ndim != 2 or prediction.variation_ratio is None:
-        raise SettingError("the prediction is not one of classes: it must be made with transform=softmax")
+    if prediction.mean.ndim != 2 or prediction.variation_ratio is None or prediction.mean.shape[1] < 2:
+        raise SettingError(
+            "the prediction is not one of classes: it must be made with transform=softmax and have the shape "
+            f"(rows, classes), and has {tuple(prediction.mean.shape)}"
+        )
 
 
 def class_labels(labels: Labels, prediction: MCPrediction) -> Tensor:
@@ -44,27 +49,64 @@ def class_labels(labels: Labels, prediction: MCPrediction) -> Tensor:
         tensor([1])
     """
     check_is_of_classes(prediction)
-    rows, classes = prediction.mean.shape
+    return labels_of_classes(labels, prediction, prediction.mean.shape[1])
+
+
+def labels_of_classes(
+    labels: Labels, prediction: MCPrediction, classes: int, class_dim: int | None = 1, ignore_index: int | None = None
+) -> Tensor:
+    """The labels of a prediction of classes, rows and pixels in one dimension, of int64 beside the prediction.
+
+    Args:
+        labels: one for each distribution, (rows,) or (rows, height, width), of any whole type; of binary predictions
+            also in the shape of the prediction, and 0.0 and 1.0.
+        prediction: of classes.
+        classes: how many; 2 of binary predictions.
+        class_dim: the dimension of the classes in the prediction.
+        ignore_index: a label that may be there besides, of what is not to be counted.
+
+    Raises:
+        SettingError: no rows, or labels that do not fit.
+    """
+    mean = prediction.mean
+    values = as_tensor(labels, mean, "whole numbers")
+    if not len(mean):
+        raise SettingError("there are no rows: the prediction must have a row at least")
+    dim = classes_at(mean.ndim, class_dim, tuple(mean.shape))
+    binary = dim is None or mean.shape[dim] == 1
+    wanted = tuple(size for place, size in enumerate(mean.shape) if place != dim)
+    if binary and values.shape == mean.shape:
+        values = values.reshape(wanted)
+    if values.shape != wanted:
+        each = f"{len(mean)} predicted rows" if len(wanted) == 1 else f"predictions of shape {tuple(mean.shape)}"
+        raise SettingError(
+            f"labels of shape {tuple(values.shape)} do not fit {each}: give one for each, of shape {wanted}"
+        )
+    whole = values.long()  # before anything else: torch can do little with unsigned types
+    floats = values.is_floating_point() or values.is_complex()
+    if floats and not (binary and bool((values == whole).all())):
+        raise SettingError(f"labels must be whole numbers from 0 to {classes - 1}, and are of type {values.dtype}")
+    outside = (whole < 0) | (whole >= classes)
+    if ignore_index is not None:
+        outside &= whole != ignore_index
+    if outside.any():
+        place = tuple(outside.nonzero()[0].tolist())
+        at = f"row {place[0]}" if len(place) == 1 else f"row {place[0]} at {place[1:]}"
+        more = f"; ignore_index={whole[place]} leaves such out" if len(place) > 1 else ""
+        raise SettingError(
+            f"labels must be whole numbers from 0 to {classes - 1}, and that of {at} is {whole[place]}{more}"
+        )
+    return whole.reshape(math.prod(wanted))
+
+
+def as_tensor(labels: Any, beside: Tensor, of: str) -> Tensor:
+    """Labels or targets as a tensor on the device of a prediction.
+
+    Raises:
+        SettingError: they are no numbers.
+    """
     try:
-        numbers = torch.as_tensor(labels, device=prediction.mean.device)
+        return torch.as_tensor(labels, device=beside.device)
     except (TypeError, ValueError, RuntimeError) as error:
         given = shown(labels) if isinstance(labels, str) else type(labels).__name__
-        raise SettingError(
-            f"labels={given} is not allowed: it must be a tensor or an array of whole numbers"
-        ) from error
-    if rows == 0:
-        raise SettingError("there are no rows: the prediction must have a row at least")
-    if numbers.shape != (rows,):
-        raise SettingError(
-            f"labels of shape {tuple(numbers.shape)} do not fit {rows} predicted rows: give one for each"
-        )
-    whole = numbers.long()  # before anything else: torch can do little with unsigned types
-    if numbers.is_floating_point() or numbers.is_complex():
-        raise SettingError(f"labels must be whole numbers from 0 to {classes - 1}, and are of type {numbers.dtype}")
-    outside = ((whole < 0) | (whole >= classes)).nonzero()[:, 0]
-    if len(outside):
-        row = int(outside[0])
-        raise SettingError(
-            f"labels must be whole numbers from 0 to {classes - 1}, and that of row {row} is {whole[row]}"
-        )
-    return whole
+        raise SettingError(f"labels={given} is not allowed: it must be a tensor or an array of {of}") from error

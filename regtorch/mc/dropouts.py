@@ -1,11 +1,9 @@
-"""What counts as dropout in a model, and switching it on while everything else stays in eval mode."""
+"""Which modules are known to be dropouts, and what computes in their place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from numbers import Real
-from types import CodeType, FunctionType
 
 import torch
 from torch import nn
@@ -18,19 +16,6 @@ from regtorch.errors import SettingError
 #: makes the regtorch dropout that does what a module does
 Counterpart = Callable[[nn.Module], Noise]
 
-#: layers with a dropout of their own inside, which works while they are in training mode
-_WITH_DROPOUT_INSIDE = (nn.MultiheadAttention, nn.RNNBase)
-#: layers whose fused evaluation pass leaves their dropouts out
-_FUSED = (nn.TransformerEncoderLayer, nn.TransformerEncoder, nn.TransformerDecoderLayer)
-#: what a module's own code calls when it drops something without a dropout module
-_DROPPING_FUNCTIONS = {
-    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
-    *("stochastic_depth", "drop_path", "drop_block2d", "drop_block3d", "scaled_dot_product_attention"),
-    *("bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like"),
-}
-
-_NORMALISING_FUNCTIONS = {"batch_norm", "instance_norm", "native_batch_norm", "sync_batch_norm"}
-
 #: torch's dropouts as TorchScript calls them
 _SCRIPTED = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
 
@@ -40,8 +25,8 @@ _counted: dict[type[nn.Module], Counterpart | None] = {}
 def count_as_dropout(kind: type[nn.Module], counterpart: Counterpart | None = None) -> type[nn.Module]:
     """Let Monte Carlo prediction count modules of a class, and of its subclasses, as dropout.
 
-    They are put into training mode while samples are drawn, and whatever they draw is drawn anew for each sample.
-    torch's and regtorch's dropouts, and modules called ``DropPath`` or ``StochasticDepth``, count without this.
+    They are put into training mode while samples are drawn, whatever else they do there, and draw new numbers for each
+    sample. Modules that do nothing in training mode but draw are found without this.
 
     Args:
         kind: a module class; this works as its decorator, too.
@@ -91,107 +76,47 @@ def strength(module: nn.Module) -> float:
 
 
 def is_dropout(module: nn.Module) -> bool:
-    """Whether a module is a dropout as a whole, of whichever library, strong or not."""
+    """Whether a module is known to be a dropout, of whichever library, strong or not."""
     if _registered(module) is not None or isinstance(module, nn.modules.dropout._DropoutNd):
         return True
     if isinstance(module, torch.jit.ScriptModule):
         return module.original_name in _SCRIPTED
     if isinstance(module, NoDropout):
         return False
-    return isinstance(module, Noise) or counterpart_of(module) is not None or _is_unknown_drop_path(module)
+    return isinstance(module, Noise) or counterpart_of(module) is not None
 
 
-def _is_unknown_drop_path(module: nn.Module) -> bool:
-    """Whether a module is called as those are that drop branches, and does not say how likely in a known way."""
-    return type(module).__name__ == "DropPath" and not hasattr(module, "p") and not hasattr(module, "drop_prob")
-
-
-def has_dropout_inside(module: nn.Module) -> bool:
-    """Whether an attention or recurrent layer drops something within torch's own code."""
-    if isinstance(module, nn.RNNBase) and module.num_layers < 2:  # it stands between the layers
-        return False
-    return isinstance(module, _WITH_DROPOUT_INSIDE) and strength(module) > 0
-
-
-def is_fused(module: nn.Module) -> bool:
-    """Whether a layer of torch's takes a short cut in evaluation that leaves its dropouts out."""
-    return isinstance(module, _FUSED)
-
-
-def drops_by_itself(module: nn.Module) -> bool:
-    """Whether a module's own code reads ``self.training`` and calls a function that drops something.
-
-    An attribute of the module that is called like such a function, ``self.dropout = nn.Dropout(0.5)``, is none.
-    """
-    if type(module).__module__.startswith(("torch.nn.", "regtorch.")):
-        return False
-    names = _names_in(module)
-    called = {n for n in names & _DROPPING_FUNCTIONS if isinstance(getattr(module, n, 0.0), (int, float))}
-    return "training" in names and bool(called)
-
-
-def normalises_by_itself(module: nn.Module) -> bool:
-    """Whether a module's own code calls what takes its statistics from the batch in training mode."""
-    return bool(_names_in(module) & _NORMALISING_FUNCTIONS)
-
-
-def _names_in(module: nn.Module) -> set[str]:
-    """What a module's own code calls and reads."""
-    names: set[str] = set()
-    for cls in type(module).__mro__:
-        if cls is nn.Module:
-            break
-        for member in vars(cls).values():
-            if isinstance(member, FunctionType) and member.__name__ != "__init__":
-                names |= _names(member.__code__)
-    return names
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+def is_counted(module: nn.Module) -> bool:
+    """Whether a module's class was registered by `count_as_dropout`, or as a dropout by a plugin."""
+    return _registered(module) is not None
 
 
 def has_dropout(model: nn.Module) -> bool:
-    """Whether a model has something that drops: a module, a layer's inside, or a call in a module's own code.
+    """Whether a model has a dropout layer that drops something, or a layer with a `dropout` setting above 0.
+
+    Noise in a model's own code is seen only where the model runs: `sampled_modules` finds that.
 
     Example:
         >>> has_dropout(nn.LSTM(2, 3, num_layers=2, dropout=0.5)), has_dropout(nn.Dropout(0.0))
         (True, False)
     """
-    return any(
-        (is_dropout(m) and (strength(m) > 0 or noise_of(m) is None)) or has_dropout_inside(m) or drops_by_itself(m)
-        for m in _not_recorded(model)
-    )
+    return any(_drops(module) for module in model.modules())
 
 
-def is_of_torch(module: nn.Module) -> bool:
-    """Whether a module and all in it are torch's own layers, of which it is known what they do."""
-    return all(type(m).__module__.startswith("torch.nn.") for m in module.modules())
+def _drops(module: nn.Module) -> bool:
+    if is_dropout(module):
+        return strength(module) > 0 or noise_of(module) is None
+    if isinstance(module, nn.RNNBase) and module.num_layers < 2:  # it stands between the layers
+        return False
+    inside = getattr(module, "dropout", 0.0)
+    return type(module).__module__.startswith("torch.nn.") and isinstance(inside, float) and inside > 0
 
 
-def _not_recorded(module: nn.Module) -> Iterator[nn.Module]:
-    """A module and those in it, but for what ``torch.jit.trace`` has recorded: that drops always or never."""
-    kind = torch.jit.TopLevelTracedModule  # type: ignore[attr-defined]
-    recordings = [m for m in module.modules() if isinstance(m, kind)]
-    recorded = {m for recording in recordings for m in recording.modules()}
-    return (m for m in module.modules() if m not in recorded)
+def is_of_libraries(model: nn.Module) -> bool:
+    """Whether all that a model does is done by torch's and regtorch's own modules, whose dropouts are known."""
+    return all(type(m).__module__.startswith(("torch.nn.", "regtorch.")) for m in model.modules())
 
 
-@contextmanager
-def switched_on(model: nn.Module, besides: frozenset[nn.Module] = frozenset()) -> Iterator[None]:
-    """Put the model into eval mode with its dropouts on; every module's mode is as before afterwards.
-
-    Args:
-        model: any module.
-        besides: modules that drop by themselves and are switched on too.
-    """
-    modes = {module: module.training for module in model.modules()}
-    try:
-        for module in modes:  # not eval(): a model may have overridden it
-            on = is_dropout(module) or has_dropout_inside(module) or is_fused(module) or module in besides
-            module.training = on
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def counted_kinds() -> tuple[type[nn.Module], ...]:
+    """The classes that `count_as_dropout` has registered so far."""
+    return tuple(_counted)

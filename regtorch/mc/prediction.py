@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,9 +12,12 @@ from torch import Tensor
 from regtorch.errors import SettingError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MCPrediction:
     """The moments of a batch's predictions, one row an example.
+
+    A prediction has one distribution for each entry of (batch, ...) without the dimension of the classes: one a row for
+    (batch, classes), a map (batch, height, width) for (batch, classes, height, width).
 
     Args:
         mean: (batch, ...) mean over the samples.
@@ -22,13 +25,15 @@ class MCPrediction:
         variance: (batch, ...) predictive variance: ``std**2``, plus what the model says of the noise in its targets
             (``transform="gaussian"``, ``noise_variance=``).
         samples_used: (batch,) number of samples of each row.
-        predictive_entropy: (batch,) entropy of the mean, in nats; None unless the predictions are probabilities.
-        expected_entropy: (batch,) mean entropy of the samples.
-        mutual_information: (batch,) their difference: what the samples disagree about.
-        variation_ratio: (batch,) share of the samples that do not vote for the class most of them vote for; None
-            unless the predictions are probabilities of classes (``transform="softmax"``).
+        predictive_entropy: entropy of the mean, in nats, one for each distribution; None unless the predictions are
+            probabilities. With ``transform="sigmoid"`` the sum over the units in the dimension of the classes.
+        expected_entropy: mean entropy of the samples, likewise.
+        mutual_information: their difference: what the samples disagree about.
+        variation_ratio: share of the samples that do not vote for the class most of them vote for; None unless the
+            predictions are probabilities of classes (``transform="softmax"``, or ``"sigmoid"`` of one logit).
         samples: (samples, batch, ...) the samples themselves, where they were asked for, else None; NaN from where a
             row had stopped.
+        class_dim: the dimension of the classes in (batch, ...); None: there is none.
     """
 
     mean: Tensor
@@ -40,15 +45,34 @@ class MCPrediction:
     mutual_information: Tensor | None = None
     variation_ratio: Tensor | None = None
     samples: Tensor | None = None
+    class_dim: int | None = 1
 
     def __len__(self) -> int:
         return len(self.mean)
 
+    def __repr__(self) -> str:
+        used = self.samples_used
+        samples = "" if not len(used) else f"{int(used.min())}"
+        if len(used) and used.min() < used.max():
+            samples += f" to {int(used.max())}"
+        present = {name: value for name, value in self.tensors().items() if value is not None and value is not used}
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in present.items())
+        return f"MCPrediction({len(self)} rows, {samples or 'no'} samples: {shapes})"
+
+    def tensors(self) -> dict[str, Tensor | None]:
+        """Name -> tensor, or None for what there is not."""
+        return {name: getattr(self, name) for name in _tensors()}
+
+    def mapped(self, function: Callable[[Tensor, int], Tensor]) -> MCPrediction:
+        """The same with a function applied to each tensor and the number of its batch dimension."""
+        made: dict[str, Any] = {
+            name: None if value is None else function(value, _batch_dim(name)) for name, value in self.tensors().items()
+        }
+        return MCPrediction(**made, class_dim=self.class_dim)
+
     def to(self, device: torch.device | str) -> MCPrediction:
         """The same on another device."""
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in values.items()}
-        return MCPrediction(**moved)
+        return self.mapped(lambda values, _: values.to(device))
 
     @staticmethod
     def cat(predictions: Sequence[MCPrediction]) -> MCPrediction:
@@ -65,7 +89,15 @@ class MCPrediction:
         if not predictions:
             raise SettingError("there are no predictions to join: give one at least")
         joined: dict[str, Any] = {}
-        for field in fields(MCPrediction):
-            parts = [getattr(prediction, field.name) for prediction in predictions]
-            joined[field.name] = None if parts[0] is None else torch.cat(parts, dim=int(field.name == "samples"))
-        return MCPrediction(**joined)
+        for name in _tensors():
+            parts = [getattr(prediction, name) for prediction in predictions]
+            joined[name] = None if parts[0] is None else torch.cat(parts, dim=_batch_dim(name))
+        return MCPrediction(**joined, class_dim=predictions[0].class_dim)
+
+
+def _tensors() -> list[str]:
+    return [field.name for field in fields(MCPrediction) if field.name != "class_dim"]
+
+
+def _batch_dim(name: str) -> int:
+    return int(name == "samples")  # the samples themselves are (samples, batch, ...)

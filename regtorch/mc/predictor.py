@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from regtorch.errors import NothingBoundError
-from regtorch.mc.arguments import check_is_module
-from regtorch.mc.dropouts import has_dropout, switched_on
-from regtorch.mc.inputs import Inputs
-from regtorch.mc.moments import RunningMoments
-from regtorch.mc.outcome import Transform, entropy, outcome
-from regtorch.mc.plan import Plan, TurnedOutOtherwiseError, check_rows
+from regtorch.arguments import check_module
+from regtorch.errors import NothingBoundError, RegtorchError, SettingError
+from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
+from regtorch.mc.execute import Executor, ReplanNeeded
+from regtorch.mc.graph import first_line
+from regtorch.mc.model_state import check_materialized, numbers, signature, unchanged, unwrapped
+from regtorch.mc.module_calls import exclusively
+from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
+from regtorch.mc.outcome import Transform, looks_like_probabilities, outcome, warn_of_probabilities
+from regtorch.mc.output_selection import Output, check_output
+from regtorch.mc.partition import Partition
 from regtorch.mc.prediction import MCPrediction
+from regtorch.mc.probe import FEW, Probe, check_rows, nothing_sampled, switched_on
 from regtorch.mc.progress import ProgressBar
+from regtorch.mc.recording import GuardError
 from regtorch.mc.sampler import Sampler
-from regtorch.mc.staleness import numbers, signature
-from regtorch.mc.unchanged import unchanged
-from regtorch.settings import COUNT, COUNT_FROM_TWO, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
+from regtorch.mc.totals import Gathering, Totals
+from regtorch.mc.watch import saved_random_state, training_mode_of
+from regtorch.settings import CLASS_DIM, COUNT, COUNT_FROM_TWO, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
 
 #: with a tolerance, rows are looked at again after each further so many samples
 CHECK_EVERY = 16
@@ -31,19 +38,10 @@ CHECK_EVERY = 16
 WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
+#: samples that are looked at where all that were asked for are identical
+_FURTHER_SAMPLES = 256
 #: plans that are kept, one for each shape and type of rows
 _KEPT_PLANS = 8
-#: one prediction at a time: models are worked on and torch's random state is one for all threads
-_LOCK = threading.RLock()
-
-
-def _unlocked() -> None:
-    global _LOCK  # what another thread held, nobody holds in a process that was forked meanwhile
-    _LOCK = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlocked)
 
 
 class MCPredictor:
@@ -66,9 +64,10 @@ class MCPredictor:
     Args:
         model: any module.
         samples: number of forward passes, >= 1.
-        transform: of the model's output: ``"softmax"`` (over dimension 1), ``"sigmoid"``, None, a function of the
-            output that treats rows alike, or ``"gaussian"``: the output is means and logarithms of variances, side by
-            side in dimension 1 or as a pair.
+        transform: of the model's output: ``"softmax"`` over at least two classes, ``"sigmoid"`` (one logit, or one for
+            each label), ``"probabilities"`` where the model ends in one of them itself, None, a function of the output
+            that treats rows alike, or ``"gaussian"``: the output is means and logarithms of variances, side by side in
+            the dimension of the classes, as a pair, or named ``mean`` and ``log_var``.
         seed: of the masks.
         tolerance: a row stops when the standard error of its mean is below this in every entry, looked at after
             `min_samples` and then after every 16 more; None takes all samples.
@@ -79,6 +78,10 @@ class MCPredictor:
         keep_samples: whether the prediction holds the samples themselves, too.
         noise_variance: of the targets around the model's output, added to the predictive variance.
         progress: whether a bar is shown; None: on a terminal when it takes more than two seconds.
+        output: which part of the model's output is predicted: a key, a place in a tuple, or a function; None: its
+            ``logits``, or the only tensor there is. A transform function is given all of the output if it is None.
+        class_dim: the dimension of the classes: 1, as in (rows, classes, height, width), -1 of tokens (rows, length,
+            classes); None: there is none, and with ``"sigmoid"`` each entry is a binary prediction of its own.
 
     Raises:
         SettingError: a value outside its range.
@@ -109,15 +112,19 @@ class MCPredictor:
         keep_samples: bool = False,
         noise_variance: float = 0.0,
         progress: bool | None = None,
+        only: Only = None,
+        batch_dim: int = 0,
+        output: Output = None,
+        class_dim: int | None = 1,
     ) -> None:
-        check_is_module(model)
+        check_module(model)
         COUNT.check("samples", samples)
         SEED.check("seed", seed)
         one_of("shared", "independent").check("masks", masks)
         if tolerance is not None:
             POSITIVE.check("tolerance", tolerance)
         if not callable(transform):
-            one_of("softmax", "sigmoid", "gaussian", None).check("transform", transform)
+            one_of("softmax", "probabilities", "sigmoid", "gaussian", None).check("transform", transform)
         COUNT_FROM_TWO.check("min_samples", min_samples)  # one has no spread
         if max_batch is not None:
             COUNT.check("max_batch", max_batch)
@@ -125,8 +132,12 @@ class MCPredictor:
         if progress is not None:
             SWITCH.check("progress", progress)
         NON_NEGATIVE.check("noise_variance", noise_variance)
+        if isinstance(batch_dim, bool) or not isinstance(batch_dim, int):
+            raise SettingError(f"batch_dim={batch_dim} is not allowed: it must be the number of a dimension")
+        check_output(output)
+        CLASS_DIM.check("class_dim", class_dim)
         self.model = unwrapped(model)
-        if not has_dropout(self.model) and _is_transparent(self.model):
+        if not has_dropout(self.model) and is_of_libraries(self.model):
             raise NothingBoundError(
                 f"{type(model).__name__} has no dropout layer, regtorch's or torch's: there is nothing to sample"
             )
@@ -140,15 +151,20 @@ class MCPredictor:
         self.keep_samples = keep_samples
         self.noise_variance = noise_variance
         self.progress = progress
-        self._plans: dict[object, Plan] = {}
+        self.only = only
+        self.batch_dim = batch_dim
+        self.output = output
+        self.class_dim = class_dim
+        self._plans: dict[object, _Plan] = {}
         self._numbers: dict[object, object] = {}
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
         self._planned_for: object = None
 
     def __call__(self, *inputs: Any, **keywords: Any) -> MCPrediction:
         """The moments of the predictions of a batch (batch, ...); further arguments as the model takes them.
 
-        Tensors with as many rows as the first one belong to the batch, others go into every forward pass as they are.
+        Tensors with as many rows as the first one belong to the batch, also within dicts, lists and other containers;
+        others go into every forward pass as they are.
         """
         return self.from_row(0, *inputs, **keywords)
 
@@ -163,71 +179,175 @@ class MCPredictor:
             >>> torch.equal(first, second)
             False
         """
-        with _LOCK, torch.inference_mode(False), torch.no_grad():
-            batch = Inputs(inputs, keywords)
+        with exclusively(), torch.inference_mode(False), torch.no_grad(), saved_random_state(None):
+            batch = BatchArgs(inputs, keywords, self.batch_dim)
+            check_materialized(self.model)
             with unchanged(self.model):
-                kind, prediction = self._predicted(batch, first_row)
-            if kind in self._plans:
-                self._numbers[kind] = numbers(self.model)
-            return prediction
+                return self._predicted(batch, first_row)
 
-    def _predicted(self, batch: Inputs, first_row: int) -> tuple[object, MCPrediction]:
+    def _predicted(self, batch: BatchArgs, first_row: int) -> MCPrediction:
         if batch.rows == 0:
-            return None, self._nothing(batch)
-        kind, plan = self._plan(batch)
-        try:
-            return kind, self._sampled_by(plan, batch, first_row)
-        except TurnedOutOtherwiseError:
-            return kind, self._sampled_by(plan, batch, first_row)
+            return self._nothing(batch)
+        for _ in range(3):
+            plan = self._plan(batch)
+            try:
+                return self._sampled_by(plan, batch, first_row)
+            except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
+                plan.partition = replace(plan.partition, rows_together=True, folds_samples=False)
+            except GuardError:
+                self._plans.pop(plan.kind, None)
+            except (RegtorchError, ArithmeticError, OSError):
+                raise
+            except Exception as error:  # its code took a path that the recorded graph does not have
+                if plan.partition.model_graph.recorded is None:
+                    raise
+                self._warn(
+                    f"{type(self.model).__name__} is sampled whole, as other samples do not fit the graph that was "
+                    f"recorded: {first_line(error)}"
+                )
+                whole = self._made(batch, single=True)
+                whole.kind = plan.kind
+                self._plans[plan.kind] = whole
+        return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
 
-    def _sampled_by(self, plan: Plan, batch: Inputs, first_row: int) -> MCPrediction:
-        totals = _Totals(self, batch.rows)
-        with plan.on(), ProgressBar(batch.rows * self.samples, self.progress) as bar:
-            rows_at_once = self._at_once(max(plan.bytes_before, plan.bytes_behind), batch.rows)
-            if plan.rows_together and self.max_batch is None:  # what happens to a row may depend on all others
-                rows_at_once = batch.rows
-            if plan.rows_depend and rows_at_once < batch.rows:
-                self._warn_of_cutting(batch.rows)
+    def _sampled_by(self, plan: _Plan, batch: BatchArgs, first_row: int) -> MCPrediction:
+        totals = self._totals(batch.rows)
+        part = plan.partition
+        runner = Executor(self.model, plan.sampler, part, plan.finish)
+        with (
+            switched_on(self.model, plan.found, plan.sampler),
+            ProgressBar(batch.rows * self.samples, self.progress) as bar,
+        ):
+            rows_at_once = self._at_once(max(part.bytes_upstream, part.bytes_downstream), batch.rows)
+            if part.fixed or (part.rows_together and self.max_batch is None):
+                rows_at_once = batch.rows  # what happens to a row may depend on all others
+            if part.rows_depend and rows_at_once < batch.rows:
+                self._warn(f"the rows of {type(self.model).__name__} depend on each other, and max_batch="
+                           f"{self.max_batch} cuts a batch of {batch.rows} rows")  # fmt: skip
             for start in range(0, batch.rows, rows_at_once):
                 stop = min(start + rows_at_once, batch.rows)
-                values = plan.run_before(batch.narrow(start, stop))
-                for rows, block in self._sampled(plan, values, start, stop, first_row, totals):
+                values = runner.run_upstream(batch.narrow(start, stop))
+                for rows, block in self._sampled(runner, values, start, stop, first_row, totals):
                     totals.add(block, rows)
                     bar.advance(block.shape[0] * block.shape[1])
+            hidden = any(
+                node in part.opaque for node in part.downstream
+            )  # noise that no node shows may be without effect
+            if hidden and totals.are_identical() and not self._differ(runner, values, stop - start):
+                raise NothingBoundError(
+                    f"all samples of {type(self.model).__name__} are identical in all rows: nothing is sampled, though "
+                    f"{', '.join(site.name or site.kind for site in plan.found.sites if site.sampled)} draws random numbers"
+                )
+        self._numbers[plan.kind] = numbers(self.model)
+        if totals.looks_transformed_twice:
+            self._warn_of_probabilities()
         return totals.prediction()
 
+    def _differ(self, runner: Executor, values: Any, rows: int) -> bool:
+        """Whether any of some further samples differs: one that seldom drops may have dropped nothing so far."""
+        further = (runner.run_downstream(values, range(t, t + 1), rows) for t in range(_FURTHER_SAMPLES))
+        first = next(further)
+        return any(not torch.equal(first, sample) for sample in further)
+
+    def _totals(self, rows: int) -> Totals:
+        what = Gathering(self.transform, self.class_dim, self.samples, self.keep_samples, self.noise_variance)
+        return Totals(what, rows)
+
+    def _outcomes(self) -> Callable[[Any], Tensor]:
+        """What turns the model's outputs into predictions; the first one is looked at."""
+        looked = self.transform != "softmax"
+
+        def predictions(output: Any) -> Tensor:
+            nonlocal looked
+            if not looked:
+                looked = True
+                if looks_like_probabilities(output, self.output, self.class_dim):
+                    self._warn_of_probabilities()
+            return outcome(output, self.transform, self.output, self.class_dim)
+
+        return predictions
+
+    def _warn_of_probabilities(self) -> None:
+        if "probabilities" not in self._warned:
+            self._warned.add("probabilities")
+            warn_of_probabilities(type(self.model).__name__, str(self.transform))
+
+    def __repr__(self) -> str:
+        shown = ("samples", "transform", "seed", "tolerance", "masks", "output", "class_dim")
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        return f"MCPredictor({type(self.model).__name__}, {settings})"
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_plans": {}, "_numbers": {}, "_planned_for": None}  # made anew where a copy is used
+        return {**vars(self), "_plans": {}, "_numbers": {}, "_planned_for": None}  # made again where a copy is used
 
     @property
     def reused(self) -> float | None:
         """The share of a forward pass's work that was done once for all samples; None before the first prediction; of the last one."""
         plan = next(reversed(self._plans.values()), None)
-        return None if plan is None else plan.reused
+        return None if plan is None else plan.partition.reused
 
-    def _plan(self, batch: Inputs) -> tuple[object, Plan]:
-        now = signature(self.model), self.seed, self.masks, self.transform
+    @property
+    def sampled_modules(self) -> tuple[NoiseSite, ...]:
+        """What was found to draw random numbers in the last prediction, and where; empty before the first."""
+        plan = next(reversed(self._plans.values()), None)
+        return () if plan is None else plan.found.sites
+
+    def _plan(self, batch: BatchArgs) -> _Plan:
+        now = signature(self.model), self.seed, self.masks, self.transform, self.output, self.class_dim, self._chosen()
         if now != self._planned_for:
             self._plans, self._numbers, self._planned_for = {}, {}, now
         device = batch.tensors[0].device.type
         kind = (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
-        plan = self._plans.pop(kind, None)
-        if plan is not None and plan.constants and self._numbers.get(kind) != numbers(self.model):
-            plan = None  # what was computed of the model's numbers when it was written down no longer holds
-        if plan is None:
-            sampler = Sampler(self.seed, self.masks == "shared")
-            plan = Plan(self.model, sampler, batch, lambda output: outcome(output, self.transform), self._said)
-        self._plans[kind] = plan  # the last one used stands last
+        for key in (kind, (kind, batch.shapes())):
+            plan = self._plans.pop(key, None)
+            if (
+                plan is not None
+                and plan.partition.model_graph.constants
+                and self._numbers.get(key) != numbers(self.model)
+            ):
+                plan = None  # what was computed of the model's numbers when it was traced no longer holds
+            if plan is not None:
+                self._plans[key] = plan  # the last one used is the last in order
+                return plan
+        plan = self._made(batch)
+        plan.kind = (kind, batch.shapes()) if plan.partition.fixed else kind
+        self._plans[plan.kind] = plan
         for old in list(self._plans)[:-_KEPT_PLANS]:
             del self._plans[old]
             self._numbers.pop(old, None)
-        return kind, plan
+        return plan
 
-    def _warn_of_cutting(self, rows: int) -> None:
-        what = f"the rows of {type(self.model).__name__} depend on each other"
-        if what not in self._said:
-            self._said.add(what)
-            warnings.warn(f"{what}, and max_batch={self.max_batch} cuts a batch of {rows} rows", stacklevel=6)
+    def _chosen(self) -> object:
+        return self.only if isinstance(self.only, str) else id(self.only), self.batch_dim, counted_kinds()
+
+    def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> _Plan:
+        sampler = Sampler(self.seed, self.masks == "shared")
+
+        finish = self._outcomes()
+        found = self._found(sampler, batch)
+        if not any(site.sampled for site in found.sites):
+            raise NothingBoundError(nothing_sampled(self.model))
+        sampler.python_random = bool(found.python_random)
+        part = Probe(self.model, sampler, batch, found, finish, self._warn).partition(fixed, single)
+        return _Plan(part, sampler, found, finish)
+
+    def _found(self, sampler: Sampler, batch: BatchArgs) -> NoiseFound:
+        """What draws in the model, seen on a few rows, or on all where it does not take a few."""
+        few = batch if batch.batch_dim else batch.take(torch.arange(FEW) % batch.rows)
+        try:
+            found = NoiseSearch(self.model, sampler, few, self._warn).find(self.only)
+        except (NothingBoundError, SettingError):
+            raise
+        except Exception:
+            return NoiseSearch(self.model, sampler, batch, self._warn).find(self.only)
+        if not any(site.sampled for site in found.sites) and batch.rows > FEW:
+            found = NoiseSearch(self.model, sampler, batch, self._warn).find(self.only)
+        return found
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=_stack_level())
 
     def _at_once(self, bytes_per_row: float, rows: int) -> int:
         """How many rows, of all samples together, go through a part of the model at a time."""
@@ -236,20 +356,23 @@ class MCPredictor:
         return max(1, min(rows, max(_FEWEST_ROWS, int(WORKING_SET / bytes_per_row))))
 
     def _sampled(
-        self, plan: Plan, values: dict[Any, Any], start: int, stop: int, first_row: int, totals: _Totals
+        self, runner: Executor, values: dict[Any, Any], start: int, stop: int, first_row: int, totals: Totals
     ) -> Iterator[tuple[slice | Tensor, Tensor]]:
         """Blocks (samples, rows, ...) of predictions of the rows from `start` to before `stop`, and which rows."""
+        part = runner.partition
         rows: slice | Tensor = slice(start, stop)
         active, taken, kept_of_all = stop - start, 0, None
         while taken < self.samples and active:
-            at_once = self._at_once(plan.bytes_of(active), active * self.samples) // active if plan.foldable else 1
+            at_once = (
+                self._at_once(runner.bytes_of(active), active * self.samples) // active if part.folds_samples else 1
+            )
             at_once = max(1, at_once)
             until = self._next_check(taken)
-            if weights := plan.bytes_of_weights(active):
+            if weights := runner.bytes_of_weights(active):
                 at_once = max(1, min(at_once, WORKING_SET // weights))
             count = min(at_once, until - taken)
             run = active if kept_of_all is None else stop - start
-            predicted = plan.run_behind(values, range(taken, taken + count), run, first_row + start)
+            predicted = runner.run_downstream(values, range(taken, taken + count), run, first_row + start)
             check_rows(predicted, count * run)
             if kept_of_all is not None:
                 predicted = predicted[kept_of_all]
@@ -262,10 +385,10 @@ class MCPredictor:
                     kept = unsure.nonzero()[:, 0]
                     numbers = torch.arange(start, stop, device=kept.device) if isinstance(rows, slice) else rows
                     rows, active = numbers[kept], len(kept)
-                    if plan.rows_together:
+                    if part.rows_together:
                         kept_of_all = rows - start
                     else:
-                        values = plan.rows_of(values, kept)
+                        values = runner.rows_of(values, kept)
 
     def _next_check(self, taken: int) -> int:
         """The number of samples after which rows are looked at next."""
@@ -275,93 +398,30 @@ class MCPredictor:
             return min(self.min_samples, self.samples)
         return min(taken + CHECK_EVERY, self.samples)
 
-    def _nothing(self, batch: Inputs) -> MCPrediction:
+    def _nothing(self, batch: BatchArgs) -> MCPrediction:
         """The result for no rows at all, which has the shape of others."""
-        totals = _Totals(self, 0)
-        with switched_on(self.model), torch.random.fork_rng():
+        totals = self._totals(0)
+        with training_mode_of(self.model, ()):
             one = batch.with_a_row()  # not every model takes none, and none has a size that could be told
-            predicted = outcome(self.model(*one.args, **one.kwargs), self.transform)
+            predicted = self._outcomes()(self.model(*one.args, **one.kwargs))
         totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The module within those that only run it: compiled ones and torch's data-parallel ones.
+@dataclass
+class _Plan:
+    """How batches of one kind are sampled."""
 
-    Example:
-        >>> linear = nn.Linear(2, 2)
-        >>> unwrapped(nn.DataParallel(linear)) is linear
-        True
-    """
-    inner: Any
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        inner = model.module
-    else:
-        inner = getattr(model, "_orig_mod", None)
-    return model if inner is None else unwrapped(inner)
+    partition: Partition
+    sampler: Sampler
+    found: NoiseFound
+    finish: Callable[[Any], Tensor]
+    kind: object = None
 
 
-def _is_transparent(model: nn.Module) -> bool:
-    """Whether all that a model does is done by torch's and regtorch's own modules, whose dropouts are known."""
-    return all(type(module).__module__.startswith(("torch.nn.", "regtorch.")) for module in model.modules())
-
-
-class _Totals:
-    """What is gathered over the samples, row by row."""
-
-    def __init__(self, predictor: MCPredictor, rows: int) -> None:
-        self.predictor, self.rows = predictor, rows
-        self.transform = predictor.transform
-        self.moments = RunningMoments(rows)
-        self.taken = 0
-        self.used: Tensor | None = None
-
-    def add(self, block: Tensor, rows: slice | Tensor) -> None:
-        """Take in (samples, rows, ...) of these rows, which have all taken in `taken` before."""
-        if self.used is None:
-            self._start(block)
-        assert self.used is not None
-        if self.transform == "gaussian":
-            means = block.shape[2] // 2
-            block, noise = block[:, :, :means], block[:, :, means:].exp()
-            self.noise[rows] += noise.sum(0)
-        self.moments.add(block, rows, self.taken)
-        if self.transform in ("softmax", "sigmoid"):
-            flat = block.flatten(0, 1)
-            self.entropy[rows] += entropy(flat, self.transform).unflatten(0, block.shape[:2]).sum(0)
-        if self.transform == "softmax":
-            self.votes[rows] += (block == block.amax(2, keepdim=True)).sum(0).to(self.votes.dtype)
-        if self.samples is not None:
-            self.samples[self.taken : self.taken + len(block), rows] = block
-        self.used[rows] += len(block)
-
-    def _start(self, block: Tensor) -> None:
-        shape = (self.rows, *block.shape[2:])
-        self.used = torch.zeros(self.rows, dtype=torch.long, device=block.device)
-        self.entropy = block.new_zeros(self.rows)
-        self.samples: Tensor | None = None
-        if self.transform == "gaussian":
-            shape = (self.rows, block.shape[2] // 2, *block.shape[3:])
-            self.noise = block.new_zeros(shape)
-        if self.transform == "softmax":
-            self.votes = block.new_zeros(shape)
-        if self.predictor.keep_samples:
-            self.samples = block.new_full((self.predictor.samples, *shape), torch.nan)
-
-    def prediction(self) -> MCPrediction:
-        """The moments so far."""
-        assert self.used is not None
-        mean = self.moments.mean
-        count = self.used.clamp(min=1).view(-1, *[1] * (mean.ndim - 1))
-        variance = (self.moments.squares / count).clamp(min=0)
-        std = variance.sqrt()
-        if self.transform == "gaussian":
-            variance = variance + self.noise / count
-        variance = variance + self.predictor.noise_variance
-        predictive = expected = mutual = variation = None
-        if self.transform in ("softmax", "sigmoid"):
-            predictive, expected = entropy(mean, self.transform), self.entropy / self.used.clamp(min=1)
-            mutual = (predictive - expected).clamp(min=0)
-        if self.transform == "softmax" and mean.ndim == 2:
-            variation = 1 - (self.votes.amax(1) / self.used.clamp(min=1) if len(mean) else self.entropy)
-        return MCPrediction(mean, std, variance, self.used, predictive, expected, mutual, variation, self.samples)
+def _stack_level() -> int:
+    """How far up the caller of the library is, so that a warning names the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("regtorch.mc"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import random
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from regtorch.dropout.alpha_dropout import AlphaDropout
-from regtorch.dropout.base import Noise, ProbabilityDropout
-from regtorch.dropout.concrete_dropout import ConcreteDropout
-from regtorch.dropout.consistent_dropout import ConsistentDropout
-from regtorch.dropout.drop_block2d import DropBlock2d
-from regtorch.dropout.drop_connect import DropConnect
-from regtorch.dropout.drop_path import DropPath
-from regtorch.dropout.dropout import Dropout
-from regtorch.dropout.exact_count_dropout import ExactCountDropout
-from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
-from regtorch.dropout.gaussian_dropout import GaussianDropout
-from regtorch.dropout.gaussian_noise import GaussianNoise
-from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
-from regtorch.dropout.variational_dropout import VariationalDropout
+from regtorch.dropout.base import Noise
 from regtorch.functional.full_precision import widened
+from regtorch.mc.affine import is_affine
 from regtorch.mc.dropouts import noise_of, strength
+from regtorch.mc.interception import intercepted
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
-from regtorch.mc.store import Store
+from regtorch.mc.noise_cache import Store
+from regtorch.mc.random_op import RandomOp
 
-_SPATIAL = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
-_OF_UNITS = (Dropout, ConcreteDropout, ConsistentDropout, VariationalDropout, ExactCountDropout, GaussianDropout)
-_MULTIPLYING = (*_OF_UNITS, *_SPATIAL, DropPath, DropBlock2d)
-#: what these do to their input is ``scale * x + shift``, with a scale and a shift that depend on its shape alone
-AFFINE = (*_MULTIPLYING, AlphaDropout, FeatureAlphaDropout, GaussianNoise)
-
-#: random operations whose result is one kind of noise, number for number: any number of rows may be drawn of it
-_ENTRY_BY_ENTRY = {
-    *("native_dropout", "bernoulli", "bernoulli_", "rand", "rand_like", "randn", "randn_like"),
-    *("randint", "randint_like", "random_", "uniform_", "normal_", "exponential_", "cauchy_", "geometric_"),
-    "log_normal_",
-}
-
-#: torch's functions that drop -> the dropout that does the same
-_FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
-    F.dropout: Dropout,
-    F.dropout1d: SpatialDropout1d,
-    F.dropout2d: SpatialDropout2d,
-    F.dropout3d: SpatialDropout3d,
-    F.alpha_dropout: AlphaDropout,
-    F.feature_alpha_dropout: FeatureAlphaDropout,
-}
-#: by these a tensor's numbers come out of torch's sight
-_LEAVING_TORCH = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
-
-
-def is_affine(noise: Noise) -> bool:
-    """Whether all that a dropout does is ``scale * x + shift``: a subclass with a `forward` of its own may do more."""
-    return any(isinstance(noise, kind) and type(noise).forward is kind.forward for kind in AFFINE)
 
 
 class Sampler:
@@ -89,6 +49,10 @@ class Sampler:
         self.shapes: dict[str, tuple[int, ...]] = {}
         #: dropouts do nothing: to see what a model computes besides
         self.neutral = False
+        #: whether the noise that is made neutral is divided by the probability to keep
+        self.neutral_is_scaled = True
+        #: whether all draws could be made neutral since this was set to True
+        self.is_neutral = True
         #: how often something was dropped, and how often of that within other code
         self.fired = 0
         self.inside = 0
@@ -99,15 +63,24 @@ class Sampler:
         #: how often a dropout was met that was not when the rows' places were learned
         self.unforeseen = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
+        #: whether Python's and NumPy's generators are seeded for each sample, too
+        self.python_random = False
         self._store = Store(_KEPT_BYTES)
         self.begin(range(1), 1)
 
     def begin(self, samples: range, rows: int, first_row: int = 0) -> None:
         """Start a forward pass of these samples of so many rows each."""
         self.samples, self.rows, self.first_row = samples, rows, first_row
+        if self.python_random:
+            random.seed(self.key("random", samples[0]))
+            np.random.seed(self.key("numpy", samples[0]) % 2**32)
         #: whether a dropout that works in place leaves its input alone, as nothing needs that any more
         self.keeps_inputs = False
         self._calls: dict[str, int] = {}
+
+    def forget_layouts(self) -> None:
+        """Forget where the rows are."""
+        self.layouts, self.not_shared, self.as_called = {}, set(), set()
 
     def learn(self, few: dict[str, tuple[int, ...]], many: dict[str, tuple[int, ...]], rows: tuple[int, int]) -> None:
         """Find where the rows are at each dropout, from the shapes it met for two numbers of rows."""
@@ -159,6 +132,9 @@ class Sampler:
         layout = self.layouts[site]
         if layout is None:
             return None, self.shared and site not in self.not_shared
+        if layout.dim >= len(shape):  # the model took another path, and this is another draw
+            self.unforeseen += 1
+            return None, False
         entries = layout.block * self.rows
         alike = shape[layout.dim] in (entries, entries * len(self.samples))
         if layout.block == 1 and len(self.samples) == 1 and shape[layout.dim] < self.rows:
@@ -218,7 +194,7 @@ class Sampler:
         seed = self.key(site, sample)
         with torch.autocast("cpu", enabled=False):
             whole = _called(noise, torch.ones(shape, dtype=dtype), seed)
-            if isinstance(noise, _MULTIPLYING):
+            if noise.effect == "scale":
                 return whole, None
             shift = _called(noise, torch.zeros(shape, dtype=dtype), seed)
         return whole - shift, shift
@@ -240,16 +216,17 @@ class Sampler:
 
     def draw(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What one random operation within other code gives, for all samples of the pass."""
-        draw = _Draw(function, args, kwargs)
+        draw = RandomOp(function, args, kwargs)
         if self.neutral:
-            return draw.expected()
+            self.is_neutral &= draw.can_be_neutral
+            return draw.neutral(self.neutral_is_scaled)
         site = self.site("draw", draw.shape)
         self.inside += 1
         if not draw.is_entry_by_entry:
             self.as_called.add(site)
         layout, shared = self._layout(site, draw.shape)
         if layout is None:
-            torch.manual_seed(self.key(site, self.samples[0], shared))
+            draw.seed(self.key(site, self.samples[0], shared))
             return draw.run()
         shape = layout.of_one_row(draw.shape)
         rows = min(self.rows, layout.rows(draw.shape))
@@ -257,7 +234,7 @@ class Sampler:
             shape[layout.dim] *= rows
         parts = []
         for sample in self.samples:
-            torch.manual_seed(self.key(site, sample, shared))
+            draw.seed(self.key(site, sample, shared))
             part = draw.noise(shape)
             parts.append(layout.repeated(part, rows) if shared else part)
         return draw.given(torch.cat(parts, layout.dim))
@@ -270,30 +247,35 @@ class Sampler:
         """A tensor's numbers become a shape."""
         self.shaped += not self._at_work
 
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
+    @property
+    def draws_itself(self) -> bool:
+        """Whether a dropout's noise is being computed, from a generator of its own."""
+        return self._at_work
+
+    def drawing(self) -> AbstractContextManager[None]:
         """Take over whatever is drawn: by functional dropouts, and within torch's and others' own code."""
-        with torch.random.fork_rng(), _Functions(self), _Draws(self):
-            yield
+        return intercepted(self)
 
     @contextmanager
-    def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Let the model's dropout modules be computed here; they are as before afterwards."""
+    def in_place_of(self, model: nn.Module, active: Collection[nn.Module]) -> Iterator[None]:
+        """Let the model's active dropout modules be computed here; they are as before afterwards."""
         with ExitStack() as stack:
             for name, module in model.named_modules():
-                if isinstance(module, DropConnect):
-                    if module.drop_prob > 0 and module.layer is not None:
+                if module not in active:
+                    continue
+                if isinstance(module, Noise) and module.acts_on_weights:
+                    if strength(module) > 0 and module.layer is not None:
                         _replace(stack, module, partial(self._weights_dropped, name, module))
                 elif (noise := noise_of(module)) is not None and not isinstance(module, torch.jit.ScriptModule):
                     in_place = getattr(module, "inplace", False) is True
                     _replace(stack, module, partial(self.drop, name, noise, in_place=in_place))
             yield
 
-    def _weights_dropped(self, name: str, module: DropConnect, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def _weights_dropped(self, name: str, module: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         assert module.layer is not None
         if self.neutral:
             return module.layer(x, *args, **kwargs)  # type: ignore[no-any-return]
-        site = self.site(name, module.layer.weight.shape)
+        site = self.site(name, next(module.layer.parameters()).shape)
         return _called(module, x, self.key(site, self.samples[0]), False, *args, **kwargs)
 
 
@@ -315,131 +297,3 @@ def _called(noise: Noise, x: Tensor, seed: int, shared: bool = False, *args: Any
             vars(noise).pop(name)
             if name in before:
                 setattr(noise, name, before[name])
-
-
-class _Functions(TorchFunctionMode):
-    """Takes over torch's functional dropouts, and notes where numbers leave torch."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        super().__init__()
-        self.sampler = sampler
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in _FUNCTIONS:
-            return functional_dropout(self.sampler, func, *args, **kwargs)
-        if func in _LEAVING_TORCH:
-            self.sampler.note_read()
-        if self.sampler.neutral and func is F.scaled_dot_product_attention:
-            args, kwargs = _without_dropout(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _without_dropout(
-    q: Any, k: Any, v: Any, mask: Any = None, dropout_p: float = 0.0, *rest: Any, **kwargs: Any
-) -> Any:
-    return (q, k, v, mask, 0.0, *rest), kwargs
-
-
-def is_functional_dropout(function: Any) -> bool:
-    """Whether this is one of torch's functional dropouts."""
-    return function in _FUNCTIONS
-
-
-def functional_dropout(
-    sampler: Sampler, function: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """``F.dropout`` and its kin, computed by the sampler; arguments as torch has them."""
-    if not training or p == 0:
-        return input
-    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input, inplace)
-
-
-class _Draws(TorchDispatchMode):
-    """Takes over every random operation that reaches the dispatcher, and notes those that tell Python a tensor's numbers."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        super().__init__()
-        self.sampler = sampler
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and _draws(func, args, kwargs):
-            return self.sampler.draw(func, args, kwargs)
-        if torch.Tag.data_dependent_output in func.tags:
-            self.sampler.note_read()
-        elif _is_shaped_by_numbers(func, args):
-            self.sampler.note_shaped()
-        return func(*args, **kwargs)
-
-
-def _is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:
-    """Whether the shape of an operation's result depends on the numbers in a tensor."""
-    if function is torch.ops.aten.index.Tensor:  # by whole numbers it has the shape of those
-        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-    return torch.Tag.dynamic_output_shape in function.tags or function is torch.ops.aten._pack_padded_sequence.default
-
-
-def _argument(function: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str) -> Any:
-    for index, argument in enumerate(function._schema.arguments):
-        if argument.name == name:
-            return args[index] if index < len(args) else kwargs.get(name, argument.default_value)
-    return None
-
-
-def _draws(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether an operation draws from the global random state: fused attention without dropout does not."""
-    if any(isinstance(argument, torch.Generator) for argument in (*args, *kwargs.values())):
-        return False
-    if _argument(function, args, kwargs, "dropout_p") == 0:
-        return False
-    return all(_argument(function, args, kwargs, name) is not False for name in ("train", "training"))
-
-
-class _Draw:
-    """One random operation, and how to run it for another number of rows."""
-
-    def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.function, self.args, self.kwargs = function, args, kwargs
-        self.name = function._schema.name.removeprefix("aten::")
-        self.in_place = self.name.endswith("_")
-        self.is_entry_by_entry = self.name in _ENTRY_BY_ENTRY
-        first = args[0] if args else None
-        self.tensor: Tensor | None = first if isinstance(first, Tensor) else None
-        size = _argument(function, args, kwargs, "size")
-        self.shape: tuple[int, ...] = tuple(self.tensor.shape if self.tensor is not None else size or ())
-
-    def run(self) -> Any:
-        """As it was called."""
-        return self.function(*self.args, **self.kwargs)
-
-    def expected(self) -> Any:
-        """What leaves activations as they are, where that can be said."""
-        if self.name == "bernoulli_" and not isinstance(self.args[1] if len(self.args) > 1 else 0.5, Tensor):
-            return self.args[0].fill_(self.args[1] if len(self.args) > 1 else 0.5)
-        if self.name == "native_dropout":
-            return self.args[0], torch.ones_like(self.args[0], dtype=torch.bool)
-        return self.run()
-
-    def noise(self, shape: list[int]) -> Tensor:
-        """The same kind of noise in another shape: uniform draws where a probability goes with each entry."""
-        if self.name in ("bernoulli", "native_dropout") or any(isinstance(a, Tensor) for a in self.args[1:]):
-            assert self.tensor is not None
-            return torch.rand(shape, dtype=widened(self.tensor).dtype, device=self.tensor.device)
-        if self.tensor is not None:
-            return self.function(self.tensor.new_empty(shape), *self.args[1:], **self.kwargs)  # type: ignore[no-any-return]
-        args = [shape if isinstance(a, (list, tuple)) and tuple(a) == self.shape else a for a in self.args]
-        return self.function(*args, **self.kwargs)  # type: ignore[no-any-return]
-
-    def given(self, noise: Tensor) -> Any:
-        """The operation's result with this noise."""
-        if self.name == "native_dropout":
-            mask = noise >= self.args[1]
-            return self.args[0] * mask * (1 / (1 - self.args[1]) if self.args[1] < 1 else 0.0), mask
-        if self.name == "bernoulli" and self.tensor is not None:
-            chance = self.tensor if len(self.args) < 2 else self.args[1]
-            return (noise < chance).to(self.tensor.dtype)
-        if self.in_place and self.tensor is not None:
-            wanted = self.args[1] if len(self.args) > 1 and isinstance(self.args[1], Tensor) else None
-            return self.tensor.copy_(noise if wanted is None else noise < wanted)
-        return noise

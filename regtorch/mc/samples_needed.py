@@ -17,7 +17,7 @@ from regtorch.settings import FRACTION, POSITIVE, Range
 _SHARE = Range("a number above 0, at most 1", lambda value: FRACTION.holds(value) and value > 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SamplesNeeded:
     """What the first so many samples of a prediction give.
 
@@ -54,6 +54,13 @@ class SamplesNeeded:
     nll: tuple[float, ...] | None
     largest_standard_error: tuple[float, ...]
     share: float
+
+    def __repr__(self) -> str:
+        more = ", more than were drawn" if self.extrapolated else ""
+        return (
+            f"SamplesNeeded({self.needed}{more}, for a standard error of {self.tolerance} in {self.share:.0%} of the rows; "
+            f"with {self.counts[-1]} it is {self.largest_standard_error[-1]:.3g})"
+        )
 
     def draw(self, out: str | Path) -> None:
         """Draw accuracy, NLL and standard error against the number of samples into a picture file."""

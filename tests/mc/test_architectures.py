@@ -355,6 +355,6 @@ def test_only_what_lies_behind_a_dropout_is_repeated(name: str) -> None:
     assert len(said) == (1 if name in ("untraceable", "residual, functional") else 0)
     (plan,) = predictor._plans.values()
     # one sample a pass where masks lie in weights, and where what is run depends on numbers
-    assert plan.foldable == (name not in ("drop connect", "untraceable"))
+    assert plan.partition.folds_samples == (name not in ("drop connect", "untraceable"))
     if name in ("resnet18 with dropout", "mobilenet_v3_small"):
         assert predictor.reused > 0.8

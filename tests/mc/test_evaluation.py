@@ -16,7 +16,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 import regtorch
 from regtorch.errors import SettingError
 from regtorch.mc import MCPrediction, evaluate, out_of_distribution_auroc, selective_accuracy
-from regtorch.mc.evaluation import UNCERTAINTIES
+from regtorch.mc.distributions import UNCERTAINTIES
 
 
 def prediction(rows: int = 300, seed: int = 0, spread: float = 2.0) -> MCPrediction:
@@ -50,7 +50,7 @@ def test_measures_are_scikit_learns() -> None:
     for name, uncertainty in named.items():
         assert values[f"misclassification_auroc.{name}"] == pytest.approx(roc_auc_score(~right, uncertainty), abs=1e-6)
         assert 0.5 < values[f"selective_area.{name}"] <= 1
-    assert len(values) == 4 + 2 * len(UNCERTAINTIES)
+    assert len(values) == 5 + 5 * len(UNCERTAINTIES) + 3
 
 
 def test_calibration_error_by_hand() -> None:

@@ -101,3 +101,28 @@ def test_threads_do_not_meet_in_a_model() -> None:
     assert len(found) == 3
     assert all(torch.equal(mean, wanted) for mean in found)
     assert not any(module.training or "forward" in vars(module) for module in model.modules())
+
+
+def test_threads_that_look_for_noise_do_not_meet() -> None:
+    original, found = nn.Module.__call__, []
+
+    def look(width: int) -> None:
+        model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(width)], nn.Dropout(0.5))
+        found.append((width, [site.name for site in regtorch.mc.sampled_modules(model, X)]))
+
+    threads = [threading.Thread(target=look, args=(width,)) for width in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [(width, [str(width)]) for width in range(1, 9)]
+    assert nn.Module.__call__ is original
+
+
+@pytest.mark.parametrize("look", [regtorch.mc.sampled_modules, lambda m, x: regtorch.MCPredictor(m)(x),
+                                  lambda m, x: regtorch.always_on(m).eval()(x)])  # fmt: skip
+def test_lazy_layers_are_refused_and_left_alone(look: object) -> None:
+    model = nn.Sequential(nn.LazyLinear(3), nn.Dropout(0.5))
+    with pytest.raises(regtorch.SettingError, match="uninitialized lazy parameters"):
+        look(model, X)
+    assert model(X).shape == (5, 3)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regtorch
-from regtorch.errors import NothingBoundError
 from regtorch.mc import count_as_dropout
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
@@ -64,17 +68,109 @@ def test_moments_are_those_of_a_plain_loop(name: str, masks: str) -> None:
     torch.testing.assert_close(out.std, loop.std(0), rtol=0.15, atol=1e-4)
 
 
-def test_a_randomised_activation_stays_in_eval_mode() -> None:
-    class Wrapped(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = nn.Sequential(nn.Linear(4, 6), nn.RReLU())
+class Noisy(nn.Module):
+    """Random numbers in its own code, by one way or another."""
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.inner(x)
+    def __init__(self, noise: object) -> None:
+        super().__init__()
+        self.first, self.last, self.noise = nn.Linear(4, 16), nn.Linear(16, 2), noise
+        self.small = nn.Dropout(0.1)
 
-    with pytest.raises(NothingBoundError, match="nothing to sample"):
-        regtorch.MCPredictor(Wrapped())(X)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.small(self.noise(self, self.first(x))))
+
+
+def helper(h: Tensor, training: bool) -> Tensor:
+    return F.dropout(h, 0.5, training)
+
+
+def draws_of_numpy(m: nn.Module, h: Tensor) -> Tensor:
+    return h * float(np.random.uniform(0.5, 1.5)) if m.training else h
+
+
+def layer_drop(m: nn.Module, h: Tensor) -> Tensor:
+    return h if m.training and torch.rand([]).item() < 0.4 else h.relu()
+
+
+def layer_drop_of_python(m: nn.Module, h: Tensor) -> Tensor:
+    return h if m.training and random.random() < 0.4 else h.relu()
+
+
+def own_generator(m: nn.Module, h: Tensor) -> Tensor:
+    if "generator" not in vars(m):
+        vars(m)["generator"] = torch.Generator().manual_seed(1)
+    return h * (torch.rand(h.shape, generator=vars(m)["generator"]) > 0.3) if m.training else h
+
+
+def own_generator_by_position(m: nn.Module, h: Tensor) -> Tensor:
+    if "generator" not in vars(m):
+        vars(m)["generator"] = torch.Generator().manual_seed(1)
+    return h * torch.poisson(torch.full_like(h, 2.0), vars(m)["generator"]) if m.training else h
+
+
+def attend(**arguments: object) -> object:
+    def way(m: nn.Module, h: Tensor) -> Tensor:
+        parts = h.view(-1, 4, 4)
+        p = 0.5 if m.training else 0.0
+        return F.scaled_dot_product_attention(query=parts, key=parts, value=parts, dropout_p=p, **arguments).flatten(1)
+
+    return way
+
+
+OWN_CODE = {
+    "helper": lambda m, h: helper(h, m.training),
+    "partial": lambda m, h: partial(F.dropout, p=0.5)(h, training=m.training),
+    "of a setting": lambda m, h: F.dropout(h, m.small.p * 5, m.training),
+    "bernoulli": lambda m, h: h * torch.bernoulli(torch.full_like(h, 0.5)) if m.training else h,
+    "distribution": lambda m, h: (
+        h * torch.distributions.Bernoulli(torch.full_like(h, 0.5)).sample() if m.training else h
+    ),
+    "normal": lambda m, h: h + torch.normal(0.0, 1.0, h.shape) if m.training else h,
+    "uniform in place": lambda m, h: h * (h.new_empty(h.shape).uniform_() > 0.5) * 2 if m.training else h,
+    "permutation": lambda m, h: h[:, torch.randperm(h.shape[1])] if m.training else h,
+    "numpy": draws_of_numpy,
+    "layer drop": layer_drop,
+    "layer drop of Python": layer_drop_of_python,
+    "own generator": own_generator,
+    "own generator, by position": own_generator_by_position,
+    "attention": attend(),
+    "attention, causal": attend(is_causal=True),
+    "attention, masked": attend(attn_mask=torch.zeros(4, 4)),
+    "always": lambda m, h: F.dropout(h, 0.5),
+    "randomized activation": lambda m, h: F.rrelu(h, training=m.training),
+}
+
+
+@pytest.mark.parametrize("name", OWN_CODE)
+def test_noise_in_own_code_is_that_of_a_plain_loop(name: str) -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    model = Noisy(OWN_CODE[name]).eval()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        out = regtorch.MCPredictor(model, SAMPLES, transform=None)(X)
+    assert not [w for w in caught if "does more" in str(w.message)]
+    always = regtorch.always_on(model).eval()
+    with torch.no_grad():
+        switched = torch.stack([always(X) for _ in range(SAMPLES)])
+        loop = torch.stack([model.train()(X) for _ in range(SAMPLES)])
+    for mean, std in ((out.mean, out.std), (switched.mean(0), switched.std(0))):
+        error = ((loop.var(0) + std**2) / SAMPLES).sqrt()
+        assert ((mean - loop.mean(0)).abs() < 6 * error).all()
+        torch.testing.assert_close(std, loop.std(0), rtol=0.15, atol=1e-4)
+    (site,) = [site for site in regtorch.mc.sampled_modules(model, X) if site.name == ""]
+    assert site.sampled
+
+
+def test_python_s_own_random_state_is_as_before() -> None:
+    model = Noisy(layer_drop_of_python)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    predictor = regtorch.MCPredictor(model, samples=5, transform=None)
+    first = predictor(X).mean
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    random.random()
+    assert torch.equal(predictor(X).mean, first), "the same seed gives the same samples"
 
 
 class Twice(nn.Module):
@@ -115,7 +211,7 @@ def test_rows_that_depend_on_each_other_go_together(centre: object, masks: str) 
     model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), centre(), nn.Linear(6, 3))
     predictor = regtorch.MCPredictor(model, samples=5, transform=None, masks=masks)
     predictor(torch.zeros(4, 4))
-    assert not predictor._plan(regtorch.mc.predictor.Inputs((torch.zeros(4, 4),), {}))[1].foldable
+    assert not predictor._plan(regtorch.mc.predictor.BatchArgs((torch.zeros(4, 4),), {})).partition.folds_samples
     predictor.max_batch = 2
     with pytest.warns(UserWarning, match="rows of Sequential depend on each other"):
         predictor(torch.ones(4, 4))
@@ -126,3 +222,80 @@ def test_batches_of_the_same_data_draw_anew_where_rows_are_independent() -> None
     one, two = (predictor.from_row(row, X).mean for row in (0, 128))
     assert not torch.equal(one, two)
     assert torch.equal(one, predictor(X).mean)
+
+
+class Unregistered(nn.Module):
+    """Its dropout is in a plain list, so that nothing can switch it off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drops = nn.Linear(4, 8), [nn.Dropout(0.5)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drops[0](self.linear(x))
+
+
+def test_a_dropout_that_is_no_submodule_counts_as_its_caller_s_own_code() -> None:
+    model = Unregistered().eval()
+    (site,) = regtorch.mc.sampled_modules(model, X)
+    assert (site.name, site.kind, site.sampled) == ("", "Unregistered", True)
+    assert regtorch.MCPredictor(model, samples=20, transform=None)(X).std.min() > 0
+    active = regtorch.always_on(model).eval()
+    assert not torch.equal(active(X), active(X))
+
+
+class WithCache(nn.Module):
+    """Layers are dropped, and each that ran leaves a tensor behind, as the cache of a language model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList(Cached() for _ in range(1)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cache: list[Tensor] = []
+        for layer in self.layers:
+            x = layer(x, cache)
+        return self.head(x) + sum(part.sum(1, keepdim=True) for part in cache)
+
+
+class Cached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, cache: list[Tensor]) -> Tensor:
+        if self.training and torch.rand([]) < 0.5:
+            return x
+        cache.append(self.linear(x))
+        return x + cache[-1]
+
+
+@pytest.mark.filterwarnings("ignore:.*sampled whole.*")
+@pytest.mark.parametrize("seed", range(4))
+def test_layers_that_are_dropped_with_what_they_leave_behind(seed: int) -> None:
+    torch.manual_seed(0)
+    model = WithCache().eval()
+    out = regtorch.MCPredictor(model, samples=400, transform=None, seed=seed)(X)
+    with torch.no_grad():
+        loop = torch.stack([model.train()(X) for _ in range(400)])
+    torch.testing.assert_close(out.std, loop.std(0), rtol=0.2, atol=1e-3)
+
+
+class WithAuxiliaryHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.drop = nn.Linear(4, 4), nn.Dropout(0.5)
+        self.auxiliary = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+
+    def forward(self, x: Tensor) -> object:
+        h = self.drop(self.body(x))
+        return (h, self.auxiliary(h)) if self.training else h
+
+
+def test_a_head_that_evaluation_does_not_run_is_no_noise_that_is_left_out() -> None:
+    model = WithAuxiliaryHead()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert regtorch.MCPredictor(model, samples=5, transform=None)(X).std.max() > 0
+    reasons = {site.name: site.reason for site in regtorch.mc.sampled_modules(model, X)}
+    assert reasons == {"drop": "", "auxiliary.1": "it is not run in eval mode"}

@@ -427,9 +427,13 @@ class FixedBatch(nn.Module):
         return self.head(self.drop(x.view(10, 4)))
 
 
-def test_a_model_for_one_batch_size_is_refused() -> None:
-    with pytest.raises(SettingError, match="FixedBatch takes a batch of 10 rows but not of 2"):
-        regtorch.MCPredictor(FixedBatch())(X)
+def test_a_model_for_one_batch_size_is_sampled_with_all_its_rows() -> None:
+    torch.manual_seed(0)
+    model, x = FixedBatch(), torch.randn(10, 4)
+    out = regtorch.MCPredictor(model, samples=1000, transform=None)(x)
+    with torch.no_grad():
+        loop = torch.stack([model.train()(x) for _ in range(1000)])
+    torch.testing.assert_close(out.std, loop.std(0), rtol=0.2, atol=1e-3)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         regtorch.MCPredictor(network())(torch.ones(10, 7))
 
@@ -524,7 +528,7 @@ def test_a_transform_that_gives_no_finite_numbers_is_an_error() -> None:
 @pytest.mark.parametrize("given", [None, network, X, regtorch.MCPredictor(network()), nn.Linear])
 def test_what_is_no_module_is_refused(given: object) -> None:
     for use in (regtorch.MCPredictor, regtorch.always_on):
-        with pytest.raises(SettingError, match=r"^model is an? .* and must be a torch.nn.Module$"):
+        with pytest.raises(SettingError, match=r"^model=.* is not allowed: it must be a torch.nn.Module$"):
             use(given)
 
 

@@ -91,3 +91,17 @@ def test_many_shapes_keep_few_plans_and_are_warned_of_once() -> None:
             predictor(torch.ones(3, length, 4))
     assert len([w for w in caught if "sampled whole" in str(w.message)]) == 1
     assert len(predictor._plans) <= 8
+
+
+def test_another_choice_counts() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 8), nn.Dropout(0.5))
+    predictor = regtorch.MCPredictor(model, samples=20, transform=None)
+    everything = predictor(X).std
+    predictor.only = "3"
+    assert torch.equal(predictor(X).std, regtorch.MCPredictor(model, samples=20, transform=None, only="3")(X).std)
+    assert not torch.equal(predictor(X).std, everything)
+    assert {site.name: site.sampled for site in predictor.sampled_modules} == {"1": False, "3": True}
+    with pytest.raises(
+        regtorch.errors.NothingBoundError, match=r"only=head\.\* matches no noise.*1 \(Dropout\), 3 \(Dropout\)"
+    ):
+        regtorch.MCPredictor(model, only="head.*")(X)

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regtorch.mc.structure import tensors_of
 
-def alike(found: Tensor, wanted: Tensor, roughly: bool = False) -> bool:
+
+def allclose_scaled(found: Tensor, wanted: Tensor, roughly: bool = False) -> bool:
     """Whether two tensors agree to a thousandth of the largest entry, half-precision ones to a twentieth.
 
     Other masks differ by far more; rounding by far less.
@@ -19,7 +21,7 @@ def alike(found: Tensor, wanted: Tensor, roughly: bool = False) -> bool:
         roughly: a twentieth in any case, as half precision may be within.
 
     Example:
-        >>> alike(torch.ones(2), torch.ones(2) + 1e-6), alike(torch.ones(2), torch.zeros(2))
+        >>> allclose_scaled(torch.ones(2), torch.ones(2) + 1e-6), allclose_scaled(torch.ones(2), torch.zeros(2))
         (True, False)
     """
     if found.shape != wanted.shape:
@@ -31,11 +33,8 @@ def alike(found: Tensor, wanted: Tensor, roughly: bool = False) -> bool:
 
 
 def same_values(a: Any, b: Any) -> bool:
-    """The same of containers of tensors."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and alike(a, b)
-    if isinstance(a, (tuple, list)) and type(a) is type(b):
-        return len(a) == len(b) and all(map(same_values, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same_values(a[k], b[k]) for k in a)
-    return type(a) is type(b)
+    """Whether two structures of the same type hold tensors that agree, one by one."""
+    found, wanted = tensors_of(a), tensors_of(b)
+    if type(a) is not type(b) or len(found) != len(wanted):
+        return False
+    return all(x.shape == y.shape and allclose_scaled(x, y) for x, y in zip(found, wanted, strict=True))

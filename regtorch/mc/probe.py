@@ -1,0 +1,344 @@
+"""Trying a model on a few rows, to find out how it can be sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.mc.allclose_scaled import allclose_scaled
+from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.dropouts import is_dropout
+from regtorch.mc.execute import Executor, evaluated
+from regtorch.mc.graph import ModelGraph, Recorded, UntraceableError, called, first_line, traced
+from regtorch.mc.in_place import Versions
+from regtorch.mc.model_state import unchanged
+from regtorch.mc.noise_sites import NoiseFound
+from regtorch.mc.partition import Partition, Values, part_of, partition, size_of
+from regtorch.mc.recording import recorded
+from regtorch.mc.sampler import Sampler
+from regtorch.mc.watch import training_mode_of
+
+#: numbers of rows that a model is tried with
+FEW, MANY = 2, 3
+
+
+class Probe:
+    """Tries one model for batches of one kind.
+
+    Args:
+        model: any module.
+        sampler: draws the noise; it learns where the rows are at each dropout.
+        batch: a batch of the kind.
+        found: what draws in the model.
+        finish: turns the model's output into predictions (rows, ...).
+        warn: called with each warning.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sampler: Sampler,
+        batch: BatchArgs,
+        found: NoiseFound,
+        finish: Callable[[Any], Tensor],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.model, self.sampler, self.batch, self.found = model, sampler, batch, found
+        self.finish, self.warn = finish, warn
+        self.few, self.many = (batch.take(torch.arange(rows) % batch.rows) for rows in (FEW, MANY))
+
+    def partition(self, fixed: bool = False, single: bool = False) -> Partition:
+        """How the model is sampled.
+
+        Args:
+            fixed: for batches of these shapes only, all rows together.
+            single: as one piece, all rows together.
+
+        Raises:
+            NothingBoundError: noise does not reach the output.
+            SettingError: the predictions have no row for each example.
+        """
+        with switched_on(self.model, self.found, self.sampler):
+            if single:
+                result = self._fixed_partition(called(self.batch), self._noted_of_one_node())
+            elif fixed or self.batch.batch_dim or not self._takes_few_rows():
+                result = self._fixed()
+            else:
+                result = self._general()
+        if not result.samples_output:
+            raise NothingBoundError(nothing_sampled(self.model))
+        return result
+
+    def _takes_few_rows(self) -> bool:
+        """Whether the model takes a part of the batch's rows; graphs and other models do not."""
+        if self.batch.rows == FEW:
+            return True
+        try:
+            self._plainly(self.few)
+            self._plainly(self.many)
+        except SettingError:
+            raise
+        except Exception:
+            self._plainly(self.batch)  # if it fails too, its own error says more
+            return False
+        return True
+
+    # --- any number of rows ---
+
+    def _general(self) -> Partition:
+        sampler, few, many, batch = self.sampler, self.few, self.many, self.batch
+        sampler.forget_layouts()
+        depending = sampler.read + sampler.shaped
+        shapes = [self._plainly(rows)[1] for rows in (few, many)]
+        sampler.learn(shapes[0], shapes[1], (FEW, MANY))
+        if sampler.read + sampler.shaped > depending and batch.rows > MANY:  # other rows may meet other dropouts
+            fewer = batch.rows - 1
+            shapes = [self._plainly(rows)[1] for rows in (batch.narrow(0, fewer), batch)]
+            sampler.learn(shapes[0], shapes[1], (fewer, batch.rows))
+        if sampler.shared and not self._rows_stand_alone() and sampler.give_up_blocks():
+            name = type(self.model).__name__
+            self.warn(f"the rows of {name} cannot be told apart at every dropout: there each row draws for itself")
+        wanted = [self._plainly(few, range(t, t + 1))[0] for t in (0, 1)]
+        part, reason = self._split(wanted[0])
+        if part.fixed:
+            return part
+        if reason and not _is_one_piece(self.model):
+            self.warn(f"{type(self.model).__name__} is sampled whole, as it could not be split: {reason}")
+        folds = sampler.foldable and not part.reads_sampled and not sampler.python_random and self._folds(part, wanted)
+        part = replace(part, folds_samples=folds)
+        if self._rows_depend():
+            part = replace(part, rows_together=True, folds_samples=False, rows_depend=True)
+        return part
+
+    def _split(self, wanted: Tensor) -> tuple[Partition, str]:
+        """The partition, and why the model stays one piece, if it does."""
+        part, reason = None, "it draws from Python's or NumPy's generator"
+        if not self.found.python_random:
+            try:
+                part = self._checked(self._interpreted(traced(self.model, self.few)), self.few, wanted)
+                if not any(_hides_modules(part.modules[n]) for n in part.downstream if n in part.opaque):
+                    return part, ""
+            except Exception as error:  # whatever it is: sampled whole, the model gives what it gives
+                reason = first_line(error)
+        if not is_leaf(self.model):
+            try:
+                return self._fixed_graph(), ""
+            except Exception as error:
+                reason = first_line(error)
+        if part is not None:
+            return part, ""
+        return self._interpreted(called(self.few)), reason
+
+    def _interpreted(self, graph: ModelGraph) -> Partition:
+        """The partition of a graph for any number of rows."""
+        nodes = list(graph.graph.nodes)
+        with self.sampler.drawing():
+            _, first = self._interpret(graph, self.few)
+            left = [change for change in first.changes if not change.taken_over_by_uses(nodes)]
+            seen = [self._interpret(graph, rows) for rows in (self.few, self.many)]
+        noted = seen[1][1]
+        noted.firing |= seen[0][1].firing
+        noted.reading |= seen[0][1].reading
+        values = seen[0][0], seen[1][0]
+        return partition(self.model, self.sampler, graph, self.found.active, noted, left, values, (FEW, MANY))
+
+    def _interpret(self, graph: ModelGraph, batch: BatchArgs) -> tuple[Values, Recorded]:
+        """Run every node, as the model does."""
+        sampler, noted = self.sampler, Recorded()
+        sampler.begin(range(1), batch.rows)
+        placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
+        values: Values = dict(zip(placeholders, batch.clone().tensors, strict=True))
+        nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
+        modules = {n: part_of(self.model, str(n.target)) for n in nodes if n.op == "call_module"}
+        versions = Versions(values)
+        for node in nodes:
+            fired, drawn, read, shaped = sampler.fired, sampler.inside, sampler.read, sampler.shaped
+            sampler.keeps_inputs = False
+            values[node] = evaluated(node, values, self.model, sampler, modules, graph.constants)
+            own_code = node in modules and not type(modules[node]).__module__.startswith("torch.nn.")
+            if sampler.fired > fired:
+                noted.firing.add(node)
+            if sampler.inside > drawn:
+                noted.inside.add(node)
+            # torch's own functions and layers read numbers to check them; what is run depends on them in other code
+            if sampler.shaped > shaped or (sampler.read > read and (own_code or not size_of(values[node]))):
+                noted.reading.add(node)
+            noted.changes += versions.changes_by(node)
+            noted.sizes[node] = size_of(values[node])
+            noted.work[node] = _work(node, values, modules, self.model)
+        return values, noted
+
+    def _checked(self, part: Partition, batch: BatchArgs, wanted: Tensor) -> Partition:
+        """The partition with what it changes in place, after it gave the same numbers as the model."""
+        runner = Executor(self.model, self.sampler, part, self.finish)
+        inputs = batch.clone()
+        sites = self._sites(batch)
+        with self.sampler.drawing():
+            versions = [v._version for v in inputs.tensors]
+            values = runner.run_upstream(inputs)
+            changes_inputs = versions != [v._version for v in inputs.tensors]
+            tensors = [v for v in values.values() if isinstance(v, Tensor)]
+            versions = [v._version for v in tensors]
+            self.sampler.shapes = {}
+            found = runner.run_downstream(values, range(1), batch.rows, watched=False)
+            changes_frontier = part.changes_frontier or versions != [v._version for v in tensors]
+            if not allclose_scaled(found, wanted) or self.sampler.shapes.keys() != sites:
+                raise UntraceableError("as a graph it gives other numbers")
+            part = replace(part, changes_inputs=changes_inputs, changes_frontier=changes_frontier)
+            if part.folded:
+                runner.folds_always = not changes_frontier
+                again = runner.run_downstream(values, range(1), batch.rows, watched=False)
+                if changes_frontier or not allclose_scaled(again, wanted):
+                    part = replace(part, folded={}, bytes_folded={})
+        return part
+
+    def _sites(self, batch: BatchArgs) -> Any:
+        return self._plainly(batch)[1].keys()
+
+    def _folds(self, part: Partition, wanted: list[Tensor]) -> bool:
+        runner = Executor(self.model, self.sampler, part, self.finish)
+        try:
+            values = runner.run_upstream(self.few.clone())
+            with self.sampler.drawing():
+                found = runner.run_downstream(values, range(2), FEW, watched=False)
+            return allclose_scaled(found, torch.cat(wanted))
+        except Exception:  # a model that takes one batch at a time only
+            return False
+
+    # --- the rows of one batch together ---
+
+    def _fixed(self) -> Partition:
+        sampler = self.sampler
+        sampler.forget_layouts()
+        shapes = self._plainly(self.batch)[1]
+        sampler.as_called |= shapes.keys()
+        sampler.learn(shapes, shapes, (self.batch.rows, self.batch.rows))
+        try:
+            return self._fixed_graph()
+        except Exception as error:
+            if not _is_one_piece(self.model):
+                self.warn(
+                    f"{type(self.model).__name__} is sampled whole, as it could not be split: {first_line(error)}"
+                )
+            return self._fixed_partition(called(self.batch), self._noted_of_one_node())
+
+    def _fixed_graph(self) -> Partition:
+        """The partition of a graph that is recorded on the batch."""
+        one_piece = self.found.python_random
+        graph = recorded(self.model, self.batch, self.sampler, one_piece)
+        assert graph.recorded is not None
+        part = self._fixed_partition(graph, graph.recorded)
+        return self._checked(part, self.batch, self._plainly(self.batch)[0])
+
+    def _fixed_partition(self, graph: ModelGraph, noted: Recorded) -> Partition:
+        rows = max(1, self.batch.rows)
+        left = [change for change in noted.changes if not change.is_result]
+        return partition(self.model, self.sampler, graph, self.found.active, noted, left, None, (rows, rows))
+
+    def _noted_of_one_node(self) -> Recorded:
+        graph = called(self.batch)
+        (node,) = (n for n in graph.graph.nodes if n.op == "call_module")
+        return Recorded(firing={node}, inside={node}, sizes={node: 0}, work={node: 1.0})
+
+    # --- plain passes ---
+
+    def _plainly(self, batch: BatchArgs, samples: range = range(1)) -> tuple[Tensor, dict[str, tuple[int, ...]]]:
+        """The model's predictions as it stands, and the dropouts it met."""
+        self.sampler.shapes = {}
+        self.sampler.begin(samples, batch.rows)
+        copy = batch.clone()
+        with unchanged(self.model), self.sampler.drawing():  # it starts as it is each time
+            output = self.model(*copy.args, **copy.kwargs)
+        predicted = self.finish(output)
+        check_rows(predicted, batch.rows)
+        return predicted, self.sampler.shapes
+
+    def _rows_stand_alone(self) -> bool:
+        """Whether a row's sample is the same alone and in a batch."""
+        together = self._plainly(self.few)[0]
+        try:
+            alone = self._one_by_one(self.few)
+        except Exception:  # as batch normalization by the batch itself refuses a single row
+            return False
+        return allclose_scaled(alone, together)
+
+    def _rows_depend(self) -> bool:
+        """Whether a row's prediction depends on the others of its batch, as far as that can be told."""
+        sampler, shared, few = self.sampler, self.sampler.shared, self.few.shaken()
+        sampler.shared = True
+        try:
+            together = self._plainly(few)[0]
+        except Exception:  # such numbers may not be allowed
+            sampler.shared = shared
+            return False
+        try:
+            if allclose_scaled(self._one_by_one(few), together, roughly=True):
+                return False
+            sampler.neutral = True  # was it the noise?
+            together, again = (self._plainly(few)[0] for _ in range(2))
+            same = allclose_scaled(together, again, roughly=True)
+            return same and not allclose_scaled(self._one_by_one(few), together, roughly=True)
+        except Exception:  # a single row is refused, for instance by batch normalization by the batch itself
+            return True
+        finally:
+            sampler.shared, sampler.neutral = shared, False
+
+    def _one_by_one(self, few: BatchArgs) -> Tensor:
+        return torch.cat([self._plainly(few.take(torch.tensor([row])))[0] for row in range(FEW)])
+
+
+def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> AbstractContextManager[Any]:
+    """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
+    stack = ExitStack()
+    stack.enter_context(training_mode_of(model, found.active))
+    stack.enter_context(sampler.in_place_of(model, found.active))
+    return stack
+
+
+def nothing_sampled(model: nn.Module) -> str:
+    """What to say of a model in which nothing is sampled."""
+    return (
+        f"{type(model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, within one or as a "
+        "call, and draws no other random numbers that reach its output: there is nothing to sample; "
+        "regtorch.mc.count_as_dropout makes a class count"
+    )
+
+
+def check_rows(predicted: Tensor, rows: int) -> None:
+    """Raise a SettingError unless there is a row for each example."""
+    if predicted.ndim == 0 or len(predicted) != rows:
+        raise SettingError(
+            f"predictions have shape {tuple(predicted.shape)} for {rows} rows: they must have a row for each"
+        )
+
+
+def _hides_modules(module: nn.Module) -> bool:
+    """Whether a module of users' own code, which could not be traced into, has parts that a recording may tell apart."""
+    own = not type(module).__module__.startswith("regtorch.")
+    return own and not is_dropout(module) and any(True for _ in module.children())
+
+
+def is_leaf(model: nn.Module) -> bool:
+    """Whether a model is a single layer or script, of which no graph can be had."""
+    return isinstance(model, torch.jit.ScriptModule) or _is_one_piece(model)
+
+
+def _is_one_piece(model: nn.Module) -> bool:
+    """Whether a model is a layer of torch's or a dropout, where nothing is lost by sampling it whole."""
+    return is_dropout(model) or (
+        type(model).__module__.startswith("torch.nn.") and not isinstance(model, nn.Sequential)
+    )
+
+
+def _work(node: fx.Node, values: Values, modules: dict[fx.Node, nn.Module], model: nn.Module) -> float:
+    """Multiplications of the layers in a node, or what stands for them: values written."""
+    value = values[node]
+    written = sum(v.numel() for v in (value if isinstance(value, (tuple, list)) else [value]) if isinstance(v, Tensor))
+    weights = modules[node].parameters() if node in modules else ()
+    return float(written * (1 + sum(w[0].numel() for w in weights if w.ndim > 1)))
