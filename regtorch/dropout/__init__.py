@@ -1,1 +1,16 @@
 """Dropouts: modules that add noise while training, and what replaces torch's own by them."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(
+    __name__,
+    {
+        **_homes("dropout"),
+        "Noise": "regtorch.dropout.base",
+        "ProbabilityDropout": "regtorch.dropout.base",
+        "consistent": "regtorch.dropout.consistent_dropout",
+        "convert_dropout": "regtorch.dropout.convert",
+        "depth_schedule": "regtorch.dropout.depth_schedule",
+    },
+)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from regtorch.arguments import check_tensor
 from regtorch.configurable import Configurable
+from regtorch.dropout.traceable import takes_only_a_tensor, traceable
 from regtorch.errors import NamingError, SettingError
-from regtorch.settings import check
+from regtorch.settings import check, ranges_of
 
 
 def complement(prob: float) -> float:
@@ -21,7 +23,10 @@ def complement(prob: float) -> float:
 
 
 class Noise(Configurable, nn.Module):
-    """A module whose output is random while training and its input itself in evaluation."""
+    """A module whose output is random while training and its input itself in evaluation.
+
+    ``torch.fx`` records it as one node, and ``torch.jit.script`` compiles its evaluation.
+    """
 
     #: source of all randomness; None: torch's own. Neither a setting nor part of the state, and lost in copies.
     generator: torch.Generator | None = None
@@ -31,8 +36,55 @@ class Noise(Configurable, nn.Module):
     spatial_dims: ClassVar[int | None] = None
     #: whether it acts on feature maps rather than on single units
     whole_maps: ClassVar[bool] = False
+    #: whether it is for sequences, and not for feature maps
+    of_sequences: ClassVar[bool] = False
     #: whether its probability is a parameter that trains
     learned: ClassVar[bool] = False
+    #: whether it drops weights: it then wraps a layer, its attribute `layer`, and `around(layer)` gives one that does
+    acts_on_weights: ClassVar[bool] = False
+    #: what it does to its input x: "scale", ``s * x``; "affine", ``s * x + t``; None, anything else. s and t must depend
+    #: on the draws and the shape of x alone. Monte Carlo prediction then draws them once for all rows, which is faster.
+    effect: ClassVar[Literal["scale", "affine"] | None] = None
+
+    #: what torch.jit.script leaves out
+    __jit_unused_properties__: ClassVar[list[str]] = []
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor:
+            """What `forward` gives."""
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            """The module's output.
+
+            Raises:
+                SettingError: it is given something that is not a tensor, and wraps no other layer.
+            """
+            if args and not self.acts_on_weights:
+                check_tensor(args[0], type(self).__name__)
+            return super().__call__(*args, **kwargs)
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        forward = vars(cls).get("forward")
+        if inspect.isfunction(forward) and takes_only_a_tensor(forward):
+            cls.forward = traceable(forward)
+        properties = inspect.getmembers(cls, lambda member: isinstance(member, property))
+        cls.__jit_unused_properties__ = [name for name, _ in properties]
+
+    def __prepare_scriptable__(self) -> Noise:
+        """What ``torch.jit.script`` asks for before it looks at the module.
+
+        Raises:
+            SettingError: its forward pass cannot be scripted.
+        """
+        if not getattr(type(self).forward, "scripts_in_evaluation", False):
+            raise SettingError(
+                f"torch.jit.script cannot compile a {type(self).__name__}: script regtorch.plain(model), a copy without "
+                "dropouts"
+            )
+        return self
 
     @classmethod
     def setting_names(cls) -> list[str]:
@@ -106,8 +158,9 @@ class ProbabilityDropout(Noise):
     #: what a configuration that names neither probability gets
     default_drop_prob: ClassVar[float] = 0.5
 
+    # nothing may be given as the arguments of type NoReturn: type checkers say so, and `refuse` what to write instead
     def __init__(
-        self, *args: object, drop_prob: float | None = None, keep_prob: float | None = None, **unknown: object
+        self, *args: NoReturn, drop_prob: float | None = None, keep_prob: float | None = None, **unknown: NoReturn
     ) -> None:
         super().__init__()
         self.refuse(args, unknown)
@@ -119,7 +172,7 @@ class ProbabilityDropout(Noise):
         if drop_prob is not None:
             self.drop_prob = drop_prob
         elif keep_prob is not None:
-            check(component=self.registered_as, keep_prob=keep_prob)
+            check(component=ranges_of(type(self)), keep_prob=keep_prob)
             self.drop_prob = complement(keep_prob)
         else:
             raise NamingError(f"{name} needs a probability: write drop_prob=... or keep_prob=...")
@@ -138,7 +191,7 @@ class ProbabilityDropout(Noise):
 
     @drop_prob.setter
     def drop_prob(self, value: float) -> None:
-        check(component=self.registered_as, drop_prob=value)
+        check(component=ranges_of(type(self)), drop_prob=value)
         self._drop_prob = float(value)
 
     @property

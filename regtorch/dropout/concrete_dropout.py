@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from regtorch.functional.concrete_dropout import concrete_dropout
 from regtorch.functional.full_precision import widened
 from regtorch.functional.sharded import as_plain, is_sharded
 from regtorch.registry import register
-from regtorch.settings import check
+from regtorch.settings import check, ranges_of
 
 
 @register("dropout", "concrete")
@@ -40,22 +40,24 @@ class ConcreteDropout(ProbabilityDropout):
         (ConcreteDropout(drop_prob=0.1, keep_prob=0.9, temperature=0.1, whole_maps=None), ['logit'])
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
     learned: ClassVar[bool] = True
     #: log p - log(1 - p) of the probability to drop
-    logit: nn.Parameter
+    if TYPE_CHECKING:  # torch.jit.script stumbles over an annotation that is a string
+        logit: nn.Parameter
 
     def __init__(
         self,
-        *args: object,
+        *args: NoReturn,
         drop_prob: float | None = None,
         keep_prob: float | None = None,
         temperature: float = 0.1,
         whole_maps: bool | None = None,
-        **unknown: object,
+        **unknown: NoReturn,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        check(component=self.registered_as, temperature=temperature, whole_maps=whole_maps)
+        check(component=ranges_of(type(self)), temperature=temperature, whole_maps=whole_maps)
         self.temperature = temperature
         self.whole_maps = whole_maps  # type: ignore[misc, assignment]
 
@@ -66,7 +68,7 @@ class ConcreteDropout(ProbabilityDropout):
 
     @drop_prob.setter
     def drop_prob(self, value: float) -> None:
-        check(component=self.registered_as, drop_prob=value)
+        check(component=ranges_of(type(self)), drop_prob=value)
         logit = math.log(value) - math.log1p(-value)
         if "logit" in self._parameters:
             with torch.no_grad():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from regtorch.arguments import check_module
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.consistent_dropout import consistent_dropout
@@ -33,6 +34,7 @@ class ConsistentDropout(ProbabilityDropout):
         ConsistentDropout(drop_prob=0.1, keep_prob=0.9)
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
     #: where masks are kept or taken from, while `consistent` lasts; lost in copies
     masks: _Masks | None = None
@@ -81,8 +83,9 @@ class _Masks:
         self.calls += 1
 
 
-@contextmanager
-def consistent(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> Iterator[dict[str, Tensor]]:
+def consistent(
+    model: nn.Module, masks: Mapping[str, Tensor] | None = None
+) -> AbstractContextManager[dict[str, Tensor]]:
     """Keep the masks of a model's `ConsistentDropout`s, or use those of another time, for one forward pass.
 
     Policy gradients compare what the policy would do now with what it did. With new masks that compares two networks,
@@ -93,9 +96,9 @@ def consistent(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> I
         masks: what an earlier block gave, or rows of it: ``{site: mask[rows] for site, mask in masks.items()}``. None:
             masks are drawn.
 
-    Yields:
-        The masks that were used, (batch, ...) bool each, by the dropout's name and the number of its call: to be kept
-        with the rollout, concatenated, sliced and saved as tensors are.
+    Returns:
+        A context manager that gives the masks that were used, (batch, ...) bool each, by the dropout's name and the
+        number of its call: to be kept with the rollout, concatenated, sliced and saved as tensors are.
 
     Raises:
         NothingBoundError: the model has no `ConsistentDropout`.
@@ -113,6 +116,12 @@ def consistent(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> I
         >>> list(masks), torch.equal(acted, again), torch.equal(acted, policy(x))
         (['1#0'], True, False)
     """
+    check_module(model)
+    return _consistent(model, masks)
+
+
+@contextmanager
+def _consistent(model: nn.Module, masks: Mapping[str, Tensor] | None) -> Iterator[dict[str, Tensor]]:
     drops = {name: module for name, module in model.named_modules() if isinstance(module, ConsistentDropout)}
     if not drops:
         raise NothingBoundError(f"{type(model).__name__} has no ConsistentDropout whose masks could be kept")

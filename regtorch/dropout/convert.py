@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from numbers import Real
 from typing import Any
 
 from torch import nn
 
+from regtorch.arguments import check_module
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import ProbabilityDropout
+from regtorch.dropout.branch_dropping import branch_drop_prob
 from regtorch.dropout.drop_block2d import DropBlock2d
-from regtorch.dropout.drop_connect import DropConnect
+from regtorch.dropout.drop_block3d import DropBlock3d
 from regtorch.dropout.drop_path import DropPath
 from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
@@ -36,9 +37,12 @@ def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = Non
     """Replace torch's dropout modules, in place, by regtorch's with the same probability to drop.
 
     Without a target each becomes its counterpart: ``nn.Dropout``, ``Dropout1d/2d/3d``, ``AlphaDropout``,
-    ``FeatureAlphaDropout``, torchvision's ``StochasticDepth`` (row mode) and ``DropBlock2d``, and modules called
-    ``DropPath`` as timm has them. With a target all of them become that class, element-wise and spatial ones,
-    regtorch's own as well; only a ``DropPath`` stays one, as it drops branches and not units.
+    ``FeatureAlphaDropout``, and modules called ``DropPath`` or ``StochasticDepth``, of torchvision, timm, transformers or
+    others, that drop each row's branch and scale the rest; those that do not scale, or drop all rows together, stay.
+    torchvision's ``DropBlock2d`` and ``DropBlock3d`` become `DropBlock2d` and `DropBlock3d`, which drop with exactly the
+    probability that is given; timm's, which drops far more than that, stays. With a target all of them become that
+    class, element-wise and spatial ones, regtorch's own as well; only a ``DropPath`` stays one, as it drops branches and
+    not units.
 
     Each module keeps its training mode; one that stands in two places stays one module. A subclass with a
     `forward` of its own is left alone, and so is what is no module: ``F.dropout`` calls, the ``dropout=`` of
@@ -67,6 +71,7 @@ def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = Non
           (1): AlphaDropout(drop_prob=0.1, keep_prob=0.9)
         )
     """
+    check_module(model)
     chosen = None if target is None else _dropout_class(target)
     replaced = {old: new for old in model.modules() if (new := _replacement(old, chosen)) is not None}
     if not replaced:
@@ -81,14 +86,15 @@ def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = Non
 def _dropout_class(target: type[nn.Module] | str) -> Any:
     cls: Any = component("dropout", target).load() if isinstance(target, str) else target
     is_module = inspect.isclass(cls) and issubclass(cls, nn.Module)
-    if not is_module or "drop_prob" not in inspect.signature(cls).parameters or cls in (NoDropout, DropConnect):
+    takes_it = is_module and "drop_prob" in inspect.signature(cls).parameters
+    if not takes_it or issubclass(cls, NoDropout) or getattr(cls, "acts_on_weights", False):
         raise SettingError(f"target={target!r} is not allowed: it must be a class that drops units with a drop_prob")
     return cls
 
 
 def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
     """The module to stand in the old one's place, or None if that is nothing to convert."""
-    found = counterpart_of(old)
+    found = counterpart_of(old) or _drop_block_of_torchvision(old)
     if found is None:
         return None
     same, settings = found
@@ -102,17 +108,18 @@ def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
 def counterpart_of(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
     """The class here that does what a dropout of any library does, and its settings; None for other modules."""
     if isinstance(old, ProbabilityDropout):
-        return None if isinstance(old, DropConnect) else (type(old), old.settings())
+        return None if old.acts_on_weights else (type(old), old.settings())
     for torchs, ours in _COUNTERPARTS.items():
         if isinstance(old, torchs) and type(old).forward is torchs.forward:
             return ours, {"drop_prob": old.p}
-    match type(old).__name__:
-        case "StochasticDepth" if getattr(old, "mode", None) == "row" and hasattr(old, "p"):
-            return DropPath, {"drop_prob": old.p}
-        case "DropPath" if getattr(old, "scale_by_keep", True):
-            chance = next((getattr(old, name) for name in ("p", "drop_prob") if hasattr(old, name)), "unknown")
-            if chance is None or isinstance(chance, Real):  # under another name it may be that of keeping
-                return DropPath, {"drop_prob": chance or 0.0}
-        case "DropBlock2d" if hasattr(old, "p") and hasattr(old, "block_size"):
-            return DropBlock2d, {"drop_prob": old.p, "block_size": old.block_size}
-    return None
+    drop_prob = branch_drop_prob(old) if isinstance(old, nn.Module) else None
+    return None if drop_prob is None else (DropPath, {"drop_prob": drop_prob})
+
+
+def _drop_block_of_torchvision(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
+    """The nearest class here, no counterpart: torchvision's drops a little less than its probability."""
+    ours: dict[str, type[ProbabilityDropout]] = {"DropBlock2d": DropBlock2d, "DropBlock3d": DropBlock3d}
+    name = type(old).__name__
+    if name not in ours or not type(old).__module__.startswith("torchvision."):
+        return None
+    return ours[name], {"drop_prob": old.p, "block_size": old.block_size}

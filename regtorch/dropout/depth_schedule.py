@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from regtorch.arguments import check_module
 from regtorch.dropout.convert import counterpart_of
 from regtorch.dropout.drop_path import DropPath
 from regtorch.errors import NothingBoundError
@@ -17,7 +18,7 @@ def depth_schedule(model: nn.Module, *, last: float = 0.5) -> dict[str, float]:
 
     Early layers give what all later ones build on, so they are kept more often. Branches are the modules that
     drop them, in the order in which the model registers them: `DropPath`, torchvision's ``StochasticDepth`` (row mode)
-    and modules called ``DropPath`` as timm has them.
+    and modules called ``DropPath`` that do the same, of timm, transformers or others.
 
     Args:
         model: any module.
@@ -39,6 +40,7 @@ def depth_schedule(model: nn.Module, *, last: float = 0.5) -> dict[str, float]:
         >>> blocks[1]
         DropPath(drop_prob=0.1, keep_prob=0.9)
     """
+    check_module(model)
     PROBABILITY.check("last", last)
     found: dict[str, Any] = {name: module for name, module in model.named_modules() if _drops_branches(module)}
     if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ class DropBlock2d(ProbabilityDropout):
         drop_prob: probability that a unit is dropped, on average over the map, from 0 to 1.
         keep_prob: 1 - drop_prob; give one of the two.
         block_size: side of the blocks in pixels, >= 1, cut to the size of the map.
+        couple_channels: one mask for all channels of a row, as in the paper, instead of one each.
 
     Raises:
         NamingError: an argument by position or by another name, both probabilities, or neither.
@@ -29,24 +30,27 @@ class DropBlock2d(ProbabilityDropout):
 
     Example:
         >>> DropBlock2d(drop_prob=0.1)
-        DropBlock2d(drop_prob=0.1, keep_prob=0.9, block_size=7)
+        DropBlock2d(drop_prob=0.1, keep_prob=0.9, block_size=7, couple_channels=False)
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
     spatial_dims: ClassVar[int | None] = 2
     whole_maps: ClassVar[bool] = True
 
     def __init__(
         self,
-        *args: object,
+        *args: NoReturn,
         drop_prob: float | None = None,
         keep_prob: float | None = None,
         block_size: int = 7,
-        **unknown: object,
+        couple_channels: bool = False,
+        **unknown: NoReturn,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        check(block_size=block_size)
+        check(block_size=block_size, couple_channels=couple_channels)
         self.block_size = block_size
+        self.couple_channels = couple_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`; `x` itself in evaluation."""
@@ -55,6 +59,7 @@ class DropBlock2d(ProbabilityDropout):
             x,
             drop_prob=self.drop_prob,
             block_size=self.block_size,
+            couple_channels=self.couple_channels,
             training=self.training,
             generator=self.generator,
             shared=self.shared,

@@ -2,63 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from regtorch.dropout.base import ProbabilityDropout
+from regtorch.dropout.traceable import recorded
 from regtorch.errors import SettingError
 from regtorch.functional.drop_connect import drop_connect
 from regtorch.registry import register
+from regtorch.settings import check
+
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 @register("dropout", "drop_connect")
 class DropConnect(ProbabilityDropout):
     """Zeroes the weights of a layer, one mask a forward pass; its bias stays. See `regtorch.functional.drop_connect`.
 
+    Of a recurrent layer one mask holds for all time steps.
+
     Args:
-        layer: the Linear, convolution or transposed convolution to wrap; without one, see `around`.
+        layer: the Linear, convolution, transposed convolution, or recurrent layer or cell (RNN, LSTM, GRU) to wrap;
+            without one, see `around`.
         drop_prob: probability that a weight is dropped, from 0 to 1.
         keep_prob: 1 - drop_prob; give one of the two.
+        weights: ``"all"``, or of a recurrent layer ``"recurrent"``: only those from one step's hidden state to the next.
 
     Raises:
         NamingError: a probability by position or by another name, both probabilities, or neither.
         SettingError: a value outside its range, a layer of another kind, or a forward pass without a layer.
 
+    Source: Wan et al., "Regularization of neural networks using DropConnect", 2013; for recurrent weights Merity, Keskar
+    and Socher, "Regularizing and optimizing LSTM language models", 2018.
+
     Example:
         >>> DropConnect(nn.Linear(3, 2), drop_prob=0.5)
         DropConnect(
-          drop_prob=0.5, keep_prob=0.5
+          drop_prob=0.5, keep_prob=0.5, weights=all
           (layer): Linear(in_features=3, out_features=2, bias=True)
         )
     """
 
     not_settings: ClassVar[frozenset[str]] = frozenset({"layer"})
+    acts_on_weights: ClassVar[bool] = True
 
     def __init__(
         self,
         layer: nn.Module | None = None,
-        *args: object,
+        *args: NoReturn,
         drop_prob: float | None = None,
         keep_prob: float | None = None,
-        **unknown: object,
+        weights: Literal["all", "recurrent"] = "all",
+        **unknown: NoReturn,
     ) -> None:
         named = layer is None or isinstance(layer, nn.Module)
-        super().__init__(*(args if named else (layer, *args)), drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        if layer is not None and not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
-            raise SettingError(f"DropConnect wraps a Linear or convolution layer, got {type(layer).__name__}")
+        given: tuple[Any, ...] = args if named else (layer, *args)
+        super().__init__(*given, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
+        check(component=("dropout", "drop_connect"), weights=weights)
+        if layer is not None and not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd, *_RECURRENT)):
+            raise SettingError(
+                f"DropConnect wraps a Linear, convolution or recurrent layer, got {type(layer).__name__}"
+            )
+        if layer is not None and weights == "recurrent" and not isinstance(layer, _RECURRENT):
+            raise SettingError(f"weights=recurrent is not allowed: a {type(layer).__name__} has none; take weights=all")
+        self.weights = weights
         self.layer = layer
 
-    def around(self, layer: nn.Module) -> DropConnect:
-        """A DropConnect with the same probability that wraps `layer`."""
-        return type(self)(layer, drop_prob=self.drop_prob).train(self.training)
+    if TYPE_CHECKING:
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            """What `forward` gives."""
+
+    def around(self, layer: nn.Module) -> DropConnect:
+        """A DropConnect with the same settings that wraps `layer`."""
+        return type(self)(layer, drop_prob=self.drop_prob, weights=self.weights).train(self.training)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """What the layer gives for `x` with the weights that are left; in evaluation with all of them."""
-        if self.layer is None:
+        if isinstance(x, fx.Proxy):
+            return recorded(self, x, *args, **kwargs)
+        layer = self.layer
+        if layer is None:
             raise SettingError("DropConnect wraps no layer: write DropConnect(layer, drop_prob=...) or .around(layer)")
         if not self.training or self.drop_prob == 0:
-            return self.layer(x, *args, **kwargs)  # type: ignore[no-any-return]
-        weight = drop_connect(self.layer.weight, drop_prob=self.drop_prob, generator=self.generator)
-        return functional_call(self.layer, {"weight": weight}, (x, *args), kwargs)  # type: ignore[no-any-return]
+            return layer(x, *args, **kwargs)
+        left = {
+            name: drop_connect(getattr(layer, name), drop_prob=self.drop_prob, generator=self.generator)
+            for name in self._names(layer)
+        }
+        if not isinstance(layer, nn.RNNBase):
+            return functional_call(layer, left, (x, *args), kwargs)
+        kept = layer._flat_weights  # a recurrent layer computes with this list, whatever its parameters are
+        layer._flat_weights = [left.get(name, w) for name, w in zip(layer._flat_weights_names, kept, strict=True)]
+        try:
+            return layer(x, *args, **kwargs)
+        finally:
+            layer._flat_weights = kept
+
+    def _names(self, layer: nn.Module) -> list[str]:
+        """Of the weights that are dropped."""
+        if not isinstance(layer, _RECURRENT):
+            return ["weight"]
+        names = layer._flat_weights_names if isinstance(layer, nn.RNNBase) else ["weight_ih", "weight_hh"]
+        return [name for name in names if name.startswith("weight_hh" if self.weights == "recurrent" else "weight")]

@@ -28,6 +28,7 @@ class DropPath(ProbabilityDropout):
         DropPath(drop_prob=0.1, keep_prob=0.9)
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
 
     def forward(self, x: Tensor) -> Tensor:

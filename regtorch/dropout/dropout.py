@@ -26,6 +26,8 @@ class Dropout(ProbabilityDropout):
         Dropout(drop_prob=0.2, keep_prob=0.8)
     """
 
+    effect = "scale"
+
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`; `x` itself in evaluation."""
         return dropout(

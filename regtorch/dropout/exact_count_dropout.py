@@ -27,6 +27,8 @@ class ExactCountDropout(ProbabilityDropout):
         tensor([10., 10., 10.])
     """
 
+    effect = "scale"
+
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`; `x` itself in evaluation."""
         return exact_count_dropout(

@@ -28,6 +28,7 @@ class FeatureAlphaDropout(ProbabilityDropout):
         FeatureAlphaDropout(drop_prob=0.1, keep_prob=0.9)
     """
 
+    effect = "affine"
     default_drop_prob: ClassVar[float] = 0.1
     whole_maps: ClassVar[bool] = True
 

@@ -28,6 +28,7 @@ class GaussianDropout(ProbabilityDropout):
         GaussianDropout(drop_prob=0.2, keep_prob=0.8)
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.2
 
     def forward(self, x: Tensor) -> Tensor:

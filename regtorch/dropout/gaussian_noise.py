@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor
 
 from regtorch.dropout.base import Noise
@@ -26,7 +28,9 @@ class GaussianNoise(Noise):
         GaussianNoise(std=0.1)
     """
 
-    def __init__(self, *args: object, std: float = 0.1, **unknown: object) -> None:
+    effect = "affine"
+
+    def __init__(self, *args: NoReturn, std: float = 0.1, **unknown: NoReturn) -> None:
         super().__init__()
         self.refuse(args, unknown)
         self.std = std

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor
 
 from regtorch.dropout.base import Noise
@@ -26,7 +28,7 @@ class NoDropout(Noise):
         tensor([1., 1.])
     """
 
-    def __init__(self, *args: object, drop_prob: None = None, keep_prob: None = None, **unknown: object) -> None:
+    def __init__(self, *args: NoReturn, drop_prob: None = None, keep_prob: None = None, **unknown: NoReturn) -> None:
         super().__init__()
         self.refuse(args, unknown)
         for key, value in {"drop_prob": drop_prob, "keep_prob": keep_prob}.items():

@@ -7,25 +7,43 @@ from typing import ClassVar
 from torch import Tensor
 
 from regtorch.dropout.base import ProbabilityDropout
+from regtorch.errors import SettingError
 from regtorch.functional.spatial_dropout import spatial_dropout
 from regtorch.registry import register
 
 
 class _SpatialDropout(ProbabilityDropout):
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.2
     whole_maps: ClassVar[bool] = True
 
+    #: the shapes that it takes, in words
+    takes: ClassVar[str] = ""
+
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`; `x` itself in evaluation."""
-        self.check_maps(x)
+        draw_dims = self._draw_dims(x.ndim)
+        if draw_dims is None:
+            raise SettingError(f"{type(self).__name__} takes {self.takes}, got shape {tuple(x.shape)}")
         return spatial_dropout(
-            x, drop_prob=self.drop_prob, training=self.training, generator=self.generator, shared=self.shared
+            x,
+            drop_prob=self.drop_prob,
+            draw_dims=draw_dims,
+            training=self.training,
+            generator=self.generator,
+            shared=self.shared,
         )
+
+    def _draw_dims(self, ndim: int) -> int | None:
+        """How many leading dimensions have draws of their own in an input of so many, as torch has it; None: none such."""
+        raise NotImplementedError
 
 
 @register("dropout", "spatial1d")
 class SpatialDropout1d(_SpatialDropout):
     """Zeroes whole maps of (batch, channels, length). See `regtorch.functional.spatial_dropout`.
+
+    Two dimensions are (channels, length), as ``nn.Dropout1d`` takes them.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.
@@ -41,11 +59,17 @@ class SpatialDropout1d(_SpatialDropout):
     """
 
     spatial_dims: ClassVar[int | None] = 1
+    takes: ClassVar[str] = "(batch, channels, length) or (channels, length)"
+
+    def _draw_dims(self, ndim: int) -> int | None:
+        return {2: 1, 3: 2}.get(ndim)
 
 
 @register("dropout", "spatial2d")
 class SpatialDropout2d(_SpatialDropout):
     """Zeroes whole maps of (batch, channels, height, width). See `regtorch.functional.spatial_dropout`.
+
+    Any number of sizes will do, also none, as with ``nn.Dropout2d``.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.
@@ -57,17 +81,23 @@ class SpatialDropout2d(_SpatialDropout):
 
     Example:
         >>> import torch
-        >>> SpatialDropout2d(drop_prob=0.2)(torch.ones(3, 4))
+        >>> SpatialDropout2d(drop_prob=0.2)(torch.ones(3))
         Traceback (most recent call last):
-        regtorch.errors.SettingError: SpatialDropout2d takes (batch, channels, height, width), got shape (3, 4)
+        regtorch.errors.SettingError: SpatialDropout2d takes (batch, channels, *sizes), got shape (3,)
     """
 
     spatial_dims: ClassVar[int | None] = 2
+    takes: ClassVar[str] = "(batch, channels, *sizes)"
+
+    def _draw_dims(self, ndim: int) -> int | None:
+        return 2 if ndim >= 2 else None
 
 
 @register("dropout", "spatial3d")
 class SpatialDropout3d(_SpatialDropout):
     """Zeroes whole maps of (batch, channels, depth, height, width). See `regtorch.functional.spatial_dropout`.
+
+    Any other number of dimensions is (channels, *sizes), as ``nn.Dropout3d`` takes it.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.
@@ -83,3 +113,7 @@ class SpatialDropout3d(_SpatialDropout):
     """
 
     spatial_dims: ClassVar[int | None] = 3
+    takes: ClassVar[str] = "(batch, channels, depth, height, width) or (channels, *sizes)"
+
+    def _draw_dims(self, ndim: int) -> int | None:
+        return 2 if ndim == 5 else 1 if ndim >= 1 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from torch import Tensor
 
@@ -30,15 +30,17 @@ class VariationalDropout(ProbabilityDropout):
         VariationalDropout(drop_prob=0.5, keep_prob=0.5, batch_first=True)
     """
 
+    effect = "scale"
     default_drop_prob: ClassVar[float] = 0.5
+    of_sequences: ClassVar[bool] = True
 
     def __init__(
         self,
-        *args: object,
+        *args: NoReturn,
         drop_prob: float | None = None,
         keep_prob: float | None = None,
         batch_first: bool = True,
-        **unknown: object,
+        **unknown: NoReturn,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
         check(batch_first=batch_first)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import timm.layers.drop
 import torch
 import torchvision
 from torch import nn
 from torchvision.ops import DropBlock2d as TorchvisionDropBlock2d
+from torchvision.ops import DropBlock3d as TorchvisionDropBlock3d
 from torchvision.ops import StochasticDepth
+from transformers.models.swin.modeling_swin import SwinDropPath
 
 import regtorch
 from regtorch import convert_dropout
@@ -23,6 +26,29 @@ class DropPath(nn.Module):
         super().__init__()
         self.drop_prob = drop_prob
         self.scale_by_keep = scale_by_keep
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.drop_prob:
+            return x
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= self.drop_prob
+        return x * kept / (1 - self.drop_prob if self.scale_by_keep else 1)
+
+
+class StochasticDepthOfKeepProb(DropPath):
+    """Its attribute is not the probability to drop."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(1 - p)
+        self.p = p
+
+
+class NoisyDropPath(DropPath):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + 0.1 * torch.randn_like(x) * self.training
+
+
+class DropPathAtHome(DropPath):
+    pass
 
 
 class LoudDropout(nn.Dropout):
@@ -47,12 +73,27 @@ COUNTERPARTS = [
     (StochasticDepth(0.1, "row"), "DropPath(drop_prob=0.1, keep_prob=0.9)"),
     (DropPath(0.1), "DropPath(drop_prob=0.1, keep_prob=0.9)"),
     (DropPath(None), "DropPath(drop_prob=0.0, keep_prob=1.0)"),
-    (TorchvisionDropBlock2d(0.1, 5), "DropBlock2d(drop_prob=0.1, keep_prob=0.9, block_size=5)"),
+    (DropPathAtHome(0.1), "DropPath(drop_prob=0.1, keep_prob=0.9)"),
+    (SwinDropPath(0.1), "DropPath(drop_prob=0.1, keep_prob=0.9)"),
+    (timm.layers.DropPath(0.1), "DropPath(drop_prob=0.1, keep_prob=0.9)"),
+    (
+        TorchvisionDropBlock2d(0.1, 5),
+        "DropBlock2d(drop_prob=0.1, keep_prob=0.9, block_size=5, couple_channels=False)",
+    ),
+    (
+        TorchvisionDropBlock3d(0.1, 5),
+        "DropBlock3d(drop_prob=0.1, keep_prob=0.9, block_size=5, couple_channels=False)",
+    ),
 ]
 LEFT_ALONE = [
     LoudDropout(0.1),
     StochasticDepth(0.1, "batch"),
     DropPath(0.1, scale_by_keep=False),
+    DropPath(0.0, scale_by_keep=False),
+    timm.layers.DropPath(0.1, scale_by_keep=False),
+    timm.layers.drop.DropBlock2d(0.1),
+    StochasticDepthOfKeepProb(0.1),
+    NoisyDropPath(0.1),
     regtorch.Dropout(drop_prob=0.1),
     regtorch.GaussianNoise(std=0.1),
     nn.Linear(2, 2),
@@ -147,3 +188,13 @@ def test_models_of_torchvision_and_torch_go_on_working() -> None:
     assert torch.equal(mobile(x), expected)
     assert not any(type(m) is nn.Dropout for m in [*mobile.modules(), *encoder.modules()])
     assert torch.equal(encoder.eval()(torch.ones(1, 4, 8)), encoder(torch.ones(1, 4, 8)))
+
+
+def test_looking_for_counterparts_leaves_the_model_and_the_random_state() -> None:
+    state = torch.get_rng_state()
+    model = nn.Sequential(DropPath(0.1), NoisyDropPath(0.1)).eval()
+    attributes = [dict(vars(module)) for module in model]
+    convert_dropout(model, regtorch.Dropout)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert vars(model[1]) == attributes[1]
+    assert not model[0].training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from itertools import combinations
 from pathlib import Path
 
@@ -44,6 +45,8 @@ ALPHA = {
     "variance": lambda p: 1.0,
     "can_drop_all": False,
 }
+#: normal noise is drawn in the input's precision, of half precision in float32
+NORMAL = {"noise_depends_on_dtype": (torch.float64,)}
 
 
 def moment_of_concrete(p: float, power: int, temperature: float = 0.1) -> float:
@@ -61,7 +64,7 @@ CASES = [
     Case("spatial1d", (2000, 8, 25), draw_dims=2),
     Case("spatial2d", (2000, 8, 5, 5), draw_dims=2, reference=keras("SpatialDropout2D")),
     Case("spatial3d", (2000, 8, 3, 3, 3), draw_dims=2),
-    Case("gaussian", dropped=None, can_drop_all=False, reference=keras("GaussianDropout")),
+    Case("gaussian", dropped=None, can_drop_all=False, reference=keras("GaussianDropout"), **NORMAL),
     Case(
         "gaussian_noise",
         dropped=None,
@@ -69,10 +72,27 @@ CASES = [
         variance=lambda std: 1 + std**2,
         reference=keras("GaussianNoise"),
         probability="std",
+        **NORMAL,
     ),
-    Case("drop_block2d", draw_dims=2, independent=False, settings={"block_size": 3}, bad={"block_size": 0}),
+    Case(
+        "drop_block2d",
+        draw_dims=2,
+        independent=False,
+        settings={"block_size": 3},
+        bad={"block_size": 0, "couple_channels": 1},
+    ),
+    Case(
+        "drop_block3d",
+        (400, 4, 5, 4, 5),
+        draw_dims=2,
+        independent=False,
+        settings={"block_size": 2},
+        bad={"block_size": 0, "couple_channels": 1},
+    ),
     Case("drop_path", (4000, 3, 2, 2), draw_dims=1),
-    Case("drop_connect", within=WeightsAsUnits, state=("layer.weight",)),
+    Case(
+        "drop_connect", within=WeightsAsUnits, acts_on_weights=True, state=("layer.weight",), bad={"weights": "biases"}
+    ),
     Case(
         "concrete",
         (2000, 8, 5, 5),
@@ -127,7 +147,12 @@ def test_none() -> None:
 def test_two_ranks() -> None:
     rows = []
     for case in CASES:
-        sizes = {"spatial1d": (32, 5), "spatial3d": (32, 2, 2, 5), "variational": (32, 5)}.get(case.name, (32, 6, 5))
+        sizes = {
+            "spatial1d": (32, 5),
+            "spatial3d": (32, 2, 2, 5),
+            "drop_block3d": (32, 2, 2, 5),
+            "variational": (32, 5),
+        }.get(case.name, (32, 6, 5))
         rows.append((case.name, {case.probability: 0.5, **case.settings}, sizes))
     on_two_ranks(check_ranks, rows)
 
@@ -223,14 +248,38 @@ def test_exact_count_needs_a_batch() -> None:
 # whole maps and blocks
 
 
-@pytest.mark.parametrize("name", ["spatial1d", "spatial2d", "spatial3d", "drop_block2d"])
-def test_other_shapes_are_refused_by_name(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "ranks"), {"spatial1d": (1, 4, 5), "spatial2d": (1,), "drop_block2d": (1, 2, 3, 5)}.items()
+)
+def test_other_shapes_are_refused_by_name(name: str, ranks: tuple[int, ...]) -> None:
     module = create("dropout", name)
-    for ndim in set(range(1, 7)) - {module.spatial_dims + 2}:
+    for ndim in ranks:
         with pytest.raises(
             SettingError, match=rf"{type(module).__name__} takes \(batch, channels, .*\), got shape \(2,"
         ):
             module(torch.ones([2] * ndim))
+
+
+@pytest.mark.filterwarnings("ignore:dropout.d")
+@pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout])
+@pytest.mark.parametrize("ndim", [1, 2, 3, 4, 5, 6])
+def test_every_rank_that_torchs_take_is_dropped_as_there(kind: type[nn.Module], ndim: int) -> None:
+    theirs, x = kind(0.5), torch.ones([300, 3, 2, 2, 2, 2][:ndim])
+    ours = regtorch.convert_dropout(nn.Sequential(theirs))[0]
+    torch.manual_seed(0)
+    try:
+        wanted = theirs(x)
+    except RuntimeError:
+        with pytest.raises(SettingError, match="got"):
+            ours(x)
+        return
+    for found in (ours(x), wanted):  # the same dimensions have draws of their own, in both
+        gone = (found == found.min()).double()
+        assert gone.mean() == pytest.approx(0.5, abs=0.1)
+        for dim in range(ndim):
+            along = gone.movedim(dim, 0)
+            other = (wanted == wanted.min()).movedim(dim, 0)
+            assert bool((along == along[:1]).all()) == bool((other == other[:1]).all()), dim
 
 
 def test_feature_alpha_needs_channels() -> None:
@@ -238,21 +287,37 @@ def test_feature_alpha_needs_channels() -> None:
         regtorch.FeatureAlphaDropout(drop_prob=0.1)(torch.ones(3))
 
 
-@pytest.mark.parametrize(("sizes", "block"), [((9, 9), 3), ((5, 12), 7), ((4, 4), 9), ((8, 8), 1), ((3, 3), 2)])
+@pytest.mark.parametrize("couple_channels", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "block"),
+    [((9, 9), 3), ((5, 12), 7), ((4, 4), 9), ((8, 8), 1), ((3, 3), 2), ((4, 5, 6), 3), ((3, 2, 2), 2), ((11,), 4)],
+)
 @pytest.mark.parametrize("drop_prob", [0.05, 0.3, 0.9])
-def test_blocks_drop_the_average_unit_with_drop_prob(sizes: tuple[int, int], block: int, drop_prob: float) -> None:
-    y = regtorch.functional.drop_block2d(
-        torch.ones(4000, 3, *sizes), drop_prob=drop_prob, block_size=block, generator=seeded(0)
+def test_blocks_drop_the_average_unit_with_drop_prob(
+    sizes: tuple[int, ...], block: int, drop_prob: float, couple_channels: bool
+) -> None:
+    y = regtorch.functional.drop_block(
+        torch.ones(4000, 3, *sizes),
+        drop_prob=drop_prob,
+        block_size=block,
+        couple_channels=couple_channels,
+        generator=seeded(0),
     )
-    share = (y == 0).double().mean(dim=(2, 3)).flatten()
-    assert share.mean() == pytest.approx(drop_prob, abs=5 * share.std().item() / math.sqrt(12000))
+    share = (y == 0).double().flatten(2).mean(2)
+    if couple_channels:
+        assert torch.equal(y, y[:, :1].expand_as(y))
+        share = share[:, 0]
+    assert share.mean() == pytest.approx(drop_prob, abs=5 * share.std().item() / math.sqrt(share.numel()))
 
 
-def test_blocks_are_blocks() -> None:
-    y = regtorch.functional.drop_block2d(torch.ones(200, 2, 12, 12), drop_prob=0.1, block_size=3, generator=seeded(0))
-    gone = (y == 0).double()
-    whole = 1 - F.max_pool2d(1 - gone, 3, stride=1)  # 1 where a whole 3 x 3 square is gone
-    assert torch.equal(F.max_pool2d(F.pad(whole, (2, 2, 2, 2)), 3, stride=1), gone)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_blocks_are_blocks(dims: int) -> None:
+    drop = {2: regtorch.DropBlock2d, 3: regtorch.DropBlock3d}[dims](drop_prob=0.1, block_size=3)
+    drop.generator = seeded(0)
+    y = drop(torch.ones(60, 2, *[9, 8, 7][:dims]))
+    gone, pool = (y == 0).double(), {2: F.max_pool2d, 3: F.max_pool3d}[dims]
+    complete = 1 - pool(1 - gone, 3, stride=1)  # 1 where all of a block of side 3 is gone
+    assert torch.equal(pool(F.pad(complete, [2] * 2 * dims), 3, stride=1), gone)
 
 
 # weights
@@ -290,10 +355,46 @@ def test_drop_connect_around_a_layer() -> None:
     assert free.layer is None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert bound(torch.ones(2, 3)).dtype == layer(torch.ones(2, 3)).dtype == torch.bfloat16
+    with pytest.raises(SettingError, match="weights=recurrent is not allowed: a Linear has none"):
+        regtorch.DropConnect(nn.Linear(2, 2), drop_prob=0.1, weights="recurrent")
     with pytest.raises(SettingError, match="got ReLU"):
         regtorch.DropConnect(nn.ReLU(), drop_prob=0.1)
     with pytest.raises(NamingError, match=r"write drop_prob=0\.3"):
         regtorch.DropConnect(nn.Linear(2, 2), 0.3)
+
+
+@pytest.mark.parametrize("weights", ["all", "recurrent"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2),
+        nn.GRU(3, 4, batch_first=True),
+        nn.RNN(3, 4, bias=False),
+        nn.LSTMCell(3, 4),
+        nn.GRUCell(3, 4),
+    ],
+    ids=lambda layer: type(layer).__name__ if isinstance(layer, nn.Module) else layer,
+)
+def test_drop_connect_of_recurrent_layers(layer: nn.Module, weights: str) -> None:
+    drop = regtorch.DropConnect(layer, drop_prob=0.4, weights=weights)
+    x = torch.randn((5, 3) if isinstance(layer, nn.RNNCellBase) else (2, 5, 3))
+    before = {name: value.clone() for name, value in drop.named_parameters()}
+    drop.generator = seeded(3)
+    y = first(drop(x))
+    generator, twin = seeded(3), deepcopy(layer)
+    with torch.no_grad():
+        for name, w in twin.named_parameters():
+            if name.startswith("weight_hh" if weights == "recurrent" else "weight"):
+                w.copy_(regtorch.functional.drop_connect(w, drop_prob=0.4, generator=generator))
+    torch.testing.assert_close(y, first(twin(x)))
+    y.sum().backward()
+    assert all((w.grad is not None) for name, w in layer.named_parameters() if name.startswith("weight_hh"))
+    assert torch.equal(first(drop.eval()(x)), first(layer(x)))
+    assert all(torch.equal(before[name], value) for name, value in drop.named_parameters())
+
+
+def first(output: torch.Tensor | tuple) -> torch.Tensor:
+    return output[0] if isinstance(output, tuple) else output
 
 
 # arguments
@@ -324,6 +425,7 @@ def test_only_probabilities_are_taken(value: object, key: str) -> None:
 
 def test_an_unknown_argument_lists_the_known_ones() -> None:
     with pytest.raises(
-        SettingError, match=r"inplace=True: DropBlock2d has no such setting; it has: drop_prob, keep_prob, block_size"
+        SettingError,
+        match=r"inplace=True: DropBlock2d has no such setting; it has: drop_prob, keep_prob, block_size, couple_",
     ):
         regtorch.DropBlock2d(drop_prob=0.1, inplace=True)

@@ -1,0 +1,59 @@
+"""Dropouts in recorded models: one node for ``torch.fx``, the identity of evaluation for ``torch.jit.script``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+
+def traceable(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """A forward pass that ``torch.fx`` records as a call of its module, as it does with torch's own dropouts.
+
+    The recorded model follows ``train()`` and ``eval()`` then. ``torch.jit.script`` compiles the identity of evaluation:
+    noise that is drawn in Python has no TorchScript, and a scripted model in training mode raises.
+
+    Args:
+        forward: of a module that is the identity in evaluation.
+
+    Example:
+        >>> import regtorch
+        >>> model = torch.nn.Sequential(regtorch.Dropout(drop_prob=0.5))
+        >>> [node.op for node in fx.symbolic_trace(model).graph.nodes]
+        ['placeholder', 'call_module', 'output']
+    """
+
+    def recorded_or_run(self: Any, x: Tensor) -> Tensor:
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            assert not self.training, (
+                "a scripted model has no dropouts of regtorch's: put it into eval mode, or script regtorch.plain(model)"
+            )
+            return x
+        else:
+            return recorded(self, x) if isinstance(x, fx.Proxy) else forward(self, x)
+
+    # not functools.wraps: torch.jit.script would find the forward pass within
+    recorded_or_run.__doc__, recorded_or_run.__qualname__ = forward.__doc__, forward.__qualname__
+    recorded_or_run.__module__, recorded_or_run.__name__ = forward.__module__, forward.__name__
+    recorded_or_run.scripts_in_evaluation = True  # type: ignore[attr-defined]
+    return recorded_or_run
+
+
+def recorded(module: torch.nn.Module, x: fx.Proxy, *args: Any, **kwargs: Any) -> Any:
+    """A node that calls the module, in the graph that is being recorded."""
+    tracer: Any = x.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (x, *args), kwargs)
+
+
+def takes_only_a_tensor(forward: Callable[..., Any]) -> bool:
+    """Whether a forward pass has no argument besides its input.
+
+    Example:
+        >>> takes_only_a_tensor(lambda self, x: x), takes_only_a_tensor(lambda self, x, *more: x)
+        (True, False)
+    """
+    parameters = list(inspect.signature(forward).parameters.values())
+    return len(parameters) == 2 and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
