@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sys
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from regtorch.cli import run_folder
 from regtorch.cli.checkpoint import described_model
 from regtorch.cli.exit_status import exit_with
+from regtorch.cli.help_page import informs
+from regtorch.cli.output import answer
+from regtorch.cli.resources import check_holds
+from regtorch.cli.validation import dataset
+from regtorch.data.further_rows import NetworkInput
 from regtorch.errors import DataError, SettingError
 from regtorch.files import replaced
+from regtorch.overrides import unquoted
 from regtorch.registry import near
 from regtorch.settings import one_of
 
@@ -23,9 +29,14 @@ Write a finished run's network in a form that needs no regtorch: regtorch-export
                FILE.pt2: the network, by torch.export (torch.export.load); FILE.onnx: the network, by torch.onnx
                (pip install 'regtorch[onnx]'); both take batches of any size
   checkpoint   best or last; default: the one that the run was measured on
+  preprocess   true (the default): .pt2 and .onnx take rows as they are stored (float32; pixels from 0 to 255), and
+               scale and standardize them as in training; false: they take rows that are already scaled. A .pt has
+               weights alone, which take scaled rows
 
-It has no dropout and gives logits. Rows go in as in training: where data.standardize is not none, standardised.
+It has no dropout and gives logits. class_names, output_transform (softmax), preprocessing, mean and std are in the file's
+metadata: metadata_props of .onnx, extra_files={"metadata.json": ""} of .pt2, ._metadata["regtorch"] of .pt.
 """
+_KEYS = ("run", "out", "checkpoint", "preprocess")
 _SUFFIXES = (".pt", ".pt2", ".onnx")
 
 
@@ -35,24 +46,25 @@ def main() -> None:
 
 
 def _main() -> int:
-    if any(flag in sys.argv[1:] for flag in ("-h", "--help")):
-        print(_HELP, end="")
+    if informs(sys.argv[1:], lambda: _HELP):
         return 0
     given = _parsed(sys.argv[1:])
     run, out = Path(given["run"]), Path(given["out"])
     config = run_folder.configuration(run)
     checkpoint = run_folder.checkpoint(run, config, given.get("checkpoint"))
-    described = described_model(checkpoint)
+    preprocess = given.get("preprocess", "true") == "true"
+    network = trained_on(run, config, checkpoint, preprocess)
     if not out.parent.is_dir():
         raise SettingError(f"out={out}: there is no folder {out.parent}")
     if out.is_dir():
         raise SettingError(f"out={out} is a folder: it must be the name of a file")
+    check_holds(checkpoint, config, network.shape, len(network.classes), f"run={run}")
     run_folder.warn_if_unfinished(run)
     try:
-        _write(config, checkpoint, tuple(described["shape"]), described["classes"], out)
+        _write(config, checkpoint, network, out, preprocess)
     except OSError as error:
         raise DataError(f"out={out} cannot be written: {error.strerror or error}") from error
-    print(out)
+    answer(out)
     return 0
 
 
@@ -60,11 +72,11 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if not equals or key not in ("run", "out", "checkpoint"):
-            raise SettingError(f"{argument}: there is no such key{near(key, ['run', 'out', 'checkpoint'])}")
+        if not equals or key not in _KEYS:
+            raise SettingError(f"{argument}: there is no such key{near(key, _KEYS)}")
         if key in given:
             raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
-        given[key] = value
+        given[key] = unquoted(value)
     for key in ("run", "out"):
         if not given.get(key):
             raise SettingError(f"{key}= is missing: say run=FOLDER out=FILE")
@@ -72,34 +84,55 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
         raise SettingError(f"out={given['out']} is not allowed: its name must end in {', '.join(_SUFFIXES)}")
     if "checkpoint" in given:
         one_of("best", "last").check("checkpoint", given["checkpoint"])
+    if "preprocess" in given:
+        one_of("true", "false").check("preprocess", given["preprocess"])
     return given
 
 
-def _write(config: dict[str, Any], checkpoint: Path, shape: tuple[int, ...], classes: int, out: Path) -> None:
-    import torch
+def trained_on(run: Path, config: Mapping[str, Any], checkpoint: Path, preprocess: bool) -> NetworkInput:
+    """What the checkpoint says of its rows; of an older version's, what the run's data says."""
+    described = described_model(checkpoint)
+    network = NetworkInput.of_checkpoint(described)
+    if network is not None:
+        return network
+    if not preprocess:
+        for key in ("shape", "classes"):
+            if key not in described:
+                raise DataError(f"{checkpoint} is damaged: it does not say regtorch.{key}")
+        classes = int(described["classes"])
+        return NetworkInput(tuple(described["shape"]), tuple(map(str, range(classes))))
+    try:
+        data = dataset(config)
+        network = NetworkInput.of(data)
+    except DataError as error:
+        raise DataError(
+            f"run={run}: how its rows are scaled is not in {checkpoint.name}, and its data cannot be read ({error}); "
+            "preprocess=false exports the network without it"
+        ) from error
+    run_folder.check_fits(run, checkpoint, data)
+    if data.preprocessing() is None:
+        raise DataError(
+            f"run={run}: data={config['data']['name']} prepares its rows in a way that cannot be exported; "
+            "preprocess=false exports the network without it"
+        )
+    return network
 
-    from regtorch.plain_torch import plain
+
+def _write(config: Mapping[str, Any], checkpoint: Path, network: NetworkInput, out: Path, preprocess: bool) -> None:
     from regtorch.training.classifier import Classifier
+    from regtorch.training.export import export
     from regtorch.training.run import load_weights, make_model
+    from regtorch.training.weights import check_finite_weights
 
-    module = Classifier(make_model(config, shape, classes), classes)
+    classes = len(network.classes)
+    module = Classifier(make_model(config, network.shape, classes), classes)
     load_weights(module, checkpoint)
-    model, rows = plain(module.model), torch.zeros(2, *shape)
-    any_size = {0: torch.export.Dim("batch")}
-    with replaced(out) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if out.suffix == ".pt":
-            torch.save(model.state_dict(), temporary)
-        elif out.suffix == ".pt2":
-            torch.export.save(torch.export.export(model, (rows,), dynamic_shapes=(any_size,)), temporary)
-        else:
-            try:
-                torch.onnx.export(
-                    model, (rows,), temporary, dynamo=True, input_names=["x"], output_names=["logits"],
-                    dynamic_shapes=(any_size,), external_data=False, verbose=False,
-                )  # fmt: skip
-            except ImportError as error:
-                raise DataError(f"out={out} needs packages that are not there: pip install 'regtorch[onnx]'") from error
+    check_finite_weights(module.model, checkpoint)
+    try:
+        with replaced(out) as temporary:
+            export(module.model, network, temporary, preprocess=preprocess)
+    except ImportError as error:
+        raise DataError(f"out={out} needs packages that are not there: pip install 'regtorch[onnx]'") from error
 
 
 if __name__ == "__main__":

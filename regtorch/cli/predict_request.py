@@ -9,15 +9,17 @@ from typing import Any
 
 from regtorch.cli.validation import check_devices
 from regtorch.data.further_rows import MADE_BY
+from regtorch.data.image_files import SUFFIXES
 from regtorch.errors import DataError, SettingError
-from regtorch.registry import near
+from regtorch.overrides import unquoted
+from regtorch.registry import available, near
 from regtorch.settings import COUNT, POSITIVE, SEED, Range, one_of
 
 _RANGES = {
     "split": one_of("train", "val", "test"),
     "samples": COUNT,
     "seed": SEED,
-    "tolerance": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "tolerance": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "masks": one_of("shared", "independent"),
     "checkpoint": one_of("best", "last"),
     "format": one_of("csv", "parquet"),
@@ -26,19 +28,8 @@ _RANGES = {
 }
 #: files that hold rows somewhere else
 _OTHER_FILES = {
-    ".npy",
-    ".csv",
-    ".txt",
-    ".tsv",
-    ".parquet",
-    ".pt",
-    ".pth",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".h5",
-    ".hdf5",
-    ".pkl",
+    *(".npy", ".csv", ".txt", ".tsv", ".json", ".parquet", ".xlsx", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".h5"),
+    *(".hdf5", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
 }
 
 
@@ -51,7 +42,7 @@ class PredictRequest:
 
     run: Path
     data: tuple[str, ...] = ()  # overrides of the run's data
-    file: Path | None = None  # rows of a .npz file instead of a part of the data
+    file: Path | None = None  # a .npz file, an image or a folder of images instead of a part of the data
     split: str = "test"
     samples: int = 100
     seed: int = 0
@@ -93,7 +84,7 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
             )
         if key in given:
             raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
-        given[key] = value
+        given[key] = unquoted(value) if key in ("run", "out") else value
     settings = {key: _value(given[key]) for key in given if key in _RANGES}
     for key, value in settings.items():
         if not _RANGES[key].holds(value):  # said as it was typed
@@ -102,12 +93,14 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
         raise SettingError(f"run={given.get('run', '')}: it must be the folder of a run that train.py made")
     data = tuple(f"{key}={value}" for key, value in given.items() if key.split(".")[0] == "data")
     file = None
-    if Path(given.get("data", "")).suffix in _OTHER_FILES:
+    named = given.get("data", "")
+    if Path(named).suffix.lower() in _OTHER_FILES and not Path(named).is_dir():
         raise SettingError(
-            f"data={given['data']} is not allowed: it must be a data set's name or a .npz file: {MADE_BY}"
+            f"data={named} is not allowed: it must be a data set's name, a .npz file, an image "
+            f"({', '.join(sorted(SUFFIXES))}) or a folder of images; of other rows, {MADE_BY}"
         )
-    if given.get("data", "").endswith(".npz"):
-        file = Path(given["data"])
+    if _is_file(named):
+        file = Path(named)
         data = tuple(override for override in data if override.startswith("data."))  # say where the run's data is now
         if "split" in given:
             raise SettingError(f"split={given['split']} is not allowed with data={file}, whose rows are all predicted")
@@ -116,6 +109,13 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
         _check_parquet()
     out = Path(given["out"]) if given.get("out") else None
     return PredictRequest(Path(given["run"]), data, file, out=out, **settings)
+
+
+def _is_file(named: str) -> bool:
+    """Whether ``data=`` names a file or a folder of rows, not a data set."""
+    if Path(named).suffix.lower() in {".npz", *SUFFIXES} or "/" in named:
+        return True
+    return named not in available("data") and named != "" and Path(named).is_dir()
 
 
 def _value(text: str) -> Any:

@@ -74,6 +74,13 @@ class PredictionFiles:
             if path.is_dir():
                 raise SettingError(f"{self.key} is not allowed: {path} is a folder, and a file of that name is written")
 
+    def remove(self) -> list[Path]:
+        """Remove the files of earlier predictions; gives back those that were there."""
+        there = [path for path in (*self._tables(), self.picture) if path.is_file()]
+        for path in there:
+            path.unlink(missing_ok=True)
+        return there
+
     def _tables(self) -> list[Path]:
         return [self.folder / f"predictions.{kind}" for kind in FORMATS]
 

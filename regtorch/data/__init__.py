@@ -1,5 +1,15 @@
 """The data sets: read and checked with numpy alone; `regtorch.data.batches` turns them into torch batches."""
 
-from regtorch.data.base import DataSet, Split, Splits
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
 
-__all__ = ["DataSet", "Split", "Splits"]
+_make_lazy(
+    __name__,
+    {
+        **_homes("data"),
+        "ArrayDataSet": "regtorch.data.base",
+        "DataSet": "regtorch.data.base",
+        "Split": "regtorch.data.base",
+        "Splits": "regtorch.data.base",
+    },
+)

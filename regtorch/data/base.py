@@ -6,84 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from regtorch import settings
 from regtorch.configurable import Configurable
+from regtorch.data.digest import digest
+from regtorch.data.labels import check_range
+from regtorch.data.memory import in_memory
+from regtorch.data.preprocessing import Preprocessing
+from regtorch.data.splits import Rows, Split, Splits, split_rows
+from regtorch.data.stored_type import ValueRange, check_one_kind
 from regtorch.errors import DataError
 
-
-class Rows(Protocol):
-    """Inputs by row: a numpy array, or what `np.asarray` makes one of, such as files that are decoded only then."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(rows, channels, height, width) or (rows, features)."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32, or uint8 for pixels from 0 to 255."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One part of a data set.
-
-    Args:
-        x: (rows, channels, height, width) or (rows, features). uint8 are pixels, and become x / 255 when fetched.
-        y: (rows,) int64, the number of each row's class.
-        scaling: (mean, std), what a fetch subtracts and then divides by (after the division by 255), of a shape that
-            broadcasts over a row; or None.
-    """
-
-    x: Rows
-    y: np.ndarray
-    scaling: tuple[np.ndarray, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: Any) -> Split:
-        """These rows alone."""
-        return replace(self, x=self.x[rows], y=self.y[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """A data set's parts and the names of its classes; `val` is None when there is no validation part."""
-
-    train: Split
-    val: Split | None
-    test: Split
-    classes: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one row: (channels, height, width) or (features,)."""
-        return tuple(self.train.x.shape[1:])
-
-    @property
-    def parts(self) -> dict[str, Split]:
-        """Name -> part, of those that there are."""
-        return {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
-
-
-def split_rows(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the rest and of the part taken away, as scikit-learn's `train_test_split` draws them.
-
-    Example:
-        >>> [part.tolist() for part in split_rows(5, 0.4, seed=42)]
-        [[2, 0, 3], [1, 4]]
-    """
-    order = np.random.RandomState(seed).permutation(rows)
-    taken = math.ceil(fraction * rows)
-    return order[taken:], order[:taken]
+__all__ = ["ArrayDataSet", "DataSet", "Rows", "Split", "Splits", "moments", "split_rows"]
 
 
 def moments(parts: Sequence[np.ndarray], axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +32,7 @@ def moments(parts: Sequence[np.ndarray], axes: tuple[int, ...]) -> tuple[np.ndar
     return mean[0], np.where(std == 0, 1, std)[0]
 
 
-def _channels_last(x: np.ndarray) -> np.ndarray:
+def channels_last(x: np.ndarray) -> np.ndarray:
     """The same array, images (N, C, H, W) laid out in memory as (N, H, W, C), in which convolutions are fastest."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
@@ -111,6 +48,7 @@ class DataSet(Configurable):
         validation_fraction: of the training rows, drawn with `split_seed`; 0: no validation part.
             Has no effect where the data brings a validation part of its own.
         split_seed: of the draw.
+        changed: what resuming a run does where the data is no longer what it was trained on: ``refuse``, or ``allow``.
 
     Raises:
         SettingError: a setting outside its range.
@@ -121,6 +59,7 @@ class DataSet(Configurable):
     reshuffle: bool = True
     validation_fraction: float | None = 0.1
     split_seed: int = 42
+    changed: str = "refuse"
 
     def __post_init__(self) -> None:
         may_be_none = {field.name for field in fields(self) if field.default is None}
@@ -147,6 +86,13 @@ class DataSet(Configurable):
         """Raise what `load` raises; needs no torch."""
         self.load()
 
+    def digest(self) -> dict[str, str]:
+        """Part -> what tells its rows from others, as they are stored; see `regtorch.data.digest`."""
+        self.load()
+        return {
+            part: found if isinstance(found, str) else digest(found.x, found.y) for part, found in self._stored.items()
+        }
+
     def error(self, message: str) -> DataError:
         """The error to raise about this data set's data: names the setting that says where it is."""
         path = getattr(self, "path", None)
@@ -155,20 +101,45 @@ class DataSet(Configurable):
 
     @cached_property
     def _splits(self) -> Splits:
-        splits = self.read()
-        for part, split in splits.parts.items():
-            self._check(part, split, splits)
-        if splits.val is None and self.validation_fraction:
-            rest, taken = split_rows(len(splits.train), self.validation_fraction, self.split_seed)
-            if not len(rest):
-                raise self.error(
-                    f"data.validation_fraction={self.validation_fraction} leaves none of {len(taken)} rows to train on"
-                )
-            splits = replace(splits, train=splits.train.take(rest), val=splits.train.take(taken))
-        return self.prepare(splits)
+        with in_memory(self.error, self.sized_by()):
+            splits = self.read()
+            check_one_kind({f"x_{part}": split.x.dtype for part, split in splits.parts.items()}, self.error)
+            for part, split in splits.parts.items():
+                self._check(part, split, splits)
+            # rows in memory may be changed by what follows; files are looked at only if somebody asks
+            self._stored: dict[str, str | Split] = {
+                part: digest(split.x, split.y) if isinstance(split.x, np.ndarray) else split
+                for part, split in splits.parts.items()
+            }
+            if splits.val is None and self.validation_fraction:
+                rest, taken = split_rows(len(splits.train), self.validation_fraction, self.split_seed)
+                if not len(rest):
+                    raise self.error(
+                        f"data.validation_fraction={self.validation_fraction} leaves none of {len(taken)} rows to train on"
+                    )
+                splits = replace(splits, train=splits.train.take(rest), val=splits.train.take(taken))
+            return self.prepare(splits)
+
+    def sized_by(self) -> str:
+        """The settings that say how much memory the data needs, as a message names them; empty: the file says it."""
+        return ""
+
+    def preprocessing(self) -> Preprocessing | None:
+        """What is done to a stored row before it is the network's input; None where a subclass prepares in its own way."""
+        if type(self).prepare not in (DataSet.prepare, ArrayDataSet.prepare):
+            return None
+        self.load()
+        return self._preprocessing
+
+    def described(self) -> dict[str, Any]:
+        """Names of the classes and what is done to a row, as plain containers for a checkpoint."""
+        classes, preprocessing = self.load().classes, self.preprocessing()
+        described = None if preprocessing is None else preprocessing.described()
+        return {"class_names": list(classes), "preprocessing": described}
 
     def prepare(self, splits: Splits) -> Splits:
         """What is done to the parts after they are split."""
+        self._preprocessing = Preprocessing(str(splits.train.x.dtype))
         return splits
 
     def prepare_further(self, split: Split) -> Split:
@@ -189,16 +160,8 @@ class DataSet(Configurable):
             raise self.error(
                 f"a row of x_{part} has the shape {tuple(x.shape[1:])}, of x_train {shape}: they must be the same"
             )
-        self._check_labels(f"y_{part}", y, len(splits.classes))
+        check_range(f"y_{part}", y, len(splits.classes), self.error)
         self._check_finite(f"x_{part}", x)
-
-    def _check_labels(self, key: str, y: np.ndarray, classes: int) -> None:
-        outside = np.flatnonzero((y < 0) | (y >= classes))
-        if len(outside):
-            raise self.error(
-                f"{key} has {len(outside)} labels outside the {classes} classes, "
-                f"the first is {y[outside[0]]} in row {outside[0]}: labels are 0 to {classes - 1}"
-            )
 
     def _check_finite(self, key: str, x: Rows) -> None:
         if isinstance(x, np.ndarray) and x.dtype.kind == "f":
@@ -223,38 +186,28 @@ class ArrayDataSet(DataSet):
 
     def prepare(self, splits: Splits) -> Splits:
         """Lay images out for convolutions, then standardise."""
-        x = {part: _channels_last(np.asarray(split.x)) for part, split in splits.parts.items()}
+        x = {part: channels_last(np.asarray(split.x)) for part, split in splits.parts.items()}
         ready = {part: replace(split, x=x[part]) for part, split in splits.parts.items()}
-        self._scaling: tuple[np.ndarray, np.ndarray] | None = None
+        mean, std = None, None
         if self.standardize != "none":
             measured = list(x.values()) if self.standardize == "all" else [x["train"]]
-            self._scaling = moments(measured, self.standardized_over(x["train"].ndim))
-            ready = {part: _standardized(split, *self._scaling) for part, split in ready.items()}
+            mean, std = moments(measured, self.standardized_over(x["train"].ndim))
+        values = None if x["train"].dtype == np.uint8 else ValueRange.of(x["train"])
+        stored = getattr(self, "stored_type", x["train"].dtype)
+        self._preprocessing = Preprocessing(stored.newbyteorder("=").name, mean, std, values)
+        ready = {part: self._preprocessing.applied(split) for part, split in ready.items()}
         return Splits(ready["train"], ready.get("val"), ready["test"], splits.classes)
 
     def prepare_further(self, split: Split) -> Split:
         """Laid out likewise, and standardised by the statistics that the data's own rows were standardised by."""
         self.load()
-        split = replace(split, x=_channels_last(np.asarray(split.x)))
-        return split if self._scaling is None else _standardized(split, *self._scaling)
+        return self._preprocessing.applied(replace(split, x=channels_last(np.asarray(split.x))))
 
     def as_stored(self, x: np.ndarray) -> np.ndarray:
         """The standardisation undone; pixels are kept as they were anyway."""
         self.load()
-        if self._scaling is None or x.dtype == np.uint8:
-            return x
-        mean, std = self._scaling
-        stored: np.ndarray = (x * std + mean).astype(np.float32)
-        return stored
+        return self._preprocessing.undone(x)
 
     def standardized_over(self, ndim: int) -> tuple[int, ...]:
         """The axes that share a mean and a standard deviation."""
         return (0, 2, 3) if ndim == 4 else (0,)
-
-
-def _standardized(split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
-    """Pixels stay uint8 and are standardised when fetched; other numbers are standardised here and now."""
-    if split.x.dtype == np.uint8:
-        return replace(split, scaling=((mean / 255).astype(np.float32), (std / 255).astype(np.float32)))
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-        return replace(split, x=((np.asarray(split.x) - mean) / std).astype(np.float32))

@@ -16,7 +16,10 @@ from regtorch.registry import register
 
 FOLDER = "cifar-10-batches-py"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DOWNLOAD = """`python -c "import torchvision; torchvision.datasets.CIFAR10('data', download=True)"` gets the files"""
+DOWNLOAD = (
+    "`pip install torchvision` and "
+    """`python -c "import torchvision; torchvision.datasets.CIFAR10('data', download=True)"` get the files"""
+)
 
 _reconstruct: Any = np.empty(0).__reduce__()[0]
 _ALLOWED: dict[tuple[str, str], Any] = {

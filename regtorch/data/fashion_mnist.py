@@ -16,7 +16,7 @@ HOME = Path("data")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 DOWNLOAD = (
-    "`apt-get install dataset-fashion-mnist`, or "
+    "`apt-get install dataset-fashion-mnist`, or `pip install torchvision` and "
     """`python -c "import torchvision; torchvision.datasets.FashionMNIST('data', download=True)"`, gets the files"""
 )
 

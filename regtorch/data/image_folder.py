@@ -5,53 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from regtorch.data.base import DataSet, Split, Splits
-from regtorch.errors import DataError
+from regtorch.data.image_files import SUFFIXES, ImageFiles
+from regtorch.data.memory import check_memory
 from regtorch.registry import register
-
-SUFFIXES = {".png", ".jpg", ".jpeg"}
-
-
-class ImageFiles:
-    """Image files as rows (3, height, width) of uint8: indexing picks files, and `np.asarray` decodes them.
-
-    Args:
-        files: one a row.
-        size: (height, width) that images are scaled to.
-    """
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, files: Sequence[Path], size: Sequence[int]) -> None:
-        self.files = np.array(files, dtype=object)
-        self.size = tuple(size)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(rows, 3, height, width)."""
-        return (len(self.files), 3, *self.size)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, rows: Any) -> ImageFiles:
-        return ImageFiles(self.files[rows], self.size)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.moveaxis(np.stack([self._decode(file) for file in self.files]), -1, 1)
-
-    def _decode(self, file: Path) -> np.ndarray:
-        from PIL import Image
-
-        try:
-            with Image.open(file) as image:
-                return np.asarray(image.convert("RGB").resize(self.size[::-1], Image.Resampling.BILINEAR))
-        except Exception as error:  # whatever a damaged file makes the decoders raise
-            raise DataError(f"{file} cannot be read as an image ({error}): repair or remove it") from error
 
 
 @register("data", "image_folder")
@@ -75,6 +35,9 @@ class ImageFolder(DataSet):
 
     def read(self) -> Splits:
         """The files' names; nothing is decoded yet."""
+        decoded = 3 * self.image_size[0] * self.image_size[1]
+        sized_by = f"data.batch_size={self.batch_size} images of data.image_size={list(self.image_size)}"
+        check_memory(6 * decoded * self.batch_size, self.error, sized_by)
         if self.path is None:
             raise self.error(
                 "data.path is not given: it must be a folder with train/<class>/*.png and test/<class>/*.png"

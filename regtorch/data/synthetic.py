@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from regtorch.data.base import ArrayDataSet, Split, Splits, split_rows
+from regtorch.data.memory import check_memory
 from regtorch.registry import register
 
 
@@ -36,8 +38,14 @@ class Synthetic(ArrayDataSet):
     noise: float = 1.0
     test_fraction: float = 0.2
 
+    def sized_by(self) -> str:
+        """The settings that say how many numbers there are."""
+        return f"data.rows={self.rows} of data.row_shape={list(self.row_shape)} and data.classes={self.classes}"
+
     def read(self) -> Splits:
         """Draw the rows and split them."""
+        values = (self.rows + self.classes) * math.prod(self.row_shape)
+        check_memory(3 * 4 * values + 16 * self.rows + 100 * self.classes, self.error, self.sized_by())
         rng = np.random.default_rng(self.split_seed)
         y = rng.integers(self.classes, size=self.rows)
         centres = rng.standard_normal((self.classes, *self.row_shape), np.float32)

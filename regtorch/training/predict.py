@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regtorch.data.base import DataSet, Split
 from regtorch.data.batches import loader
+from regtorch.data.further_rows import NetworkInput
+from regtorch.data.splits import Split
 from regtorch.errors import DataError
-from regtorch.mc import MCPrediction, MCPredictor
+from regtorch.mc import MCPrediction, MCPredictor, has_noise
 from regtorch.training.classifier import Classifier
 from regtorch.training.denormals import flushed_denormals
 from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
 from regtorch.training.run import load_weights, make_model, quiet
+from regtorch.training.weights import check_finite_weights
 
 #: rows a batch, whatever the number of devices; the predictor itself bounds what it holds at a time
 BATCH = 128
@@ -31,53 +33,70 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Predicted:
-    """All rows of a part, in order: the moments of the samples, and the probabilities with dropout off."""
+    """All rows of a part, in order: the moments of the samples, and the probabilities with dropout off.
 
-    sampled: MCPrediction
+    `sampled` is None for a network that drops nothing.
+    """
+
+    sampled: MCPrediction | None
     deterministic: Tensor
+
+    @property
+    def moments(self) -> dict[str, np.ndarray | None]:
+        """The moments by name; of one pass alone the probabilities and their entropy."""
+        if self.sampled is None:
+            entropy = torch.special.entr(self.deterministic).sum(1)
+            used = torch.zeros(len(entropy), dtype=torch.int64)
+            return {
+                "mean": self.deterministic.numpy(),
+                "predictive_entropy": entropy.numpy(),
+                "samples_used": used.numpy(),
+            }
+        return {name: None if value is None else value.numpy() for name, value in self.sampled.tensors().items()}
 
 
 def predict(
     config: Mapping[str, Any],
-    data: DataSet,
+    network: NetworkInput,
     split: Split,
     checkpoint: Path,
     *,
+    error: Callable[[str], DataError],
     accelerator: str = "auto",
     devices: int = 1,
-    error: Callable[[str], DataError] | None = None,
+    workers: int = 0,
     **sampling: Any,
 ) -> Predicted | None:
-    """Predict each row of a part once with dropout off, and by the moments over samples with dropout on.
+    """Predict each row of a part once with dropout off, and by the moments over samples with dropout on, if there is one.
 
     Batches are cut before they are dealt to the devices, so any number of them gives the same numbers, also where
     each row has masks of its own.
 
     Args:
         config: of the run, as plain containers.
-        data: the data set that `split` is a part of, or is prepared like.
-        split: the rows, one at least.
+        network: shape and classes that it was trained on.
+        split: the rows, one at least, prepared as those were.
         checkpoint: weights of the run's model.
         accelerator: cpu, gpu, ..., or auto.
         devices: how many processes; each of them calls this, as Lightning starts the script again for the others.
-        error: makes the error about the rows, where they are not from `data` itself.
+        error: makes the error about the rows.
+        workers: processes that fetch batches.
         sampling: ``samples``, ``seed``, ``tolerance``, ``masks``: of the `MCPredictor`.
 
     Returns:
         The prediction on the first process, None on the others.
 
     Raises:
-        RegtorchError: the checkpoint cannot be read or is of another model, or the model has no dropout.
+        RegtorchError: the checkpoint cannot be read or is of another model.
     """
     quiet()
-    splits = data.load()
-    classes = len(splits.classes)
-    module = Classifier(make_model(config, splits.shape, classes), classes)
+    classes = len(network.classes)
+    module = Classifier(make_model(config, network.shape, classes), classes)
     load_weights(module, checkpoint)
-    for name, values in module.model.state_dict().items():
-        if not torch.isfinite(values).all():
-            raise DataError(f"{checkpoint} holds numbers that are not finite ({name}): its training had gone wrong")
-    predictor = MCPredictor(module.model, **sampling)
+    check_finite_weights(module.model, checkpoint)
+    predictor = (
+        MCPredictor(module.model, **sampling) if has_noise(module.model, torch.zeros(2, *network.shape)) else None
+    )
     devices = min(devices, math.ceil(len(split) / BATCH))  # a device without a batch would wait for the others in vain
     interruption = Interruption()
     trainer = lightning.Trainer(
@@ -92,18 +111,22 @@ def predict(
         use_distributed_sampler=False,  # it would deal rows, not batches
         callbacks=[_EndingAtOnce(interruption)],
     )
-    batches = _Dealt(split, data.workers)
+    batches = _Dealt(split, workers)
     with interruption.taking_signals(), flushed_denormals():
         deterministic = batches.predicted(trainer, module)
         if devices == 1:  # else others would wait for the process that finds it
-            check_finite(deterministic, error or data.error)
-        module.predictor = predictor
-        sampled = batches.predicted(trainer, module)
-    if isinstance(sampled, MCPrediction) and isinstance(deterministic, Tensor):
-        check_finite(deterministic, error or data.error)
-        check_finite(sampled.mean, error or data.error)
-        return Predicted(sampled, deterministic)
-    return None
+            check_finite(deterministic, error)
+        sampled = None
+        if predictor is not None:
+            module.predictor = predictor
+            sampled = batches.predicted(trainer, module)
+    if not isinstance(deterministic, Tensor):
+        return None
+    check_finite(deterministic, error)
+    if not isinstance(sampled, MCPrediction):
+        return Predicted(None, deterministic)
+    check_finite(sampled.mean, error)
+    return Predicted(sampled, deterministic)
 
 
 def check_finite(probabilities: Any, error: Callable[[str], DataError]) -> None:

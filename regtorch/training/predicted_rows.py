@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -74,12 +74,7 @@ def in_order(batches: Sequence[PredictedRows] | None) -> MCPrediction | Tensor |
 
 
 def _taken(prediction: MCPrediction, rows: Tensor) -> MCPrediction:
-    taken: dict[str, Any] = {}
-    for name in (field.name for field in fields(prediction)):
-        values = getattr(prediction, name)
-        dim = int(name == "samples")  # the samples themselves are (samples, batch, ...)
-        taken[name] = None if values is None else values.index_select(dim, rows)
-    return MCPrediction(**taken)
+    return prediction.mapped(lambda values, dim: values.index_select(dim, rows))
 
 
 def _gathered(batches: list[PredictedRows]) -> list[PredictedRows] | None:

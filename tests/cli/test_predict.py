@@ -141,6 +141,33 @@ def test_further_rows_are_standardised_as_the_run_s_were(
             assert float(row[name]) == pytest.approx(float(known[name]), abs=1e-6)
 
 
+def test_another_data_set_is_standardised_as_the_run_s_was(
+    run: Path, predicted: tuple[Path, list], tmp_path: Path
+) -> None:
+    raw = regtorch.create("data", "digits", standardize="none").load().test
+    few = np.asarray(raw.x)[:40, 0]
+    np.savez(tmp_path / "own.npz", x_train=few * 3 + 7, y_train=np.arange(40) % 10, x_test=few, y_test=raw.y[:40])
+    rows = predict(run, tmp_path / "out", "data=arrays", f"data.path={tmp_path / 'own.npz'}")
+    for row, known in zip(rows, predicted[1][:40], strict=True):
+        assert row["label"] == known["label"]
+        for name in row.keys() - {"index"}:
+            if name not in ("label", "predicted", "correct"):
+                assert float(row[name]) == pytest.approx(float(known[name]), abs=1e-5)
+
+
+def test_predictions_of_an_older_network_are_removed_when_a_run_trains_on(run: Path, tmp_path: Path) -> None:
+    copy = copied(run, tmp_path)
+    for name in ("predictions.csv", "predictions.png", "predictions.parquet"):
+        (copy / name).write_text("old")
+    done = ended(tmp_path, "resume=copy", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert (copy / "predictions.csv").exists()  # it was complete
+    done = ended(tmp_path, "resume=copy", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert not list(copy.glob("predictions.*"))
+    assert "removed predictions.csv, predictions.parquet, predictions.png" in done.stderr
+
+
 def test_no_rows_are_a_header_alone(run: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 8, 8)))
     (tmp_path / "predictions.png").write_text("of other rows")
@@ -195,12 +222,19 @@ WRONG = [
     (["run=RUN", "data=synthetic"], ["data=synthetic", "[20]", "[1, 8, 8]"]),
     (["run=RUN", "data=synthetic", "data.row_shape=[1,8,8]"], ["data=synthetic", "4 classes", "10 classes"]),
     (["run=RUN", "data=flat.npz"], ["data=flat.npz", "(64,)", "(1, 8, 8)"]),
-    (["run=RUN", "data=pixels.npz"], ["data=pixels.npz", "uint8"]),
+    (["run=RUN", "data=pixels.npz"], ["data=pixels.npz", "uint8", "float32"]),
+    (["run=RUN", "data=arrays", "data.path=own.npz"], ["own.npz", "uint8", "float32"]),
+    (["run=RUN", "data=arrays", "data.path=a=1.npz"], ["data.path='a=1.npz'"]),
+    (["run=RUN", "data.standardize=none"], ["data.standardize=none is not allowed", "as in training"]),
+    (["run=RUN", "data=strings.npz"], ["data=strings.npz: y holds strings", "numpy.unique"]),
+    (["run=RUN", "data=folder"], ["data=folder: there are no images"]),
+    (["run=RUN", "data=image.bmp"], ["data=image.bmp", ".npz file, an image (.jpeg, .jpg, .png)"]),
+    (["run=RUN", "data=no/where"], ["data=no/where: there is no such file or folder"]),
     (["run=RUN", "data=labels.npz"], ["data=labels.npz", "y has", "10 classes"]),
     (["run=RUN", "data=lengths.npz"], ["data=lengths.npz", "3 rows", "4"]),
     (["run=RUN", "data=nan.npz"], ["data=nan.npz", "NaN", "row 2"]),
     (["run=RUN", "data=pickled.npz"], ["data=pickled.npz", "plain arrays"]),
-    (["run=RUN", "data=keys.npz"], ["data=keys.npz", "no x"]),
+    (["run=RUN", "data=keys.npz"], ["data=keys.npz", "no x", "it has: images"]),
 ]
 
 
@@ -216,6 +250,10 @@ def test_a_mistake_is_one_line(arguments: list[str], words: list[str], run: Path
     np.savez(tmp_path / "nan.npz", x=nan)
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
     np.savez(tmp_path / "keys.npz", images=x)
+    pixels, y = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 10
+    np.savez(tmp_path / "own.npz", x_train=pixels, y_train=y, x_test=pixels, y_test=y)
+    np.savez(tmp_path / "strings.npz", x=x, y=["a", "b", "c"])
+    (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "taken/predictions.png").mkdir(parents=True)
     line = refused([argument.replace("RUN", str(run)) for argument in arguments], tmp_path)
@@ -232,9 +270,25 @@ def test_parquet_without_pyarrow_names_the_extra(run: Path, tmp_path: Path) -> N
     assert done.stderr.strip().count("\n") == 0
 
 
-def test_a_network_without_dropout_has_nothing_to_sample(tmp_path: Path) -> None:
-    trained(tmp_path)
-    assert "has no dropout" in refused(["run=run"], tmp_path)
+def test_a_network_without_dropout_predicts_in_one_pass(tmp_path: Path) -> None:
+    folder = trained(tmp_path)
+    rows = predict(folder, tmp_path / "out")
+    classes = list("0123456789")
+    probabilities = np.array([[float(row[f"mean_{name}"]) for name in classes] for row in rows])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(1)
+    np.testing.assert_allclose([float(row["predictive_entropy"]) for row in rows], entropy, atol=1e-4)
+    correct = np.mean([row["correct"] == "true" for row in rows])
+    assert correct == pytest.approx(json.loads((folder / "results.json").read_text())["test"]["accuracy"])
+    assert {row["samples_used"] for row in rows} == {"0"}
+    only_of_samples = [
+        "expected_entropy",
+        "mutual_information",
+        "variation_ratio",
+        *(f"std_{name}" for name in classes),
+    ]
+    assert {row[name] for row in rows for name in only_of_samples} == {""}
+    assert "no dropout in the network" in (tmp_path / "out/printed.txt").read_text()
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -308,10 +362,11 @@ def test_files_that_may_not_be_read_are_not_called_damaged(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez(tmp_path / "rows.npz", x=np.zeros((3, 8, 8)))
-    refuse = PermissionError(13, "Permission denied")
-    for function in ("omegaconf.OmegaConf.load", "zipfile.ZipFile.__init__", "numpy.load", "torch.load"):
-        monkeypatch.setattr(function, Mock(side_effect=refuse))
     data = regtorch.create("data", "digits")
+    data.load()
+    refuse = PermissionError(13, "Permission denied")
+    for function in ("regtorch.untrusted.os.open", "zipfile.ZipFile.__init__", "numpy.load", "torch.load"):
+        monkeypatch.setattr(function, Mock(side_effect=refuse))
     reads = [
         lambda: configuration(run),
         lambda: described_model(run / "checkpoints/best.ckpt"),
@@ -402,8 +457,8 @@ def test_a_checkpoint_that_would_run_code_is_refused(run: Path, tmp_path: Path) 
     path, mark = copied(run, tmp_path) / "checkpoints/best.ckpt", tmp_path / "mark"
     content = torch.load(path, weights_only=True)
     torch.save({**content, "callbacks": Bomb(mark)}, path)
-    line = refused(["run=copy"], tmp_path, imports_torch=True)
-    assert "best.ckpt is refused" in line
+    line = refused(["run=copy"], tmp_path)
+    assert "best.ckpt is damaged: callbacks=" in line
     assert not mark.exists()
     torch.load(path, weights_only=False)
     assert mark.exists()  # so it was no dud

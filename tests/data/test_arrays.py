@@ -40,7 +40,7 @@ def with_value(value):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (good(y_test=None), "has no y_test, only x_train, y_train, x_test"),
+        (good(y_test=None), "has no y_test; it has: x_train, y_train, x_test; make it"),
         (good(x_val=np.zeros((2, 4))), "has no y_val"),
         (good(y_train=np.arange(19) % 3), "x_train has 20 rows and y_train has 19"),
         (
@@ -50,7 +50,10 @@ def with_value(value):
         (good(y_train=np.arange(20) - 1), "y_train has 1 labels outside the 19 classes, the first is -1 in row 0"),
         (good(y_train=np.arange(20) * 10**12), "give the number of classes as data.classes"),
         (good(y_train=np.zeros(20, int)), "give the number of classes"),
-        (good(y_train=np.arange(20) / 2), "y_train has the shape .* whole numbers"),
+        (
+            good(y_train=np.arange(20) / 2),
+            "y_train has 10 labels that are no whole numbers, the first is 0.5 in row 1: .* regtorch.training.RegularizedModule",
+        ),
         (good(y_train=np.zeros((20, 3), int)), "y_train has the shape"),
         (good(x_train=with_value(np.nan)), "x_train has 2 NaN or infinite values, the first in row 7"),
         (good(x_train=with_value(-np.inf)), "x_train has 2 NaN or infinite values, the first in row 7"),

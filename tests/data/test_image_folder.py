@@ -66,3 +66,10 @@ def test_missing_folders_and_unknown_classes(folder):
     (folder / "train/dog").rename(folder / "dog")
     with pytest.raises(DataError, match="one for each class"):
         data(folder).check()
+
+
+def test_pixels_of_more_than_8_bits_are_not_cut_off_silently(folder):
+    Image.fromarray(np.full((6, 8), 3000, np.uint16)).save(folder / "train/cat/0.png")
+    splits = data(folder, validation_fraction=0).load()
+    with pytest.raises(DataError, match=r"0\.png cannot be read as an image \(its pixels are of more than 8 bits"):
+        np.asarray(splits.train.x[[0]])
