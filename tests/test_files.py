@@ -6,12 +6,13 @@ import errno
 import json
 import math
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
-from regtorch.files import remove_unfinished, replaced, write_json
+from regtorch.files import BusyError, locked, remove_unfinished, replaced, write_json
 
 
 def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path) -> None:
@@ -86,3 +87,69 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     remove_unfinished(tmp_path)
     remove_unfinished(tmp_path / "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "last.ckpt"]
+
+
+def test_leftovers_are_removed_where_a_process_first_writes(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished-abc.results.json").touch()
+    write_json(tmp_path / "other.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    with replaced(tmp_path / "file.txt") as temporary:
+        remove_unfinished(tmp_path)
+        temporary.write_text("complete")
+    assert (tmp_path / "file.txt").read_text() == "complete"
+
+
+def test_a_lock_is_held_in_the_block_and_leaves_no_file(tmp_path: Path) -> None:
+    def take() -> None:
+        with locked(tmp_path, "busy"):
+            pass
+
+    with locked(tmp_path, "busy"):
+        with pytest.raises(BusyError, match="busy"):
+            take()
+        assert (tmp_path / ".lock").exists()
+    take()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits has the file open that the one before removes: two could hold locks of two files."""
+    from regtorch import files
+
+    def removed_first(descriptor: int) -> None:
+        if removed:
+            (tmp_path / removed.pop()).unlink()
+
+    removed = [".lock"]
+    monkeypatch.setattr(files, "lock", removed_first)
+    with locked(tmp_path, None):
+        assert not removed
+        assert (tmp_path / ".lock").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_lock_ends_with_its_process_also_where_a_forked_child_lives_on(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    ready, said = os.pipe()
+    if not (pid := os.fork()):
+        os.close(write)
+        with locked(tmp_path, "busy"):
+            if os.fork():
+                os.write(said, b"!")
+                signal.pause()
+            os.read(read, 1)  # until the test closes its end
+            os._exit(0)
+    try:
+        os.read(ready, 1)
+        with pytest.raises(BusyError), locked(tmp_path, "busy"):
+            pass
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        with locked(tmp_path, "busy"):
+            pass
+    finally:
+        for descriptor in (read, write, ready, said):
+            os.close(descriptor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
@@ -14,6 +12,9 @@ from regtorch.cli.checkpoint import described_model
 from regtorch.errors import DataError, SettingError
 from regtorch.launcher import started_as
 from regtorch.overrides import typed
+from regtorch.study.curves import read_metrics
+from regtorch.study.results_file import results_of
+from regtorch.untrusted import load_yaml
 
 
 def check_resume(given: object, begun_from: Path | None = None) -> None:
@@ -64,10 +65,8 @@ def check_best(given: object, evaluate: str) -> None:
 
 def says_how_it_was_started(folder: Path) -> bool:
     """Whether a run's folder holds the overrides that it was started with."""
-    import yaml
-
-    with suppress(OSError, ValueError, yaml.YAMLError):
-        return isinstance(yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")), list)
+    with suppress(DataError):
+        return isinstance(load_yaml(folder / ".hydra" / "overrides.yaml"), list)
     return False
 
 
@@ -79,9 +78,7 @@ def _has_trained(folder: Path, begun_from: Path | None) -> bool:
     best, table = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
     if not best.is_file() and not table.is_file():
         return False
-    status = None
-    with suppress(OSError, ValueError, AttributeError):
-        status = json.loads((folder / "results.json").read_text(encoding="utf-8")).get("status")
+    status = results_of(folder).get("status")
     begun = 0 if begun_from is None else _epochs(begun_from)
     between = status not in ("completed", "interrupted", "pruned")
     return status == "completed" or max(_epochs(best), _rows(table)) > begun + between
@@ -95,8 +92,8 @@ def _epochs(path: Path) -> float:
 
 
 def _rows(table: Path) -> float:
-    with suppress(OSError, ValueError), table.open(encoding="utf-8", newline="") as file:
-        return max((float(row.get("epoch") or 0) for row in csv.DictReader(file)), default=0)
+    with suppress(DataError):
+        return max(read_metrics(table.parent).get("epoch", ()), default=0)
     return 0
 
 

@@ -6,12 +6,18 @@ import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli.composition import compose
+from regtorch.cli.new_folder import check_writable
+from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.validation import checkpoint_path, dataset, validate
 from regtorch.errors import RegtorchError, as_one_line
+from regtorch.launcher import is_first
+from regtorch.memory import Demand, demands, is_out_of_memory, out_of_memory, rows_demand
+from regtorch.results_json import NAME
 
 if TYPE_CHECKING:
     from regtorch.training.judged import Judge
@@ -33,7 +39,12 @@ def checked(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def train(
-    config: Mapping[str, Any], folder: Path, overrides: Sequence[str], judge: Judge | None = None
+    config: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str],
+    judge: Judge | None = None,
+    *,
+    progress_bar: bool = True,
 ) -> dict[str, Any]:
     """Train one run into its folder.
 
@@ -42,6 +53,7 @@ def train(
         folder: of the run.
         overrides: what was typed, for the record.
         judge: asked behind each epoch whether the run ends there.
+        progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
 
     Returns:
         What ``results.json`` holds.
@@ -51,6 +63,7 @@ def train(
         SystemExit: Lightning ended it on a signal.
     """
     try:
+        check_writable(folder)
         validate(config)
         new = "regtorch.training.run" not in sys.modules
         from regtorch.training.judged import Judged
@@ -59,7 +72,12 @@ def train(
         if new:  # else the process looks for garbage among a million objects of modules, and for a second at its end
             gc.freeze()
         judged = None if judge is None else Judged(judge)
-        return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged)
+        before = _results_of(folder)
+        try:
+            return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged, progress_bar)
+        finally:
+            if _results_of(folder) != before:
+                _remove_predictions(folder)
     except RegtorchError:
         raise
     except SystemExit as error:
@@ -69,7 +87,34 @@ def train(
         raise RunError(f"SystemExit: {error.code} (the traceback is in train.log)") from error
     except Exception as error:
         _keep_traceback()
+        if is_out_of_memory(error):
+            raise out_of_memory(error, _asked(config)) from error
         raise RunError(f"{as_one_line(error)} (the traceback is in train.log)") from error
+
+
+def _results_of(folder: Path) -> object:
+    """Tells whether ``results.json`` has been written since."""
+    try:
+        found = (folder / NAME).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _remove_predictions(folder: Path) -> None:
+    """Remove predictions of the network that the run had before, as they would be taken for those of the new one."""
+    if is_first() and (removed := PredictionFiles(folder, "csv", str(folder)).remove()):
+        names = ", ".join(path.name for path in removed)
+        logging.getLogger("regtorch").info("removed %s, predictions of the network before this training", names)
+
+
+def _asked(config: Mapping[str, Any]) -> list[Demand | None]:
+    """What the settings of a run ask for, as far as its data is there."""
+    asked = [rows_demand(config["data"])]
+    with suppress(Exception):  # whatever has failed already
+        splits = dataset(config).load()
+        asked += demands(config, splits.shape, len(splits.classes), len(splits.train))
+    return asked
 
 
 def _keep_traceback() -> None:

@@ -9,14 +9,61 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli.composition import value_of
+from regtorch.cli.interpolation import without_resolvers
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import replaced
 from regtorch.launcher import is_first, started_as
 from regtorch.overrides import quoted
+from regtorch.results_json import NAME
 
 
 class FolderError(RegtorchError, OSError):
     """A folder of a run that cannot be written."""
+
+
+#: what a run writes into its folder
+_FILES = (NAME, "metrics.csv", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt", ".hydra/overrides.yaml")
+_FOLDERS = (".", ".hydra", "checkpoints", "tensorboard")
+
+
+def check_folders_named(overrides: Sequence[str]) -> None:
+    """Refuse an empty name of a run's or sweep's folder, which would be the current one.
+
+    Raises:
+        SettingError: it is empty or null.
+
+    Example:
+        >>> check_folders_named(["hydra.run.dir="])
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: hydra.run.dir= is not allowed: it is empty, and must name a folder, such as hydra.run.dir=outputs/a
+    """
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if key in ("hydra.run.dir", "hydra.sweep.dir", "sweep.resume") and text.strip(" '\"") in ("", "null"):
+            raise SettingError(f"{override} is not allowed: it is empty, and must name a folder, such as {key}=outputs/a")
+
+
+def named_folder(overrides: Sequence[str]) -> Path | None:
+    """The run's folder, where it is given by name."""
+    named = next((o for o in reversed(overrides) if o.lstrip("+").startswith("hydra.run.dir=")), None)
+    return None if named is None else Path(value_of(named.lstrip("+")))
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which something stands in the way of what a run will write at its end.
+
+    Raises:
+        FolderError: names it.
+    """
+    for name in _FOLDERS:
+        path = folder / name
+        if path.exists() and not path.is_dir():
+            raise FolderError(f"{path} is a file, and must be a folder: remove it or rename it")
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            raise FolderError(f"{path} may not be written to: Permission denied")
+    for name in _FILES:
+        if (folder / name).is_dir():
+            raise FolderError(f"{folder / name} is a folder, and must be a file: remove it or rename it")
 
 
 def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
@@ -36,7 +83,9 @@ def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
         elif started_as() is not None:
             added = [_run_dir(_agreed_folder())]
     if not is_first():
-        added.append("hydra.job_logging.root.handlers=[]")  # the first process writes the log
+        chosen = any(key == "hydra/job_logging" for key in given)  # which has no such handlers
+        # the first process writes the log
+        added.append("hydra/job_logging=none" if chosen else "hydra.job_logging.root.handlers=[]")
     return added
 
 
@@ -86,6 +135,8 @@ def keep_configuration(folder: Path, *, overrides: Sequence[str], **configuratio
     from omegaconf import OmegaConf
 
     kept = folder / ".hydra"
+    if "config" in configurations:
+        configurations["config"] = without_resolvers(configurations["config"])
     try:
         kept.mkdir(parents=True, exist_ok=True)
         for name, content in {**configurations, "overrides": OmegaConf.create(list(overrides))}.items():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from regtorch.cli.checkpoint import checkpoint_content
 from regtorch.cli.validation import checkpoint_path
+from regtorch.settings import COUNT_OR_ZERO
+from regtorch.study.results_file import results_of
 
 #: keys that say how long a training is: given anew, they change nothing of one that they do not make longer
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps", "callbacks.patience")
@@ -28,7 +28,7 @@ def completed(config: Mapping[str, Any], given: Sequence[str]) -> tuple[dict[str
     keys = [override.lstrip("+~").partition("=")[0] for override in given]
     if any(key not in (*_LENGTH, "resume") and not key.startswith("hydra.") for key in keys):
         return None  # something may be measured otherwise
-    results = _results(Path(str(config["resume"])))
+    results = results_of(Path(str(config["resume"])))
     if results.get("status") != "completed" or (longer := _longer(checkpoint_content(path), config)) is None:
         return None
     return results, longer
@@ -38,18 +38,15 @@ def _longer(content: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
     """What would train on, if a checkpoint is of the end of a training."""
     max_steps, patience = config["trainer"].get("max_steps", -1), config["callbacks"]["patience"]
     callbacks: Any = content.get("callbacks", {})
-    waited = [state["wait_count"] for state in callbacks.values() if isinstance(state, dict) and "wait_count" in state]
-    if (epochs := content["regtorch"].get("epochs", 0)) >= config["trainer"]["max_epochs"]:
+    waited = [
+        state["wait_count"]
+        for state in callbacks.values()
+        if isinstance(state, dict) and COUNT_OR_ZERO.holds(state.get("wait_count"))
+    ]
+    if (epochs := content.get("regtorch", {}).get("epochs", 0)) >= config["trainer"]["max_epochs"]:
         return f"trainer.max_epochs={2 * epochs}"
     if max_steps != -1 and content.get("global_step", 0) >= max_steps:
         return f"trainer.max_steps={2 * max_steps}"
     if patience is not None and waited and max(waited) >= patience:
         return f"it was stopped early: callbacks.patience={2 * max(waited)}"
     return None
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return results if isinstance(results, dict) else {}
-    return {}

@@ -1,20 +1,16 @@
 """Training with Lightning: the penalty in the loss, the constraints after each real optimizer step."""
 
-from importlib import import_module as _import_module
-from typing import Any as _Any
+from regtorch.lazy_package import make_lazy as _make_lazy
 
-_HOMES = {
-    "RegularizedModule": "regularized_module",
-    "RegularizationCallback": "regularization_callback",
-    "Classifier": "classifier",
-    "NonFiniteLossError": "errors",
-    "run": "run",
-    "PredictedRows": "predicted_rows",
-    "in_order": "predicted_rows",
-}
-
-
-def __getattr__(name: str) -> _Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'regtorch.training' has no attribute {name!r}")
-    return getattr(_import_module(f"regtorch.training.{_HOMES[name]}"), name)
+_make_lazy(
+    __name__,
+    {
+        "Classifier": "regtorch.training.classifier",
+        "NonFiniteLossError": "regtorch.training.errors",
+        "PredictedRows": "regtorch.training.predicted_rows",
+        "RegularizationCallback": "regtorch.training.regularization_callback",
+        "RegularizedModule": "regtorch.training.regularized_module",
+        "in_order": "regtorch.training.predicted_rows",
+        "run": "regtorch.training.run",
+    },
+)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -16,6 +18,10 @@ from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
 from regtorch.training.interruption import Interruption
 from regtorch.training.stopping import Patience
 
+#: what a bar shows, as far as there is room
+_SHOWN = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
+_BAR = 52  # columns of a bar without them
+
 
 def make_callbacks(
     config: Mapping[str, Any],
@@ -23,6 +29,7 @@ def make_callbacks(
     validated: bool,
     checkpoint: Mapping[str, Any] | None = None,
     interruption: Interruption | None = None,
+    progress_bar: bool = True,
 ) -> list[lightning.Callback]:
     """The callbacks of a run.
 
@@ -33,21 +40,23 @@ def make_callbacks(
             training loss.
         checkpoint: the node ``checkpoint``: when else the last checkpoint is written than behind an epoch.
         interruption: where signals are noted that end the training.
+        progress_bar: whether a terminal shows how far the epoch is.
     """
     monitor = config["monitor"] if validated else config["monitor"].removeprefix("val_")
     mode = "max" if monitor.endswith("accuracy") else "min"
     folder = folder / "checkpoints"
     best = {"monitor": monitor, "mode": mode, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    when = {key: value for key, value in (checkpoint or {}).items() if key != "seconds_to_stop"}
     callbacks: list[lightning.Callback] = [
         BestCheckpoint(folder, "best", **best),
-        LastCheckpoint(folder / "last.ckpt", **(checkpoint or {}), interruption=interruption),
+        LastCheckpoint(folder / "last.ckpt", **when, interruption=interruption),
     ]
     if config.get("ema_decay") is not None:
         callbacks.append(AveragedWeights(decay=config["ema_decay"]))
     if config["patience"] is not None:
         stopping = {"patience": config["patience"], "min_delta": config["min_delta"], "mode": mode}
         callbacks.append(Patience(monitor, check_on_train_epoch_end=True, **stopping))
-    if sys.stderr.isatty():
+    if progress_bar and sys.stderr.isatty():
         callbacks.append(ProgressBar())
     return callbacks
 
@@ -59,8 +68,13 @@ class ProgressBar(TQDMProgressBar):
         """The running epoch's values, and the last validation's."""
         metrics = getattr(pl_module, "training_metrics", None)
         values = {**getattr(pl_module, "epoch_values", {}), **(metrics.running() if metrics else {})}
-        shown = ("loss", "penalty", "accuracy", "val_loss", "val_accuracy")
-        return {name: f"{values[name]:.4g}" for name in shown if name in values}
+        shown = {name: f"{values[name]:.4g}" for name in _SHOWN if name in values}
+        room = get_terminal_size().columns - _BAR
+        fitting = 0
+        for name, value in shown.items():  # a bar that is cut would cut a number
+            room -= len(f", {name}={value}")
+            fitting += room >= 0
+        return dict(islice(shown.items(), fitting))
 
     def init_test_tqdm(self) -> Tqdm:
         """No bar while the results are measured."""

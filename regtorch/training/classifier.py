@@ -23,6 +23,7 @@ from regtorch.functional.full_precision import widened
 from regtorch.mc import MCPredictor
 from regtorch.scheduled import Scheduled
 from regtorch.schedules.base import Schedule
+from regtorch.training.epoch_table import EpochTable
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.interruption import is_distributed
 from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
@@ -69,7 +70,7 @@ class Classifier(RegularizedModule):
         penalty_schedule: Schedule | None = None,
         dropout_schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(model, penalties, constraints)
+        super().__init__(model, penalties, constraints, log_loss=False)  # it logs means over epochs
         self.schedules = {"penalty": penalty_schedule, "dropout": dropout_schedule}
         self._scheduled: dict[str, list[Scheduled]] = {}
         self.make_optimizer = optimizer or torch.optim.Adam
@@ -269,6 +270,7 @@ class Classifier(RegularizedModule):
             "batches": now.batches,
             "batches_seen": self.batches_seen,
             "epoch_values": dict(self.epoch_values),
+            "table": next((logger.columns() for logger in self.loggers if isinstance(logger, EpochTable)), None),
             "seconds": 0.0 if self.elapsed is None else self.elapsed(),
             "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
             "steps_taken": {kind: scheduled[0].steps_taken for kind, scheduled in self._scheduled.items() if scheduled},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,34 @@ class EpochTable(Logger):
         if "epoch" in metrics:
             self.rows = [row for row in self.rows if row.get("epoch") and int(row["epoch"]) < metrics["epoch"]]
         self.rows.append({**metrics, "step": step})
+        self._write()
+
+    def columns(self) -> dict[str, list[Any]]:
+        """All rows, as a checkpoint keeps them: name -> one value a row, None where a row has none."""
+        names = sorted({name for row in self.rows for name in row})
+        return {name: [row.get(name) for row in self.rows] for name in names}
+
+    def restore(self, columns: Mapping[str, Sequence[Any]] | None, epochs: int) -> str | None:
+        """Have the rows that a checkpoint keeps; gives back what is said if the file lacked some, or had others.
+
+        Args:
+            columns: what `columns` gave; None: the checkpoint is of an older version, and keeps none.
+            epochs: that were done at the checkpoint.
+        """
+        if columns is None:
+            there = {int(row["epoch"]) for row in self.rows}
+            lost = [epoch for epoch in range(min(there, default=1), epochs + 1) if epoch not in there]
+            return f"{self.path} lacks the rows of {len(lost)} of the {epochs} epochs before" if lost else None
+        kept = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        as_they_were = [row for row in self.rows if int(row["epoch"]) <= epochs]
+        if [_as_text(row) for row in kept] == [_as_text(row) for row in as_they_were]:
+            return None
+        self.rows = kept
+        self._write()
+        return f"{self.path} was lost or damaged: its rows are again those that the checkpoint keeps"
+
+    @rank_zero_only
+    def _write(self) -> None:
         names = sorted({name for row in self.rows for name in row})
         with replaced(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
@@ -53,8 +83,27 @@ class EpochTable(Logger):
             writer.writerows(self.rows)
 
 
+def restored(loggers: Sequence[Logger], saved: Mapping[str, Any]) -> str | None:
+    """Have in ``metrics.csv`` the rows that a checkpoint keeps; gives back what is said if it lacked some.
+
+    Args:
+        loggers: of the trainer.
+        saved: what the checkpoint says of its run.
+    """
+    for table in loggers:
+        if isinstance(table, EpochTable):
+            return table.restore(saved.get("table"), saved.get("epochs", 0))
+    return None
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows that can be read; what is damaged is left out."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
+        return [row for row in csv.DictReader(file) if None not in row and str(row.get("epoch")).isdecimal()]
+    return []
+
+
+def _as_text(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in row.items() if value not in (None, "")}

@@ -6,38 +6,56 @@ Signals are taken before torch is imported, so this module imports it where it n
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from regtorch.forks import closed_in_children
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SECONDS_TO_STOP = 20.0  # that a step may take to end after SIGTERM; schedulers often kill after 30
+_SECONDS_AFTER_INTERRUPTS = 5.0  # that it may take after the second Ctrl-C
 
 
 class Interrupted(SystemExit):
     """A run that was stopped from outside; ends the process with 128 + the signal's number: 143 and 130."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, where: str = "") -> None:
         super().__init__(128 + signum)
-        self.signum = signum
+        self.signum, self.where = signum, where
 
     def __str__(self) -> str:
-        return f"stopped from outside ({signal.Signals(self.signum).name})"
+        return f"stopped from outside ({signal.Signals(self.signum).name}){self.where}"
 
 
 class Interruption:
     """Takes the signals while a run runs.
 
-    While it trains, a signal is only noted (`signum`), for the training to end where all its state is whole; at any
+    While it trains, a signal is only noted (`signum`), for the training to end where all its state is complete; at any
     other time, and the second time, it raises `Interrupted` at once.
+
+    Python handles a signal between two instructions of the main thread. That never comes while the thread waits inside
+    of torch, for a process that is lost or a file system that is stuck. So another thread hears SIGTERM too, and ends
+    the process if nothing else has done so in time; likewise after the second Ctrl-C.
+
+    Args:
+        seconds_to_stop: how long after SIGTERM.
+        unheard: called before the process is ended so, with the signal's number and the seconds that it waited; gives
+            back the exit status. None: no other thread listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, seconds_to_stop: float = SECONDS_TO_STOP, unheard: Callable[[int, float], int] | None = None
+    ) -> None:
         self.signum: int | None = None
         #: whether signals wait for the end of a step
         self.waits = False
+        self.seconds_to_stop, self.unheard = seconds_to_stop, unheard
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
@@ -54,7 +72,8 @@ class Interruption:
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self.take()
         try:
-            yield
+            with self._listening():
+                yield
         finally:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
@@ -64,6 +83,60 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Let a thread hear the signals in the block: Python writes their numbers into a pipe as they come."""
+        if self.unheard is None or os.name != "posix":
+            yield
+            return
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        with closed_in_children(read), closed_in_children(write):
+            before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+            listener = threading.Thread(target=self._listen, args=(read,), daemon=True)
+            listener.start()
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(before)
+                os.close(write)
+                listener.join()
+                os.close(read)
+
+    def _listen(self, pipe: int) -> None:
+        last, end, interrupts = 0, float("inf"), 0
+        selector = selectors.DefaultSelector()
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not selector.select(None if end == float("inf") else max(0.0, end - time.monotonic())):
+                break
+            if not (numbers := os.read(pipe, 1)):
+                selector.close()
+                return  # the block has ended
+            signum = numbers[0]
+            interrupts += signum == signal.SIGINT
+            if signum == signal.SIGTERM or (signum == signal.SIGINT and interrupts > 1):
+                last = signum
+                end = min(end, time.monotonic() + self._limit(signum))
+        status = 128 + last
+        try:
+            assert self.unheard is not None
+            status = self.unheard(last, self._limit(last))
+        finally:
+            os._exit(status)
+
+    def _limit(self, signum: int) -> float:
+        return self.seconds_to_stop if signum == signal.SIGTERM else _SECONDS_AFTER_INTERRUPTS
+
+
+def _hear_nothing() -> None:
+    with suppress(ValueError):
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_hear_nothing)
 
 
 class Agreement:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import MulticlassAccuracy
 
+from regtorch.mc.calibration import BINS, calibration_sums, error_of_sums
 from regtorch.training.errors import NonFiniteLossError
 
 
@@ -45,6 +46,25 @@ class BrierScore(Mean):
         """Add a batch of probabilities (batch, classes) and labels (batch,)."""
         one_hot = nn.functional.one_hot(labels, probabilities.shape[1])
         super().update((probabilities - one_hot).square().sum(1))
+
+
+class CalibrationError(Metric):
+    """Expected calibration error over 15 bins of equal width, the last of which includes confidence 1."""
+
+    sums: Tensor
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_state("sums", torch.zeros((3, BINS), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Add a batch of probabilities (batch, classes) and labels (batch,)."""
+        confidence, predicted = probabilities.max(1)
+        self.sums += calibration_sums(confidence.double(), predicted == labels)
+
+    def compute(self) -> Tensor:
+        """The error so far."""
+        return torch.tensor(error_of_sums(self.sums))
 
 
 class TrainingMetrics(nn.Module):
@@ -153,9 +173,7 @@ class EvaluationMetrics(nn.Module):
         }
         if full:
             metrics["brier"] = BrierScore(sync_on_compute=together)
-            metrics["ece"] = MulticlassCalibrationError(
-                classes, n_bins=15, validate_args=False, sync_on_compute=together
-            )
+            metrics["ece"] = CalibrationError(sync_on_compute=together)
         self.metrics = nn.ModuleDict(metrics)  # its device follows the module's
         self._by_name = metrics
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -18,13 +19,17 @@ from typing import IO, Any
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from regtorch.errors import RegtorchError
-from regtorch.files import write_json
+from regtorch.errors import RegtorchError, as_one_line
+from regtorch.forks import closed_in_children
 from regtorch.launcher import started_as
 
 _STARTED_BY_US = "REGTORCH_RANK"  # in the environment of the processes that a run starts
 _OF_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # what it leaves in the environment
-_SECONDS_TO_END = 30.0  # that the other processes of a run have after the first one is done
+_SECONDS_TO_END = 10.0  # that the other processes of a run have once its results are written
+_SECONDS_TO_NOTICE = 3.0  # that the others have to see that the first one is at its end
+_SECONDS_TO_FAIL = 60.0  # after which a process that waits for one that is gone, inside of torch, is ended
+
+log = logging.getLogger("regtorch")
 
 
 class ProcessError(RegtorchError, RuntimeError):
@@ -68,11 +73,16 @@ def launched() -> World | None:
 class Processes:
     """The other processes of a run that this one, the first, has started."""
 
-    others: list[subprocess.Popen[str]] = field(default_factory=list)
-    store: Any = None  # through which they find each other
-    reports: dict[int, str] = field(default_factory=dict)  # rank -> what it said when it ended
-    readers: list[threading.Thread] = field(default_factory=list)
+    others: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    store: Any = None  # through which they find each other, and say why they failed
+    #: set once the results are written: from then on the other processes cannot make the run fail
+    done: bool = False
     closing: threading.Event = field(default_factory=threading.Event)
+
+    def results_are_written(self) -> None:
+        """From now on nothing that the other processes do makes the run fail."""
+        self.done = True
+        self.closing.set()
 
     def meet(self, world: World) -> None:
         """Wait until every process is ready to join the others, which then do so within moments.
@@ -82,9 +92,7 @@ class Processes:
         """
         if not self.others:
             if _STARTED_BY_US in os.environ:
-                TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False).set(
-                    f"regtorch/ready/{world.rank}", "yes"
-                )
+                _store().set(f"regtorch/ready/{world.rank}", "yes")
             return
         for rank, process in enumerate(self.others, start=1):
             while not self.store.check([f"regtorch/ready/{rank}"]):
@@ -99,32 +107,75 @@ class Processes:
             return error
         for rank, process in enumerate(self.others, start=1):
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_SECONDS_TO_END / 10)
+                process.wait(_SECONDS_TO_NOTICE)
             status = process.poll()
             if status is not None and status < 0:
                 name = signal.Signals(-status).name
                 return ProcessError(
                     f"process {rank} of {len(self.others) + 1} was killed ({name}), and the run with it"
                 )
-        for reader in self.readers:
-            reader.join(1.0)
-        for rank, report in sorted(self.reports.items()):
-            return ProcessError(f"process {rank} of {len(self.others) + 1}: {report}")
+        for rank in range(1, len(self.others) + 1):
+            if self.store.check([_report_of(rank)]):
+                said = self.store.get(_report_of(rank)).decode()
+                return ProcessError(f"process {rank} of {len(self.others) + 1}: {said}")
         return error
+
+    def end(self) -> None:
+        """End those that have not ended yet, with a warning where the run is done; nothing raises here."""
+        seconds = _SECONDS_TO_END if self.done else 0.0
+        end = time.monotonic() + seconds
+        for process in self.others:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+        for process in self.others:
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()  # so they know that this one is at its end
+        for rank, process in enumerate(self.others, start=1):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SECONDS_TO_NOTICE)
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                if self.done:
+                    log.warning(
+                        "process %d of %d had not ended %.0f s after the results were written, and was killed; "
+                        "the results are complete",
+                        rank,
+                        len(self.others) + 1,
+                        seconds,
+                    )
+
+
+def report(rank: int, reason: str) -> None:
+    """Say to the first process why this one fails."""
+    with suppress(Exception):  # it may be gone
+        _store().set(_report_of(rank), reason)
+
+
+def _report_of(rank: int) -> str:
+    return f"regtorch/report/{rank}"
+
+
+def _store() -> Any:
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 @contextmanager
-def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Processes]:
+def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callable[[str], None]) -> Iterator[Processes]:
     """Start the other processes of a run on this machine, and make this one the first of them.
 
     Each runs ``python -m regtorch.training.rank`` with the task as JSON on its standard input, which stays open: when it is
     closed, because this process has ended in whatever way, they end too. So none is ever left behind, and a run
     starts no others, wherever it was started from: a sweep, a notebook, another launcher.
 
+    After `Processes.results_are_written` what the other processes do costs a warning at most.
+
     Args:
         count: of all processes; 1 starts none.
         task: what they are told.
-        log: a folder for what they write to their standard error; what nothing was written to is removed.
+        folder: for the files of what they print; those that stay empty are removed.
+        failed: writes the run's results where this process has to end at once; takes the reason.
 
     Yields:
         The processes that were started.
@@ -152,66 +203,51 @@ def processes(count: int, task: Mapping[str, Any], log: Path) -> Iterator[Proces
     before, threads = dict(os.environ), torch.get_num_threads()
     started = Processes(store=store)
     files: list[IO[str]] = []
+    pipes = ExitStack()
     try:
         for rank in range(1, count):
-            files.append((log / f"process_{rank}.log").open("w", encoding="utf-8"))
+            files.append((folder / f"process_{rank}.log").open("w", encoding="utf-8"))
             process = subprocess.Popen(
                 [sys.executable, "-m", "regtorch.training.rank"],
                 env={**os.environ, **own, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=files[-1],
                 stderr=files[-1],
-                text=True,
+                bufsize=0,
             )
             started.others.append(process)
-            started.readers.append(threading.Thread(target=_read_report, args=(started, rank, process), daemon=True))
-            started.readers[-1].start()
             assert process.stdin is not None
-            process.stdin.write(json.dumps(task) + "\n")
-            process.stdin.flush()
+            pipes.enter_context(closed_in_children(process.stdin.fileno()))  # else workers would keep it open
+            process.stdin.write(json.dumps(task).encode() + b"\n")
         os.environ |= {**own, "RANK": "0", "LOCAL_RANK": "0"}
         torch.set_num_threads(int(own["OMP_NUM_THREADS"]))
-        threading.Thread(target=_end_with_them, args=(started, log), daemon=True).start()
+        threading.Thread(target=_end_with_them, args=(started, failed), daemon=True).start()
         yield started
-        for process in started.others:
-            process.wait(_SECONDS_TO_END)
     finally:
         started.closing.set()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        for process in started.others:
-            assert process.stdin is not None
-            with suppress(OSError):
-                process.stdin.close()
-        for process in started.others:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_SECONDS_TO_END / 10)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        try:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+        except Exception as error:
+            log.warning("the process group could not be closed: %s", as_one_line(error))
+        pipes.close()
+        started.end()
         for file in files:
             file.close()
-            if not Path(file.name).stat().st_size:
-                Path(file.name).unlink()
+            with suppress(OSError):
+                if not Path(file.name).stat().st_size:
+                    Path(file.name).unlink()
         os.environ.clear()
         os.environ |= before
         torch.set_num_threads(threads)
 
 
-def _read_report(started: Processes, rank: int, process: subprocess.Popen[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip():
-            started.reports[rank] = line.strip()
-
-
-def _end_with_them(started: Processes, folder: Path) -> None:
+def _end_with_them(started: Processes, failed: Callable[[str], None]) -> None:
     """End this process too if another one is gone and it still waits for it a minute later, inside of torch."""
     while not started.closing.wait(1.0):
         gone = [rank for rank, process in enumerate(started.others, start=1) if process.poll() not in (None, 0)]
-        if gone and not started.closing.wait(_SECONDS_TO_END * 2):
+        if gone and not started.closing.wait(_SECONDS_TO_FAIL):
             reason = f"process {gone[0]} of {len(started.others) + 1} ended, and the others waited for it in vain"
-            with suppress(OSError):
-                write_json(folder / "results.json", {"status": "failed", "reason": reason})
+            failed(reason)
             print(f"error: {reason}", file=sys.stderr, flush=True)
             os._exit(1)

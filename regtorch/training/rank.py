@@ -10,24 +10,31 @@ import threading
 from pathlib import Path
 from traceback import print_exc
 
+from regtorch.streams import fresh_streams_in_children
+
 
 def main() -> None:
     """Run the run's task as the process that the environment says, and end with the first process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the run takes it: Ctrl-C reaches the first process too
-    task = json.loads(sys.stdin.readline())
+    first = _own_input()
+    task = json.loads(_line(first))
     ended = threading.Event()
-    threading.Thread(target=_end_with_the_first, args=(ended,), daemon=True).start()
-    out, sys.stdout = sys.stdout, sys.stderr  # standard output is for the report alone
+    threading.Thread(target=_end_with_the_first, args=(first, ended), daemon=True).start()
+    fresh_streams_in_children()
 
     import torch
 
     from regtorch.errors import RegtorchError
+    from regtorch.own_script import OwnScript
     from regtorch.registry import create
     from regtorch.training.interruption import is_distributed
     from regtorch.training.judged import HaltedError, Judged
+    from regtorch.training.processes import report
     from regtorch.training.run import run
 
     try:
+        if task["own_script"] is not None:
+            OwnScript(**task["own_script"]).register_again()
         path = task["ckpt_path"]
         data = create("data", **task["config"]["data"])
         judged = Judged(None) if task["judged"] else None
@@ -37,7 +44,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, RegtorchError):
             print_exc()
-        print(f"{type(error).__name__}: {error}".splitlines()[0], file=out, flush=True)
+        report(int(os.environ["RANK"]), f"{type(error).__name__}: {error}".splitlines()[0])
         sys.exit(1)
     finally:
         ended.set()
@@ -45,8 +52,30 @@ def main() -> None:
             torch.distributed.destroy_process_group()
 
 
-def _end_with_the_first(ended: threading.Event) -> None:
-    sys.stdin.read()  # comes back when the first process has closed it, or is no more
+def _own_input() -> int:
+    """The pipe from the first process, taken out of the place of standard input.
+
+    A thread waits in it for ever. If it waited in `sys.stdin`, it would hold that file's lock, and a worker that is
+    forked meanwhile would wait for the lock when it closes its standard input.
+    """
+    pipe, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - stays open
+    return pipe
+
+
+def _line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (read := os.read(descriptor, 65536)):
+            sys.exit(1)  # the first process is gone already
+        line += read
+    return line
+
+
+def _end_with_the_first(pipe: int, ended: threading.Event) -> None:
+    os.read(pipe, 1)  # comes back when the first process has closed it, or is no more
     if not ended.wait(2.0):
         os._exit(1)
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
@@ -25,27 +26,38 @@ from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.contracts import CONTRACTS, taken
 from regtorch.data.base import DataSet
+from regtorch.data.labels import missing_classes
+from regtorch.description import checked_content
 from regtorch.errors import DataError, as_one_line
-from regtorch.files import remove_unfinished, write_json
-from regtorch.mc import MCPredictor, has_dropout
+from regtorch.files import remove_unfinished
+from regtorch.mc import MCPredictor, has_noise
+from regtorch.own_script import own_script
 from regtorch.registry import component, create
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.schedules.base import Schedule
 from regtorch.selection import is_kernel, places
+from regtorch.training.bound_rules import bound_rules, by_weight, summary
 from regtorch.training.checkpoints import copy_whole
 from regtorch.training.classifier import Classifier
+from regtorch.training.continuation import check_continues
 from regtorch.training.data_module import DataModule
 from regtorch.training.denormals import flushed_denormals
 from regtorch.training.elapsed import Elapsed
+from regtorch.training.epoch_table import restored
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.failure import explained
-from regtorch.training.interruption import Interrupted, Interruption
-from regtorch.training.judged import HaltedError, Judged
+from regtorch.training.interruption import SECONDS_TO_STOP, Interrupted, Interruption
+from regtorch.training.judged import Judged
+from regtorch.training.no_effect import Facts, without_effect
+from regtorch.training.outcome import Outcome, SetsAside
 from regtorch.training.position import position
 from regtorch.training.processes import Processes, World, launched, processes
+from regtorch.training.room import check_room
+from regtorch.training.threads import threads_without_tracebacks
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
+from regtorch.training.weights import check_types
 from regtorch.where import OF_PLACE
 
 log = logging.getLogger("regtorch")
@@ -58,6 +70,7 @@ def run(
     ckpt_path: Path | None = None,
     overrides: Sequence[str] = (),
     judged: Judged | None = None,
+    progress_bar: bool = True,
 ) -> dict[str, Any]:
     """Train, measure, and write the run's folder; ``results.json`` comes last.
 
@@ -71,6 +84,7 @@ def run(
         ckpt_path: a checkpoint to go on from.
         overrides: what was typed, for the record.
         judged: ends the run where others say so.
+        progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
 
     Returns:
         What ``results.json`` holds.
@@ -81,56 +95,63 @@ def run(
         ProcessError: another process of the run ended.
         Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` says ``status: interrupted``.
     """
-    context = {"advice": advise(config), "versions": _versions(), "overrides": list(overrides)}
+    splits = data.load()
+    context = {
+        "advice": [*advise(config), *missing_classes(splits.train.y, splits.classes)],
+        "versions": _versions(),
+        "overrides": list(overrides),
+        "class_names": list(splits.classes),
+        "output_transform": "softmax",  # of the logits
+    }
     task = {
         "config": config,
         "folder": str(folder),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "overrides": list(overrides),
         "judged": judged is not None,
+        "own_script": None if (script := own_script()) is None else asdict(script),
     }
     world = launched()
     count = 1 if world is not None else device_count(config["trainer"])
     first = world is None or world.rank == 0
-    elapsed, interruption = Elapsed(), Interruption()
+    elapsed = Elapsed()
+    outcome = Outcome(folder, lambda: {"seed": config["seed"], "seconds": elapsed(), **context}, first)
+    seconds_to_stop = config["checkpoint"].get("seconds_to_stop", SECONDS_TO_STOP)
+    interruption = Interruption(seconds_to_stop, outcome.unheard)
     if first:
-        for left in (folder, folder / "checkpoints"):
+        for left in (folder, folder / ".hydra", folder / "checkpoints"):
             remove_unfinished(left)
-        (folder / "results.json").unlink(missing_ok=True)
     try:
-        with interruption.taking_signals():
-            with flushed_denormals(), processes(count, task, folder) as others:
-                world = world or World(0, count, count)
-                try:
-                    measured = _train_and_measure(
-                        config, data, folder, ckpt_path, world, elapsed, interruption, others, judged
-                    )
-                except BaseException as error:
-                    if (reason := explained(others.why(error), config, folder)) is not error:
-                        raise reason from error
-                    raise
+        with (
+            interruption.taking_signals(),
+            threads_without_tracebacks(),
+            flushed_denormals(),
+            processes(count, task, folder, outcome.fail) as others,
+        ):
+            world = world or World(0, count, count)
+            try:
+                measured = _train_and_measure(
+                    config, data, folder, ckpt_path, world, elapsed, interruption, others, outcome, judged, progress_bar
+                )
+            except BaseException as error:
+                if (reason := explained(others.why(error), config, folder)) is not error:
+                    raise reason from error
+                raise
             interruption.waits = True  # a signal that comes now finds the run complete in a moment
-            results = {"status": "completed", "seed": config["seed"], "epochs": measured.pop("epochs")}
-            results |= {"seconds": elapsed(), **measured, **context}
-            if first:
-                write_json(folder / "results.json", results)
+            without = [{"text": text, "source": "of this run"} for text in measured.pop("without_effect")]
+            context["advice"] = [*context["advice"], *without]
+            context["rules"] = measured.pop("rules")
+            results = outcome.complete(measured)
+            others.results_are_written()
     except BaseException as error:
-        if first:
-            _write_failure(folder, error, {"seed": config["seed"], "seconds": elapsed()}, context)
+        if outcome.completed:
+            if isinstance(error, SystemExit):
+                raise
+            log.warning("after the results were written: %s", as_one_line(error))
+            return results
+        outcome.fail(error)
         raise
     return results
-
-
-def _write_failure(folder: Path, error: BaseException, what: Mapping[str, Any], context: Mapping[str, Any]) -> None:
-    interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
-    status = "interrupted" if interrupted else "failed"
-    if isinstance(error, HaltedError):
-        status = "pruned"
-        of_val = {name.removeprefix("val_"): v for name, v in error.values.items() if name.startswith("val_")}
-        what = {**what, "epochs": error.epochs, "val": of_val}
-    reason = str(error) if isinstance(error, SystemExit) and str(error) else as_one_line(error)
-    with suppress(OSError):  # the disk may be what failed: the error itself is what must be said
-        write_json(folder / "results.json", {"status": status, "reason": reason, **what, **context})
 
 
 def _train_and_measure(
@@ -142,15 +163,19 @@ def _train_and_measure(
     elapsed: Elapsed,
     interruption: Interruption,
     others: Processes,
+    outcome: Outcome,
     judged: Judged | None,
+    progress_bar: bool,
 ) -> dict[str, Any]:
     quiet()
     lightning.seed_everything(config["seed"], workers=True, verbose=False)
     batches = DataModule(data, config["seed"])
     splits = batches.splits
     module = make_module(config, splits.shape, len(splits.classes))
+    module.description |= data.described()
     before = {} if ckpt_path is None else read_checkpoint(ckpt_path)
     module.elapsed = elapsed
+    module.description["data_digest"] = data.digest()
     if config["resume"] is not None:
         elapsed.before = before.get("regtorch", {}).get("seconds", 0.0)
     if done := before.get("DataModule"):
@@ -158,11 +183,29 @@ def _train_and_measure(
             done
         )  # Lightning does it too, but where it shards only after it has asked for the batches
     steps_before = before.get("global_step", 0)
-    trainer = make_trainer(config, folder, splits.val is not None, world, interruption, steps_before, judged)
+    trainer = make_trainer(
+        config, folder, splits.val is not None, world, interruption, steps_before, judged, progress_bar
+    )
+    trainer.callbacks.append(SetsAside(outcome))  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in module.model.parameters())
+    rules = bound_rules(config, module.penalties, module.constraints)
+    facts = Facts(module.model, tuple(splits.shape), len(splits.train), splits.val is not None, world.ranks)
+    ineffective = without_effect(config, facts)
+    if ckpt_path is not None:
+        check_continues(config, module, before, ckpt_path)
     if world.rank == 0:
-        for advice in advise(config):
-            log.warning("%s (%s)", advice["text"], advice["source"])
+        check_room(folder, module.model)
+    outcome.begin()
+    if world.rank == 0:
+        own = config["resume"] is not None and config["ckpt_path"] is None
+        if own and (said := restored(trainer.loggers, before.get("regtorch", {}))):
+            log.warning(said)
+        for line in ineffective:
+            log.warning("%s", line)
+        for advice in [*advise(config), *missing_classes(splits.train.y, splits.classes)]:
+            log.info("advice: %s (%s)", advice["text"], advice["source"])
+        for rule, bound_to in rules:
+            log.info("%s", summary(rule, bound_to))
         log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
     others.meet(world)
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
@@ -199,6 +242,8 @@ def _train_and_measure(
         "train": train,
         **measured,
         "sparsity": sparsity(trained.model),
+        "rules": by_weight(rules),
+        "without_effect": ineffective,
     }
 
 
@@ -214,7 +259,7 @@ def _measure(trainer: lightning.Trainer, module: Classifier, batches: Any) -> di
 
 def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: Classifier, batches: DataModule) -> Any:
     mc = config["mc"]
-    if mc["name"] == "none" or not has_dropout(module.model):
+    if mc["name"] == "none" or not has_noise(module.model, torch.zeros(2, *batches.splits.shape)):
         return None
     module.predictor = MCPredictor(module.model, samples=mc["samples"], tolerance=mc["tolerance"], seed=config["seed"])
     return {**_measure(trainer, module, batches.test_dataloader()), "samples": mc["samples"]}
@@ -300,6 +345,7 @@ def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
     """
     content = read_checkpoint(path)
     try:
+        check_types(content["state_dict"], module.state_dict(), path)
         module.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
@@ -325,9 +371,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # whatever a damaged file makes zipfile and torch raise
         raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise DataError(f"{path} is no checkpoint of a regtorch run")
-    return content
+    return checked_content(content, str(path))
 
 
 def sparsity(model: nn.Module) -> float:

@@ -31,6 +31,7 @@ def make_trainer(
     interruption: Interruption | None = None,
     steps_before: int = 0,
     judged: Judged | None = None,
+    progress_bar: bool = True,
 ) -> lightning.Trainer:
     """Lightning's Trainer with the run's callbacks and loggers.
 
@@ -42,8 +43,9 @@ def make_trainer(
         interruption: where signals are noted that end the training.
         steps_before: optimizer steps that the run had taken when it goes on.
         judged: ends the run where others say so.
+        progress_bar: whether a terminal shows how far the epoch is.
     """
-    callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption)
+    callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption, progress_bar)
     if judged is not None:
         callbacks.insert(0, judged)
     settings = hardware(config["trainer"], world or World())

@@ -8,6 +8,7 @@ import shlex
 import signal
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,9 @@ QUICK = ["hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "traine
 def _waits_at(place: str) -> None:
     """The first process waits there for a signal, when it has written a file of the name ``there``."""
     from regtorch.cli import job
-    from regtorch.training import run, trainer
+    from regtorch.training import trainer
+
+    run: Any = import_module("regtorch.training.run")
 
     def wait_there(*given: Any, **settings: Any) -> Any:
         if os.environ.get("RANK", "0") == "0":
@@ -226,15 +229,15 @@ def test_a_signal_while_the_results_are_written_finds_the_run_complete(tmp_path:
 
 
 def _signal_to_itself_when_written() -> None:
-    from regtorch.training import run
+    from regtorch.training import outcome
 
-    write = run.write_json
+    write = outcome.write_json
 
     def write_and_signal(path: Path, content: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         write(path, content)
 
-    run.write_json = write_and_signal
+    outcome.write_json = write_and_signal
 
 
 def test_a_complete_run_says_so(whole: dict[int, Path]) -> None:

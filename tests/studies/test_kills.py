@@ -1,4 +1,7 @@
-"""200 kills at random moments, half of them on two processes: every run goes on by itself and ends with the same bits."""
+"""400 kills at random moments, on one and two processes, with and without workers that fetch batches.
+
+Every run is resumed by the same command and ends with the same bits, and no complete results are lost.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc"),
 ]
 
-KILLS = 100  # for each number of processes
+KILLS = int(os.environ.get("REGTORCH_KILLS", "100"))  # for each configuration
 OF_A_RUN = 20  # after so many it is left in peace
 SETTINGS = [
     "hydra.run.dir=run", "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "scheduler=warmup_cosine",
@@ -66,7 +69,7 @@ def kill_somewhere(command: Command, chance: random.Random) -> bool:
             return False
     else:
         time.sleep(chance.uniform(0, 2))
-    others = started_by(command.pid)
+    others = [other for own in started_by(command.pid) for other in (own, *started_by(own))]
     of_others = bool(others) and chance.random() < 0.5
     with suppress(ProcessLookupError):
         os.kill(chance.choice(others) if of_others else command.pid, signal.SIGKILL)
@@ -83,21 +86,32 @@ def wait_while_alive(command: Command, reached: Any) -> bool:
     return False
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_random_kills(ranks: int, tmp_path: Path) -> None:
+def complete_results(folder: Path) -> int:
+    """How many epochs the complete results are of that are in a run's folder; 0: there are none."""
+    epochs = [0]
+    for name in ("results.json", "results.previous.json"):
+        with suppress(FileNotFoundError):
+            found = json.loads((folder / "run" / name).read_text())
+            epochs.append(found["epochs"] if found["status"] == "completed" else 0)
+    return max(epochs)
+
+
+@pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 0), (1, 2), (2, 1)])
+def test_random_kills(ranks: int, workers: int, tmp_path: Path) -> None:
     on = {1: "trainer=cpu", 2: "trainer=ddp_cpu"}[ranks]
+    settings = [*SETTINGS, on, f"data.workers={workers}"]
     (tmp_path / "whole").mkdir()
-    with running(tmp_path / "whole", *SETTINGS, on) as command:
+    with running(tmp_path / "whole", *settings) as command:
         assert command.status() == 0, command.stderr
     expected = left(tmp_path / "whole")
 
-    chance, counts = random.Random(ranks), Counter[str]()
+    chance, counts = random.Random(10 * workers + ranks), Counter[str]()
     differing: list[str] = []
     while counts["kills"] < KILLS:
         folder = tmp_path / f"run_{counts['runs']}"
         folder.mkdir()
         counts["runs"] += 1
-        arguments, peace = [*SETTINGS, on], min(KILLS, counts["kills"] + OF_A_RUN)
+        arguments, peace = settings, min(KILLS, counts["kills"] + OF_A_RUN)
         while True:
             with running(folder, *arguments) as command:
                 if counts["kills"] == peace:
@@ -113,7 +127,11 @@ def test_random_kills(ranks: int, tmp_path: Path) -> None:
         now = left(folder)
         differing += [f"{folder.name}/{key}" for key, value in expected.items() if now.get(key) != value]
         assert not unfinished(folder)
+        with running(folder, "resume=run", "trainer.max_epochs=60") as command:
+            counts["kills of longer trainings"] += kill_somewhere(command, chance)
+        counts["lost results"] += complete_results(folder) < 30
         shutil.rmtree(folder)
-    print(f"{ranks} process(es): {dict(counts)}, differing: {len(differing)}")
+    print(f"{ranks} process(es), {workers} worker(s): {dict(counts)}, differing: {len(differing)}")
     assert differing == []
-    assert counts["while a checkpoint was written"]
+    assert not counts["lost results"]
+    assert counts["while a checkpoint was written"] or KILLS < 50

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,47 @@ def test_what_cannot_be_written_leaves_the_table_as_it_was(tmp_path: Path, monke
         table.log_metrics({"epoch": 2, "loss": 1.0}, step=2)
     assert table.path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def logged(path: Path, epochs: int) -> EpochTable:
+    table = EpochTable(path)
+    for epoch in range(1, epochs + 1):
+        table.log_metrics({"epoch": epoch, "loss": math.exp(-epoch), **({"val_loss": 0.5} if epoch > 1 else {})}, epoch)
+    return table
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text(""),
+        lambda path: path.write_bytes(b"\xff\0\xff"),
+        lambda path: path.write_text(path.read_text()[:-6]),  # a number that is cut is a number
+        lambda path: path.write_text("\n".join(path.read_text().splitlines()[:2])),
+        lambda path: path.write_text(path.read_text() + "1,2,3,4,5,6,7\n"),
+        lambda path: path.write_text(path.read_text().replace("0.5", "0.7")),
+    ],
+)
+def test_a_checkpoint_repairs_what_was_lost(damage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    columns, whole = logged(path, 4).columns(), path.read_text()
+    assert EpochTable(path).restore(columns, 4) is None
+    damage(path)
+    said = EpochTable(path).restore(columns, 4)
+    assert said is None or "was lost or damaged" in said
+    assert said is not None or rows(path)[:4] == list(csv.DictReader(whole.splitlines()))
+    table = EpochTable(path)
+    table.log_metrics({"epoch": 5, "loss": 1.0}, step=5)
+    assert path.read_text().startswith(whole)
+
+
+def test_rows_that_are_later_than_the_checkpoint_are_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    columns = logged(path, 2).columns()
+    assert logged(path, 4).restore(columns, 2) is None
+
+
+@pytest.mark.parametrize(("there", "said"), [(0, "3 of the 3"), (2, "1 of the 3"), (3, None)])
+def test_an_older_checkpoint_keeps_no_table(there: int, said: str | None, tmp_path: Path) -> None:
+    found = logged(tmp_path / "metrics.csv", there).restore(None, 3)
+    assert found is None if said is None else said in str(found)

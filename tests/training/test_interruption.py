@@ -44,6 +44,37 @@ def test_handlers_are_put_back_also_after_an_error() -> None:
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+@pytest.mark.parametrize(
+    ("sent", "ends"),
+    [([signal.SIGTERM], signal.SIGTERM), ([signal.SIGINT, signal.SIGINT], signal.SIGINT), ([signal.SIGINT], None)],
+)
+def test_a_thread_ends_a_process_whose_step_does_not(
+    sent: list[signal.Signals], ends: signal.Signals | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen through what would end the process; the block stands for a step that never looks at the signal."""
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        ended.set()
+
+    def unheard(signum: int, seconds: float) -> int:
+        return 1000 + signum
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr("regtorch.training.interruption._SECONDS_AFTER_INTERRUPTS", 0.01)
+    interruption = Interruption(0.01, unheard)
+    with suppress(Interrupted), interruption.taking_signals():
+        for signum in sent:
+            interruption.waits, interruption.signum = True, None
+            os.kill(os.getpid(), signum)
+        if ends is not None:
+            ended.wait(60)
+    assert statuses == ([] if ends is None else [1000 + ends])
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 def test_a_thread_takes_no_signals() -> None:
     before, done = signal.getsignal(signal.SIGTERM), []
 

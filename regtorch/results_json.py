@@ -1,0 +1,22 @@
+"""What ``results.json`` of a run says of its state; no torch."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+NAME = "results.json"
+
+
+def is_completed(folder: Path) -> bool:
+    """Whether a run's folder holds the results of a run that is complete.
+
+    Example:
+        >>> is_completed(Path("nowhere"))
+        False
+    """
+    with suppress(OSError, ValueError, AttributeError, RecursionError):
+        results = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return bool(results.get("status") == "completed")
+    return False
