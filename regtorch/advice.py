@@ -42,7 +42,20 @@ def _holds_probabilities_up(config: Config) -> bool:
     return any(rule["name"] == "concrete" and rule.get("dropout_regularizer") != 0 for rule in rules)
 
 
+def _is_trial(config: Config) -> bool:
+    """Whether settings of Lightning's Trainer leave rows out: a number of batches, or a fraction of them below 1."""
+    trainer = config.get("trainer", {})
+    limits = (trainer.get(f"limit_{part}_batches") for part in ("train", "test"))
+    limited = any(limit is not None and (type(limit) is int or limit < 1) for limit in limits)
+    return bool(trainer.get("fast_dev_run") or trainer.get("overfit_batches") or limited)
+
+
 ADVICE = (
+    Advice(
+        _is_trial,
+        "a trial, not a result: fast_dev_run, overfit_batches and limit_*_batches train or measure on a part of the rows",
+        "PyTorch Lightning, Trainer, section Trainer flags",
+    ),
     Advice(
         lambda c: _name(c, "dropout") in ("alpha", "feature_alpha") and _name(c, "activation") != "selu",
         "alpha dropout keeps mean and variance for selu only; take activation=selu initializer=lecun_normal, or dropout=standard",
@@ -76,7 +89,12 @@ ADVICE = (
         "van Laarhoven, L2 Regularization versus Batch and Weight Normalization, 2017",
     ),
     Advice(
-        lambda c: _penalises_squares(c) and _name(c, "optimizer") in ("adam", "adamw", "nadam", "adamax", "rmsprop"),
+        # L1 and L2 together are chosen as a penalty; L2 alone is often meant as decay
+        lambda c: (
+            _name(c, "regularizer") == "l2"
+            and _penalises_squares(c)
+            and _name(c, "optimizer") in ("adam", "adamw", "nadam", "adamax", "rmsprop")
+        ),
         "L2 in the loss of an adaptive optimizer is scaled by its step sizes and is not weight decay; for decay take adamw",
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
@@ -95,7 +113,8 @@ ADVICE = (
     Advice(
         lambda c: (
             _name(c, "model") == "mlp"
-            and _name(c, "dropout") in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "feature_alpha")
+            and _name(c, "dropout")
+            in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "drop_block3d", "feature_alpha")
         ),
         "in an mlp a feature is a map of one pixel, so dropping whole maps is dropping units; take model=cnn or dropout=standard",
         "Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015",

@@ -1,5 +1,7 @@
 """What regtorch raises for a user's mistake: one line that names the key, the value and what would be right."""
 
+from regtorch.printable import printable
+
 
 class RegtorchError(Exception):
     """A mistake of the caller's; the command line prints its one line and exits with a status that is not 0."""
@@ -38,11 +40,11 @@ class KerasFileError(RegtorchError, ValueError):
 
 
 def as_one_line(error: BaseException) -> str:
-    """An error in one line: of ours what it says, of others the name of its type, too.
+    """An error in one line of printable characters: of ours what it says, of others the name of its type, too.
 
     Example:
         >>> as_one_line(KeyError("a")), as_one_line(SettingError("a=1 is not allowed"))
         ("KeyError: 'a'", 'a=1 is not allowed')
     """
-    text = " ".join(str(error).split())
+    text = printable(error)
     return text if isinstance(error, RegtorchError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 
 #: what Hydra reads as text, and a shell as one word, without quotes
 _PLAIN = re.compile(
@@ -21,6 +22,16 @@ def is_for_hydra(override: str) -> bool:
     return override.lstrip("+").startswith(("hydra.", "hydra/"))
 
 
+def describes_run(override: str) -> bool:
+    """Whether it is needed to compose a run's configuration: all that is not for Hydra, and where options are looked for.
+
+    Example:
+        >>> describes_run("hydra.searchpath=[file://mine]"), describes_run("hydra/launcher=joblib")
+        (True, False)
+    """
+    return not is_for_hydra(override) or override.lstrip("+").startswith("hydra.searchpath=")
+
+
 def quoted(value: str) -> str:
     """A value as it must be written for Hydra to read it back.
 
@@ -30,6 +41,35 @@ def quoted(value: str) -> str:
     """
     escaped = re.sub(r"\\*(?=')|\\+$", lambda backslashes: 2 * backslashes[0], value)
     return f"'{escaped.replace(chr(39), chr(92) + chr(39)).replace('${', chr(92) + '${')}'"
+
+
+def unquoted(value: str) -> str:
+    """A value without the quotes that Hydra needs around some names, for commands that need none.
+
+    Example:
+        >>> unquoted("'odd name=1'"), unquoted("it's"), unquoted("")
+        ('odd name=1', "it's", '')
+    """
+    quotes = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quotes else value
+
+
+def written(value: object) -> str:
+    """A value of any plain type as Hydra reads it back.
+
+    Example:
+        >>> print(written([{"name": "l1", "l1": 1e-05, "where": None}, True, "head.*"]))
+        [{name: l1, l1: 1e-05, where: null}, true, 'head.*']
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{written(key)}: {written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[A-Za-z_]\w*", value) and _PLAIN.fullmatch(value) else quoted(value)
+    return str(value)
 
 
 def typed(key: str, value: object) -> str:

@@ -20,6 +20,10 @@ BAD = [
     (["dropout=concrete"], "learned probability"),
     (["dropout@input_dropout=concrete", "regularizer=l2"], "learned probability"),
     (["initializer=zeros"], "stay equal"),
+    (["+trainer.fast_dev_run=true"], "a trial"),
+    (["+trainer.overfit_batches=2"], "a trial"),
+    (["+trainer.limit_train_batches=1"], "a trial"),
+    (["+trainer.limit_test_batches=0.5"], "a trial"),
 ]
 
 
@@ -35,6 +39,7 @@ def test_a_bad_combination_is_said_with_its_source(overrides: list[str], words: 
     "overrides",
     [
         [],
+        ["+trainer.fast_dev_run=false", "+trainer.limit_train_batches=1.0", "+trainer.limit_test_batches=null"],
         ["activation=selu", "initializer=lecun_normal", "dropout=alpha"],
         ["dropout=standard", "model.batch_norm=before"],
         ["regularizer=l2", "optimizer=momentum"],

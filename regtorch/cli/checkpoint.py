@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from regtorch.description import checked_content
 from regtorch.errors import DataError
 
 
@@ -58,19 +59,28 @@ def checkpoint_content(path: Path) -> Mapping[str, Any]:
     return _content(path.absolute(), str(path), status.st_mtime_ns, status.st_size)
 
 
+#: of the member that describes the others; that of a network with 100,000 weight tensors has 20 MB
+_MOST_BYTES = 64 * 2**20
+
+
 @lru_cache(maxsize=4)  # it is asked for several times, and each time would be read whole
 def _content(path: Path, named: str, changed: int, size: int) -> Mapping[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            # torch stores without compression: an archive that holds more than its own size unfolds when it is read
+            if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
+                raise zipfile.BadZipFile("it unfolds")
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(damaged)
-            member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            member = next(member for member in members if member.filename.endswith("/data.pkl"))
+            if member.file_size > _MOST_BYTES:
+                raise zipfile.BadZipFile("its description is too large")
             content = _PlainUnpickler(io.BytesIO(archive.read(member))).load()
     except OSError as error:
         raise DataError(f"{named} cannot be read: {error.strerror}") from error
     except Exception as error:
         raise DataError(f"{named} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
-    described = content.get("regtorch") if isinstance(content, dict) else None
-    if not isinstance(described, Mapping) or "state_dict" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("regtorch"), Mapping):
         raise DataError(f"{named} is no checkpoint of a regtorch run")
-    return dict(content)
+    return checked_content(content, named)

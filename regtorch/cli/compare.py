@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from regtorch.cli.exit_status import exit_with, say
+from regtorch.cli import output
+from regtorch.cli.exit_status import exit_with
+from regtorch.cli.help_page import informs
+from regtorch.cli.output import say
 from regtorch.cli.request import Request, options, parse
 from regtorch.study.comparison import RULE, Comparison, compare
 from regtorch.study.grouping import group_runs
@@ -17,9 +19,11 @@ from regtorch.study.metrics import METRICS
 from regtorch.study.results import Run, find_runs
 
 _HELP = """\
-Compare recipes over seeds: regtorch-compare experiment=NAME,NAME,... seeds=5 [KEY=VALUE ...]
-                            regtorch-compare study=NAME [seeds=...] [KEY=VALUE ...]
-                            regtorch-compare FOLDER FOLDER ...
+Compare recipes over seeds:
+
+  regtorch-compare experiment=NAME,NAME,... seeds=5 [KEY=VALUE ...]
+  regtorch-compare study=NAME [seeds=...] [KEY=VALUE ...]
+  regtorch-compare FOLDER FOLDER ...
 
 Trains the runs that are missing, prints each metric's mean and standard deviation over seeds, a bootstrap interval, the
 difference to the first recipe seed by seed, and whether it is distinguishable from seed noise. Stop it at any time: the same
@@ -43,9 +47,7 @@ def main() -> None:
 
 def _main() -> int:
     arguments = sys.argv[1:]
-    if any(flag in arguments for flag in ("-h", "--help")):
-        metrics = textwrap.fill(", ".join(METRICS), 118, initial_indent=" " * 14, subsequent_indent=" " * 14).strip()
-        print(_HELP.format(studies=", ".join(options("study")), metrics=metrics), end="")
+    if informs(arguments, lambda: _HELP.format(studies=", ".join(options("study")), metrics=", ".join(METRICS))):
         return 0
     request = parse(arguments)
     groups, notes, failures = _finished(request) if request.folders else _trained(request)
@@ -111,19 +113,18 @@ def _save(comparison: Comparison, out: Path, notes: Sequence[str], request: Requ
 
 
 def _show(comparison: Comparison, notes: Sequence[str], out: Path) -> None:
-    from rich.console import Console
-
     from regtorch.study.comparison_table import as_rich
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 180)
+    console = output.console(width=None if sys.stdout.isatty() else 180)
     for table in as_rich(comparison, console.width):
-        console.print(table)
+        # a narrower terminal breaks lines itself, and no number is cut
+        console.print(table, width=max(console.width, table.width or 0), crop=False, overflow="ignore")
         console.print()
     for line in (f"The first is {comparison.recipes[0]}.", *RULE):
-        console.print(line, style="dim", markup=False)
+        console.print(line, style="dim")
     for note in notes:
-        console.print(note, markup=False)
-    console.print(f"{out / 'comparison.md'}, comparison.csv and comparison.png beside it", soft_wrap=True, markup=False)
+        console.print(note)
+    console.print(f"{out / 'comparison.md'}, comparison.csv and comparison.png beside it", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
+from regtorch.cli.data_path import moved_path, path_of_run
 from regtorch.cli.going_on import says_how_it_was_started
+from regtorch.cli.mistyped import key_for, options_for, strength_of
+from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_of_files, without_lists
 from regtorch.cli.plugin_options import plugin_nodes
-from regtorch.cli.trust import check_names_only, check_of_folder
-from regtorch.errors import DataError, SettingError
+from regtorch.cli.python_only import python_only
+from regtorch.cli.required import check_required
+from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
+from regtorch.errors import DataError, SettingError, as_one_line
 from regtorch.overrides import quoted, typed
 from regtorch.registry import near
+from regtorch.study.results_file import read_results
+from regtorch.untrusted import load_yaml
 
 if TYPE_CHECKING:
+    from hydra.errors import OverrideParseException
     from omegaconf import DictConfig
 
 _CONF = Path(regtorch.conf.__file__).parent
 
-#: flags of Hydra's that print something instead of running
-_INFORMATIVE = ("--help", "-h", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
-
 #: keys whose values are names of files and folders
-_PATHS = ("resume", "rerun", "ckpt_path", "data.path", "hydra.run.dir")
+_PATHS = ("resume", "rerun", "ckpt_path", "data.path", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume")
+
+#: places whose options are those of a group of another name
+_GROUP_OF = {
+    "bias_regularizer": "regularizer", "activity_regularizer": "regularizer", "bias_constraint": "constraint",
+    "input_dropout": "dropout", "head_initializer": "initializer", "penalty_schedule": "schedule",
+    "dropout_schedule": "schedule",
+}  # fmt: skip
 
 _PROBABILITY_WORDS = {"p", "rate", "prob", "probability"}
 
 
-def overrides_of(arguments: Sequence[str]) -> list[str] | None:
-    """The overrides among a command line's arguments; None when it only asks for information."""
-    if any(argument.split("=")[0] in _INFORMATIVE for argument in arguments):
-        return None
-    overrides, rest = [], iter(arguments)
-    for argument in rest:
-        if argument in (
-            "--cfg",
-            "-c",
-            "--package",
-            "-p",
-            "--config-dir",
-            "-cd",
-            "--config-name",
-            "-cn",
-            "--config-path",
-            "-cp",
-        ):
-            next(rest, None)
-        elif not argument.startswith("-"):
-            overrides.append(argument)
-    return overrides
+def unreadable() -> tuple[type[Exception], ...]:
+    """What Hydra's parser raises: also for a number with too many digits, and for very deep nesting."""
+    from hydra.errors import HydraException
+
+    return HydraException, ValueError, RecursionError
 
 
-def check_paths(overrides: Sequence[str]) -> None:
+def check_paths(overrides: Sequence[str], *, grid: bool = False) -> None:
     """Refuse a name of a file or folder that Hydra would read as something else, and say how it is written.
+
+    Args:
+        overrides: of a command line.
+        grid: whether ``data.path`` may have several values, with commas between them.
 
     Raises:
         SettingError: a name with commas, quotes, brackets, `=` and the like that is not quoted for Hydra.
@@ -68,7 +66,6 @@ def check_paths(overrides: Sequence[str]) -> None:
         regtorch.errors.SettingError: resume=a=1 cannot be read: write "resume='a=1'", in both quotes
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     parser = OverridesParser.create()
     for index, override in enumerate(overrides):
@@ -81,8 +78,10 @@ def check_paths(overrides: Sequence[str]) -> None:
         if not text:
             continue
         try:
-            value: Any = parser.parse_override(override).value()
-        except HydraException:
+            parsed = parser.parse_override(override)
+            several = grid and key == "data.path" and parsed.is_sweep_override() and not Path(text).exists()
+            value: Any = None if several else parsed.value()
+        except unreadable():
             value = ()
         if value is not None and not isinstance(value, str) and str(value) != text:
             raise SettingError(f"{override} cannot be read: write {typed(key, text)}, in both quotes")
@@ -127,19 +126,25 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     def place(override: str) -> str:
         return key(override).rpartition("@")[2]
 
-    given = {key(override) for override in overrides} | {"ckpt_path", "resume"}
+    # what was allowed once is not allowed for ever
+    given = {key(override) for override in overrides} | {"ckpt_path", "resume", "data.changed"}
     chosen = {
         place(override) for override in overrides if "." not in key(override)
     }  # what is chosen has other settings
     started = _started_with(folder, named)
     check_of_folder(started, named)
+    if kind == "resume":
+        check_files_of_folder(folder, named)
     earlier = [o for o in started if key(o) not in given and not ("." in key(o) and place(o).split(".")[0] in chosen)]
+    here = None if {"data", "data.path", "experiment"} & given else moved_path(folder)
+    if here is not None:  # it was started in another folder
+        earlier = [*(o for o in earlier if key(o) != "data.path"), f"data.path={quoted(here)}"]
     if kind == "resume" and not (folder / "checkpoints" / "last.ckpt").is_file():  # it begins where that one began
         begun = {key(override): value_of(override) for override in started}
         if "resume" in begun:
-            earlier.append(f"ckpt_path={quoted(str(Path(begun['resume']) / 'checkpoints' / 'last.ckpt'))}")
-        elif "ckpt_path" in begun:
-            earlier.append(f"ckpt_path={quoted(begun['ckpt_path'])}")
+            begun["ckpt_path"] = str(Path(begun["resume"]) / "checkpoints" / "last.ckpt")
+        if "ckpt_path" in begun:
+            earlier.append(f"ckpt_path={quoted(str(path_of_run(folder, begun['ckpt_path'])))}")
     return earlier
 
 
@@ -151,30 +156,30 @@ def value_of(override: str) -> str:
         "it's"
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         return str(OverridesParser.create().parse_override(override).value())
-    except HydraException:  # Hydra itself will say what is wrong
+    except unreadable():  # Hydra itself will say what is wrong
         return override.partition("=")[2]
 
 
 def _started_with(folder: Path, named: str) -> list[str]:
-    import yaml
+    """The overrides that a run's folder has kept.
 
+    Raises:
+        DataError: it has none, or what it has is not a list of texts.
+    """
+    kept = folder / ".hydra" / "overrides.yaml"
     try:
-        kept = folder / ".hydra" / "overrides.yaml"
-        if kept.is_file():
-            started: Any = yaml.safe_load(kept.read_text(encoding="utf-8"))
-        else:
-            started = json.loads((folder / "results.json").read_text(encoding="utf-8"))["overrides"]
-        if not isinstance(started, list):
-            raise TypeError
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        started: Any = load_yaml(kept) if kept.is_file() else read_results(folder)["overrides"]
+    except (DataError, KeyError) as error:
+        why = f" ({error})" if kept.is_file() else ""
         raise DataError(
-            f"{named}: there is no whole .hydra/overrides.yaml or results.json that says how it was run"
+            f"{named}: there is no whole .hydra/overrides.yaml or results.json that says how it was run{why}"
         ) from error
-    return [str(override) for override in started]
+    if not isinstance(started, list) or not all(isinstance(override, str) for override in started):
+        raise DataError(f"{named}: .hydra/overrides.yaml is damaged: it must be a list of KEY=VALUE")
+    return list(started)
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -186,6 +191,36 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     return compose_as_written(overrides)[0]
 
 
+def node_of(overrides: Sequence[str], place: str) -> Mapping[str, Any]:
+    """The node that these overrides put at a place of the configuration."""
+    node: Mapping[str, Any] = compose(overrides)[place]
+    return node
+
+
+def check_given_once(overrides: Sequence[str]) -> None:
+    """Refuse two options of a group in two overrides, of which the later one would switch the earlier one off.
+
+    Raises:
+        SettingError: a group whose options combine is given twice.
+
+    Example:
+        >>> check_given_once(["regularizer=l1", "regularizer=l2"])
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: regularizer=l2 is not allowed after regularizer=l1: both are regularizer=[l1,l2]
+    """
+    chosen: dict[str, str] = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if (before := chosen.setdefault(key, value)) != value and combines(key):
+            both = ",".join([before.strip("[]"), value.strip("[]")])
+            raise SettingError(f"{override} is not allowed after {key}={before}: both are {key}=[{both}]")
+
+
+def without_option_lists(overrides: Sequence[str]) -> list[str]:
+    """The same overrides with lists of options, ``callbacks=[early_stopping,ema]``, as what all of them set together."""
+    return without_lists(overrides, node_of)
+
+
 def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """The same, and beside it the configuration before what refers to other keys (``${seed}``) is filled in.
 
@@ -194,18 +229,28 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
+    kinds: tuple[type[Exception], ...] = (*unreadable(), OmegaConfBaseException, KeyError, TypeError, AttributeError)
     check_names_only(overrides)
     plugin_nodes()
+    overrides = without_option_lists(overrides)
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
-            written = hydra_compose("train", list(overrides))
-            return OmegaConf.to_container(written, resolve=True), written  # type: ignore[return-value]
-        except (HydraException, OmegaConfBaseException, ValueError, KeyError, TypeError) as error:
+            written = hydra_compose("train", list(overrides), return_hydra_config=True)
+            refuse_lists_of_files(written.hydra.runtime.choices, overrides)
+            with open_dict(written):
+                del written["hydra"]
+            config: dict[str, Any] = OmegaConf.to_container(written, resolve=True)  # type: ignore[assignment]
+            check_required(config)
+            return config, written
+        except SettingError:
+            raise
+        except kinds as error:
             wrong: Exception = error
+        except Exception as error:  # of an assertion inside Hydra
+            raise SettingError(f"{' '.join(overrides)} cannot be read ({as_one_line(error)})") from error
     raise SettingError(one_line(wrong, overrides)) from wrong
 
 
@@ -221,13 +266,12 @@ def check_readable(overrides: Sequence[str]) -> None:
         regtorch.errors.SettingError: seed=1, cannot be read: ...
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     parser = OverridesParser.create()
     for override in overrides:
         try:
             parser.parse_override(override)
-        except HydraException as error:
+        except unreadable() as error:
             raise SettingError(f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error))})") from error
 
 
@@ -238,11 +282,10 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
         SettingError: an override that Hydra cannot read.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
 
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except OverrideParseException as error:
+    except unreadable() as error:
         raise SettingError(one_line(error, overrides)) from error
     choices = []
     for text, override in zip(overrides, parsed, strict=True):
@@ -260,7 +303,7 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 def one_line(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's explanation as one line that names the key, the value and what would be right."""
-    from hydra.errors import MissingConfigException
+    from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import InterpolationResolutionError
 
     text = str(error)
@@ -270,47 +313,90 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = [name for name in error.options or () if name != "__init__"]
         given = next(
-            (o for o in overrides if o.split("=")[0].split("@")[0] == group and o.endswith(f"={option}")),
-            f"{group}={option}",
+            (o for o in overrides if "/".join(_group_and_value(o)) == error.missing_cfg_file), f"{group}={option}"
         )
-        return f"{given}: there is no such option{near(option, options)}"
+        key, _, option = given.lstrip("+").partition("=")
+        meant = options_for(key, option)
+        return f"{given}: there is no such option{f'; write {meant}' if meant else near(option, options)}"
     study = next((o for o in overrides if o.startswith("study=")), None)
     if study and "study" in text:
         return f"{study}: a study is run by scripts/compare.py {study} (regtorch-compare {study})"
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
         key = missing.group(1).split("=")[0].rstrip(".")
+        if reason := python_only(key):
+            given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
+            return f"{given}: there is no such key: {reason}"
         given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
         if key == "schedule":
             value = given.partition("=")[2]
             return f"{given} does not say of what: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
         chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
-        return f"{given}: there is no such key{near_key(key, chosen)}"
-    unread = getattr(error, "override", None)
-    if "Config group override" in text:
-        unread = next((override for override in overrides if override.endswith(("=null", "="))), None)
-    return f"{unread}: {_flat(text)}" if unread and unread not in text else _flat(text)
+        return f"{given}: there is no such key{near_key(key, chosen, given.partition('=')[2])}"
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if "Config group override" in text and is_group(key) and options_for(key, value or "null"):
+            return f"{override}: there is no such option; write {options_for(key, value or 'null')}"
+        if "Config group override" in text and is_group(key) and re.match(r"(?!['\"a-zA-Z])|(true|false|null)$", value):
+            return f"{override}: there is no such option{near(value, option_names(key))}"
+        if f"'{override}'" in text and ("Ambiguous value" in text or "requires --multirun" in text):
+            known = is_group(key) or "." in key or key in compose([])
+            if not known and (meant := key_for(key, value)):
+                return f"{override}: there is no such key; write -m {meant}"
+            return f"{override}: several values are a grid of runs, for which you say -m; one value that is a list is written [...]"
+    return _flat(text)
+
+
+def _group_and_value(override: str) -> tuple[str, str]:
+    key, _, value = override.lstrip("+").partition("=")
+    return key.partition("@")[0], value.strip("'\"")
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    """What is no override, and what it may have been meant to be."""
+    override = error.override
+    if "=" in override:
+        return f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error).splitlines()[0])})"
+    if is_group(override):
+        return f"{override} is no setting: it must be {override}=OPTION, one of {', '.join(option_names(override))}"
+    meant = key_for(override)
+    return f"{override} is no setting: it must be KEY=VALUE{f', as in {meant}' if '=' in meant else ''}"
 
 
 def _flat(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
-    return "; ".join(line for line in lines if not line.startswith(("full_key", "object_type", "reference_type")))
+    dropped = ("full_key", "object_type", "reference_type", "See https://hydra.cc")
+    return "; ".join(line for line in lines if not line.startswith(dropped))
 
 
-def near_key(key: str, chosen: Sequence[str]) -> str:
-    """What would be right instead of a key that is not there, given the options that were chosen."""
+def near_key(key: str, chosen: Sequence[str], value: str = "") -> str:
+    """What would be right instead of a key that is not there, given the options that were chosen and its value."""
     parent, _, last = key.rpartition(".")
     node: Any = compose(chosen)
     for part in parent.split(".") if parent else []:
         node = node.get(part) if isinstance(node, dict) else None
     has_its_own = isinstance(node, dict) and node.get("name") != "none" and "drop_prob" not in node
     if last in _PROBABILITY_WORDS and not (parent and has_its_own):
-        place = f"{parent}." if parent else ""
+        place = f"{parent or 'dropout'}."
         return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
-    if isinstance(node, dict) and node.get("name") == "none":
-        options = sorted(
-            p.stem for p in (_CONF / parent).glob("*.yaml") if f"\n{last}:" in p.read_text(encoding="utf-8")
-        )
-        if options:
-            return f" in {parent}=none; take {' or '.join(f'{parent}={option}' for option in options)}"
-    return near(last, [str(k) for k in node if k != "name"]) if isinstance(node, dict) else ""
+    if not isinstance(node, dict):
+        meant = key_for(last, value)
+        return f"; write {meant}" if meant else near(parent.partition(".")[0], compose(chosen))
+    if not parent:
+        meant = key_for(key, value)
+        return f"; write {meant}" if meant else near(key, [str(k) for k in node])
+    keys = [str(k) for k in node if k != "name"]
+    if strength := strength_of(parent, keys, last):
+        return f"; write {strength}{f'={value}' if value else ''}"
+    group = _GROUP_OF.get(parent, parent)
+    options = sorted(p.stem for p in (_CONF / group).glob("*.yaml") if f"\n{last}:" in p.read_text(encoding="utf-8"))
+    if options and "name" in node and last not in node and not (has_its_own and last in ("drop_prob", "keep_prob")):
+        key_of_place = parent if group == parent else f"{group}@{parent}"
+        has = f" (it has: {', '.join(keys)})" if keys else ""
+        return f" in {parent}={node['name']}{has}; take {' or '.join(f'{key_of_place}={option}' for option in options)}"
+    meant = key_for(last, value, within=parent)
+    if meant.startswith(f"{parent}=") or (meant and meant.partition("=")[0].rpartition(".")[2] in keys):
+        return f"; write {meant}"
+    return near(last, keys)

@@ -3,32 +3,84 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+from typing import NoReturn
 
-from regtorch.errors import RegtorchError
-from regtorch.study.curves import draw_curves
+import regtorch
+from regtorch.cli.exit_status import exit_with
+from regtorch.cli.output import answer
+from regtorch.errors import DataError, SettingError
+from regtorch.study.curves import TABLE, draw_curves
+from regtorch.study.results import sorted_folders
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"{message}; say regtorch-curves FOLDER ... --out FILE")
 
 
 def main() -> None:
     """Draw the runs that are named on the command line into one picture."""
-    parser = argparse.ArgumentParser(prog="regtorch-curves", description="Draw the learning curves of finished runs.")
-    parser.add_argument("run", nargs="+", help="a run's folder, or LABEL=FOLDER")
+    exit_with(_main)
+
+
+def _main() -> int:
+    parser = _Parser(prog="regtorch-curves", description="Draw the learning curves of finished runs.")
+    parser.add_argument("run", nargs="+", help="the folder of a run, a sweep or a study, or LABEL=FOLDER")
     parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the picture (.png, .svg, .pdf)")
+    parser.add_argument("--version", action="version", version=f"regtorch {regtorch.__version__}")
     arguments = parser.parse_args()
-    runs = {}
-    for run in arguments.run:
-        label, equals, folder = run.rpartition("=")
-        runs[label if equals else Path(folder).name] = Path(folder)
+    runs: dict[str, Path] = {}
+    for argument in arguments.run:
+        label, folder = _labeled(argument)
+        for name, path in _runs(label, folder).items():
+            runs[_new(name, runs)] = path
+    draw_curves(runs, arguments.out)
+    answer(arguments.out)
+    return 0
+
+
+def _labeled(argument: str) -> tuple[str, Path]:
+    """A label and a folder: ``=`` may be in either name, so the text is cut where the rest is a folder."""
+    if "=" not in argument or _is_folder(Path(argument)):
+        return Path(argument).name or argument, Path(argument)
+    parts = argument.split("=")
+    cuts = [("=".join(parts[:index]), "=".join(parts[index:])) for index in range(1, len(parts))]
+    label, folder = next((cut for cut in cuts if cut[1] and _is_folder(Path(cut[1]))), cuts[-1])
+    if not (label and folder):
+        raise SettingError(f"{argument} is not allowed: it must be a folder, or LABEL=FOLDER")
+    return label, Path(folder)
+
+
+def _is_folder(path: Path) -> bool:
     try:
-        draw_curves(runs, arguments.out)
-    except RegtorchError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: --out={arguments.out}: {error.strerror or error}")
-    except ValueError as error:  # a type that matplotlib does not write
-        sys.exit(f"error: --out={arguments.out}: {str(error).splitlines()[0]}")
-    print(arguments.out)
+        return path.is_dir()
+    except (OSError, ValueError):  # longer than any name of a folder
+        return False
+
+
+def _runs(label: str, folder: Path) -> dict[str, Path]:
+    """The runs in a folder, or in those below it, as regtorch-compare takes them: label -> folder.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not _is_folder(folder):
+        raise DataError(f"run={folder}: there is no such folder; it must be that of a run, a sweep or a study")
+    if (folder / TABLE).is_file():
+        return {label: folder}
+    below = sorted_folders(folder, TABLE)
+    if not below:
+        raise DataError(f"run={folder}: there is no {TABLE} in it or below it; is it the folder of a run?")
+    return {f"{label}/{path.relative_to(folder)}": path for path in below}
+
+
+def _new(label: str, labels: dict[str, Path]) -> str:
+    """A label that is not there yet: folders of the same name are different runs."""
+    number, new = 2, label
+    while new in labels:
+        number, new = number + 1, f"{label} ({number})"
+    return new
 
 
 if __name__ == "__main__":

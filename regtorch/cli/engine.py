@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Any
 
-from regtorch.cli.composition import one_line
+from regtorch.cli.composition import one_line, without_option_lists
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.overrides import quoted
+from regtorch.own_script import own_script
 
 #: launchers that come in packages of their own -> the plugin, and the extra that installs it
 _EXTRAS = {
@@ -32,6 +34,19 @@ class Job:
 
     number: int
     overrides: tuple[str, ...]
+
+
+def quiet_logging(overrides: Sequence[str]) -> list[str]:
+    """No line an epoch on the terminal, which is for a run of its own, and none a launched job.
+
+    A logging that the user has chosen stays: another than ours need not have these handlers.
+    """
+    chosen = {override.lstrip("+").partition("=")[0] for override in overrides}
+    ours = {
+        "hydra/job_logging": "hydra.job_logging.handlers.console.level=ERROR",
+        "hydra/hydra_logging": "hydra.hydra_logging.root.level=ERROR",
+    }
+    return [setting for group, setting in ours.items() if group not in chosen]
 
 
 class Engine:
@@ -55,8 +70,7 @@ class Engine:
         settings = [
             *overrides,
             f"hydra.sweep.dir={quoted(str(folder))}",
-            "hydra.job_logging.handlers.console.level=ERROR",  # a line an epoch is for a run of its own
-            "hydra.hydra_logging.root.level=ERROR",
+            *quiet_logging(overrides),
         ]
         if any(o.lstrip("+").startswith("hydra.launcher.ray.init.address=") for o in overrides):
             # the plugin sizes the object store, which Ray refuses where it joins a cluster that is there already
@@ -106,6 +120,8 @@ class Engine:
 
         from regtorch.cli.job_return import WithoutConfiguration
 
+        if (script := own_script()) is not None:
+            task = partial(script.call, task)
         os.environ["HYDRA_FULL_ERROR"] = "1"
         callbacks = Callbacks(self._config)
         callbacks.callbacks.append(WithoutConfiguration())
@@ -113,7 +129,7 @@ class Engine:
         launcher = Plugins.instance().instantiate_launcher(
             config=self._config, hydra_context=context, task_function=task
         )
-        overrides = [[*job.overrides, f"hydra.sweep.subdir='{job.number}'"] for job in jobs]
+        overrides = [[*without_option_lists(job.overrides), f"hydra.sweep.subdir='{job.number}'"] for job in jobs]
         for returned in launcher.launch(overrides, initial_job_idx=0):
             returned.return_value  # noqa: B018 - raises what the task raised
 

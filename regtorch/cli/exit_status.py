@@ -1,20 +1,38 @@
-"""How a command ends: a user's mistake is one line and status 2, an interrupt 130, and no traceback."""
+"""How a command ends: a user's mistake is one line and status 2, an interrupt 130, and nothing is a traceback."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import NoReturn
 
-from regtorch.errors import RegtorchError
+from regtorch.cli.output import say
+from regtorch.cli.start_up import started
+from regtorch.errors import RegtorchError, as_one_line
+from regtorch.memory import is_out_of_memory
+from regtorch.printable import escaped, shortened
 
 
 def exit_with(command: Callable[[], int]) -> NoReturn:
-    """Run a command and end the process with the status that it gives back, or with that of its error."""
+    """Run a command and end the process with the status that it gives back, or with that of its error.
+
+    An error that nobody foresaw is one line and status 1; its traceback is in a file that the line names.
+    """
     logging.raiseExceptions = False  # a log that cannot be written, as the disk is full, is no reason for a traceback
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that does not have all characters
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(command())
+        sys.exit(started(command))
+    except SystemExit as error:
+        if isinstance(error.code, str):  # of a library that ends the process with a text
+            sys.exit(say(error.code))
+        raise
     except RegtorchError as error:
         sys.exit(say(error))
     except OSError as error:  # a folder that cannot be made, a disk that is full
@@ -22,6 +40,27 @@ def exit_with(command: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
+    except BaseException as error:
+        sys.exit(say_unforeseen(error))
+
+
+def say_unforeseen(error: BaseException) -> int:
+    """Say an error that nobody foresaw in one line, and where its traceback is; gives back status 1.
+
+    The file is in the folder of temporary files: the current folder may be anybody's, and may not be writable.
+    """
+    if is_out_of_memory(error):
+        said = f"there is not enough memory: {shortened(as_one_line(error), 300)}"
+    else:
+        said = shortened(as_one_line(error), 300)
+    kept = ""
+    with suppress(OSError):
+        descriptor, path = tempfile.mkstemp(prefix="regtorch-", suffix=".log")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(escaped("".join(traceback.format_exception(error)), keep="\n"))
+        kept = f" (the traceback is in {path})"
+    say(f"{said}{kept}")
+    return 1
 
 
 def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
@@ -29,9 +68,3 @@ def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
     say(f"interrupted{hint}")
     status = {"SIGTERMException": 143, "Interrupted": error.code}.get(type(error).__name__, 130)
     sys.exit(status)
-
-
-def say(error: Any) -> int:
-    """Say what is wrong in one line; gives back status 2."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2

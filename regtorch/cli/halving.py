@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +13,22 @@ from regtorch.cli.engine import Engine, Job
 from regtorch.cli.point import has_ended, point
 from regtorch.errors import DataError
 from regtorch.files import write_json
+from regtorch.settings import ANY_NUMBER, COUNT, COUNT_OR_ZERO, Range
 from regtorch.study.leaderboard import results
+from regtorch.untrusted import check_fields, load_json
 
 _KEPT = "halving.json"
+_RUNG: dict[str, Range] = {
+    "epoch": COUNT,
+    "values": Range(
+        "a mapping of points to numbers, or null",
+        lambda v: (
+            isinstance(v, dict)
+            and all(key.isdecimal() and (value is None or ANY_NUMBER.holds(value)) for key, value in v.items())
+        ),
+    ),
+    "kept": Range("a list of points", lambda v: isinstance(v, list) and all(map(COUNT_OR_ZERO.holds, v))),
+}
 
 
 def rungs(points: int, epochs: int, factor: int) -> list[int]:
@@ -87,7 +99,7 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
         for number in alive - set(kept):
             _tell_why(
                 folder / str(number),
-                f"{by} {values[str(number)]} behind epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
+                f"{by} {values.get(str(number))} behind epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
             )
         alive = set(kept)
     engine.run([job for job in jobs if job.number in alive], point, lambda number: has_ended(folder / str(number)))
@@ -101,12 +113,10 @@ def _decided(folder: Path) -> list[dict[str, Any]]:
     """What was decided before; it cannot be decided again, as points have gone on since."""
     if not (folder / _KEPT).exists():
         return []
-    with suppress(OSError, ValueError):
-        decided = json.loads((folder / _KEPT).read_text(encoding="utf-8"))
-        if isinstance(decided, list) and all(
-            isinstance(rung, dict) and {"epoch", "values", "kept"} <= rung.keys() for rung in decided
-        ):
-            return decided
+    with suppress(DataError):
+        decided = load_json(folder / _KEPT)
+        if isinstance(decided, list):
+            return [check_fields(rung, _RUNG, required=tuple(_RUNG)) for rung in decided]
     raise DataError(f"{folder / _KEPT} is damaged: it held which points are kept; begin the sweep in another folder")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import regtorch.conf
@@ -19,6 +18,9 @@ At another place: regularizer@bias_regularizer=l2, regularizer@activity_regulari
 dropout@input_dropout=alpha, initializer@head_initializer=glorot_uniform, schedule@penalty_schedule=cosine,
 schedule@dropout_schedule=cosine
 
+Several options of a group at once: regularizer=[l1,orthogonal], constraint=[non_neg,max_norm], augmentation=[crop,flip],
+callbacks=[early_stopping,ema]
+
 Keys people type: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
 model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where, dropout.drop_prob, dropout.keep_prob,
 constraint.max_value, evaluate, checkpoint.every_n_steps, checkpoint.every_seconds, compile, ckpt_path
@@ -32,13 +34,14 @@ Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (swee
 A search by Optuna:                regtorch-train -m hparams_search=l1_l2 hparams_search.trials=40
 Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
 The configuration as it stands:    regtorch-train ... --cfg job
+Recipes of your own:               regtorch-train --config-dir FOLDER experiment=NAME   (FOLDER/experiment/NAME.yaml)
 Which plugins are installed:       regtorch-plugins
 Hydra's own flags:                 regtorch-train --hydra-help
 """
 
 
 def help_text() -> str:
-    """What ``regtorch-train --help`` prints; needs no torch."""
+    """What ``regtorch-train --help`` says, unwrapped; needs no torch."""
     folder = Path(regtorch.conf.__file__).parent
     lines = []
     groups = sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
@@ -49,5 +52,5 @@ def help_text() -> str:
         options |= set(available(group.name)) if group.name in PACKAGES else set()
         options |= {option for name, option in plugin_nodes() if name == group.name}
         text = ", ".join(sorted(options))
-        lines.append(textwrap.fill(text, 118, initial_indent=f"  {group.name:15}", subsequent_indent=" " * 17))
+        lines.append(f"  {group.name:15}{text}" if len(group.name) < 15 else f"  {group.name}  {text}")
     return _HEAD + "\n".join(lines) + "\n" + _TAIL

@@ -1,4 +1,7 @@
-"""Options of plugins' components: from the YAML that a plugin ships, or from its class's signature."""
+"""Options of components that are not ours: from the YAML that a plugin ships, or from the class's signature.
+
+A component that a user's own script has registered is an option as a plugin's is.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import regtorch.conf
-from regtorch.contracts import CONTRACTS, taken
+from regtorch.contracts import CONTRACTS, check_contract, taken
 from regtorch.errors import ContractError, as_one_line
 from regtorch.plugins import Plugin, leave_out, loaded
-from regtorch.registry import PACKAGES, Component, component, near
+from regtorch.registry import PACKAGES, Component, component, near, own
 
 _CONF = Path(regtorch.conf.__file__).parent
 _RULES = ("regularizer", "constraint")
 _stored: set[Path] = set()
+_own_stored: dict[tuple[str, str], Any] = {}
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.MULTILINE)
 
 
@@ -57,9 +61,38 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-@cache
 def plugin_nodes() -> dict[tuple[str, str], Any]:
-    """(group, option) -> node of all plugins' options, put where Hydra finds them."""
+    """(group, option) -> node of the options of all plugins and of the user's own script, put where Hydra finds them."""
+    return {**_own_nodes(), **_nodes_of_plugins()}
+
+
+def _own_nodes() -> dict[tuple[str, str], Any]:
+    """Of what was registered so far; what Hydra has no keys of, as its signature cannot be read, has none."""
+    nodes: dict[tuple[str, str], Any] = {}
+    for added in own():
+        try:
+            nodes[added.kind, added.name] = derived_node(added)
+        except (TypeError, ValueError):
+            nodes[added.kind, added.name] = {"name": added.name}
+    for (kind, name), node in nodes.items():
+        if _own_stored.get((kind, name)) != node:
+            _own_stored[kind, name] = _store(kind, name, node, None)
+    return nodes
+
+
+def check_own(kind: str, name: str) -> None:
+    """Check that what a user's own script has registered is what its kind is used as, as plugins are when they are loaded.
+
+    Raises:
+        ContractError: it is not.
+    """
+    for added in own():
+        if (added.kind, added.name) == (kind, name):
+            check_contract(added)
+
+
+@cache
+def _nodes_of_plugins() -> dict[tuple[str, str], Any]:
     nodes: dict[tuple[str, str], Any] = {}
     for plugin in loaded():
         try:

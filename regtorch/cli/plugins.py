@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 
+from regtorch.cli import output
 from regtorch.cli.exit_status import exit_with
+from regtorch.cli.help_page import informs
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.plugins import GROUP, loaded
+
+_HELP = """\
+List the plugins that are installed: regtorch-plugins
+
+For each: its package, the components that it adds, where they are from, and why it is left out if it is broken.
+"""
 
 
 def main() -> None:
@@ -15,14 +24,16 @@ def main() -> None:
 
 
 def _main() -> int:
-    from rich.console import Console
+    if informs(sys.argv[1:], lambda: _HELP):
+        return 0
     from rich.table import Table
 
     logging.getLogger("regtorch.plugins").setLevel(logging.ERROR)  # the reasons stand below the table
     plugins = loaded()
     plugin_nodes()  # reads their configurations too
-    console = Console(highlight=False)
-    console.width = max(console.width, 120)
+    console = output.console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
     if not plugins:
         console.print(f"no plugin is installed (a package declares one as an entry point of the group {GROUP})")
         return 0
@@ -37,7 +48,7 @@ def _main() -> int:
     console.print(table)
     for plugin in plugins:
         if plugin.reason:
-            console.print(f"{plugin.name} is left out: {plugin.reason}", soft_wrap=True, markup=False)
+            console.print(f"{plugin.name} is left out: {plugin.reason}", soft_wrap=True)
     return 0
 
 

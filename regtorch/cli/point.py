@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.exit_status import say
 from regtorch.cli.new_folder import as_typed, keep_configuration
+from regtorch.cli.output import say
 from regtorch.errors import RegtorchError
 from regtorch.files import locked, write_json
 from regtorch.study.leaderboard import results
@@ -68,7 +68,7 @@ def _run(
             judge = _Until(until_epoch)
         elif trials is not None:
             judge = trials.judge(int(folder.name))
-        job.train(plain, folder, overrides, judge)
+        job.train(plain, folder, overrides, judge, progress_bar=False)  # the sweep shows all of them
     except RegtorchError as error:
         if results(folder).get("status") not in ("failed", "pruned"):  # it failed before it began
             failure = {"status": "failed", "reason": str(error), "seed": plain["seed"], "overrides": overrides}

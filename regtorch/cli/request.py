@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import regtorch.conf
+from regtorch.cli.composition import check_paths
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
 from regtorch.settings import SEED, Range
@@ -77,6 +78,7 @@ def parse(arguments: Sequence[str]) -> Request:
                 f"{trained[0]}: {folders[0]} is a folder; give folders of finished runs, or what to train"
             )
         return Request(folders=tuple(folders), metrics=metrics, out=out)
+    check_paths(overrides)
     for override in overrides:
         _check_override(override)
     if "study" in given:

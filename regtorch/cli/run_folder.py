@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from regtorch.cli.checkpoint import described_model
 from regtorch.cli.composition import compose
-from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components
+from regtorch.cli.data_path import path_of_run
+from regtorch.cli.interpolation import filled_in
+from regtorch.cli.output import tell
+from regtorch.cli.required import check_required
+from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components, check_run_keys
 from regtorch.errors import DataError, RegtorchError
-
-_BUILT_IN_MODELS = ("mlp", "cnn")
+from regtorch.printable import shortened
+from regtorch.study.results_file import NAME, read_results
+from regtorch.untrusted import load_yaml
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -27,21 +30,23 @@ def configuration(folder: Path) -> dict[str, Any]:
         raise DataError(f"run={folder}: there is no such folder; it must be one that train.py made")
     if not path.is_file():
         raise DataError(f"run={folder}: there is no .hydra/config.yaml in it; is it the folder of one run?")
-    from omegaconf import OmegaConf
-
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except OSError as error:
-        raise DataError(f"run={folder}: .hydra/config.yaml cannot be read: {error.strerror}") from error
-    except Exception as error:  # of YAML's and OmegaConf's own kinds
-        raise DataError(f"run={folder}: .hydra/config.yaml is damaged ({type(error).__name__})") from error
+        config = filled_in(load_yaml(path))
+    except DataError as error:
+        if isinstance(reason := error.__cause__, OSError):
+            raise DataError(f"run={folder}: .hydra/config.yaml cannot be read: {reason.strerror or reason}") from error
+        raise DataError(f"run={folder}: .hydra/config.yaml is damaged ({error})") from error
     if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
         raise DataError(f"run={folder}: .hydra/config.yaml is damaged (no configuration of a training)")
     plain = _with_later_keys({str(key): value for key, value in config.items()})
     try:
+        check_required(plain)
+        check_run_keys(plain)
         check_components(plain)
     except RegtorchError as error:
         raise DataError(f"run={folder}: .hydra/config.yaml: {error}") from error
+    if "path" in plain["data"]:
+        plain["data"]["path"] = path_of_run(folder, plain["data"]["path"])
     return plain
 
 
@@ -60,30 +65,13 @@ def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
 def warn_if_unfinished(folder: Path) -> None:
     """Say on standard error that a run's training did not end as it should, if so; its network may be half trained."""
     try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        status = results.get("status")
-        said = "" if status == "completed" else f"{status}: {results['reason']}" if "reason" in results else str(status)
-    except FileNotFoundError:
-        said = "it has no results.json"
-    except (OSError, ValueError, AttributeError) as error:
-        said = f"its results.json cannot be read, {type(error).__name__}"
+        results = read_results(folder)
+        status = results["status"]
+        said = "" if status == "completed" else f"{status}: {results['reason']}" if "reason" in results else status
+    except DataError as error:
+        said = str(error) if (folder / NAME).exists() else f"it has no {NAME}"
     if said:
-        print(f"warning: run={folder}: its training did not finish ({' '.join(said.split())})", file=sys.stderr)
-
-
-def check_drops(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a built-in model without dropout, which has nothing to sample."""
-    drops = any(_drops(config[place]) for place in ("dropout", "input_dropout"))
-    if not drops and config["model"]["name"] in _BUILT_IN_MODELS:
-        raise DataError(
-            f"run={folder}: its network has no dropout, so there is nothing to sample; "
-            "take a run that was trained with one (dropout=standard)"
-        )
-
-
-def _drops(node: Mapping[str, Any]) -> bool:
-    nothing = node["name"] == "none" or node.get("drop_prob") == 0 or node.get("keep_prob") == 1 or node.get("std") == 0
-    return not nothing
+        tell(f"warning: run={folder}: its training did not finish ({shortened(said)})")
 
 
 def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Path:

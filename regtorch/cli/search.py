@@ -14,11 +14,13 @@ from uuid import uuid4
 
 from regtorch.cli.engine import Engine, Job
 from regtorch.cli.point import has_ended, point
+from regtorch.cli.search_database import check_database, chosen
 from regtorch.cli.search_plan import Dimension, SearchPlan
 from regtorch.errors import DataError
 from regtorch.files import replaced
 from regtorch.overrides import is_for_hydra
 from regtorch.study.leaderboard import ORDERS, inside, results
+from regtorch.untrusted import read_text
 
 #: until so many trials have ended none is pruned, and none within this share of its epochs
 _TRIALS_BEFORE_PRUNING, _SHARE_BEFORE_PRUNING = 5, 0.2
@@ -108,7 +110,7 @@ def search(
     while batch := _next(study, plan, sweep):
         jobs = []
         for trial in batch:
-            points[trial.number] = _chosen(plan.space, trial.params)
+            points[trial.number] = chosen(plan.space, trial.params, trial.number)
             jobs.append(Job(trial.number, (*fixed, *(f"{key}={value}" for key, value in points[trial.number].items()))))
         engine.run(jobs, task, lambda number: has_ended(folder / str(number), prunable=True))
         for trial in batch:
@@ -128,11 +130,11 @@ def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[
     if name not in _reached(storage, lambda: optuna.get_all_study_names(storage)):
         return {}, 0
     study = _reached(storage, lambda: optuna.load_study(study_name=name, storage=storage))
+    kept = _reached(storage, lambda: study.get_trials(deepcopy=False))
     if [direction.name.lower() for direction in study.directions] != _directions(plan):
         raise DataError(
             f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
         )
-    kept = study.get_trials(deepcopy=False)
     searched = next((trial.params for trial in kept if trial.params), None)
     if searched is not None and set(searched) != {d.key for d in plan.space}:
         raise DataError(
@@ -141,7 +143,7 @@ def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[
     _check_settings(study, name, plan, fixed)
     sweep = _name_of_sweep(plan, folder)
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
-    return {trial.number: _chosen(plan.space, trial.params) for trial in own}, len(kept) - len(own)
+    return {trial.number: chosen(plan.space, trial.params, trial.number) for trial in own}, len(kept) - len(own)
 
 
 #: what differs from machine to machine, and not what is searched
@@ -164,9 +166,8 @@ def _settings(plan: SearchPlan, fixed: Sequence[str]) -> list[str]:
 def _check_settings(study: Any, name: str, plan: SearchPlan, fixed: Sequence[str]) -> None:
     settings = study.user_attrs.get(_FIXED)
     if settings is not None and settings != _settings(plan, fixed):
-        raise DataError(
-            f"hparams_search.study={name} is a search with {' '.join(settings)}: take another name, or say just that"
-        )
+        said = " ".join(map(str, settings)) if isinstance(settings, list) else str(settings)
+        raise DataError(f"hparams_search.study={name} is a search with {said}: take another name, or say just that")
 
 
 def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
@@ -175,7 +176,7 @@ def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
     if new and plan.storage is not None and not path.is_file():
         with replaced(path) as temporary:
             temporary.write_text(uuid4().hex, encoding="utf-8")
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return read_text(path, 1000) if path.is_file() else ""
 
 
 def _running(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
@@ -194,6 +195,7 @@ def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
         return plan.storage, plan.study or folder.name
     from sqlalchemy import URL
 
+    check_database(folder / "search.db")
     # whatever is in the folder's name, which may also be another one when the search goes on
     return URL.create("sqlite", database=str(folder / "search.db")).render_as_string(), plan.study or "search"
 
@@ -282,10 +284,6 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
     if dimension.whole:
         return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-def _chosen(space: Sequence[Dimension], params: Mapping[str, Any]) -> dict[str, str]:
-    return {d.key: str(params[d.key]) for d in space if d.key in params}
 
 
 def _tell(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:

@@ -162,7 +162,7 @@ def dimension(text: str) -> Dimension:
     )
     try:
         override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         raise SettingError(wrong) from error
     if not override.is_sweep_override():
         raise SettingError(wrong)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from regtorch.cli import job
 from regtorch.cli.composition import compose_as_written, points
 from regtorch.cli.exit_status import exit_interrupted
+from regtorch.cli.interpolation import without_resolvers
+from regtorch.cli.output import tell
 from regtorch.cli.validation import validate
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import locked, replaced, write_json
@@ -87,8 +89,9 @@ class Study:
         from omegaconf import OmegaConf
 
         self._written[name].seed = seed
-        config: dict[str, Any] = OmegaConf.to_container(self._written[name], resolve=resolve)  # type: ignore[assignment]
-        return config
+        written = self._written[name]
+        config: Any = OmegaConf.to_container(written, resolve=True) if resolve else without_resolvers(written)
+        return {str(key): value for key, value in config.items()}
 
     def train_missing(self) -> None:
         """Train what is not there yet, seed by seed, so that a study cut short has its pairs; failures are kept by name.
@@ -105,9 +108,9 @@ class Study:
         everything = [(name, seed) for seed in self.seeds for name in self.experiments]
         missing = [(name, seed) for name, seed in everything if self.run(name, seed) is None]
         if missing:
-            _tell(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
+            tell(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
             if others := sum(_completed(self.folder(name, seed)) is not None for name, seed in missing):
-                _tell(f"{others} runs that are there have another configuration; they are kept under {self._earlier}")
+                tell(f"{others} runs that are there have another configuration; they are kept under {self._earlier}")
         for index, (name, seed) in enumerate(missing, start=1):
             try:
                 results = self._train(name, seed)
@@ -117,7 +120,7 @@ class Study:
             except SystemExit as error:
                 exit_interrupted(error, f"; {index - 1} of {len(missing)} runs are trained, the same command goes on")
             accuracy, seconds = results["test"]["accuracy"], results["seconds"]
-            _tell(f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s")
+            tell(f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s")
 
     def _train(self, name: str, seed: int) -> dict[str, Any]:
         from omegaconf import OmegaConf
@@ -130,7 +133,7 @@ class Study:
         typed = self._typed(name, seed)
         config = self._config(name, seed, True)
         (folder / ".hydra").mkdir(parents=True)
-        for file, content in (("config", self._written[name]), ("overrides", typed)):
+        for file, content in (("config", self._config(name, seed, False)), ("overrides", typed)):
             with replaced(folder / ".hydra" / f"{file}.yaml") as temporary:
                 OmegaConf.save(OmegaConf.create(content), temporary)
         with _logged_to(folder / "train.log"):
@@ -148,7 +151,7 @@ class Study:
         if not (folder / "results.json").is_file():  # it failed before it began
             write_json(folder / "results.json", {"status": "failed", "reason": str(error), "seed": seed})
         self.failures.append(f"{name}, seed {seed}: {error}")
-        _tell(f"{name}, seed {seed}: failed; the others go on")
+        tell(f"{name}, seed {seed}: failed; the others go on")
 
 
 def _completed(folder: Path) -> Run | None:
@@ -174,7 +177,3 @@ def _logged_to(path: Path) -> Iterator[None]:
         root.removeHandler(handler)
         root.setLevel(level)
         handler.close()
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from regtorch.cli.engine import Engine, Job
-from regtorch.cli.exit_status import say
 from regtorch.cli.going_on import is_whole
 from regtorch.cli.halving import halve
+from regtorch.cli.output import say
 from regtorch.cli.point import has_ended, point
 from regtorch.cli.search import known_trials, pareto_front, search
-from regtorch.cli.sweep_plan import Plan
+from regtorch.cli.sweep_plan import SWEEP_FIELDS, Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
 from regtorch.errors import DataError, SettingError
 from regtorch.files import locked, replaced, write_json
 from regtorch.overrides import is_for_hydra, typed
 from regtorch.study.leaderboard import ORDERS, Point, as_csv, ranked, read_point, results
 from regtorch.training.interruption import Interruption
+from regtorch.untrusted import check_fields, load_json
 
 _WRITTEN = ("results.json", "checkpoints/last.ckpt")
 
@@ -86,8 +86,8 @@ def _elsewhere(plan: Plan) -> int:
 
 def _seconds_before(folder: Path) -> float:
     """How long the sweep took until it was stopped; if it was killed, until its points last wrote something."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    with suppress(OSError, DataError):
+        kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("seconds", "status"))
         written = [path.stat().st_mtime for name in _WRITTEN for path in folder.glob(f"*/{name}")]
         began = (folder / "sweep.json").stat().st_mtime
         return float(kept["seconds"]) + (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import check_readable, compose_as_written, value_of
+from regtorch.cli.composition import check_readable, compose_as_written, unreadable, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
-from regtorch.cli.trust import check_names_only, check_of_folder
+from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
-from regtorch.overrides import is_for_hydra
+from regtorch.overrides import describes_run, is_for_hydra
 from regtorch.registry import near
-from regtorch.settings import Range, one_of
+from regtorch.settings import COUNT_FROM_TWO, NON_NEGATIVE, Range, one_of
 from regtorch.study.leaderboard import ORDERS, inside
+from regtorch.untrusted import check_fields, load_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,12 +31,16 @@ if TYPE_CHECKING:
 _OWN = {
     "sweep.resume": Range("a sweep's folder", lambda v: bool(v)),
     "sweep.by": one_of(*ORDERS),
-    "sweep.halving": Range(
-        "a whole number >= 2: the part that is kept, 3 for a third", lambda v: isinstance(v, int) and v >= 2
-    ),
+    "sweep.halving": Range("a whole number >= 2: the part that is kept, 3 for a third", COUNT_FROM_TWO.holds),
     "sweep.retry_failed": one_of("true", "false"),
 }
 _TRIALS = "hparams_search.trials="  # how many there are may grow
+#: of ``sweep.json``, what is read again
+SWEEP_FIELDS: dict[str, Range] = {
+    "overrides": Range("a list of texts", lambda v: isinstance(v, list) and all(isinstance(o, str) for o in v)),
+    "seconds": NON_NEGATIVE,
+    "status": Range("a word", lambda v: isinstance(v, str)),
+}
 #: of Hydra's own, what a sweep settles itself -> what to say instead
 _SETTLED = {
     "hydra.sweep.subdir": "a point's folder is named by its number",
@@ -120,7 +124,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     fixed = [o for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
-    config, written = compose_as_written([o for o in fixed if not is_for_hydra(o)])
+    config, written = compose_as_written([o for o in fixed if describes_run(o)])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
@@ -260,7 +264,7 @@ def check(plan: Plan) -> None:
         for key, value in point.items():
             if value not in (known := choices.setdefault(key, [])):
                 known.append(value)
-    fixed = [o for o in plan.fixed if not is_for_hydra(o)]
+    fixed = [o for o in plan.fixed if describes_run(o)]
     first = {key: values[0] for key, values in choices.items()}
 
     def composed(chosen: Mapping[str, str]) -> dict[str, Any]:
@@ -287,16 +291,16 @@ def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
 
 def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """The overrides that a sweep was begun with, and its own keys."""
+    for path in (folder, *folder.glob("[0-9]*")):
+        check_files_of_folder(path, f"sweep.resume={path}")
     try:
-        kept: Any = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-        overrides = [str(override) for override in kept["overrides"]]
-        if not isinstance(kept["overrides"], list):
-            raise TypeError
-        own = {f"sweep.{key}": kept[key] for key in ("by", "halving") if kept.get(key) is not None}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("overrides",))
+    except DataError as error:
         raise DataError(
-            f"sweep.resume={folder}: there is no whole sweep.json in it; is it a sweep's folder?"
+            f"sweep.resume={folder}: there is no whole sweep.json in it ({error}); is it a sweep's folder?"
         ) from error
+    overrides: list[str] = kept["overrides"]
+    own = {f"sweep.{key}": kept[key] for key in ("by", "halving") if kept.get(key) is not None}
     for key, value in own.items():
         if not _OWN[key].holds(value):
             raise DataError(f"sweep.resume={folder}: its sweep.json is damaged ({key}={value})")
@@ -306,22 +310,20 @@ def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
 @cache
 def _as_text(key: str, value: str) -> str:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     try:
         read = OverridesParser.create().parse_override(f"{key}={value}").value()
-    except HydraException:
+    except unreadable():
         return value
     return read if isinstance(read, str) else value
 
 
 def _is_swept(override: str) -> bool:
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
 
     try:
         return OverridesParser.create().parse_override(override).is_sweep_override()
-    except OverrideParseException:
+    except unreadable():
         return False  # composing says what is wrong with it
 
 

@@ -6,16 +6,23 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from regtorch.cli import output
 from regtorch.cli.point import ENDED
+from regtorch.cli.point_table import point_table, rows_that_fit, words
 from regtorch.cli.sweep_plan import Plan
+from regtorch.printable import shortened
 from regtorch.study.leaderboard import Point, ranked, read_point
 
 _SHOWN = 10  # rows of the leaderboard on the terminal
 _SECONDS = 0.5  # between two looks at the folders
+_ECHO = 3  # columns at the right that stay free: a terminal writes ^C behind the last line, and must not break it there
+_NOTE = 16  # columns of how far a running point is
+_LEFT_FREE = 4  # lines of a terminal beside the table's rows: the line above it, its heading, and room for messages
 
 
 class Watch:
@@ -29,9 +36,10 @@ class Watch:
         self.ended: dict[int, Point] = {}
         # a point that successive halving has pruned so far may go on
         self._ends = ENDED if plan.search is None else (*ENDED, "pruned")
+        self.running: list[Point] = []
+        self._epochs: dict[int, int] = {}
         self._look()
         self.before = len(self.ended)
-        self.running = 0
         self._began = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -39,11 +47,17 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=4, transient=True)
-            self._live.start()
+            console = output.console(stderr=True)
+            if not console.is_dumb_terminal:
+                self._live = Live(
+                    get_renderable=lambda: self._table(console.width - _ECHO, console.height),
+                    console=console,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                self._live.start()
         self._thread.start()
         return self
 
@@ -63,43 +77,61 @@ class Watch:
     def _look(self) -> list[Point]:
         """The points that have ended since the last look; only folders that are there and not ended are opened."""
         new: list[Point] = []
-        self.running = 0
-        if not self.plan.folder.is_dir():
-            return new
-        there = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
-        for number in sorted(there - set(self.ended)):
-            if number in self.plan.points:
-                point = read_point(self.plan.folder, number, self.plan.choices(number))
-                if point.status in self._ends:
-                    self.ended[number] = point
-                    new.append(point)
-                elif point.status != "pruned":  # which waits for what halving decides
-                    self.running += 1
+        running: list[Point] = []
+        if self.plan.folder.is_dir():
+            there = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
+            for number in sorted(there - set(self.ended)):
+                if number in self.plan.points:
+                    point = read_point(self.plan.folder, number, self.plan.choices(number))
+                    if point.status in self._ends:
+                        self.ended[number] = point
+                        new.append(point)
+                    elif point.status != "pruned":  # which waits for what halving decides
+                        running.append(point)
+                        self._epochs[number] = _epochs_done(self.plan.folder / str(number))
+        self.running = running
         return new
 
     def _tell(self, new: Sequence[Point]) -> None:
         if self._live is not None:
-            self._live.update(self._table())
-            return
+            return  # it draws itself
         for count, point in enumerate(new, start=len(self.ended) - len(new) + 1):
             value = point.values.get(self.by)
             outcome = f"{self.by} {value:.4f}" if value is not None else point.reason or point.status
-            print(f"{count} of {self.plan.total}: {words(point)}: {outcome}", file=sys.stderr, flush=True)
+            output.tell(f"{count} of {self.plan.total}: {shortened(words(point))}: {outcome}")
 
-    def _table(self) -> Any:
-        from rich.markup import escape
-        from rich.table import Table
+    def _table(self, width: int, height: int) -> Any:
+        """How far the sweep is, its best points so far, and those that run."""
+        from rich.console import Group
+        from rich.text import Text
 
-        table = Table(box=None, pad_edge=False)
-        for column in ("done", "running", "failed", "best so far", "time left"):
-            table.add_column(column, no_wrap=True)
-        failed = sum(point.status == "failed" for point in self.ended.values())
-        best = next(iter(ranked(list(self.ended.values()), self.by)), None)
-        value = None if best is None else best.values.get(self.by)
-        shown = "" if best is None or value is None else f"{self.by} {value:.4f} ({words(best)})"
-        done = f"{len(self.ended)} of {self.plan.total}"
-        table.add_row(done, str(self.running), str(failed), escape(shown), self._left())
-        return table
+        ended, running = list(self.ended.values()), list(self.running)
+        failed = [point for point in ended if point.status == "failed"]
+        left = self._left()
+        counts = [
+            f"{len(ended)} of {self.plan.total} done",
+            f"{len(running)} running",
+            f"{len(failed)} failed",
+            *([f"{left} left"] if left else []),
+            f"best so far by {self.by}:",
+        ]
+        best = [point for point in ranked(ended, self.by) if point.status == "completed"]
+        rows, by = max(2, height - _LEFT_FREE), [self.by]
+        shown_running = running[: max(1, rows_that_fit(running, by, width, rows // 2, _NOTE))]
+        shown_failed = failed[-1:]
+        others = [*shown_running, *shown_failed]
+        fitting = rows_that_fit([*others, *best], by, width, rows, _NOTE) - len(others)
+        shown_best = best[: max(1, min(_SHOWN, fitting))]
+        points = [*shown_best, *shown_running, *shown_failed]
+        notes = [
+            *("" for _ in shown_best),
+            *(f"epoch {self._epochs.get(p.number, 0)} of {self.plan.epochs}" for p in shown_running),
+            *("failed" for _ in shown_failed),
+        ]
+        ranks = [str(rank + 1) if rank < len(shown_best) else "" for rank in range(len(points))]
+        head = Text(", ".join(counts))
+        shown = Group(head, point_table(points, by, width, ranks, notes)) if points else head
+        return _Cropped(shown, width, max(1, height - 1))
 
     def _left(self) -> str:
         done = len(self.ended) - self.before
@@ -110,27 +142,27 @@ class Watch:
         return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
-def words(point: Point) -> str:
-    """A point by what it was swept over.
+class _Cropped:
+    """A renderable of at most so many columns and lines: a live table that is larger than the terminal would scroll."""
 
-    Example:
-        >>> words(Point(3, {"regularizer": "l2", "seed": "1"}, "completed"))
-        'regularizer=l2 seed=1'
-    """
-    return " ".join(f"{key}={short(value)}" for key, value in point.choices.items()) or f"point {point.number}"
+    def __init__(self, content: Any, width: int, height: int) -> None:
+        self.content, self.width, self.height = content, width, height
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from rich.segment import Segment
+
+        narrow = options.update(width=max(1, self.width), height=None)
+        for line in console.render_lines(self.content, narrow, pad=False)[: self.height]:
+            yield from line
+            yield Segment.line()
 
 
-def short(value: str) -> str:
-    """A value with no more digits than are of use to a reader.
-
-    Example:
-        >>> short("1.9628224813442797e-05"), short("[300,100]"), short("0.25")
-        ('1.963e-05', '[300,100]', '0.25')
-    """
-    try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
-    except ValueError:
-        return value
+def _epochs_done(folder: Path) -> int:
+    """How many epochs a running point has behind it, as its table of metrics says."""
+    with suppress(OSError, ValueError, IndexError):
+        lines = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
+        return int(lines[-1].split(",")[lines[0].split(",").index("epoch")])
+    return 0
 
 
 def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int, elsewhere: int = 0) -> None:
@@ -143,29 +175,22 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
         total: how many it is to have.
         elsewhere: how many of those other sweeps of the same search have taken.
     """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
-    console = Console(highlight=False)
+    console = output.console()
     names = list(dict.fromkeys([by, "test.accuracy", "test.nll"]))
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "point", *dict.fromkeys(key for point in points for key in point.choices), *names):
-        table.add_column(column, justify="right" if column in ("", "point", *names) else "left", overflow="fold")
     best = [point for point in ranked(points, by) if point.status == "completed"]
-    for rank, point in enumerate(best[:_SHOWN], start=1):
-        chosen = [short(point.choices.get(str(column.header), "")) for column in table.columns[2 : -len(names)]]
-        values = [f"{point.values[name]:.4f}" if name in point.values else "" for name in names]
-        table.add_row(str(rank) if by in point.values else "", str(point.number), *map(escape, chosen), *values)
+    ranks = [str(rank) if by in point.values else "" for rank, point in enumerate(best[:_SHOWN], start=1)]
     if best:
-        console.print(table)
+        console.print(point_table(best[:_SHOWN], names, console.width, ranks))
     if best and not any(by in point.values for point in best):
         console.print(
             f"none is the best: there is no {by}; sweep.by=test.accuracy orders them, as does a validation part"
         )
     failed = [point for point in points if point.status == "failed"]
     for point in failed[:_SHOWN]:
-        console.print(f"point {point.number} failed: {words(point)}: {point.reason}", soft_wrap=True, markup=False)
+        console.print(
+            f"point {point.number} failed: {shortened(words(point))}: {point.reason}", soft_wrap=not console.is_terminal
+        )
     pruned = sum(point.status == "pruned" for point in points)
     mine = max(total - elsewhere, len(points))
     left = mine - len(best) - len(failed) - pruned
@@ -173,4 +198,4 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
     console.print(f"{len(best)} of {mine} points completed, {len(failed)} failed{rest}", soft_wrap=True)
     if elsewhere:
         console.print(f"{elsewhere} more trials of this search are in other sweeps' folders", soft_wrap=True)
-    console.print(str(folder / "leaderboard.csv"), soft_wrap=True, markup=False)
+    console.print(str(folder / "leaderboard.csv"), soft_wrap=True)

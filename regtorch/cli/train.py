@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from regtorch.cli import job
 from regtorch.cli.composition import (
+    check_given_once,
     check_paths,
     check_readable,
     compose,
     earlier_overrides,
     implied_overrides,
-    overrides_of,
+    one_line,
+    without_option_lists,
 )
-from regtorch.cli.exit_status import exit_interrupted, exit_with, say
+from regtorch.cli.exit_status import exit_interrupted, exit_with
+from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
-from regtorch.cli.new_folder import as_typed, keep_configuration, run_folder_overrides
+from regtorch.cli.help_page import informs
+from regtorch.cli.new_folder import (
+    as_typed,
+    check_folders_named,
+    check_writable,
+    keep_configuration,
+    named_folder,
+    run_folder_overrides,
+)
+from regtorch.cli.output import answer, console, say
+from regtorch.cli.start_up import before_end
 from regtorch.cli.trust import check_names_only
 from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
 from regtorch.overrides import typed
-from regtorch.training.interruption import Interrupted, Interruption
+from regtorch.results_json import is_completed
 
 
 def main() -> None:
@@ -35,26 +51,26 @@ def main() -> None:
 
 
 def _main() -> int:
-    if any(flag in sys.argv[1:] for flag in ("-h", "--help")):
-        print(help_text())
+    if informs(sys.argv[1:], help_text):
         return 0
-    overrides = overrides_of(sys.argv[1:])
-    multirun = any(flag in sys.argv[1:] for flag in ("-m", "--multirun"))
+    line = parsed(sys.argv[1:])
+    overrides = list(line.overrides)
+    sys.argv[1:] = [*line.for_hydra, *overrides]
     first = is_first()
-    if overrides is not None and multirun:
-        if flag := next((a for a in sys.argv[1:] if a.startswith("-") and a not in ("-m", "--multirun")), None):
-            raise SettingError(f"{flag} is not for -m: a sweep is described by KEY=VALUE alone")
+    check_folders_named(overrides)
+    if line.command == "--multirun":
         return _sweep(overrides)
-    if overrides is not None:
+    if line.needs_overrides:
         if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
             raise SettingError(f"{many} is about many runs: say -m")
         check_names_only(overrides)
         check_paths(overrides)
+        check_given_once(overrides)
         given, earlier = overrides, earlier_overrides(overrides)
         added = [*implied_overrides([*earlier, *overrides]), *earlier]
-        sys.argv[1:] = [*added, *(argument for argument in sys.argv[1:] if not argument.startswith("rerun="))]
-        overrides = [*added, *(override for override in overrides if not override.startswith("rerun="))]
-        if _prints_only():
+        overrides = without_option_lists([*added, *(o for o in overrides if not o.startswith("rerun="))])
+        sys.argv[1:] = [*line.for_hydra, *overrides]
+        if line.command != "--run":
             compose(overrides)
         else:
             if search := next((override for override in given if override.startswith("hparams_search=")), None):
@@ -63,11 +79,16 @@ def _main() -> int:
             if (found := completed(config := compose(overrides), given)) is not None:
                 say_completed(config, *found)
                 return 0
-            sys.argv[1:] += run_folder_overrides(overrides)
+            sys.argv[1:] += (of_folder := run_folder_overrides(overrides))
+            if (folder := named_folder([*overrides, *of_folder])) is not None:
+                check_writable(folder)
 
     import hydra
+    from hydra.errors import HydraException
     from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
+    _check_flags()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, instead of Hydra's printing them
     failures: list[RegtorchError] = []
 
@@ -80,14 +101,31 @@ def _main() -> int:
         return None
 
     try:
-        with Interruption().taking_signals():
-            train()
-    except Interrupted as error:
-        exit_interrupted(error)
+        train()
+    except RegtorchError:
+        raise
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # of a flag, or of a setting of Hydra's own
+        raise SettingError(one_line(error, overrides or [])) from error
     for failure in failures:
         say(failure)
     refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
     return 2 if refused else int(bool(failures))
+
+
+def _check_flags() -> None:
+    """Refuse what Hydra's own parser refuses, in one line.
+
+    Raises:
+        SettingError: a flag that there is not, or one without what it needs.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise SettingError(f"{message}; regtorch-train --help lists what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
 
 
 def _sweep(overrides: list[str]) -> int:
@@ -102,14 +140,12 @@ def _sweep(overrides: list[str]) -> int:
         (o for o in overrides if o.lstrip("+").split("=")[0] in ("resume", "rerun", "ckpt_path")), None
     ):
         raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
+    check_paths(overrides, grid=True)
     check_readable(overrides)
+    check_given_once(overrides)
     planned = plan([*implied_overrides(overrides), *overrides])
     check(planned)
     return sweep(planned)
-
-
-def _prints_only() -> bool:
-    return any(argument.split("=")[0] in ("--cfg", "-c") for argument in sys.argv[1:])
 
 
 def _train(config: Any, first: bool) -> Any:
@@ -121,57 +157,60 @@ def _train(config: Any, first: bool) -> Any:
     folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
     resumed = plain["resume"] is not None and Path(plain["resume"]).absolute() == folder
     named = f"resume={plain['resume']}" if resumed else f"hydra.run.dir={folder}"
-    before = _written(folder)
-    with locked(folder, f"{named} is not allowed: another process trains there") if first else nullcontext():
+    note = partial(_note_interrupted, folder, {"seed": plain["seed"], "overrides": overrides})
+    with (
+        locked(folder, f"{named} is not allowed: another process trains there") if first else nullcontext(),
+        before_end(note if first else str),
+    ):
         try:
             if first:
                 keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
             results = job.train(plain, folder, overrides)
         except SystemExit as error:
-            if first and _written(folder) == before:  # it came before the run began, which says so itself
-                ended = {"status": "interrupted", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
-                write_json(folder / "results.json", ended)
-            exit_interrupted(error, f"; python scripts/train.py {typed('resume', folder)} goes on")
-        finally:
-            if first:
-                (folder / ".lock").unlink(missing_ok=True)
+            exit_interrupted(error, _how_to_continue(folder))
     if first:
         show(results, folder)
     return results["test"]["accuracy"]
 
 
-def _written(folder: Path) -> int | None:
-    """When a run's results were written."""
-    try:
-        return (folder / "results.json").stat().st_mtime_ns
-    except OSError:
-        return None
+def _note_interrupted(folder: Path, about: Mapping[str, Any], signum: int) -> str:
+    """Write that a run was interrupted before it began; gives back how it is resumed."""
+    reason = f"stopped from outside ({signal.Signals(signum).name})"
+    if not is_completed(folder):  # it is complete, or is still what it was
+        write_json(folder / "results.json", {"status": "interrupted", "reason": reason, **about})
+    return _how_to_continue(folder)
+
+
+def _how_to_continue(folder: Path) -> str:
+    return f"; python scripts/train.py {typed('resume', folder)} goes on"
 
 
 def say_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
     """Say that a run is complete, instead of going on with it."""
-    print(f"resume={config['resume']} is complete, with {results['epochs']} epochs; {longer} would train on")
+    epochs = f", with {results['epochs']} epochs" if "epochs" in results else ""
+    answer(f"resume={config['resume']} is complete{epochs}; {longer} would train on")
     show(results, Path(config["resume"]))
 
 
 def show(results: dict[str, Any], folder: Path) -> None:
     """Print a run's results as a short table, and where its folder is."""
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "accuracy", "loss", "nll", "brier", "ece"):
+    table, names = Table(box=None, pad_edge=False), ("accuracy", "loss", "nll", "brier", "ece")
+    for column in ("", *names):
         table.add_column(column, justify="left" if not column else "right")
     for part in ("train_eval", "val", "test", "test_mc"):
         if values := results.get(part):
-            table.add_row(part, *(f"{values[name]:.4f}" for name in ("accuracy", "loss", "nll", "brier", "ece")))
-    console = Console(highlight=False)
-    console.width = max(console.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
-    console.print(table)
-    console.print(
-        f"{results['epochs']} epochs, {results['seconds']:.1f} s, {results['parameters']:,} parameters", soft_wrap=True
+            measured = [values.get(name) for name in names]
+            table.add_row(part, *("" if value is None else f"{value:.4f}" for value in measured))
+    shown = console()
+    shown.width = max(shown.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
+    shown.print(table)
+    numbers = {"epochs": "{} epochs", "seconds": "{:.1f} s", "parameters": "{:,} parameters"}
+    shown.print(
+        ", ".join(words.format(results[key]) for key, words in numbers.items() if key in results), soft_wrap=True
     )
-    console.print(str(folder), soft_wrap=True, markup=False)
+    shown.print(str(folder), soft_wrap=True)
 
 
 if __name__ == "__main__":

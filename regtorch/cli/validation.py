@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from regtorch import settings
+from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.complete_checkpoint import check_complete
 from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
-from regtorch.cli.plugin_options import plugin_nodes
+from regtorch.cli.mistyped import key_for, options_for
+from regtorch.cli.plugin_options import check_own, plugin_nodes
+from regtorch.cli.python_only import python_only
+from regtorch.cli.required import check_required
+from regtorch.cli.resources import check_network_memory, check_workers
+from regtorch.cli.same_data import check_same_data
 from regtorch.cli.search_plan import check_settings
 from regtorch.contracts import CONTRACTS, stand_ins, taken
 from regtorch.errors import DataError, NothingBoundError, RegtorchError, SettingError, as_one_line
 from regtorch.launcher import started_as
+from regtorch.memory import check_memory, rows_demand
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.models.sizes import check_image
+from regtorch.open_files import check_open_files
 from regtorch.registry import component, create, near
 from regtorch.settings import COUNT, FRACTION_BELOW_ONE, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
 from regtorch.where import OF_PLACE, matches, split_where
@@ -69,7 +79,8 @@ _RUN_KEYS: dict[str, Range] = {
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else [])),
     "compile": SWITCH,
     "checkpoint.every_n_steps": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
-    "checkpoint.every_seconds": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "checkpoint.every_seconds": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "checkpoint.seconds_to_stop": POSITIVE,
     "trainer.devices": Range(
         "a whole number >= 1, -1 or auto for all, or launched",
         lambda v: COUNT.holds(v) or v in (-1, "auto", "launched"),
@@ -81,7 +92,7 @@ _RUN_KEYS: dict[str, Range] = {
         "a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True)
     ),
     "trainer.accumulate_grad_batches": COUNT,
-    "trainer.gradient_clip_val": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "trainer.gradient_clip_val": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "trainer.gradient_clip_algorithm": one_of("norm", "value"),
     "callbacks.patience": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
     "callbacks.monitor": one_of("val_loss", "val_accuracy"),
@@ -93,13 +104,13 @@ _RUN_KEYS: dict[str, Range] = {
     "logger.tensorboard": SWITCH,
     "mc.name": one_of("standard", "none"),
     "mc.samples": COUNT,
-    "mc.tolerance": Range("a number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
+    "mc.tolerance": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
 }
 
 
 #: nodes with no other keys than these
 _CLOSED = {
-    "checkpoint": ("every_n_steps", "every_seconds"),
+    "checkpoint": ("every_n_steps", "every_seconds", "seconds_to_stop"),
     "callbacks": ("patience", "monitor", "min_delta", "ema_decay"),
     "logger": ("csv", "tensorboard"),
     "mc": ("name", "samples", "tolerance"),
@@ -122,9 +133,11 @@ def validate(config: Mapping[str, Any]) -> None:
     """
     for key, value in config.items():
         if key not in (*PLACES, *OTHER_KEYS):
-            raise SettingError(
-                f"{key}={value}: there is no such key; there are: {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
-            )
+            meant = key_for(key, str(value))
+            there_are = f"there are: {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
+            instead = python_only(key) or (f"write {meant}" if meant else there_are)
+            raise SettingError(f"{key}={value}: there is no such key; {instead}")
+    check_required(config)
     for place, known in _CLOSED.items():
         node: Any = config.get(place)
         if not isinstance(node, Mapping):
@@ -136,13 +149,7 @@ def validate(config: Mapping[str, Any]) -> None:
         if key in config["trainer"]:
             raise SettingError(f"trainer.{key}={config['trainer'][key]} is not allowed: regtorch sets it itself")
     check_trainer_keys(config["trainer"])
-    for key, allowed in _RUN_KEYS.items():
-        node = config
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node.get(parent, {})
-        if last in node:
-            allowed.check(key, node[last])
+    check_run_keys(config)
     check_components(config)
     if config["input_dropout"]["name"] == "drop_connect":
         raise SettingError(
@@ -156,6 +163,7 @@ def validate(config: Mapping[str, Any]) -> None:
                     f"{place}=variational is not allowed on feature maps: it is for sequences; take {place}=spatial2d"
                 )
     check_devices(config["trainer"])
+    check_workers(config["data"])
     if config["trainer"].get("strategy") == "fsdp" and config["callbacks"].get("ema_decay") is not None:
         raise SettingError(
             f"callbacks.ema_decay={config['callbacks']['ema_decay']} is not allowed with trainer.strategy=fsdp, "
@@ -172,6 +180,21 @@ def validate(config: Mapping[str, Any]) -> None:
     check_schedules(config)
     check_checkpoint(config)
     check_data(config)
+
+
+def check_run_keys(config: Mapping[str, Any]) -> None:
+    """Check the ranges of what is no setting of a component."""
+    for key, allowed in _RUN_KEYS.items():
+        node: Any = config
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.get(parent, {})
+        if last in node:
+            if isinstance(node[last], str) and re.fullmatch(r"\d+ *(-|:|\.\.+) *\d+", node[last]):
+                raise SettingError(
+                    f"{key}={node[last]} is not allowed: it must be {allowed.words}; a grid is written -m '{key}=range(1,6)'"
+                )
+            allowed.check(key, node[last])
 
 
 def check_trainer_keys(trainer: Mapping[str, Any]) -> None:
@@ -200,8 +223,9 @@ def check_components(config: Mapping[str, Any]) -> None:
 
 def check_node(place: str, kind: str, node: Any) -> None:
     """Check one component's node, and those inside it."""
-    if not isinstance(node, Mapping) or "name" not in node:
-        option = f"{kind}={node}" if place == kind else f"{kind}@{place}={node}"
+    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+        chooses = kind if place == kind else f"{kind}@{place}"
+        option = options_for(chooses, str(node)) or f"{chooses}={node}"
         raise SettingError(
             f"{place}={node} is not allowed: it must be a node with a name; to choose an option, write {option}"
         )
@@ -224,6 +248,8 @@ def check_node(place: str, kind: str, node: Any) -> None:
             if value is None and known.get(key) is not None:
                 raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
+    if of_plugin:
+        check_own(kind, node["name"])
     if of_plugin and kind not in ("model", "data"):  # its class knows what it takes; those two are tried together
         with _in_one_line(kind, node["name"], "cannot be made", place):
             create(kind, **node, **stand_ins(kind))
@@ -279,18 +305,21 @@ def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterato
         raise SettingError(f"{place or kind}={name} {failure}: {as_one_line(error)}") from error
 
 
-@cache
 def _packaged(kind: str, name: str) -> dict[str, Any] | None:
     """The keys of a component and their defaults, as its YAML or a plugin's class has them; None for others."""
+    node = _of_file(kind, name) or plugin_nodes().get((kind, name))
+    return None if node is None else {key: value for key, value in node.items() if key != "name"}
+
+
+@cache
+def _of_file(kind: str, name: str) -> dict[str, Any] | None:
+    """What a component's YAML holds; None: it has none."""
     import yaml
 
     import regtorch.conf
 
     path = Path(regtorch.conf.__file__).parent / kind / f"{name}.yaml"
-    if not path.exists():
-        node = plugin_nodes().get((kind, name))
-        return None if node is None else {key: value for key, value in node.items() if key != "name"}
-    return {key: value for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items() if key != "name"}
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
@@ -407,6 +436,9 @@ def check_data(config: Mapping[str, Any]) -> None:
         data = dataset(config)
         data.check()
         splits = data.load()
+    check_network_memory(config, splits.shape, len(splits.classes), len(splits.train))
+    check_same_data(config, data, checkpoint_path(config))
+    check_open_files(data.workers)
     if _of_plugin("model", config["model"]["name"]):
         _check_model(config, splits.shape, len(splits.classes))
     if config["model"]["name"] == "cnn":
@@ -455,6 +487,7 @@ def dataset(config: Mapping[str, Any]) -> Any:
     key = repr(config["data"])
     if key not in _datasets:
         _datasets.clear()
+        check_memory(rows_demand(config["data"]))
         _datasets[key] = create("data", **config["data"])
     return _datasets[key]
 
@@ -486,6 +519,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         return
     key = "ckpt_path" if begins is not None else "resume"
     trained = described(key, config[key], path)
+    check_complete(f"{key}={config[key]}", checkpoint_content(path))
     if config.get("resume") is not None:
         check_best(config["resume"], config["evaluate"])
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
@@ -494,7 +528,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
             raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
         compared = {
             "model": {*here, *there},
-            "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path"},
+            "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path", "changed"},
         }.get(place, {"name"})
         for name in sorted(compared):
             weights_alike = place == "dropout" and "drop_connect" not in (here[name], there[name])

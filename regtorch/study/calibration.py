@@ -9,7 +9,7 @@ import numpy as np
 BINS = 15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """One value a bin of confidence that holds any rows.
 
@@ -22,6 +22,9 @@ class Calibration:
     confidence: np.ndarray
     accuracy: np.ndarray
     rows: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Calibration({int(self.rows.sum())} rows in {len(self.rows)} bins: error {self.error:.4f})"
 
     @property
     def error(self) -> float:

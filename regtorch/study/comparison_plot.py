@@ -8,6 +8,7 @@ from pathlib import Path
 from regtorch.files import replaced
 from regtorch.study.bootstrap import LEVEL
 from regtorch.study.comparison import Comparison
+from regtorch.study.plot_text import plain
 
 #: panels of a picture for which none were chosen
 USUAL_PANELS = ("test.accuracy", "test.nll", "test.brier", "test.ece")
@@ -65,7 +66,7 @@ def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | 
         panel.xaxis.set_major_locator(MaxNLocator(4))
         panel.tick_params(labelsize="small")
         panel.grid(axis="x", alpha=0.3)
-        panel.set_yticks(range(len(recipes)), recipes)
+        panel.set_yticks(range(len(recipes)), [plain(recipe) for recipe in recipes])
         panel.set_ylim(len(recipes) - 0.5, -0.7)  # the first on top
     for panel in grid.flat[len(drawn) :]:
         panel.set_visible(False)

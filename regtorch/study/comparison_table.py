@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from regtorch.printable import cell, printable
 from regtorch.study.bootstrap import LEVEL
 from regtorch.study.comparison import RULE, Comparison, Row
 
@@ -23,6 +24,9 @@ _OVER_SEEDS = ("n", "mean", "std", _INTERVAL)
 _AGAINST_FIRST = ("difference", _INTERVAL, "pairs", "p", "verdict")
 #: a terminal of fewer columns gets two narrow tables instead of a wide one
 _WIDE = 130
+#: columns of a label that is folded, and of the longest word of a verdict
+_LABEL, _LONGEST_WORD = 16, 15
+_INDENT = "  "
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -39,7 +43,8 @@ def as_csv(comparison: Comparison) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for row in comparison.rows:
-        writer.writerow([row.metric.name, *(getattr(row, column) for column in CSV_COLUMNS[1:])])
+        values = (getattr(row, column) for column in CSV_COLUMNS[1:])
+        writer.writerow([row.metric.name, *(cell(value) if isinstance(value, str) else value for value in values)])
     return text.getvalue()
 
 
@@ -53,44 +58,98 @@ def as_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
     """
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+        return "| " + " | ".join(printable(text).replace("|", "\\|") for text in cells) + " |\n"
 
     headings = ("metric", "recipe", *_OVER_SEEDS, *_AGAINST_FIRST)
     text = line(headings) + "|---|---" + "|---:" * (len(headings) - 3) + "|---|\n"
     for row in comparison.rows:
         text += line([row.metric.name, row.recipe, *_over_seeds(row), *_against_first(row)])
-    text += f"\nThe first is {comparison.recipes[0]}.\n\n"
-    return text + "".join(f"- {said}\n" for said in (*RULE, *notes))
+    text += f"\nThe first is {printable(comparison.recipes[0])}.\n\n"
+    return text + "".join(f"- {printable(said)}\n" for said in (*RULE, *notes))
 
 
 def as_rich(comparison: Comparison, width: int) -> list[Table]:
-    """The table for a terminal: one wide table, or two where the terminal is narrow."""
+    """The table for a terminal: one wide table, or two where the terminal is narrow; labels are folded, results never.
+
+    Labels that leave no room for the results are numbered, and a legend says what they are.
+    """
+    both = (*_OVER_SEEDS, *_AGAINST_FIRST)
+    parts: list[tuple[Sequence[str], Callable[[Row], list[str]]]] = [(_OVER_SEEDS, _over_seeds)]
     if width >= _WIDE:
-        return [
-            _table(comparison, (*_OVER_SEEDS, *_AGAINST_FIRST), lambda row: [*_over_seeds(row), *_against_first(row)])
-        ]
-    tables = [_table(comparison, _OVER_SEEDS, _over_seeds)]
-    if len(comparison.recipes) > 1:
-        tables.append(_table(comparison, _AGAINST_FIRST, _against_first))
-    return tables
+        parts = [(both, lambda row: [*_over_seeds(row), *_against_first(row)])]
+    elif len(comparison.recipes) > 1:
+        parts.append((_AGAINST_FIRST, _against_first))
+    layouts = [_layout(comparison, headings, cells, width) for headings, cells in parts]
+    if all(label for label, _ in layouts):
+        names = {recipe: recipe for recipe in comparison.recipes}
+    else:
+        names = {recipe: f"[{number}]" for number, recipe in enumerate(comparison.recipes, start=1)}
+        metrics = max(len(row.metric.name) for row in comparison.rows)
+        layouts = [(metrics, verdict) for _, verdict in layouts]
+    tables = [
+        _table(comparison, headings, cells, names, layout)
+        for (headings, cells), layout in zip(parts, layouts, strict=True)
+    ]
+    return tables if all(names[recipe] == recipe for recipe in names) else [_legend(names), *tables]
 
 
-def _table(comparison: Comparison, headings: Sequence[str], cells: Callable[[Row], list[str]]) -> Table:
+def _layout(
+    comparison: Comparison, headings: Sequence[str], cells: Callable[[Row], list[str]], width: int
+) -> tuple[int, int]:
+    """Columns for the labels, 0 if there are too few, and for the verdict, beside what all others need."""
+    rows = [cells(row) for row in comparison.rows]
+    needs = [max(len(heading), *(len(row[at]) for row in rows)) for at, heading in enumerate(headings)]
+    verdict = needs.pop() if headings[-1] == "verdict" else 0
+    left = width - sum(needs) - 2 * len(headings)
+    longest_metric = max(len(row.metric.name) for row in comparison.rows)
+    longest = max(longest_metric, *(len(recipe) + len(_INDENT) for recipe in comparison.recipes))
+    narrow = min(verdict, _LONGEST_WORD)
+    if left - verdict >= min(longest, _LABEL):
+        return min(longest, left - verdict), verdict
+    if left - narrow >= min(longest, _LABEL):
+        return min(longest, _LABEL), left - min(longest, _LABEL)
+    return 0, max(narrow, min(verdict, left - longest_metric))
+
+
+def _table(
+    comparison: Comparison,
+    headings: Sequence[str],
+    cells: Callable[[Row], list[str]],
+    names: Mapping[str, str],
+    layout: tuple[int, int],
+) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for heading in headings:
+    label, verdict = layout
+    rows = [cells(row) for row in comparison.rows]
+    needs = [max(len(heading), *(len(row[at]) for row in rows)) for at, heading in enumerate(headings)]
+    if headings[-1] == "verdict":
+        needs[-1] = max(verdict, len("verdict"))
+    table = Table(box=None, pad_edge=False, width=label + sum(needs) + 2 * len(needs))
+    table.add_column("", overflow="fold", width=label)
+    for heading, needed in zip(headings, needs, strict=True):
         words = heading == "verdict"
-        table.add_column(heading, justify="left" if words else "right", no_wrap=not words)
+        table.add_column(heading, justify="left" if words else "right", overflow="fold", width=needed)
     shown = None
     for row in comparison.rows:
         if row.metric is not shown:
             table.add_row(Text(row.metric.name, style="bold"))
             shown = row.metric
-        table.add_row(Text(f"  {row.recipe}"), *map(Text, cells(row)))
+        table.add_row(Text(f"{_INDENT}{names[row.recipe]}"), *map(Text, cells(row)))
     return table
+
+
+def _legend(names: Mapping[str, str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    legend = Table(box=None, pad_edge=False, show_header=False)
+    legend.add_column(no_wrap=True)
+    legend.add_column(overflow="fold")
+    for recipe, number in names.items():
+        legend.add_row(number, Text(recipe))
+    return legend
 
 
 def _over_seeds(row: Row) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from regtorch.printable import cell, printable
+from regtorch.study.results_file import results_of
 
 #: what a leaderboard can be ordered by -> whether more is better
 ORDERS = {
@@ -22,6 +23,8 @@ _VALUES = (
     *("val.accuracy", "val.loss", "val.nll", "test.accuracy", "test.loss", "test.nll", "test.brier", "test.ece"),
     *("test_mc.accuracy", "test_mc.nll", "sparsity", "epochs"),
 )
+#: the columns of leaderboard.csv, and what else points may be ordered by
+_READ = tuple(dict.fromkeys((*_VALUES, *ORDERS)))
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,14 @@ def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
     found = results(folder / str(number))
     if not found:
         return Point(number, choices, "missing", "was not finished")
-    values = {name: value for name in _VALUES if isinstance(value := inside(found, name), (int, float))}
-    status, reason = str(found.get("status")), str(found.get("reason", ""))
-    return Point(number, choices, status, " ".join(reason.split()), values, float(found.get("seconds", 0.0)))
+    values = {name: value for name in _READ if isinstance(value := inside(found, name), (int, float))}
+    reason = printable(found.get("reason", ""))
+    return Point(number, choices, found["status"], reason, values, float(found.get("seconds", 0.0)))
 
 
 def results(folder: Path) -> dict[str, Any]:
     """What a folder's ``results.json`` holds; nothing, where there is no whole one."""
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+    return results_of(folder)
 
 
 def inside(found: Mapping[str, Any], name: str) -> Any:
@@ -101,10 +101,10 @@ def as_csv(points: Sequence[Point], by: str) -> str:
     keys = list(dict.fromkeys(key for point in points for key in point.choices))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "point", "status", *keys, *_VALUES, "reason"])
+    writer.writerow(["rank", "point", "status", *map(cell, keys), *_VALUES, "reason"])
     for rank, point in enumerate(ranked(points, by), start=1):
-        chosen = [point.choices.get(key, "") for key in keys]
+        chosen = [cell(point.choices.get(key, "")) for key in keys]
         values = [point.values.get(name, "") for name in _VALUES]
         placed = rank if point.status == "completed" and by in point.values else ""
-        writer.writerow([placed, point.number, point.status, *chosen, *values, point.reason])
+        writer.writerow([placed, point.number, cell(point.status), *chosen, *values, cell(point.reason)])
     return text.getvalue()

@@ -31,7 +31,8 @@ def draw_predictions(
     """Draw the least and the most certain rows, by the entropy of their mean, and the reliability diagram.
 
     Args:
-        moments: ``mean`` and ``std`` (rows, classes) and ``predictive_entropy`` (rows,).
+        moments: ``mean`` and ``std`` (rows, classes) and ``predictive_entropy`` (rows,); without ``std`` where nothing
+            was sampled.
         labels: (rows,) the classes' numbers; None if they are not known: then there is no reliability diagram.
         classes: their names.
         pictures: of rows.
@@ -43,9 +44,8 @@ def draw_predictions(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    mean, std, entropy = (moments[name] for name in ("mean", "std", "predictive_entropy"))
+    mean, std, entropy = (moments.get(name) for name in ("mean", "std", "predictive_entropy"))
     assert mean is not None
-    assert std is not None
     assert entropy is not None
     order = np.argsort(entropy, kind="stable")
     half = len(order) // 2
@@ -77,9 +77,12 @@ def draw_predictions(
                 grid[0, column].set_axis_off()
             label = None if labels is None else int(labels[row])
             grid[0, column].set_title(_title(row, int(mean[row].argmax()), label, classes), fontsize="small")
-            _draw_bars(grid[-1, column], mean[row], std[row], label, classes, named=column == 0)
+            _draw_bars(
+                grid[-1, column], mean[row], None if std is None else std[row], label, classes, named=column == 0
+            )
             grid[-1, column].set_xlabel(f"entropy {entropy[row]:.2f}", fontsize="x-small")
     words = "bars: mean probability, with a standard deviation of the samples to both sides"
+    words = "bars: probability" if std is None else words
     words = textwrap.fill(words if labels is None else f"{words}; green: the label", int(15 * examples_width))
     areas[0].supxlabel(words, fontsize="x-small", color="0.4")
     if labels is not None:
@@ -101,7 +104,7 @@ def _title(row: int, predicted: int, label: int | None, classes: Sequence[str]) 
 
 
 def _draw_bars(
-    panel: Any, mean: np.ndarray, std: np.ndarray, label: int | None, classes: Sequence[str], named: bool
+    panel: Any, mean: np.ndarray, std: np.ndarray | None, label: int | None, classes: Sequence[str], named: bool
 ) -> None:
     """The classes' mean probabilities, with a standard deviation of the samples to both sides."""
     many = len(classes) > _MOST_CLASSES
@@ -109,7 +112,8 @@ def _draw_bars(
     places = np.arange(len(drawn))
     colors = ["C2" if number == label else "C0" for number in drawn]
     panel.barh(places, mean[drawn], color=colors, height=0.75)
-    panel.errorbar(mean[drawn], places, xerr=std[drawn], fmt="none", ecolor="0.25", elinewidth=0.9, capsize=1.5)
+    if std is not None:
+        panel.errorbar(mean[drawn], places, xerr=std[drawn], fmt="none", ecolor="0.25", elinewidth=0.9, capsize=1.5)
     panel.set_xlim(0, 1)
     panel.set_ylim(len(drawn) - 0.4, -0.6)
     panel.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
@@ -124,7 +128,7 @@ def _draw_reliability(area: Any, labels: np.ndarray, compared: Mapping[str, tupl
     upper, lower = area.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     upper.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1, label="as sure as it is right")
     edges = np.linspace(0, 1, BINS + 1)
-    for (name, (probabilities, error)), color, marker in zip(compared.items(), ("0.45", "C0"), "so", strict=True):
+    for (name, (probabilities, error)), color, marker in zip(compared.items(), ("0.45", "C0"), "so", strict=False):
         bins = calibration(probabilities, labels)
         label = f"{name} (ECE {error:.3f})"
         upper.plot(bins.confidence, bins.accuracy, marker, linestyle="-", color=color, markersize=4, label=label)

@@ -17,14 +17,20 @@ OF_ROWS = ("predictive_entropy", "expected_entropy", "mutual_information", "vari
 Columns = dict[str, "np.ndarray | None"]
 
 
-def table(moments: Mapping[str, np.ndarray | None], labels: np.ndarray | None, classes: Sequence[str]) -> Columns:
+def table(
+    moments: Mapping[str, np.ndarray | None],
+    labels: np.ndarray | None,
+    classes: Sequence[str],
+    files: Sequence[str] | None = None,
+) -> Columns:
     """The columns of the table: which class is predicted, how sure that is, and each class's mean and deviation.
 
     Args:
         moments: ``mean`` and ``std`` (rows, classes), and those of `OF_ROWS`, as `MCPrediction` names them; empty when
-            there are no rows.
+            there are no rows; without ``std`` where nothing was sampled.
         labels: (rows,) the classes' numbers; None if they are not known.
         classes: their names.
+        files: (rows,) where each row comes from; None: no such column.
 
     Example:
         >>> moments = {"mean": np.array([[0.75, 0.25]]), "std": np.array([[0.5, 0.5]])}
@@ -33,7 +39,8 @@ def table(moments: Mapping[str, np.ndarray | None], labels: np.ndarray | None, c
         (array(['cat'], dtype='<U3'), array([0.75]), array([False]))
     """
     nothing = np.zeros((0, len(classes)), np.float32)
-    mean, std = (nothing if (values := moments.get(name)) is None else values for name in ("mean", "std"))
+    mean = nothing if (given := moments.get("mean")) is None else given
+    std = moments.get("std") if moments else nothing
     number = mean.argmax(1)
     numbered = all(name == str(index) for index, name in enumerate(classes))
     names = np.arange(len(classes)) if numbered else np.array(classes)
@@ -46,7 +53,10 @@ def table(moments: Mapping[str, np.ndarray | None], labels: np.ndarray | None, c
         columns["correct"] = number == labels
     columns |= {name: moments.get(name) for name in OF_ROWS}
     for name, values in (("mean", mean), ("std", std)):
-        columns |= {f"{name}_{label}": values[:, index] for index, label in enumerate(classes)}
+        for index, label in enumerate(classes):
+            columns[f"{name}_{label}"] = None if values is None else values[:, index]
+    if files is not None:
+        columns["file"] = np.array(files)
     return columns
 
 

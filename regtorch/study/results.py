@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from typing import Any
 
 from regtorch.errors import DataError
 from regtorch.study.metrics import METRICS
+from regtorch.study.results_file import NAME, read_results
+from regtorch.untrusted import load_yaml
 
 #: keys that say which run it is, where it began or what it writes, not what is trained
 _APART = ("seed", "resume", "logger", "checkpoint", "sweep")
@@ -46,12 +46,10 @@ class Run:
             raise DataError(
                 f"{self.folder}: there is no .hydra/config.yaml beside results.json to say what was trained"
             )
-        from omegaconf import OmegaConf
-
         try:
-            config = OmegaConf.to_container(OmegaConf.load(path))
-        except Exception as error:  # of YAML's and OmegaConf's own kinds
-            raise DataError(f"{path} is damaged ({type(error).__name__})") from error
+            config = load_yaml(path)
+        except DataError as error:
+            raise DataError(f"{path} is damaged ({error})") from error
         if not isinstance(config, dict):
             raise DataError(f"{path} is damaged (no mapping)")
         return recipe_of({str(key): value for key, value in config.items()})
@@ -88,37 +86,18 @@ def read_run(folder: Path) -> Run:
         >>> run.seed, run.completed
         (3, False)
     """
-    path = folder / "results.json"
-    if not path.is_file():
-        raise DataError(f"{folder}: there is no results.json; is it the folder of a run?")
+    results = read_results(folder)
 
     def damaged(why: str) -> DataError:
-        return DataError(f"{path} is damaged ({why}); train that run again")
+        return DataError(f"{folder / NAME} is damaged ({why}); train that run again")
 
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise damaged(f"no JSON: {error}") from error
-    if not isinstance(results, dict):
-        raise damaged("no JSON object")
-    status, seed, overrides = results.get("status"), results.get("seed"), results.get("overrides", [])
-    if not isinstance(status, str):
-        raise damaged(f"status={status}: it must be a word")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise damaged(f"seed={seed}: it must be a whole number")
-    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
-        raise damaged(f"overrides={overrides}: it must be a list of texts")
-    values = {}
-    for name, metric in METRICS.items():
-        value = metric.of(results)
-        if value is None:
-            continue
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-            raise damaged(f"{name}={value}: it must be a finite number")
-        values[name] = float(value)
-    if status == "completed" and "test.accuracy" not in values:
+    if "seed" not in results:
+        raise damaged("seed is missing")
+    values = {name: float(value) for name, metric in METRICS.items() if (value := metric.of(results)) is not None}
+    if results["status"] == "completed" and "test.accuracy" not in values:
         raise damaged("completed, but without test.accuracy")
-    return Run(folder, status, str(results.get("reason", "")), seed, tuple(overrides), values)
+    reason, overrides = results.get("reason", ""), tuple(results.get("overrides", ()))
+    return Run(folder, results["status"], reason, results["seed"], overrides, values)
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
@@ -129,7 +108,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """
     found: dict[Path, Run] = {}
     for folder in folders:
-        here = [folder] if (folder / "results.json").is_file() else _sorted_folders(folder)
+        here = [folder] if (folder / NAME).is_file() else sorted_folders(folder, NAME)
         if not here:
             raise DataError(f"{folder}: there is no results.json in it or below it; give folders of finished runs")
         for path in here:
@@ -137,13 +116,13 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     return list(found.values())
 
 
-def _sorted_folders(folder: Path) -> list[Path]:
-    """The folders of runs below a folder; numbers are sorted as numbers."""
+def sorted_folders(folder: Path, name: str) -> list[Path]:
+    """The folders below a folder that hold a file of this name; numbers are sorted as numbers."""
 
     def by_number(path: Path) -> list[tuple[int, int, str]]:
         parts = re.findall(r"\d+|\D+", str(path))
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
-    below = (path.parent for path in folder.rglob("results.json"))
+    below = (path.parent for path in folder.rglob(name))
     # a study moves what another configuration takes the place of to earlier/
     return sorted((path for path in below if "earlier" not in path.relative_to(folder).parts), key=by_number)

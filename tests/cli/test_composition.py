@@ -10,16 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regtorch.cli.composition import compose, implied_overrides, overrides_of, points
+from regtorch.cli.composition import compose, implied_overrides, points
 from regtorch.errors import SettingError
 from tests.testers.command import ended
 
 ROOT = Path(__file__).parents[2]
-
-
-def test_overrides_are_what_is_no_flag() -> None:
-    assert overrides_of(["-m", "seed=1,2", "--cfg", "job", "dropout=alpha"]) == ["seed=1,2", "dropout=alpha"]
-    assert overrides_of(["--hydra-help"]) is None
 
 
 def test_a_sweeps_points_use_every_value_once() -> None:

@@ -18,6 +18,7 @@ from regtorch.cli.composition import check_paths, compose, earlier_overrides, va
 from regtorch.errors import RegtorchError
 from regtorch.overrides import typed
 from regtorch.training.failure import explained
+from tests.testers.complete import parts
 
 CONFIG = compose([])
 
@@ -29,7 +30,12 @@ def write_checkpoint(path: Path, **said: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = torch.zeros(2000)
     torch.save(
-        {"state_dict": {"w": weights}, "regtorch": {**described, "seed": 0, "epochs": 2, "ranks": [{}], **said}}, path
+        {
+            **parts(),
+            "state_dict": {"w": weights},
+            "regtorch": {**described, "seed": 0, "epochs": 2, "ranks": [{}], **said},
+        },
+        path,
     )
 
 

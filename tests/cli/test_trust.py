@@ -104,7 +104,7 @@ def test_without_the_guard_it_goes_off(override: str, tmp_path: Path) -> None:
 def test_a_damaged_record_of_a_sweep_is_one_line(tmp_path: Path) -> None:
     theirs(tmp_path, "regularizer=l2(")
     done = run(tmp_path, "-m", "sweep.resume=theirs")
-    check_refused(done, "regularizer=l2( cannot be read: it must be KEY=VALUE", tmp_path)
+    check_refused(done, "sweep.json there says regularizer=l2(, which cannot be read: it must be KEY=VALUE", tmp_path)
 
 
 def test_an_archive_of_pickled_rows_is_refused(tmp_path: Path) -> None:

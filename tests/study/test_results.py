@@ -56,7 +56,7 @@ def test_a_run_is_read(tmp_path: Path) -> None:
         ({**RESULTS, "test": {**RESULTS["test"], "nll": "low"}}, "test.nll=low: it must be a finite number"),
         ({**RESULTS, "test": {**RESULTS["test"], "nll": float("nan")}}, "test.nll=nan"),
         ({**RESULTS, "test": None}, "without test.accuracy"),
-        ({**RESULTS, "test": [0.9]}, "without test.accuracy"),
+        ({**RESULTS, "test": [0.9]}, "test=[0.9]: it must be a mapping of names to numbers"),
     ],
 )
 def test_damaged_results_are_one_line(results: object, words: str, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""All that the commands print: printable characters only, and no markup, whatever stands in a name or a file."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from regtorch.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def say(error: object) -> int:
+    """Say what is wrong in one line on standard error; gives back exit status 2."""
+    tell(f"error: {printable(error)}")
+    return 2
+
+
+def tell(text: object) -> None:
+    """Print one line on standard error."""
+    print(printable(text, None), file=sys.stderr, flush=True)
+
+
+def answer(text: object) -> None:
+    """Print one line on standard output."""
+    print(printable(text, None))
+
+
+def console(**settings: Any) -> Console:
+    """A console of rich that takes all text as it stands.
+
+    Args:
+        **settings: of `rich.console.Console`.
+
+    Example:
+        >>> import io
+        >>> file = io.StringIO()
+        >>> console(file=file).print("[red]a[/red] \\x1b[31mb")
+        >>> print(file.getvalue(), end="")
+        [red]a[/red] \\x1b[31mb
+    """
+    from regtorch.cli.plain_console import PlainConsole
+
+    return PlainConsole(**{"highlight": False, **settings, "markup": False, "emoji": False})

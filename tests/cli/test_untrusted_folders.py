@@ -1,0 +1,327 @@
+"""A run's folder may come from anybody: each reader of its files works, or raises one error of ours in one line."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from regtorch.cli import going_on, halving, run_folder, sweep, sweep_plan, validation, what_is_left
+from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.composition import compose, earlier_overrides
+from regtorch.cli.interpolation import filled_in, runs_resolver
+from regtorch.cli.search_database import check_database
+from regtorch.cli.train import say_completed
+from regtorch.cli.trust import check_of_folder
+from regtorch.description import checked_content
+from regtorch.errors import DataError, RegtorchError
+from regtorch.study.curves import read_metrics
+from regtorch.study.leaderboard import as_csv, read_point
+from regtorch.study.results import read_run
+from regtorch.training.run import read_checkpoint
+from regtorch.untrusted import load_json, load_yaml
+from tests.testers.mutated import ODD, mutated
+
+_MEASURED = {"accuracy": 0.5, "loss": 1.0, "nll": 1.0, "brier": 0.5, "ece": 0.1}
+RESULTS: dict[str, Any] = {
+    **{"status": "completed", "seed": 1, "epochs": 2, "seconds": 1.5, "parameters": 1604, "sparsity": 0.0},
+    **{"train": {"loss": 1.0}, "train_eval": _MEASURED, "val": _MEASURED, "test": _MEASURED, "test_mc": None},
+    **{"overrides": ["seed=1", "model.hidden=[4]"], "advice": [], "versions": {"python": "3.11"}},
+}
+SWEEP = {
+    "status": "completed",
+    "overrides": ["seed=1,2"],
+    "by": "val.accuracy",
+    "halving": 3,
+    "seconds": 1.0,
+    "points": 2,
+}
+RUNGS = [{"epoch": 1, "values": {"0": 0.5, "1": None}, "kept": [0]}]
+DESCRIBED: dict[str, Any] = {
+    **{place: {"name": "none"} for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data")},
+    **{
+        "shape": [20],
+        "classes": 4,
+        "seed": 0,
+        "epochs": 1,
+        "batches": 0,
+        "batches_seen": 2,
+        "epoch_values": {"loss": 1.0},
+    },
+    **{"seconds": 1.0, "plateau": None, "steps_taken": {}, "factors": {"penalty": 1.0}, "ranks": [{"random": {}}]},
+}
+CHECKPOINT = {
+    **{"state_dict": {}, "global_step": 2, "callbacks": {"Early": {"wait_count": 1}}, "regtorch": DESCRIBED},
+    "DataModule": {"epochs": 1, "batches": 0},
+}
+cheaply = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+def in_one_line(action: Callable[[], Any]) -> Any:
+    """What an action gives back; an error of ours counts as an answer, and any other as a fault."""
+    with suppress(RegtorchError):
+        return action()
+    return None
+
+
+@cheaply
+@given(results=mutated(RESULTS))
+def test_results_json(results: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    in_one_line(lambda: read_run(tmp_path))
+    (tmp_path / "0").mkdir(exist_ok=True)
+    (tmp_path / "0" / "results.json").write_text(json.dumps(results))
+    table = as_csv([read_point(tmp_path, 0, {"seed": "1"})], by="val.accuracy")
+    assert "\x1b" not in table
+    run_folder.warn_if_unfinished(tmp_path)
+    config = {"resume": str(tmp_path), "trainer": {"max_epochs": 1}, "callbacks": {"patience": None}, "ckpt_path": None}
+    with suppress(DataError):
+        say_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
+    out, said = capsys.readouterr()
+    assert "\x1b" not in out + said
+    assert max(map(len, said.splitlines()), default=0) < 1000
+
+
+@cheaply
+@given(content=mutated(CHECKPOINT))
+def test_checkpoint(content: Any) -> None:
+    def use() -> None:
+        described = checked_content(content, "last.ckpt").get("regtorch", {})
+        int(described.get("epochs", 0)), float(described.get("seconds", 0)), tuple(described.get("shape", ()))
+        str(described)
+
+    in_one_line(use)
+
+
+@settings(cheaply, max_examples=100)
+@given(data=st.data())
+def test_a_checkpoint_to_go_on_from(
+    data: st.DataObject, composed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = {**DESCRIBED, **{key: composed[key] for key in ("model", "activation", "dropout", "optimizer", "data")}}
+    content = data.draw(mutated({**CHECKPOINT, "regtorch": described}))
+    config = {**composed, "resume": "run"}
+    monkeypatch.setattr(
+        validation, "described", lambda *given: checked_content(content, "last.ckpt").get("regtorch", {})
+    )
+    for check in ("check_resume", "check_best"):
+        monkeypatch.setattr(validation, check, lambda *given: None)
+    in_one_line(lambda: validation.check_checkpoint(config))
+    in_one_line(lambda: what_is_left._longer(checked_content(content, "last.ckpt"), config))
+
+
+@pytest.mark.parametrize("reader", [checkpoint_content, read_checkpoint])
+@pytest.mark.parametrize(("key", "value"), [("epochs", "many"), ("shape", [-20]), ("classes", 2**63), ("model", "mlp")])
+def test_both_readers_of_checkpoints_name_the_entry(
+    reader: Callable[[Path], Any], key: str, value: Any, tmp_path: Path
+) -> None:
+    torch.save({**CHECKPOINT, "regtorch": {**DESCRIBED, key: value}}, tmp_path / "last.ckpt")
+    with pytest.raises(DataError, match=rf"last.ckpt is damaged: it says regtorch.{key}="):
+        reader(tmp_path / "last.ckpt")
+
+
+def test_nested_lists_of_a_checkpoint_are_not_walked(tmp_path: Path) -> None:
+    nested: list[Any] = [1]
+    for _ in range(60):
+        nested = [nested, nested]
+    torch.save(
+        {**CHECKPOINT, "regtorch": {**DESCRIBED, "model": {"name": "mlp", "hidden": nested}}}, tmp_path / "x.ckpt"
+    )
+    with pytest.raises(DataError, match="it unfolds to more than"):
+        checkpoint_content(tmp_path / "x.ckpt")
+
+
+def test_an_archive_that_unfolds_is_not_read(tmp_path: Path) -> None:
+    """A few kilobytes that are 64 MB when they are read."""
+    with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", bytes(64 * 2**20))
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        checkpoint_content(tmp_path / "x.ckpt")
+
+
+@cheaply
+@given(content=mutated(SWEEP), rungs=mutated(RUNGS))
+def test_records_of_a_sweep(content: Any, rungs: Any, tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    (tmp_path / "halving.json").write_text(json.dumps(rungs))
+    in_one_line(lambda: sweep_plan._earlier(tmp_path))
+    sweep._seconds_before(tmp_path)
+    in_one_line(lambda: halving._decided(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Any]:
+    return compose(["data=synthetic", "dropout=standard", "mc=none"])
+
+
+@settings(cheaply, max_examples=12)
+@given(data=st.data())
+def test_config_yaml(data: st.DataObject, composed: dict[str, Any], tmp_path: Path) -> None:
+    config = data.draw(mutated(composed))
+    (tmp_path / ".hydra").mkdir(exist_ok=True)
+    with suppress(yaml.YAMLError, UnicodeEncodeError):
+        (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    in_one_line(lambda: run_folder.configuration(tmp_path))
+
+
+@cheaply
+@given(lines=st.lists(st.text(max_size=12) | st.sampled_from([f"seed={odd}"[:500] for odd in ODD]), max_size=4))
+def test_overrides_yaml(lines: list[str], tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir(exist_ok=True)
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(lines))
+    going_on.says_how_it_was_started(tmp_path)
+    in_one_line(lambda: earlier_overrides([f"resume={tmp_path}"]))
+
+
+@cheaply
+@given(
+    text=st.text(max_size=80) | st.sampled_from(["epoch,x\n1", "epoch\n1,2,3\n", "epoch,epoch\n1,2\n", "a" * 200_000])
+)
+def test_metrics_csv(text: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
+    in_one_line(lambda: read_metrics(tmp_path))
+
+
+TEN = "[x, x, x, x, x, x, x, x, x, x]"
+ALIASES = f"- &a0 {TEN}\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ALIASES,
+        "a: &a [*a]",
+        "[" * 100_000,
+        "{a: " * 5000,
+        "a: !!python/object/apply:os.system [x]",
+        "a: \x00",
+        "a: b: c",
+    ],
+)
+def test_yaml_that_unfolds_or_runs_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(DataError):
+        load_yaml(tmp_path / "x.yaml")
+
+
+def test_files_that_are_no_regular_ones(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero"), tmp_path / "absent", tmp_path / "\0"):
+        with pytest.raises(DataError):
+            load_json(path)
+        with pytest.raises(DataError):
+            load_yaml(path)
+
+
+CHAIN = {f"a{n}": f"${{a{n - 1}}}${{a{n - 1}}}" if n else "x" for n in range(40)}
+
+
+@pytest.mark.parametrize(
+    "config", [CHAIN, {"a": "${a}"}, {"a": "${b}", "b": "${a}"}, {"a": "${absent}"}, {"a": "${x.y}"}]
+)
+def test_chains_and_circles_of_interpolations_are_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        filled_in(config)
+
+
+def test_references_within_a_configuration_are_filled_in_and_resolvers_are_not() -> None:
+    config = {"seed": 3, "data": {"split_seed": "${seed}", "path": "a-${data.split_seed}"}, "x": ["${oc.env:HOME}"]}
+    assert filled_in(config) == {"seed": 3, "data": {"split_seed": 3, "path": "a-3"}, "x": ["${oc.env:HOME}"]}
+
+
+RESOLVERS = [
+    *("+a=${oc.env:SECRET}", "+a='${oc.env:SECRET}'", "+a={x: '${oc.env:SECRET}'}", "+a=[1,'x${oc.decode:SECRET}']"),
+    *(r"+a=$\{oc.env\:SECRET\}", r"+a='\${oc.env:SECRET}'", "+a=${oc.${b}:SECRET}", "seed='${oc.env:SECRET}','b'"),
+    *(
+        "seed=choice('${oc.env:SECRET}',b)",
+        "+a=${now:%Y}",
+        "+a=${hydra:job.name}",
+        "hydra.launcher.partition=${oc.env:SECRET}",
+    ),
+    *("hparams_search.storage=${oc.env:SECRET}", "+a='x ${ oc.env:SECRET }'", "+a@${oc.env:SECRET}=b"),
+]
+
+
+@pytest.mark.parametrize("override", RESOLVERS)
+def test_no_resolver_of_a_folder_is_evaluated(override: str) -> None:
+    with pytest.raises(DataError, match=r"which no run says|cannot be read"):
+        check_of_folder([override], "resume=theirs")
+
+
+@pytest.mark.parametrize("name", [".lock", "train.log"])
+def test_what_is_written_in_a_folder_is_no_link_to_a_file_elsewhere(name: str, tmp_path: Path) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[seed=1]")
+    (tmp_path / "run" / "sweep.json").write_text(json.dumps(SWEEP))
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(DataError, match=f"{name} there is no file but a link"):
+        earlier_overrides([f"resume={tmp_path}/run"])
+    with pytest.raises(DataError, match=f"{name} there is no file but a link"):
+        sweep_plan._earlier(tmp_path / "run")
+
+
+def test_references_and_paths_of_a_folder_are_taken() -> None:
+    check_of_folder(
+        ["seed=1", "data.split_seed=${seed}", "data.path='a$b/c.npz'", "~scheduler", "x=null"], "resume=mine"
+    )
+    assert not runs_resolver("a$b")
+
+
+@pytest.mark.parametrize("overrides", [["a=[" + "x," * 2000 + "]"], ["x=" + "y" * 300_000], ["a=" + "[" * 2000]])
+def test_overrides_that_take_long_to_read_are_refused(overrides: list[str]) -> None:
+    with pytest.raises(DataError, match="too long to have been typed"):
+        check_of_folder(overrides, "resume=theirs")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE VIEW trials AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x FROM n"],
+        ["CREATE TABLE trials (x)", "CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END"],
+        None,
+    ],
+)
+def test_a_database_with_programs_in_it_is_not_opened(statements: list[str] | None, tmp_path: Path) -> None:
+    path = tmp_path / "search.db"
+    if statements is None:
+        path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 16)
+    else:
+        with closing(sqlite3.connect(path)) as database:
+            for statement in statements:
+                database.execute(statement)
+            database.commit()
+    with pytest.raises(DataError, match=r"search\.db is"):
+        check_database(path)
+
+
+def test_a_search_s_own_database_is_taken(tmp_path: Path) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(storage=f"sqlite:///{tmp_path}/search.db")
+        study.add_trial(optuna.trial.create_trial(value=1.0))
+    check_database(tmp_path / "search.db")
+    check_database(tmp_path / "absent.db")
+
+
+def test_a_completed_run_s_results_need_not_have_all_entries(tmp_path: Path) -> None:
+    """Older versions wrote fewer: what there is is shown."""
+    from regtorch.cli.train import show
+
+    show({"status": "completed", "test": {"nll": 1.0}}, tmp_path)
