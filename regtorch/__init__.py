@@ -4,15 +4,17 @@ Names resolve on first use: ``import regtorch`` alone imports no torch, so that 
 configuration errors are quick.
 """
 
+from __future__ import annotations as _annotations
+
+import sys as _sys
 from importlib import import_module as _import_module
-from pathlib import Path as _Path
-from typing import Any as _Any
+from importlib.machinery import ModuleSpec as _ModuleSpec
+from importlib.machinery import PathFinder as _PathFinder
+from os import path as _path
+
+from regtorch.lazy_package import make_lazy as _make_lazy
 
 __version__ = "0.1.0"
-
-# In a checkout conf/ lies beside the package, not in it: make `regtorch.conf` importable from there too.
-if not (_Path(__file__).parent / "conf").is_dir():
-    __path__.append(str(_Path(__file__).parent.parent))
 
 #: name -> module, for what is no registered component (those are found by `registry`)
 _HOMES = {
@@ -46,10 +48,14 @@ _HOMES = {
     "NothingBoundError": "regtorch.errors",
     "DataError": "regtorch.errors",
 }
-_SUBPACKAGES = {
+#: but for `testing`, which needs pytest
+_SUBPACKAGES = (
+    "activations",
+    "augmentations",
     "constraints",
     "data",
     "dropout",
+    "errors",
     "functional",
     "initializers",
     "keras",
@@ -58,24 +64,32 @@ _SUBPACKAGES = {
     "optimizers",
     "regularizers",
     "registry",
+    "schedulers",
+    "schedules",
     "settings",
+    "study",
     "training",
-}
+)
 
 
-def __getattr__(name: str) -> _Any:
-    if name.startswith("_"):
-        raise AttributeError(f"module 'regtorch' has no attribute {name!r}")
-    if name in _HOMES:
-        value = getattr(_import_module(_HOMES[name]), name)
-    elif name in _SUBPACKAGES:
-        value = _import_module(f"regtorch.{name}")
-    else:
-        value = _import_module("regtorch.registry").attribute(name)
-    globals()[name] = value
-    return value
+def _homes() -> dict[str, str]:
+    return {**_import_module("regtorch.registry").homes(), **_HOMES}
 
 
-def __dir__() -> list[str]:
-    components = _import_module("regtorch.registry").attributes()
-    return sorted({*_HOMES, *_SUBPACKAGES, *components, "__version__"})
+def _registered(name: str) -> object:
+    return _import_module("regtorch.registry").attribute(name)
+
+
+_make_lazy(__name__, _homes, _SUBPACKAGES, _registered)
+
+
+class _ConfigurationOfACheckout:
+    """Finds ``regtorch.conf`` in a checkout, where conf/ is beside the package, and nothing else that is there."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> _ModuleSpec | None:
+        return _PathFinder.find_spec(name, [_path.dirname(__path__[0])]) if name == f"{__name__}.conf" else None
+
+
+if not _path.isdir(_path.join(__path__[0], "conf")):
+    _sys.meta_path.append(_ConfigurationOfACheckout)

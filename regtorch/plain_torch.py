@@ -7,7 +7,7 @@ from copy import deepcopy
 
 from torch import nn
 
-from regtorch.dropout.drop_connect import DropConnect
+from regtorch.dropout.base import Noise
 from regtorch.errors import SettingError
 from regtorch.mc.dropouts import is_dropout
 from regtorch.models.cnn import CNN
@@ -67,7 +67,7 @@ def _plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def _made_plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
-    if isinstance(module, DropConnect) and module.layer is not None:
+    if isinstance(module, Noise) and module.acts_on_weights and isinstance(module.layer, nn.Module):
         return _plain(module.layer, made)
     if is_dropout(module) or isinstance(module, AsMaps):
         return nn.Identity()

@@ -14,10 +14,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from regtorch.errors import NameTakenError, SettingError, UnknownNameError
+from regtorch.lazy_package import no_attribute
 from regtorch.plugins import being_imported, loaded
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from regtorch.augmentations.base import Augmentation
+    from regtorch.constraints.base import Constraint
+    from regtorch.data.base import DataSet
+    from regtorch.initializers.base import Initializer
+    from regtorch.regularizers.base import Regularizer
+    from regtorch.schedulers.base import Scheduler
+    from regtorch.schedules.base import Schedule
 
 # Plugins add to these; they are imported when a component is first looked for.
 
@@ -68,15 +81,29 @@ class Component:
 
 
 @cache
+def _declared(package: str) -> tuple[Component, ...]:
+    """Every component that a source file in one of our packages declares."""
+    return tuple(
+        Component(kind, name, f"regtorch.{package}.{path.stem}", attribute)
+        for path in sorted((Path(__file__).parent / package).glob("*.py"))
+        for kind, name, attribute in _DECLARATION.findall(path.read_text(encoding="utf-8"))
+    )
+
+
+@cache
 def _builtin() -> dict[tuple[str, str], Component]:
-    """Every component that a source file of ours declares, by kind and name."""
-    root = Path(__file__).parent
-    found: dict[tuple[str, str], Component] = {}
-    for package in PACKAGES.values():
-        for path in sorted((root / package).glob("*.py")):
-            for kind, name, attribute in _DECLARATION.findall(path.read_text(encoding="utf-8")):
-                found[kind, name] = Component(kind, name, f"regtorch.{package}.{path.stem}", attribute)
-    return found
+    """Every component of ours, by kind and name."""
+    return {(found.kind, found.name): found for package in PACKAGES.values() for found in _declared(package)}
+
+
+def homes(*packages: str) -> dict[str, str]:
+    """Python name -> module of each component of ours in these packages, e.g. ``"regularizers"``; without any, in all.
+
+    Example:
+        >>> homes("constraints")["MaxNorm"]
+        'regtorch.constraints.max_norm'
+    """
+    return {found.attribute: found.module for p in packages or PACKAGES.values() for found in _declared(p)}
 
 
 _registered: dict[tuple[str, str], Component] = {}
@@ -90,6 +117,17 @@ def _components() -> dict[tuple[str, str], Component]:
 def registered() -> list[Component]:
     """Everything that is not built in."""
     return [component for place, component in _registered.items() if place not in _builtin()]
+
+
+def own() -> list[Component]:
+    """What neither we nor an installed plugin have registered: a user's own script or notebook has."""
+    theirs = {id(component) for plugin in loaded() for component in plugin.components}
+    return [component for component in registered() if id(component) not in theirs]
+
+
+def is_registered(kind: str, name: str) -> bool:
+    """Whether there is a component of that name."""
+    return (kind, name) in _components()
 
 
 def forget(components: Sequence[Component]) -> None:
@@ -139,6 +177,11 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         )
 
     def decorate(factory: C) -> C:
+        if not callable(factory) or not hasattr(factory, "__qualname__"):
+            raise SettingError(
+                f"register({kind!r}, {name!r}) of {factory!r} is not allowed: it must be a class, or a function that builds a "
+                f"{kind}"
+            )
         new = Component(kind, name, factory.__module__, factory.__qualname__, factory, being_imported())
         # plugins are not asked: this may be one that is being imported, or the user's own class, which comes first
         taken = (_builtin() | _registered).get((kind, name))
@@ -177,6 +220,26 @@ def component(kind: str, name: str) -> Component:
     return found
 
 
+@overload
+def create(kind: Literal["regularizer"], /, name: str, **settings: Any) -> Regularizer: ...
+@overload
+def create(kind: Literal["constraint"], /, name: str, **settings: Any) -> Constraint: ...
+@overload
+def create(kind: Literal["dropout", "activation", "model"], /, name: str, **settings: Any) -> nn.Module: ...
+@overload
+def create(kind: Literal["initializer"], /, name: str, **settings: Any) -> Initializer: ...
+@overload
+def create(kind: Literal["optimizer"], /, name: str, **settings: Any) -> Optimizer: ...
+@overload
+def create(kind: Literal["scheduler"], /, name: str, **settings: Any) -> Scheduler: ...
+@overload
+def create(kind: Literal["schedule"], /, name: str, **settings: Any) -> Schedule: ...
+@overload
+def create(kind: Literal["data"], /, name: str, **settings: Any) -> DataSet: ...
+@overload
+def create(kind: Literal["augmentation"], /, name: str, **settings: Any) -> Augmentation: ...
+@overload
+def create(kind: str, /, name: str, **settings: Any) -> Any: ...
 def create(kind: str, /, name: str, **settings: Any) -> Any:
     """Build a component from its name and settings: ``create(kind, **node)`` builds a configuration's node.
 
@@ -200,17 +263,15 @@ def create(kind: str, /, name: str, **settings: Any) -> Any:
 
 
 def attribute(name: str) -> Any:
-    """The class or function that is declared under this Python name, e.g. ``MaxNorm``.
+    """The class or function that a plugin, or a user's own code, has registered under this Python name.
 
     Raises:
-        AttributeError: no component's declaration has that name.
+        AttributeError: no component has that name.
     """
-    for found in _components().values():
+    loaded()
+    for found in registered():
         if found.attribute == name:
             return found.load()
-    raise AttributeError(f"module 'regtorch' has no attribute {name!r}")
+    import regtorch
 
-
-def attributes() -> list[str]:
-    """The Python names of all built-in components."""
-    return sorted(found.attribute for found in _builtin().values())
+    raise no_attribute(regtorch, name)

@@ -15,6 +15,8 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
+_MOST = 2**63 - 1  # the largest whole number that torch and NumPy can count with
+
 
 @dataclass(frozen=True)
 class Range:
@@ -26,7 +28,8 @@ class Range:
     def check(self, key: str, value: Any) -> None:
         """Raise a `SettingError` that names key, value and range unless the value is allowed."""
         if not self.holds(value):
-            raise SettingError(f"{key}={shown(value)} is not allowed: it must be {self.words}")
+            most = ", and below 2**63" if isinstance(value, int) and abs(value) > _MOST else ""
+            raise SettingError(f"{key}={shown(value)} is not allowed: it must be {self.words}{most}")
 
 
 def shown(value: Any) -> str:
@@ -46,11 +49,13 @@ def shown(value: Any) -> str:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, Integral):
+        return _whole(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)  # NumPy's too
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _MOST  # NumPy's too
 
 
 def _counts(value: Any, *lengths: int) -> bool:
@@ -65,8 +70,8 @@ def one_of(*choices: Any) -> Range:
 
 
 ANY_NUMBER = Range("a finite number", _number)
-NON_NEGATIVE = Range("a number >= 0", lambda v: _number(v) and v >= 0)
-POSITIVE = Range("a number > 0", lambda v: _number(v) and v > 0)
+NON_NEGATIVE = Range("a finite number >= 0", lambda v: _number(v) and v >= 0)
+POSITIVE = Range("a finite number > 0", lambda v: _number(v) and v > 0)
 PROBABILITY = Range("a probability from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 DROP_BELOW_ONE = Range(
     "a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)",
@@ -89,6 +94,7 @@ DIMS = Range(
 )
 COUNT_FROM_TWO = Range("a whole number >= 2", lambda v: _whole(v) and v >= 2)
 INSIDE_ZERO_ONE = Range("a number above 0 and below 1", lambda v: _number(v) and 0 < v < 1)
+CLASS_DIM = Range("a dimension other than 0, the batch, or None", lambda v: v is None or (_whole(v) and v != 0))
 SEED = Range("a whole number from 0 to 4294967295", lambda v: _whole(v) and 0 <= v < 2**32)
 PATH = Range("the name of a file or folder", lambda v: isinstance(v, (str, PathLike)) and str(v) != "")
 SWITCH = Range("true or false", lambda v: isinstance(v, bool))
@@ -107,6 +113,7 @@ RANGES: dict[str, Range] = {
     "rate": FRACTION,
     "dims": DIMS,
     "block_size": COUNT,
+    "couple_channels": SWITCH,
     "temperature": POSITIVE,
     "batch_first": SWITCH,
     "weight_regularizer": NON_NEGATIVE,
@@ -115,6 +122,7 @@ RANGES: dict[str, Range] = {
     "batch_size": COUNT,
     "workers": COUNT_OR_ZERO,
     "reshuffle": SWITCH,
+    "changed": one_of("refuse", "allow"),
     "validation_fraction": FRACTION_BELOW_ONE,
     "test_fraction": INSIDE_ZERO_ONE,
     "split_seed": SEED,
@@ -171,6 +179,7 @@ _COUNTS = Range(
 _COUNTS_OR_EMPTY = Range("a list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
 _NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
 _SWITCH_OR_NONE = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
+_SHAPE_AND_CLASSES = {"shape": _COUNTS, "classes": COUNT}
 _ORDER = {
     "batch_norm": one_of("none", "before", "after", "after_dropout"),
     "input_batch_norm": SWITCH,
@@ -183,6 +192,7 @@ _ORDER = {
 OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("dropout", "alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE, "whole_maps": _SWITCH_OR_NONE},
+    ("dropout", "drop_connect"): {"weights": one_of("all", "recurrent")},
     ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
     ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},
@@ -191,7 +201,7 @@ OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
         "distribution": one_of("truncated_normal", "untruncated_normal", "uniform"),
     },
     ("optimizer", "nesterov"): {"momentum": INSIDE_ZERO_ONE},
-    ("model", "mlp"): {"hidden": _COUNTS, **_ORDER},
+    ("model", "mlp"): {"hidden": _COUNTS, **_SHAPE_AND_CLASSES, **_ORDER},
     ("model", "cnn"): {
         "channels": _COUNTS,
         "kernel_size": Range("an odd whole number >= 1", lambda v: _whole(v) and v >= 1 and v % 2 == 1),
@@ -200,6 +210,7 @@ OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
         "global_pooling": SWITCH,
         "dropout_at": one_of("auto", "conv", "dense", "both"),
         "dense_batch_norm": SWITCH,
+        **_SHAPE_AND_CLASSES,
         **_ORDER,
     },
 }
@@ -226,3 +237,9 @@ def check(prefix: str = "", *, component: tuple[str, str] | None = None, **setti
     for key, value in settings.items():
         if key in ranges:
             ranges[key].check(prefix + key, value)
+
+
+def ranges_of(kind: type) -> tuple[str, str] | None:
+    """(kind, name) of the component whose ranges hold for a class: its own, or that of the class it is derived from."""
+    names = (vars(cls).get("registered_as") for cls in kind.__mro__)
+    return next((name for name in names if name in OF_COMPONENT), None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -74,12 +77,58 @@ def test_the_wheel_holds_configs_types_and_licence(site: Path) -> None:
     names = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
     configs = {f"regtorch/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert configs <= names
-    assert {"regtorch/py.typed", "regtorch/conf/__init__.py"} <= names
+    assert {"regtorch/py.typed", "regtorch/conf/__init__.py", "regtorch/data/digits.npz"} <= names
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "regtorch").rglob("*.pyi")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"regtorch"}  # nothing beside the package
     (points,) = site.glob("*.dist-info/entry_points.txt")
     for command in ("train", "compare", "curves"):
         assert f"regtorch-{command} = regtorch.cli.{command}:main" in points.read_text()
+
+
+#: distribution -> module, where the two are called otherwise
+MODULES = {"hydra-core": "hydra", "pillow": "PIL", "pyyaml": "yaml"}
+#: what is imported and comes with something else that is required, by that; what is needed and imported by others
+COMES_WITH = {"omegaconf": "hydra-core", "pyyaml": "omegaconf", "pillow": "matplotlib", "sqlalchemy": "optuna"}
+IMPORTED_BY_LIGHTNING = {"tensorboard"}
+
+
+def module_of(requirement: str) -> str:
+    name = re.split(r"[^\w.-]", requirement)[0].lower()
+    return MODULES.get(name, name.replace("-", "_"))
+
+
+def test_what_is_required_is_imported_and_what_is_imported_is_required(site: Path) -> None:
+    (folder,) = site.glob("*.dist-info")
+    required = metadata.PathDistribution(folder).requires or []
+    always = {module_of(line) for line in required if "extra ==" not in line}
+    nodes = [n for path in (site / "regtorch").rglob("*.py") for n in ast.walk(ast.parse(path.read_text("utf-8")))]
+    names = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"regtorch"}
+    assert always - imported == IMPORTED_BY_LIGHTNING
+    for name, carrier in COMES_WITH.items():
+        assert module_of(name) in {module_of(line) for line in metadata.requires(carrier) or []}
+    assert imported - {module_of(line) for line in required} == {module_of(name) for name in COMES_WITH}
+
+
+def test_the_package_has_the_configuration_and_nothing_beside(site: Path, tmp_path: Path) -> None:
+    code = "import regtorch, regtorch.conf, importlib.util as u; print(len(regtorch.__path__), regtorch.conf.__file__)"
+    code += "; print([n for n in ('regtorch', 'tests', 'scripts', 'examples') if u.find_spec(f'regtorch.{n}')])"
+    done = run(code, site, tmp_path)
+    assert done.stdout.splitlines() == [f"1 {site / 'regtorch/conf/__init__.py'}", "[]"], done.stderr
+
+
+def test_a_plugins_tests_subclass_the_testers_of_the_wheel(site: Path, tmp_path: Path) -> None:
+    code = (
+        f"import sys, pytest; sys.path.insert(0, {str(ROOT / 'examples/plugin')!r}); import regtorch_example.components"
+    )
+    code += "; import regtorch; print(regtorch.__file__); sys.exit(pytest.main(sys.argv[1:]))"
+    chosen = ["-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", "-k", "formula or idempotent or nothing_to_drop"]
+    done = run(code, site, tmp_path, *chosen, str(ROOT / "examples/plugin/tests"))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith(str(site))
+    assert "9 passed" in done.stdout
 
 
 def test_the_console_command_works_from_any_folder(site: Path, tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> 
 @pytest.fixture(scope="module")
 def here(site: Path) -> Iterator[None]:
     """The same plugins in this process."""
-    caches = (plugin_options.plugin_nodes, validation._packaged)
+    caches = (plugin_options._nodes_of_plugins, validation._of_file)
     store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
     before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._of_plugins)
     sys.path.insert(0, str(site))
@@ -279,7 +279,7 @@ def test_its_settings_are_those_of_its_class_or_its_own_file(here: None) -> None
     [
         (
             ["regularizer=huber", "regularizer.detla=1"],
-            "regularizer.detla=1: there is no such key; did you mean delta?",
+            "regularizer.detla=1: there is no such key; write regularizer.delta=1",
         ),
         (["regularizer=huber", "regularizer.delta=-1"], "regularizer: delta=-1 is not allowed"),
         (["regularizer=huber", "regularizer.delta=x"], "regularizer=huber cannot be made: TypeError"),

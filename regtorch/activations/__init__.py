@@ -1,1 +1,6 @@
 """Activations: torch's own modules, with their settings, under the names configurations use."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(__name__, _homes("activations"))

@@ -8,9 +8,9 @@ Example:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from regtorch.configurable import Configurable
 from regtorch.registry import register
@@ -19,6 +19,11 @@ from regtorch.settings import check
 
 class _Activation(Configurable):
     """An activation without settings; torch's `inplace` is none, as penalties on outputs need them unchanged."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, input: Tensor) -> Tensor:
+            """What `forward` gives."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,12 @@
 """Initializers: they fill a weight in place, each with its settings."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(
+    __name__,
+    {
+        **_homes("initializers"),
+        "Initializer": "regtorch.initializers.base",
+    },
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -86,6 +86,8 @@ class CNN(Configurable, nn.Module):
         check(
             "model.",
             component=("model", "cnn"),
+            shape=shape,
+            classes=classes,
             channels=channels,
             kernel_size=kernel_size,
             pooling=pooling,
@@ -145,6 +147,11 @@ class CNN(Configurable, nn.Module):
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument; some of the names are those of the model's parts."""
         return {name: plain(value) for name, value in self.given.items()}
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor:
+            """What `forward` gives."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

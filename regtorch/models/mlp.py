@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -124,6 +124,8 @@ class MLP(Configurable, nn.Module):
         check(
             "model.",
             component=("model", "mlp"),
+            shape=shape,
+            classes=classes,
             hidden=hidden,
             batch_norm=batch_norm,
             input_batch_norm=input_batch_norm,
@@ -147,6 +149,11 @@ class MLP(Configurable, nn.Module):
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument; some of the names are those of the model's parts."""
         return {name: plain(value) for name, value in self.given.items()}
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor:
+            """What `forward` gives."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

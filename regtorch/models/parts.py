@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regtorch.dropout.variational_dropout import VariationalDropout
+from regtorch.dropout.traceable import traceable
 from regtorch.errors import SettingError
 from regtorch.registry import component, create
 from regtorch.selection import is_bias, is_kernel, places
@@ -48,6 +48,7 @@ class AsMaps(nn.Module):
         self.dropout = dropout
         self.spatial_dims = spatial_dims
 
+    @traceable
     def forward(self, x: Tensor) -> Tensor:
         """The same shape as `x`, (batch, channels, ...)."""
         batch, channels, *sizes = x.shape
@@ -66,16 +67,16 @@ def place_dropout(part: Part, spatial_dims: int) -> nn.Module | None:
     dropout = fresh("dropout", part)
     if dropout is None or drops_weights(part):
         return None
-    if spatial_dims and isinstance(dropout, VariationalDropout):
-        raise SettingError("VariationalDropout is for sequences, not for feature maps; take SpatialDropout2d")
+    if spatial_dims and getattr(dropout, "of_sequences", False):
+        raise SettingError(f"{type(dropout).__name__} is for sequences, not for feature maps; take SpatialDropout2d")
     expected = getattr(dropout, "spatial_dims", None)
     return dropout if expected in (None, spatial_dims) else AsMaps(dropout, expected)
 
 
 def drops_weights(part: Part) -> bool:
-    """Whether a dropout wraps a layer (DropConnect) instead of acting on its output."""
+    """Whether a dropout wraps a layer instead of acting on its output."""
     target = component("dropout", part["name"]).load() if isinstance(part, Mapping) else part
-    return hasattr(target, "around")
+    return bool(getattr(target, "acts_on_weights", False))
 
 
 def wrap_weights(layer: nn.Module, part: Part) -> nn.Module:

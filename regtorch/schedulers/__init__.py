@@ -1,1 +1,12 @@
 """Learning-rate schedules: settings, which build torch's schedulers once optimizer and length are known."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(
+    __name__,
+    {
+        **_homes("schedulers"),
+        "Scheduler": "regtorch.schedulers.base",
+    },
+)

@@ -1,1 +1,12 @@
 """Schedules of a penalty's strength or a dropout's probability: the factor at each point of the training."""
+
+from regtorch.lazy_package import make_lazy as _make_lazy
+from regtorch.registry import homes as _homes
+
+_make_lazy(
+    __name__,
+    {
+        **_homes("schedules"),
+        "Schedule": "regtorch.schedules.base",
+    },
+)

@@ -20,7 +20,14 @@ SHAPES = {"vector": (5,), "linear": (7, 5), "conv": (6, 4, 3, 3), "one_unit": (1
 
 @dataclass(frozen=True)
 class Case:
-    """One regularizer: its name, its settings, and its formula written a second time, in NumPy."""
+    """One regularizer, and what is expected of it.
+
+    Args:
+        name: that it is registered under.
+        settings: that it is made with.
+        formula: weight -> its penalty, written a second time in NumPy.
+        bad: setting -> a value that must be refused.
+    """
 
     name: str
     settings: Mapping[str, Any]

@@ -198,7 +198,7 @@ def test_the_configuration_holds_the_defaults(name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("variance_scaling", {"scale": 0.0}, "scale=0.0 is not allowed: it must be a number > 0"),
+        ("variance_scaling", {"scale": 0.0}, "scale=0.0 is not allowed: it must be a finite number > 0"),
         ("variance_scaling", {"mode": "fan"}, "mode=fan is not allowed: it must be one of fan_in, fan_out, fan_avg"),
         (
             "variance_scaling",
@@ -208,7 +208,7 @@ def test_the_configuration_holds_the_defaults(name):
         ("orthogonal", {"gain": "big"}, "gain=big is not allowed: it must be a finite number"),
         ("identity", {"gain": None}, "gain=None is not allowed: it must be a finite number"),
         ("constant", {"value": math.inf}, "value=inf is not allowed: it must be a finite number"),
-        ("truncated_normal", {"std": -1}, "std=-1 is not allowed: it must be a number >= 0"),
+        ("truncated_normal", {"std": -1}, "std=-1 is not allowed: it must be a finite number >= 0"),
         ("random_normal", {"mean": math.nan}, "mean=nan is not allowed: it must be a finite number"),
         ("random_uniform", {"low": 1.0, "high": 0.0}, "low=1.0 is not allowed: it must be at most high=0.0"),
         ("he_normal", {"scale": 3.0}, "scale=3.0: initializer he_normal has no such setting; it has: none"),

@@ -120,7 +120,7 @@ def test_the_configuration_holds_the_defaults(name):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("cosine", {"min_lr": -1.0}, "min_lr=-1.0 is not allowed: it must be a number >= 0"),
+        ("cosine", {"min_lr": -1.0}, "min_lr=-1.0 is not allowed: it must be a finite number >= 0"),
         ("step", {"every": 0}, "every=0 is not allowed: it must be a whole number >= 1"),
         ("exponential", {"decay": 0.0}, "decay=0.0 is not allowed: it must be a number above 0, at most 1"),
         ("plateau", {"patience": -1}, "patience=-1 is not allowed: it must be a whole number >= 0"),

@@ -58,7 +58,7 @@ CASES = [
         settings={"start": FACTORS, "warmup_fraction": st.just(0.0) | HUNDREDTHS},
         direction=lambda start, **others: 1 if start <= 1 else -1,
         bad={
-            "start": (-0.1, "start=-0.1 is not allowed: it must be a number >= 0"),
+            "start": (-0.1, "start=-0.1 is not allowed: it must be a finite number >= 0"),
             "warmup_fraction": (1.5, "warmup_fraction=1.5 is not allowed: it must be a number from 0 to 1"),
         },
     ),
@@ -69,8 +69,8 @@ CASES = [
         settings={"start": FACTORS, "end": FACTORS},
         direction=lambda start, end: 1 if start <= end else -1,
         bad={
-            "start": (float("inf"), "start=inf is not allowed: it must be a number >= 0"),
-            "end": (-1.0, "end=-1.0 is not allowed: it must be a number >= 0"),
+            "start": (float("inf"), "start=inf is not allowed: it must be a finite number >= 0"),
+            "end": (-1.0, "end=-1.0 is not allowed: it must be a finite number >= 0"),
         },
     ),
     Case(

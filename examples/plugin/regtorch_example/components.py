@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor
 
 import regtorch
@@ -52,11 +54,11 @@ class Block(regtorch.ProbabilityDropout):
 
     def __init__(
         self,
-        *args: object,
+        *args: NoReturn,
         drop_prob: float | None = None,
         keep_prob: float | None = None,
         size: int = 4,
-        **unknown: object,
+        **unknown: NoReturn,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
         if size < 1:

@@ -1,0 +1,41 @@
+"""What `__init__.py` imports on first use; written by `python -m tests.testers.stubs`."""
+
+from regtorch.activations.elementwise import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    HardSigmoid,
+    HardSiLU,
+    LeakyReLU,
+    Mish,
+    NoActivation,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "SELU",
+    "HardSiLU",
+    "HardSigmoid",
+    "LeakyReLU",
+    "Mish",
+    "NoActivation",
+    "PReLU",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+]

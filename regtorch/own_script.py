@@ -1,0 +1,82 @@
+"""Components that a user's own script registers: in the other processes of a run or a sweep they are registered again."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, NoReturn
+
+from regtorch.registry import Component, is_registered, own
+
+_COMMANDS = ("train", "predict", "compare", "curves", "export", "plugins")
+
+
+@dataclass(frozen=True)
+class OwnScript:
+    """A script, or a module run by ``python -m``, and what it registers.
+
+    Args:
+        place: path of the script, or name of the module.
+        is_module: which of the two it is.
+        registers: (kind, name) of each component.
+    """
+
+    place: str
+    is_module: bool
+    registers: tuple[tuple[str, str], ...]
+
+    def register_again(self) -> None:
+        """Run the script up to where it calls one of the commands, unless what it registers is there already."""
+        if all(is_registered(kind, name) for kind, name in self.registers):
+            return
+        run: Any = runpy.run_module if self.is_module else runpy.run_path
+        try:
+            with _commands_end_the_script():
+                run(self.place, run_name="__regtorch_main__")
+        except _CommandCalled:
+            pass
+
+    def call(self, task: Callable[[Any], Any], config: Any) -> Any:
+        """``task(config)`` with what the script registers; this can be pickled."""
+        self.register_again()
+        return task(config)
+
+
+def own_script() -> OwnScript | None:
+    """The script of this process, if it has registered components; None: it has not, or it is no file.
+
+    Example:
+        >>> own_script() is None or own_script().registers != ()
+        True
+    """
+    components: Sequence[Component] = own()
+    main = sys.modules["__main__"]
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if not components or path is None:
+        return None
+    place = str(path) if spec is None else spec.name
+    return OwnScript(place, spec is not None, tuple((found.kind, found.name) for found in components))
+
+
+class _CommandCalled(SystemExit):
+    """The script has come to where it calls a command."""
+
+
+@contextmanager
+def _commands_end_the_script() -> Iterator[None]:
+    def end(*given: object, **settings: object) -> NoReturn:
+        raise _CommandCalled
+
+    modules: list[Any] = [import_module(f"regtorch.cli.{name}") for name in _COMMANDS]
+    before = [module.main for module in modules]
+    for module in modules:
+        module.main = end
+    try:
+        yield
+    finally:
+        for module, main in zip(modules, before, strict=True):
+            module.main = main
