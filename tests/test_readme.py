@@ -98,7 +98,9 @@ def test_a_command_of_the_readme(command: str, folder: Path) -> None:
         assert all((path / "results.json").is_file() for path in finished)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["loop", "dropouts", "uncertainty", "keras", "lightning", "rule"])
+@pytest.mark.parametrize(
+    "program", PROGRAMS, ids=["loop", "dropouts", "uncertainty", "keras", "lightning", "activity", "ensemble", "rule"]
+)
 def test_a_program_of_the_readme(program: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(program)
     # the digits notebook's network, saved by Keras 3.15.1 after three steps
