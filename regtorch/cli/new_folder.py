@@ -35,14 +35,12 @@ def check_folders_named(overrides: Sequence[str]) -> None:
     Example:
         >>> check_folders_named(["hydra.run.dir="])
         Traceback (most recent call last):
-        regtorch.errors.SettingError: hydra.run.dir= is not allowed: it is empty, and must name a folder, such as hydra.run.dir=outputs/a
+        regtorch.errors.SettingError: hydra.run.dir= is not allowed: it is empty; name a folder, such as hydra.run.dir=outputs/a
     """
     for override in overrides:
         key, _, text = override.lstrip("+").partition("=")
         if key in ("hydra.run.dir", "hydra.sweep.dir", "sweep.resume") and text.strip(" '\"") in ("", "null"):
-            raise SettingError(
-                f"{override} is not allowed: it is empty, and must name a folder, such as {key}=outputs/a"
-            )
+            raise SettingError(f"{override} is not allowed: it is empty; name a folder, such as {key}=outputs/a")
 
 
 def named_folder(overrides: Sequence[str]) -> Path | None:

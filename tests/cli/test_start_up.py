@@ -51,7 +51,7 @@ def test_a_signal_while_modules_are_imported(module: str, signum: int, again: st
 @pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir", "sweep.resume"])
 @pytest.mark.parametrize("value", ["", "''", '""', " ", "null"])
 def test_a_folder_without_a_name(key: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"{key}=.* is not allowed: it is empty, and must name a folder"):
+    with pytest.raises(SettingError, match=f"{key}=.* is not allowed: it is empty; name a folder"):
         check_folders_named(["seed=1", f"{key}={value}"])
 
 
