@@ -14,6 +14,7 @@ def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:
     """The names of a module's computed tensors, each with the parameters it is computed from.
 
     Example:
+        >>> import torch
         >>> layer = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
         >>> {name: [tuple(w.shape) for w in originals] for name, originals in computed(layer).items()}
         {'weight': [(2, 1), (2, 3)]}

@@ -54,8 +54,8 @@ def wrapped(text: str, width: int) -> str:
     Example:
         >>> print(wrapped("  seed  of the masks,\\n        0 or more", 18), end="")
           seed  of the
-                masks, 0
-                or more
+            masks, 0 or
+            more
     """
     blocks: list[tuple[int, str, int]] = []  # indent of the first line, words, column where the text begins
     goes_on = False

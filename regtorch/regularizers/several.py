@@ -25,6 +25,7 @@ class SeveralRegularizers(Regularizer):
         UnknownNameError: a node names no registered regularizer.
 
     Example:
+        >>> import torch
         >>> several = SeveralRegularizers([{"name": "l1", "l1": 0.1, "where": "head*"}, {"name": "l2", "l2": 0.1}])
         >>> several(torch.tensor([1.0, -2.0]))
         tensor(0.8000)

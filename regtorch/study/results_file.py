@@ -43,7 +43,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         ...     _ = (Path(folder) / "results.json").write_text('{"status": "completed", "seconds": "[red]"}')
         ...     read_results(Path(folder))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        regtorch.errors.DataError: .../results.json is damaged (seconds=[red]: it must be a number >= 0); train that run again
+        regtorch.errors.DataError: .../results.json is damaged (seconds=[red]: it must be a finite number >= 0); train that run again
     """
     path = folder / NAME
     if not path.is_file():
