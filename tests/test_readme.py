@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_has_commands_and_programs() -> None:
     assert len(COMMANDS) >= 10
-    assert len(PROGRAMS) == 6
+    assert len(PROGRAMS) == 8
     assert len(INDENTED) - len(COMMANDS) == 4
 
 
