@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ def test_memory_that_is_missed_while_training_names_what_asked_for_most(
         raise error
 
     assert is_out_of_memory(error)
-    monkeypatch.setattr("regtorch.training.run.run", failing)
+    monkeypatch.setattr(sys.modules["regtorch.training.run"], "run", failing)
     with pytest.raises(OutOfMemoryError, match=r"not enough memory; model.hidden=\[128, 64\] asks for"):
         job.train(compose([*SMALL, "model.hidden=[128,64]"]), tmp_path, [])
 

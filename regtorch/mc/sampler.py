@@ -151,11 +151,8 @@ class Sampler:
         """What a dropout makes of its input, for all samples of the pass; in place, it is the input that changes."""
         if self.neutral or strength(noise) == 0:
             return x
-        self._at_work = True
-        try:
+        with self._working():
             out = self._dropped(name, noise, x)
-        finally:
-            self._at_work = False
         return x.copy_(out) if in_place and not self.keeps_inputs else out
 
     def _dropped(self, name: str, noise: Noise, x: Tensor) -> Tensor:
@@ -276,7 +273,16 @@ class Sampler:
         if self.neutral:
             return module.layer(x, *args, **kwargs)  # type: ignore[no-any-return]
         site = self.site(name, next(module.layer.parameters()).shape)
-        return _called(module, x, self.key(site, self.samples[0]), False, *args, **kwargs)
+        with self._working():  # its mask of the weights comes from its own generator, other noise of the layer does not
+            return _called(module, x, self.key(site, self.samples[0], self.shared), False, *args, **kwargs)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        before, self._at_work = self._at_work, True
+        try:
+            yield
+        finally:
+            self._at_work = before
 
 
 def _replace(stack: ExitStack, module: nn.Module, forward: Callable[..., Any]) -> None:

@@ -55,14 +55,17 @@ class EpochTable(Logger):
         names = sorted({name for row in self.rows for name in row})
         return {name: [row.get(name) for row in self.rows] for name in names}
 
-    def restore(self, columns: Mapping[str, Sequence[Any]] | None, epochs: int) -> str | None:
-        """Have the rows that a checkpoint keeps; gives back what is said if the file lacked some, or had others.
+    def restore(self, columns: Mapping[str, Sequence[Any]] | None, epochs: int, same_run: bool = True) -> str | None:
+        """Take over the rows that a checkpoint keeps; returns a warning if a file of the same run differed from them.
 
         Args:
             columns: what `columns` gave; None: the checkpoint is of an older version, and keeps none.
             epochs: that were done at the checkpoint.
+            same_run: whether the file should have these rows already; otherwise it is that of a new run.
         """
         if columns is None:
+            if not same_run:
+                return None
             there = {int(row["epoch"]) for row in self.rows}
             lost = [epoch for epoch in range(min(there, default=1), epochs + 1) if epoch not in there]
             return f"{self.path} lacks the rows of {len(lost)} of the {epochs} epochs before" if lost else None
@@ -72,6 +75,8 @@ class EpochTable(Logger):
             return None
         self.rows = kept
         self._write()
+        if not same_run:
+            return None
         return f"{self.path} was lost or damaged: its rows are again those that the checkpoint keeps"
 
     @rank_zero_only
@@ -83,16 +88,17 @@ class EpochTable(Logger):
             writer.writerows(self.rows)
 
 
-def restored(loggers: Sequence[Logger], saved: Mapping[str, Any]) -> str | None:
-    """Have in ``metrics.csv`` the rows that a checkpoint keeps; gives back what is said if it lacked some.
+def restored(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool) -> str | None:
+    """Take over the rows that a checkpoint keeps into ``metrics.csv``; returns a warning if it lacked some.
 
     Args:
         loggers: of the trainer.
-        saved: what the checkpoint says of its run.
+        saved: what the checkpoint records of its run.
+        same_run: whether that run is resumed in its own folder.
     """
     for table in loggers:
         if isinstance(table, EpochTable):
-            return table.restore(saved.get("table"), saved.get("epochs", 0))
+            return table.restore(saved.get("table"), saved.get("epochs", 0), same_run)
     return None
 
 
@@ -101,8 +107,17 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
-        return [row for row in csv.DictReader(file) if None not in row and str(row.get("epoch")).isdecimal()]
+        rows = [row for row in csv.DictReader(file) if None not in row and str(row.get("epoch")).isdecimal()]
+        return [{name: _number(text) for name, text in row.items() if text} for row in rows]
     return []
+
+
+def _number(text: str) -> int | float | str:
+    """What a field of the file stood for: a checkpoint keeps the same values whether or not the run was resumed."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _as_text(row: Mapping[str, Any]) -> dict[str, str]:

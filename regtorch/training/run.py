@@ -197,9 +197,9 @@ def _train_and_measure(
         check_room(folder, module.model)
     outcome.begin()
     if world.rank == 0:
-        own = config["resume"] is not None and config["ckpt_path"] is None
-        if own and (said := restored(trainer.loggers, before.get("regtorch", {}))):
-            log.warning(said)
+        same_run = config["resume"] is not None and config["ckpt_path"] is None
+        if warning := restored(trainer.loggers, before.get("regtorch", {}), same_run):
+            log.warning(warning)
         for line in ineffective:
             log.warning("%s", line)
         for advice in [*advise(config), *missing_classes(splits.train.y, splits.classes)]:

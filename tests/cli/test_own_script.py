@@ -127,7 +127,8 @@ def test_another_process_registers_it_by_the_script_and_trains_nothing(tmp_path:
     script.register_again()
 
 
-def test_only_what_the_user_has_registered_is_the_scripts() -> None:
+def test_only_what_the_user_has_registered_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # a test worker has none
     net()
     (found,) = [component for component in registry.own() if component.name == "own_net"]
     assert found.kind == "model"

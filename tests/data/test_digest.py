@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import regtorch
-from regtorch.data import image_folder
+from regtorch.data import image_files
 from regtorch.data.base import DataSet
 
 
@@ -88,8 +88,8 @@ def test_what_has_changed(change: str, tmp_path: Path) -> None:
 def test_of_many_and_large_pictures_some_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = images(tmp_path)
     whole = data.digest()
-    monkeypatch.setattr(image_folder, "_READ", 100)
-    monkeypatch.setattr(image_folder, "_LOOKED_AT", 4)
+    monkeypatch.setattr(image_files, "_READ", 100)
+    monkeypatch.setattr(image_files, "_LOOKED_AT", 4)
     some = regtorch.create("data", "image_folder", path=str(tmp_path)).digest()
     assert some == regtorch.create("data", "image_folder", path=str(tmp_path)).digest() != whole
 
