@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from regtorch.binding.layer_output import examples, first_tensor
 from regtorch.binding.links import Links, names_of
-from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs, is_recomputed_later
+from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
+from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
 from regtorch.errors import SettingError
 from regtorch.functional.summed import summed
 from regtorch.regularizers.activity import Activity
@@ -96,18 +97,41 @@ class BoundActivity:
             self._transformed.add(self._cost(layer, output, tensor))
             return
         if torch._C._current_graph_task_id() != -1:
-            # recomputed by a backward pass; computed all the same, as what it saves is counted there
-            self._cost(layer, output, tensor)
+            self._collect_recomputed(layer, output, tensor)
             return
         trains = layer.training or self.model.training
         if trains and torch.is_grad_enabled():
             found = Output(self._cost(layer, output, self._unchanged(layer, tensor)))
             self._step.watch(found, tensor)
             self._step.add(layer, found)
-        elif trains and is_recomputed_later():
-            self._step.add(layer, Output(self._cost(layer, output, tensor), without_graph=True))
+            return
+        checkpoint = running_checkpoint() if trains else None
+        if checkpoint is not None and checkpoint.is_differentiable:
+            self._collect_checkpointed(checkpoint, layer, output, tensor)
+            return
+        without_graph = checkpoint is not None and not checkpoint.has_inputs_with_gradient
+        self._last_pass.add(layer, self._cost(layer, output, tensor), without_graph)
+
+    def _collect_checkpointed(self, checkpoint: Checkpoint, layer: nn.Module, output: Any, tensor: Tensor) -> None:
+        """In a reentrant checkpoint: a value whose gradient the backward pass passes on."""
+        recomputed = Recomputed(self._name(layer))
+        value = self._cost(layer, output, tensor).detach().requires_grad_()
+        value.register_hook(recomputed)  # type: ignore[no-untyped-call]
+        found = Output(value, recomputed=recomputed)
+        self._step.watch(found, value)
+        self._step.add(layer, found)
+        checkpoint.add(self, layer, recomputed)
+
+    def _collect_recomputed(self, layer: nn.Module, output: Any, tensor: Tensor) -> None:
+        checkpoint = running_checkpoint()
+        recomputed = None if checkpoint is None else checkpoint.take(self, layer)
+        if checkpoint is None or recomputed is None:
+            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved
+            self._cost(layer, output, tensor)
+        elif checkpoint.forward is not None:  # nested checkpoints: the inner one recomputes it once more
+            checkpoint.add(self, layer, recomputed)
         else:
-            self._last_pass.add(layer, self._cost(layer, output, tensor))
+            recomputed.add_to_gradient(tensor, lambda leaf: self._cost(layer, output, leaf))
 
     def _collect_traced(self, layer: nn.Module, output: Any) -> None:
         if torch.compiler.is_exporting():
@@ -182,7 +206,12 @@ class BoundActivity:
             return self._transformed.read()
         self._take_traced()
         if self._step and (self.model.training or not self._last_pass or self._step_comes_first()):
-            return self._of_step()
+            return [output.value for output in self._step.all]
+        if self._last_pass.without_graph and torch.is_grad_enabled() and self.model.training:
+            raise SettingError(
+                f"{type(self.regularizer).__name__} has no gradient for {', '.join(self.names)}: no input of their "
+                "reentrant activation checkpoint requires one; use_reentrant=False needs none"
+            )
         values = self._last_pass.read()
         if not values and self._transformed.lost_some():
             raise SettingError(
@@ -194,15 +223,6 @@ class BoundActivity:
     def _step_comes_first(self) -> bool:
         """In eval mode: whether outputs of the training step still wait for their backward pass, and this is for it."""
         return torch.is_grad_enabled() and self._step.waiting
-
-    def _of_step(self) -> list[Tensor]:
-        outputs = self._step.all
-        if torch.is_grad_enabled() and any(output.without_graph for output in outputs):
-            raise SettingError(
-                f"{type(self.regularizer).__name__} has no gradient for {', '.join(self.names)}: torch.utils.checkpoint with "
-                "use_reentrant=True runs layers without one; use_reentrant=False keeps it"
-            )
-        return [output.value for output in outputs]
 
     def _take_traced(self) -> None:
         """What compiled passes have left since the last time."""
@@ -218,6 +238,16 @@ class BoundActivity:
                 self._last_pass.add(self.model, value)
             self._last_pass.leave()
             self._traced_without_gradients = []
+
+    def check_gradients(self, optimizer: Optimizer) -> None:
+        """Raise a `SettingError` if a reentrant checkpoint was to pass on a gradient to the optimizer, and did not."""
+        missing = [output.recomputed for output in self._step.all if output.recomputed and output.recomputed.is_missing]
+        if not missing:
+            return
+        stepped = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        if any(id(weight) in stepped for weight in self.model.parameters()):
+            self.forget()
+            raise SettingError(missing[0].explanation)
 
     def step_taken(self) -> None:
         """An optimizer has taken a step."""
@@ -257,5 +287,11 @@ def _after_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         bound.step_taken()
 
 
+def _before_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    for bound in tuple(_all_bound):
+        bound.check_gradients(optimizer)
+
+
 # one for all: an optimizer is not known here, and may be made later
+register_optimizer_step_pre_hook(_before_any_step)
 register_optimizer_step_post_hook(_after_any_step)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtorch.binding.reentrant import Recomputed
+
 
 @dataclass(eq=False)
 class Output:
@@ -19,13 +21,13 @@ class Output:
         value: its penalty, a 0-dim tensor.
         spent: whether a backward pass has freed the output's graph.
         before_step: whether an optimizer has taken a step since.
-        without_graph: whether the output will be recomputed for its gradient, as under reentrant checkpointing.
+        recomputed: what passes its gradient on when such a checkpoint is recomputed.
     """
 
     value: Tensor
     spent: bool = False
     before_step: bool = False
-    without_graph: bool = False
+    recomputed: Recomputed | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +113,8 @@ class LastPass:
         self._values: list[tuple[nn.Module, Tensor]] = []
         self._is_over = False
         self._inside = False
+        #: whether a reentrant activation checkpoint without inputs that require a gradient ran one of the layers
+        self.without_graph = False
 
     def __bool__(self) -> bool:
         return bool(self._values)
@@ -123,12 +127,13 @@ class LastPass:
         """The bound model's own ``forward`` has ended."""
         self._inside = False
 
-    def add(self, layer: nn.Module, value: Tensor) -> None:
+    def add(self, layer: nn.Module, value: Tensor, without_graph: bool = False) -> None:
         """One more output."""
         again = not self._inside and any(seen is layer for seen, _ in self._values)
         if self._is_over or again:
             self._values = []
-            self._is_over = False
+            self._is_over = self.without_graph = False
+        self.without_graph |= without_graph
         self._values.append((layer, value))
 
     def read(self) -> list[Tensor]:
@@ -140,6 +145,7 @@ class LastPass:
     def clear(self) -> None:
         """Forget all."""
         self._values = []
+        self.without_graph = False
 
 
 class TransformedOutputs:
@@ -192,17 +198,3 @@ def _transforms() -> list[Any]:
             found.append(frame)
         frame = frame.f_back  # type: ignore[assignment]
     return found
-
-
-def is_recomputed_later() -> bool:
-    """Whether this runs in a reentrant activation checkpoint: without a graph, and once more in the backward pass."""
-    checkpointing = sys.modules.get("torch.utils.checkpoint")
-    if checkpointing is None:
-        return False
-    code = checkpointing.CheckpointFunction.forward.__code__
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is code:
-            return True
-        frame = frame.f_back  # type: ignore[assignment]
-    return False

@@ -293,15 +293,114 @@ def test_recomputation_adds_nothing_and_the_gradient_is_that_without_it() -> Non
         torch.testing.assert_close(model.encoder.weight.grad, gradient)
 
 
-def test_reentrant_checkpointing_leaves_no_gradient_and_says_so() -> None:
-    model = Checkpointed(use_reentrant=True)
-    penalty, x = bound(model), batch().requires_grad_()
-    model(x)
-    with pytest.raises(SettingError, match=r"no gradient for encoder.*use_reentrant=False keeps it"):
-        penalty()
-    with torch.no_grad():
-        assert penalty().item() == pytest.approx(expected(model, x), rel=1e-5)
+def reentrant(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return checkpoint(function, x, use_reentrant=True)
+
+
+def plain(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return function(x)
+
+
+def once(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return run(lambda v: rest(encoder(v)), x)
+
+
+def twice(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return run(lambda v: rest(encoder(rest(encoder(v)))), x)
+
+
+def two_checkpoints(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return once(run, encoder, rest, once(run, encoder, rest, x))
+
+
+def nested(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return run(lambda v: two_checkpoints(run, encoder, rest, rest(encoder(v))), x)
+
+
+def nested_deeper(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return run(lambda v: nested(run, encoder, rest, v), x)
+
+
+def changed_in_place(run: Any, encoder: nn.Module, rest: nn.Module, x: Tensor) -> Tensor:
+    return run(lambda v: rest(encoder(v).relu_()), x)
+
+
+class InSteps(nn.Module):
+    def __init__(self, run: Any, how: Any) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Linear(4, 3)
+        self.rest = nn.Sequential(nn.Tanh(), nn.Linear(3, 4))
+        self.run, self.how = run, how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.how(self.run, self.encoder, self.rest, x)
+
+
+def gradients_of_steps(run: Any, how: Any) -> list[Tensor]:
+    """Values and gradients over three steps with two accumulated batches each; the loss is scaled, the value read twice."""
+    model = InSteps(run, how).double()
+    penalty = bound(model, "*encoder")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = []
+    for step in range(3):
+        x = batch(4, step).double().requires_grad_()
+        for part in (x[:2], x[2:]):
+            loss = model(part).square().mean()
+            assert penalty().item() >= 0
+            value = penalty()
+            (1024 * (loss + 0.5 * value)).backward()
+            found.append(value.detach())
+        found += [x.grad, *(weight.grad.clone() for weight in model.parameters())]
+        optimizer.step()
+        optimizer.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("how", [once, twice, two_checkpoints, nested, nested_deeper, changed_in_place])
+def test_reentrant_checkpointing_has_the_gradients_of_none(how: Any) -> None:
+    for found, wanted in zip(gradients_of_steps(reentrant, how), gradients_of_steps(plain, how), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_a_graph_that_is_kept_is_recomputed_as_often() -> None:
+    model = InSteps(reentrant, once)
+    penalty = bound(model, "*encoder")
+    loss = model(batch().requires_grad_()).mean() + penalty()
+    loss.backward(retain_graph=True)
+    gradient = model.encoder.weight.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(model.encoder.weight.grad, 2 * gradient)
+
+
+def test_reentrant_checkpointing_in_evaluation() -> None:
+    model = InSteps(reentrant, once)
+    penalty, x = bound(model, "*encoder"), batch()
+    for inputs in (x, x.clone().requires_grad_()):
+        with torch.no_grad():
+            model(inputs)
+            check(penalty, expected(model, x))
     model.eval()(x)
+    check(penalty, expected(model, x))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_what_reentrant_checkpointing_cannot_pass_on_is_an_error() -> None:
+    model = InSteps(reentrant, once)
+    penalty = bound(model, "*encoder")
+    model(batch())
+    with pytest.raises(SettingError, match=r"no gradient for encoder: no input.*use_reentrant=False needs none"):
+        penalty()
+    penalty.begin_step()
+    model(batch().requires_grad_()).mean().backward()
+    with pytest.raises(SettingError, match=r"encoder has no gradient any more.*before backward\(\)"):
+        penalty().backward()
+    penalty.begin_step()
+    model(batch().requires_grad_())
+    penalty().backward()
+    with pytest.raises(SettingError, match="the loss does not depend on its output"):
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
 
 
 # copies, replaced modules, changes in place
