@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -17,12 +17,12 @@ from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import first_line
-from regtorch.mc.model_state import check_materialized, numbers, signature, unchanged, unwrapped
+from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
 from regtorch.mc.outcome import Transform, looks_like_probabilities, outcome, warn_of_probabilities
 from regtorch.mc.output_selection import Output, check_output
-from regtorch.mc.partition import Partition
+from regtorch.mc.plan_cache import Plan, PlanCache
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.probe import FEW, Probe, check_rows, nothing_sampled, switched_on
 from regtorch.mc.progress import ProgressBar
@@ -40,8 +40,6 @@ WORKING_SET = 16 * 2**20
 _FEWEST_ROWS = 32
 #: samples that are looked at where all that were asked for are identical
 _FURTHER_SAMPLES = 256
-#: plans that are kept, one for each shape and type of rows
-_KEPT_PLANS = 8
 
 
 class MCPredictor:
@@ -57,7 +55,7 @@ class MCPredictor:
 
     Sample t is one thinned network: with ``masks="shared"`` its masks have no batch dimension, hold for every row and
     depend on (seed, dropout, t) alone, so a row's result does not depend on the batch it comes in; the dropout counts
-    by its qualified name in the model (``"features.3"``). With ``masks="independent"`` each row draws anew, reproducibly
+    by its qualified name in the model (``"features.3"``). With ``masks="independent"`` each row has its own draws, reproducibly
     for the same batches only. The model's modes and buffers and the global random state are as before afterwards, also
     after an exception.
 
@@ -78,6 +76,10 @@ class MCPredictor:
         keep_samples: whether the prediction holds the samples themselves, too.
         noise_variance: of the targets around the model's output, added to the predictive variance.
         progress: whether a bar is shown; None: on a terminal when it takes more than two seconds.
+        only: which of the noise is sampled, all else stays in eval mode: a glob over module names (``"head*"``), a class
+            or a module, a function of (name, module), or several of them; None: all that is found.
+        where: the same under the name that penalties and constraints use; give one of the two.
+        batch_dim: the dimension of the rows in the tensors of a batch, such as 1 of (length, batch, features).
         output: which part of the model's output is predicted: a key, a place in a tuple, or a function; None: its
             ``logits``, or the only tensor there is. A transform function is given all of the output if it is None.
         class_dim: the dimension of the classes: 1, as in (rows, classes, height, width), -1 of tokens (rows, length,
@@ -113,6 +115,7 @@ class MCPredictor:
         noise_variance: float = 0.0,
         progress: bool | None = None,
         only: Only = None,
+        where: Only = None,
         batch_dim: int = 0,
         output: Output = None,
         class_dim: int | None = 1,
@@ -151,14 +154,14 @@ class MCPredictor:
         self.keep_samples = keep_samples
         self.noise_variance = noise_variance
         self.progress = progress
-        self.only = only
+        if only is not None and where is not None:
+            raise SettingError("only= and where= are both given, and mean the same: give one of them")
+        self.only = where if only is None else only
         self.batch_dim = batch_dim
         self.output = output
         self.class_dim = class_dim
-        self._plans: dict[object, _Plan] = {}
-        self._numbers: dict[object, object] = {}
+        self._plans = PlanCache()
         self._warned: set[str] = set()
-        self._planned_for: object = None
 
     def __call__(self, *inputs: Any, **keywords: Any) -> MCPrediction:
         """The moments of the predictions of a batch (batch, ...); further arguments as the model takes them.
@@ -195,7 +198,7 @@ class MCPredictor:
             except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False)
             except GuardError:
-                self._plans.pop(plan.kind, None)
+                self._plans.discard(plan.kind)
             except (RegtorchError, ArithmeticError, OSError):
                 raise
             except Exception as error:  # its code took a path that the recorded graph does not have
@@ -205,12 +208,10 @@ class MCPredictor:
                     f"{type(self.model).__name__} is sampled whole, as other samples do not fit the graph that was "
                     f"recorded: {first_line(error)}"
                 )
-                whole = self._made(batch, single=True)
-                whole.kind = plan.kind
-                self._plans[plan.kind] = whole
+                self._plans.replace(plan.kind, self._made(batch, single=True))
         return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
 
-    def _sampled_by(self, plan: _Plan, batch: BatchArgs, first_row: int) -> MCPrediction:
+    def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int) -> MCPrediction:
         totals = self._totals(batch.rows)
         part = plan.partition
         runner = Executor(self.model, plan.sampler, part, plan.finish)
@@ -238,7 +239,7 @@ class MCPredictor:
                     f"all samples of {type(self.model).__name__} are identical in all rows: nothing is sampled, though "
                     f"{', '.join(site.name or site.kind for site in plan.found.sites if site.sampled)} draws random numbers"
                 )
-        self._numbers[plan.kind] = numbers(self.model)
+        self._plans.note_numbers(plan, self.model)
         if totals.looks_transformed_twice:
             self._warn_of_probabilities()
         return totals.prediction()
@@ -278,49 +279,32 @@ class MCPredictor:
         return f"MCPredictor({type(self.model).__name__}, {settings})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_plans": {}, "_numbers": {}, "_planned_for": None}  # made again where a copy is used
+        return {**vars(self), "_plans": PlanCache()}  # made again where a copy is used
 
     @property
     def reused(self) -> float | None:
         """The share of a forward pass's work that was done once for all samples; None before the first prediction; of the last one."""
-        plan = next(reversed(self._plans.values()), None)
+        plan = self._plans.last
         return None if plan is None else plan.partition.reused
 
     @property
     def sampled_modules(self) -> tuple[NoiseSite, ...]:
         """What was found to draw random numbers in the last prediction, and where; empty before the first."""
-        plan = next(reversed(self._plans.values()), None)
+        plan = self._plans.last
         return () if plan is None else plan.found.sites
 
-    def _plan(self, batch: BatchArgs) -> _Plan:
-        now = signature(self.model), self.seed, self.masks, self.transform, self.output, self.class_dim, self._chosen()
-        if now != self._planned_for:
-            self._plans, self._numbers, self._planned_for = {}, {}, now
-        device = batch.tensors[0].device.type
-        kind = (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
-        for key in (kind, (kind, batch.shapes())):
-            plan = self._plans.pop(key, None)
-            if (
-                plan is not None
-                and plan.partition.model_graph.constants
-                and self._numbers.get(key) != numbers(self.model)
-            ):
-                plan = None  # what was computed of the model's numbers when it was traced no longer holds
-            if plan is not None:
-                self._plans[key] = plan  # the last one used is the last in order
-                return plan
-        plan = self._made(batch)
-        plan.kind = (kind, batch.shapes()) if plan.partition.fixed else kind
-        self._plans[plan.kind] = plan
-        for old in list(self._plans)[:-_KEPT_PLANS]:
-            del self._plans[old]
-            self._numbers.pop(old, None)
+    def _plan(self, batch: BatchArgs) -> Plan:
+        settings = self.seed, self.masks, self.transform, self.output, self.class_dim
+        plan = self._plans.find(self.model, batch, (signature(self.model), *settings, self._chosen()))
+        if plan is None:
+            plan = self._made(batch)
+            self._plans.add(plan, batch)
         return plan
 
     def _chosen(self) -> object:
         return self.only if isinstance(self.only, str) else id(self.only), self.batch_dim, counted_kinds()
 
-    def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> _Plan:
+    def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> Plan:
         sampler = Sampler(self.seed, self.masks == "shared")
 
         finish = self._outcomes()
@@ -329,7 +313,7 @@ class MCPredictor:
             raise NothingBoundError(nothing_sampled(self.model))
         sampler.python_random = bool(found.python_random)
         part = Probe(self.model, sampler, batch, found, finish, self._warn).partition(fixed, single)
-        return _Plan(part, sampler, found, finish)
+        return Plan(part, sampler, found, finish)
 
     def _found(self, sampler: Sampler, batch: BatchArgs) -> NoiseFound:
         """What draws in the model, seen on a few rows, or on all where it does not take a few."""
@@ -406,17 +390,6 @@ class MCPredictor:
             predicted = self._outcomes()(self.model(*one.args, **one.kwargs))
         totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()
-
-
-@dataclass
-class _Plan:
-    """How batches of one kind are sampled."""
-
-    partition: Partition
-    sampler: Sampler
-    found: NoiseFound
-    finish: Callable[[Any], Tensor]
-    kind: object = None
 
 
 def _stack_level() -> int:

@@ -105,3 +105,7 @@ def test_another_choice_counts() -> None:
         regtorch.errors.NothingBoundError, match=r"only=head\.\* matches no noise.*1 \(Dropout\), 3 \(Dropout\)"
     ):
         regtorch.MCPredictor(model, only="head.*")(X)
+    alike = regtorch.MCPredictor(model, samples=20, transform=None, where="3")(X).std
+    assert torch.equal(predictor(X).std, alike)
+    with pytest.raises(regtorch.errors.SettingError, match="give one of them"):
+        regtorch.MCPredictor(model, only="1", where="3")
