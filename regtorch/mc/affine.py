@@ -1,4 +1,4 @@
-"""Dropouts whose noise is a scale and a shift: drawn once for a row, it holds for whatever goes in."""
+"""Dropouts whose noise is a scale and a shift: drawn once for a row, it holds for any input."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from regtorch.dropout.base import Noise
 
-#: inputs that a dropout is tried on, one row each; where it says for how many dimensions it is, those alone
+#: inputs that a dropout is tried on, one row each; a dropout for a certain number of dimensions is tried on those alone
 _SHAPES = ((1, 24), (1, 6, 7), (1, 6, 5, 5), (1, 3, 4, 4, 4))
 _tried: WeakKeyDictionary[Noise, bool] = WeakKeyDictionary()
 
 
 def is_affine(noise: Noise) -> bool:
-    """Whether all that a dropout does is ``scale * x + shift``, as its class says of itself by `Noise.effect`.
+    """Whether all that a dropout does is ``scale * x + shift``, as its class declares by `Noise.effect`.
 
     A subclass that inherits this and has a `forward` of its own may do more: it is tried on a few numbers.
 
@@ -42,9 +42,9 @@ def is_affine(noise: Noise) -> bool:
 
 
 def _says_it_of_its_forward(kind: type[Noise]) -> bool:
-    """Whether the class that says what the effect is has the `forward` that is called, or inherits it."""
-    says = next(cls for cls in kind.__mro__ if "effect" in vars(cls))
-    return issubclass(says, next(cls for cls in kind.__mro__ if "forward" in vars(cls)))
+    """Whether the class that declares the effect defines the `forward` that is called, or inherits it."""
+    declares = next(cls for cls in kind.__mro__ if "effect" in vars(cls))
+    return issubclass(declares, next(cls for cls in kind.__mro__ if "forward" in vars(cls)))
 
 
 def _behaves_so(noise: Noise) -> bool:

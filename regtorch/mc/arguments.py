@@ -1,4 +1,4 @@
-"""Arguments that are something else than was meant: said in one line, before anything fails on them."""
+"""Checks of arguments: a wrong one is reported in one line, before anything fails on it."""
 
 from __future__ import annotations
 

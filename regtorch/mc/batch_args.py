@@ -16,7 +16,7 @@ from regtorch.mc.structure import map_tensors, replace_tensors, tensors_of
 class BatchArgs:
     """The arguments of a model, some of whose tensors have a row for each example.
 
-    The first tensor says how many rows there are; every tensor of the same length belongs to the batch. Tensors may be in
+    The first tensor sets the number of rows; every tensor of the same length belongs to the batch. Tensors may be in
     tuples, lists, dicts and other containers, as a ``DataLoader`` makes them.
 
     Args:

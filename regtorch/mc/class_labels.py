@@ -36,7 +36,7 @@ def class_labels(labels: Labels, prediction: MCPrediction) -> Tensor:
     """The labels as torch indexes with them, (rows,) of int64 beside the prediction.
 
     Args:
-        labels: (rows,) the classes' numbers, a tensor or an array of any whole type.
+        labels: (rows,) the classes' numbers, a tensor or an array of any integer type.
         prediction: of classes, (rows, classes).
 
     Raises:
@@ -58,7 +58,7 @@ def labels_of_classes(
     """The labels of a prediction of classes, rows and pixels in one dimension, of int64 beside the prediction.
 
     Args:
-        labels: one for each distribution, (rows,) or (rows, height, width), of any whole type; of binary predictions
+        labels: one for each distribution, (rows,) or (rows, height, width), of any integer type; of binary predictions
             also in the shape of the prediction, and 0.0 and 1.0.
         prediction: of classes.
         classes: how many; 2 of binary predictions.
@@ -82,21 +82,21 @@ def labels_of_classes(
         raise SettingError(
             f"labels of shape {tuple(values.shape)} do not fit {each}: give one for each, of shape {wanted}"
         )
-    whole = values.long()  # before anything else: torch can do little with unsigned types
+    integers = values.long()  # before anything else: torch can do little with unsigned types
     floats = values.is_floating_point() or values.is_complex()
-    if floats and not (binary and bool((values == whole).all())):
+    if floats and not (binary and bool((values == integers).all())):
         raise SettingError(f"labels must be whole numbers from 0 to {classes - 1}, and are of type {values.dtype}")
-    outside = (whole < 0) | (whole >= classes)
+    outside = (integers < 0) | (integers >= classes)
     if ignore_index is not None:
-        outside &= whole != ignore_index
+        outside &= integers != ignore_index
     if outside.any():
         place = tuple(outside.nonzero()[0].tolist())
         at = f"row {place[0]}" if len(place) == 1 else f"row {place[0]} at {place[1:]}"
-        more = f"; ignore_index={whole[place]} leaves such out" if len(place) > 1 else ""
+        more = f"; ignore_index={integers[place]} leaves such out" if len(place) > 1 else ""
         raise SettingError(
-            f"labels must be whole numbers from 0 to {classes - 1}, and that of {at} is {whole[place]}{more}"
+            f"labels must be whole numbers from 0 to {classes - 1}, and that of {at} is {integers[place]}{more}"
         )
-    return whole.reshape(math.prod(wanted))
+    return integers.reshape(math.prod(wanted))
 
 
 def as_tensor(labels: Any, beside: Tensor, of: str) -> Tensor:

@@ -25,7 +25,7 @@ _counted: dict[type[nn.Module], Counterpart | None] = {}
 def count_as_dropout(kind: type[nn.Module], counterpart: Counterpart | None = None) -> type[nn.Module]:
     """Let Monte Carlo prediction count modules of a class, and of its subclasses, as dropout.
 
-    They are put into training mode while samples are drawn, whatever else they do there, and draw new numbers for each
+    They are put into training mode while samples are drawn, with all that they do there, and draw new numbers for each
     sample. Modules that do nothing in training mode but draw are found without this.
 
     Args:

@@ -74,7 +74,7 @@ class _Tracer(fx.Tracer):
         return hooked or is_dropout(m) or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
-        # tensors become placeholders; whatever else the caller passes, or leaves out, stays as it is
+        # tensors become placeholders; all else that the caller passes, or leaves out, stays as it is
         proxies = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(len(self.batch.tensors))]
         args, kwargs = replace_tensors((self.batch.args, self.batch.kwargs), proxies)
 

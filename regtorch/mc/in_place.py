@@ -11,12 +11,12 @@ from torch import Tensor, fx
 
 @dataclass(frozen=True)
 class Change:
-    """One node changes the memory that another's value lies in.
+    """One node changes the memory that holds another's value.
 
     Args:
         by: the node that changes it.
         of: the node whose value it is.
-        is_result: whether the first one gives back that very value, as ``x.add_(1)`` does.
+        is_result: whether the first one returns that same value, as ``x.add_(1)`` does.
     """
 
     by: fx.Node
@@ -24,10 +24,10 @@ class Change:
     is_result: bool
 
     def taken_over_by_uses(self, nodes: Sequence[fx.Node]) -> bool:
-        """Let whatever uses the value later use the result of the node that changed it, where that is the value."""
+        """Let all later users of the value use the result of the node that changed it, where that is the value."""
         if self.is_result:
-            behind = set(nodes[nodes.index(self.by) + 1 :])
-            for user in behind & set(self.of.users):
+            later = set(nodes[nodes.index(self.by) + 1 :])
+            for user in later & set(self.of.users):
                 user.replace_input_with(self.of, self.by)
         return self.is_result
 

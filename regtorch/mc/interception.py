@@ -93,7 +93,7 @@ def is_functional_dropout(function: Any) -> bool:
 def functional_dropout(
     sampler: DrawHandler, function: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """``F.dropout`` and its kin, computed by the sampler; arguments as torch has them."""
+    """``F.dropout`` and its variants, computed by the sampler; arguments as torch has them."""
     if not training or p == 0:
         return input
     return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input, inplace)

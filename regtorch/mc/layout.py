@@ -1,4 +1,4 @@
-"""Where the rows of a batch lie in a tensor, and taking a batch of several samples apart."""
+"""The places of a batch's rows in a tensor, and splitting a batch of several samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """The rows of a batch lie along dimension `dim`, `block` entries to a row, one row after the other.
+    """The rows of a batch are along dimension `dim`, `block` entries to a row, one row after the other.
 
     In a batch of S samples of B rows each, the entries along `dim` run over (sample, row, entry of the row).
     """
@@ -66,14 +66,14 @@ class Scaled:
 
 
 class NoLayoutError(Exception):
-    """The rows of a batch cannot be told apart in a value."""
+    """The rows of a batch cannot be found in a value."""
 
 
 def layout_of(few: Sequence[int], many: Sequence[int], rows: tuple[int, int]) -> Layout | None:
     """Where the rows are, from a tensor's shapes for two numbers of rows; None: nowhere.
 
     Raises:
-        NoLayoutError: the shapes differ otherwise than by whole rows along one dimension.
+        NoLayoutError: the shapes differ by something else than rows along one dimension.
 
     Example:
         >>> layout_of((5, 8, 3), (5, 12, 3), rows=(2, 3))

@@ -133,7 +133,7 @@ def _contents_of(container: Any, depth: int) -> Callable[[], None]:
 def _number_of(buffer: Tensor) -> Callable[[], None]:
     """Puts back a buffer's numbers, where they were changed in place."""
     if buffer.is_inference() and not torch.is_inference_mode_enabled():
-        return lambda: None  # torch lets nobody change it
+        return lambda: None  # torch does not allow a change
     kept = buffer.detach().clone()
     version = None if buffer.is_inference() else buffer._version
 

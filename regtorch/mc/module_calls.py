@@ -18,12 +18,12 @@ _lock = threading.RLock()
 
 
 def exclusively() -> threading.RLock:
-    """The lock of whatever works on a user's model: modes, hooks and random states are one for all threads."""
+    """The lock for all work on a user's model: all threads share its modes, its hooks and the random state."""
     return _lock
 
 
 def _unlock() -> None:
-    global _lock  # what another thread held, nobody holds in a process that was forked meanwhile
+    global _lock  # a forked process has no thread that could release it
     _lock = threading.RLock()
 
 

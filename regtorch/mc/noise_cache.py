@@ -11,7 +11,7 @@ _ALIGNED = 64
 class Store:
     """Keeps copies of tensors in one block.
 
-    Tensors that stay, each in memory of its own, would lie between large ones that come and go, and leave holes too small
+    Tensors that stay, each in memory of its own, would be allocated between large ones that come and go, and leave holes too small
     for those: a process grew by a gigabyte for four megabytes of noise.
 
     Args:

@@ -270,7 +270,7 @@ def sampled_modules(model: nn.Module, *inputs: Any, **keywords: Any) -> tuple[No
 
 
 def has_noise(model: nn.Module, *inputs: Any, **keywords: Any) -> bool:
-    """Whether a model has anything to sample: a dropout, or, where that cannot be told, noise seen on a batch.
+    """Whether a model has anything to sample: a dropout, or, where its code is not known, noise seen on a batch.
 
     Example:
         >>> has_noise(nn.Linear(4, 3), torch.zeros(2, 4)), has_noise(nn.Dropout(0.5), torch.zeros(2, 4))

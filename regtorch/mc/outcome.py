@@ -15,7 +15,7 @@ from regtorch.mc.output_selection import Output, mean_and_log_variance, selected
 
 
 class OutputFunction(Protocol):
-    """A function of a model's output, whatever that is, that gives predictions (rows, ...)."""
+    """A function of a model's output, of any type, that returns predictions (rows, ...)."""
 
     def __call__(self, output: Any, /) -> Tensor:
         """The predictions."""

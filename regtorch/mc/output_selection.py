@@ -13,7 +13,7 @@ from regtorch.settings import shown
 
 
 class Selection(Protocol):
-    """A function of a model's output, whatever that is, that gives the part to take."""
+    """A function of a model's output, of any type, that returns the part to take."""
 
     def __call__(self, output: Any, /) -> Any:
         """The part."""
@@ -31,7 +31,7 @@ _DEPTH = 4
 
 
 def check_output(output: Any) -> None:
-    """Raise unless `output` says which part of a model's output to take.
+    """Raise unless `output` names a part of a model's output.
 
     Raises:
         SettingError: it is neither a name, a place, a function nor None.
@@ -54,7 +54,7 @@ def selected(output: Any, choice: Output = None) -> Any:
     Args:
         output: a tensor, a mapping, a dataclass, another object, a tuple or a list, also nested.
         choice: a key or attribute, a place in a tuple, or a function of the output; None: a tensor itself, the
-            ``logits`` of whatever has them, or what a tuple has in the only place with a tensor.
+            ``logits`` of any object that has them, or what a tuple has in the only place with a tensor.
 
     Raises:
         SettingError: there is no tensor, nothing at the chosen place, or more than one place to choose from.

@@ -22,7 +22,7 @@ class MCPrediction:
     Args:
         mean: (batch, ...) mean over the samples.
         std: (batch, ...) standard deviation over the samples (divided by their number, as ``numpy.std``).
-        variance: (batch, ...) predictive variance: ``std**2``, plus what the model says of the noise in its targets
+        variance: (batch, ...) predictive variance: ``std**2``, plus the noise in the targets that the model predicts
             (``transform="gaussian"``, ``noise_variance=``).
         samples_used: (batch,) number of samples of each row.
         predictive_entropy: entropy of the mean, in nats, one for each distribution; None unless the predictions are

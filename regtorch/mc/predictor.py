@@ -34,7 +34,7 @@ from regtorch.settings import CLASS_DIM, COUNT, COUNT_FROM_TWO, NON_NEGATIVE, PO
 
 #: with a tolerance, rows are looked at again after each further so many samples
 CHECK_EVERY = 16
-#: bytes that a layer may write at a time, unless `max_batch` says how many rows; more is slower, as it leaves the caches
+#: bytes that a layer may write at a time, unless `max_batch` sets the number of rows; more is slower, as it leaves the caches
 WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
@@ -48,10 +48,10 @@ class MCPredictor:
     The model is split at its dropouts: what none of them reaches runs once, the rest once for each sample, as many
     rows and samples at a time as memory allows. Dropout counts as a module (regtorch's, torch's, ``DropPath``, what
     `count_as_dropout` registers), as a call ``F.dropout(x, training=self.training)``, and inside attention,
-    transformer and recurrent layers. A model that cannot be split is sampled whole, and says so once.
+    transformer and recurrent layers. A model that cannot be split is sampled whole, with one warning.
 
     Where what a model runs depends on the numbers in its batch (``if h.mean() > 0:``), samples go through it one by one,
-    each with the whole batch, as in a plain loop.
+    each with the complete batch, as in a plain loop.
 
     Sample t is one thinned network: with ``masks="shared"`` its masks have no batch dimension, hold for every row and
     depend on (seed, dropout, t) alone, so a row's result does not depend on the batch it comes in; the dropout counts
@@ -386,7 +386,7 @@ class MCPredictor:
         """The result for no rows at all, which has the shape of others."""
         totals = self._totals(0)
         with training_mode_of(self.model, ()):
-            one = batch.with_a_row()  # not every model takes none, and none has a size that could be told
+            one = batch.with_a_row()  # not every model takes none, and the size of an empty output is not known
             predicted = self._outcomes()(self.model(*one.args, **one.kwargs))
         totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()

@@ -85,7 +85,7 @@ class Probe:
         except SettingError:
             raise
         except Exception:
-            self._plainly(self.batch)  # if it fails too, its own error says more
+            self._plainly(self.batch)  # if it fails too, its own error is the one to show
             return False
         return True
 
@@ -103,7 +103,9 @@ class Probe:
             sampler.learn(shapes[0], shapes[1], (fewer, batch.rows))
         if sampler.shared and not self._rows_stand_alone() and sampler.give_up_blocks():
             name = type(self.model).__name__
-            self.warn(f"the rows of {name} cannot be told apart at every dropout: there each row draws for itself")
+            self.warn(
+                f"the rows of {name} cannot be found in the input of every dropout: there each row has its own draws"
+            )
         wanted = [self._plainly(few, range(t, t + 1))[0] for t in (0, 1)]
         part, reason = self._split(wanted[0])
         if part.fixed:
@@ -124,7 +126,7 @@ class Probe:
                 part = self._checked(self._interpreted(traced(self.model, self.few)), self.few, wanted)
                 if not any(_hides_modules(part.modules[n]) for n in part.downstream if n in part.opaque):
                     return part, ""
-            except Exception as error:  # whatever it is: sampled whole, the model gives what it gives
+            except Exception as error:  # any error: sampled whole, the model still predicts
                 reason = first_line(error)
         if not is_leaf(self.model):
             try:
@@ -269,7 +271,7 @@ class Probe:
         return allclose_scaled(alone, together)
 
     def _rows_depend(self) -> bool:
-        """Whether a row's prediction depends on the others of its batch, as far as that can be told."""
+        """Whether a row's prediction depends on the others of its batch, as far as a trial shows."""
         sampler, shared, few = self.sampler, self.sampler.shared, self.few.shaken()
         sampler.shared = True
         try:
@@ -302,7 +304,7 @@ def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> Abstra
 
 
 def nothing_sampled(model: nn.Module) -> str:
-    """What to say of a model in which nothing is sampled."""
+    """The error message for a model in which nothing is sampled."""
     return (
         f"{type(model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, within one or as a "
         "call, and draws no other random numbers that reach its output: there is nothing to sample; "

@@ -29,7 +29,7 @@ _KEPT_BYTES = 4 * 2**20
 class Sampler:
     """The noise of all dropouts of a model, keyed by (seed, dropout, sample).
 
-    A dropout is told by its module's name and by how often that was called before in the same pass; what draws
+    A dropout is identified by its module's name and by how often that was called before in the same pass; what draws
     within torch's or a user's own code by the order of its draws in a pass.
 
     Args:
@@ -41,7 +41,7 @@ class Sampler:
         self.seed, self.shared = seed, shared
         #: dropout -> where the rows are in what it acts on; None where no row is
         self.layouts: dict[str, Layout | None] = {}
-        #: dropouts whose rows cannot be told apart: there every row draws for itself
+        #: dropouts in whose input the rows cannot be found: there every row has its own draws
         self.not_shared: set[str] = set()
         #: draws that are made as they are called, of all rows at once
         self.as_called: set[str] = set()
@@ -96,7 +96,7 @@ class Sampler:
                 self.not_shared.add(site)
 
     def give_up_blocks(self) -> bool:
-        """Let every row draw for itself where a row is a block of entries, as they may lie otherwise; whether any did."""
+        """Give every row its own draws where a row seems to be a block of entries; return whether any did."""
         blocks = {site for site, layout in self.layouts.items() if layout is not None and layout.block > 1}
         self.not_shared |= blocks
         self.layouts |= dict.fromkeys(blocks)
@@ -190,11 +190,11 @@ class Sampler:
         # on the CPU wherever the model is: the same networks on every device
         seed = self.key(site, sample)
         with torch.autocast("cpu", enabled=False):
-            whole = _called(noise, torch.ones(shape, dtype=dtype), seed)
+            at_one = _called(noise, torch.ones(shape, dtype=dtype), seed)
             if noise.effect == "scale":
-                return whole, None
+                return at_one, None
             shift = _called(noise, torch.zeros(shape, dtype=dtype), seed)
-        return whole - shift, shift
+        return at_one - shift, shift
 
     def _each(self, site: str, noise: Noise, x: Tensor, layout: Layout | None, shared: bool) -> Tensor:
         """Sample by sample, as the dropout itself does it."""
@@ -250,7 +250,7 @@ class Sampler:
         return self._at_work
 
     def drawing(self) -> AbstractContextManager[None]:
-        """Take over whatever is drawn: by functional dropouts, and within torch's and others' own code."""
+        """Take over all draws: by functional dropouts, and within torch's and others' own code."""
         return intercepted(self)
 
     @contextmanager

@@ -21,11 +21,11 @@ _SHARE = Range("a number above 0, at most 1", lambda value: FRACTION.holds(value
 class SamplesNeeded:
     """What the first so many samples of a prediction give.
 
-    The standard errors of all counts are told from the spread of all samples: that of a few would be too rough.
+    The standard errors of all counts are computed from the spread of all samples: that of a few would be too rough.
 
     Args:
         needed: samples until the standard error of the mean is down to `tolerance` in every entry of the wanted share
-            of the rows, as their spread says.
+            of the rows, by their spread.
         extrapolated: whether that is more than were drawn.
         tolerance: the standard error that was asked for.
         counts: numbers of samples.

@@ -17,9 +17,9 @@ _LONGEST_NUMBER = 1e5
 
 
 def draw_samples_needed(result: SamplesNeeded, out: Path) -> None:
-    """Draw accuracy, NLL and standard error against the number of samples; a dotted line says how many are needed.
+    """Draw accuracy, NLL and standard error against the number of samples; a dotted line marks how many are needed.
 
-    Where that is more than were drawn, the standard error goes on as a dashed line.
+    Where that is more than were drawn, a dashed line continues the standard error.
 
     Args:
         result: what to draw.

@@ -12,7 +12,7 @@ from regtorch.mc.moments import Rows, RunningMoments
 from regtorch.mc.outcome import Transform, classes_at, entropy
 from regtorch.mc.prediction import MCPrediction
 
-#: so many entries of a batch that all lie where a sigmoid puts probabilities are no chance
+#: so many entries in a batch that are all in the range of a sigmoid's output are no coincidence
 _MANY_ENTRIES = 20
 
 

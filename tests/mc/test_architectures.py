@@ -32,7 +32,7 @@ class Residual(nn.Module):
         x = F.relu(self.norm(self.conv(x)))
         out = F.dropout(self.branch(x), 0.3, training=self.training)
         out += x
-        x.add_(1)  # behind the branch, in place: the order counts, and the model cannot be split
+        x.add_(1)  # after the branch, in place: the order counts, and the model cannot be split
         out = F.dropout2d(out, 0.2, self.training)
         return self.head(out.reshape(out.size(0), -1)) + x.mean((1, 2, 3))[:, None]
 
@@ -209,7 +209,7 @@ IN_TRAINING_MODE = (
 
 
 def plain_loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
-    """What everybody writes: dropout modules in training mode, everything else in eval mode, one pass a sample."""
+    """The usual loop: dropout modules in training mode, everything else in eval mode, one pass a sample."""
     for module in model.modules():
         module.training = isinstance(module, IN_TRAINING_MODE)
     with torch.no_grad():
@@ -259,20 +259,20 @@ def outer(centered: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shared_sample_is_one_network(name: str) -> None:
     model, x = made(name)
-    whole = predict(model, x, samples=6, keep_samples=True, seed=3).samples
-    close = {"rtol": 1e-4, "atol": 1e-5 * max(1.0, whole.abs().max().item())}
+    together = predict(model, x, samples=6, keep_samples=True, seed=3).samples
+    close = {"rtol": 1e-4, "atol": 1e-5 * max(1.0, together.abs().max().item())}
     order = torch.tensor([2, 0, 1])
     torch.testing.assert_close(
-        predict(model, x[order], samples=6, keep_samples=True, seed=3).samples, whole[:, order], **close
+        predict(model, x[order], samples=6, keep_samples=True, seed=3).samples, together[:, order], **close
     )
     torch.testing.assert_close(
-        predict(model, x[1:2], samples=6, keep_samples=True, seed=3).samples, whole[:, 1:2], **close
+        predict(model, x[1:2], samples=6, keep_samples=True, seed=3).samples, together[:, 1:2], **close
     )
     for max_batch in (2,) if name in LARGE else (1, 2, 100):
         again = predict(model, x, samples=6, keep_samples=True, seed=3, max_batch=max_batch).samples
-        torch.testing.assert_close(again, whole, **close)
-    torch.testing.assert_close(predict(model, x, samples=3, keep_samples=True, seed=3).samples, whole[:3], **close)
-    assert not torch.allclose(predict(model, x, samples=6, keep_samples=True, seed=4).samples, whole, **close)
+        torch.testing.assert_close(again, together, **close)
+    torch.testing.assert_close(predict(model, x, samples=3, keep_samples=True, seed=3).samples, together[:3], **close)
+    assert not torch.allclose(predict(model, x, samples=6, keep_samples=True, seed=4).samples, together, **close)
     same = x[:1].expand_as(x)
     one = predict(model, same, samples=6, keep_samples=True, seed=3).samples
     torch.testing.assert_close(one, one[:, :1].expand_as(one), **close)
@@ -344,18 +344,18 @@ def test_nothing_is_changed_afterwards(name: str, fails: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_only_what_lies_behind_a_dropout_is_repeated(name: str) -> None:
+def test_only_what_is_downstream_of_a_dropout_is_repeated(name: str) -> None:
     model, x = made(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         predictor = regtorch.MCPredictor(model, samples=4, transform=None)
         predictor(x)
         predictor(x)
-    said = [str(w.message) for w in caught if "sampled whole" in str(w.message)]
-    assert len(said) == (1 if name in ("untraceable", "residual, functional") else 0)
+    warned = [str(w.message) for w in caught if "sampled whole" in str(w.message)]
+    assert len(warned) == (1 if name in ("untraceable", "residual, functional") else 0)
     plan = predictor._plans.last
     assert plan is not None
-    # one sample a pass where masks lie in weights, and where what is run depends on numbers
+    # one sample a pass where masks are in weights, and where what is run depends on numbers
     assert plan.partition.folds_samples == (name not in ("drop connect", "untraceable"))
     if name in ("resnet18 with dropout", "mobilenet_v3_small"):
         assert predictor.reused > 0.8

@@ -1,4 +1,4 @@
-"""Labels of every whole type are taken; others are told in one line, wherever labels go in."""
+"""Labels of every integer type are taken; others are refused in one line, wherever labels go in."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from regtorch.errors import NothingBoundError
 X = torch.randn(8, 6, generator=torch.Generator().manual_seed(3))
 SAMPLES = 800
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*sampled whole.*", "ignore:.*each draws anew.*")
+pytestmark = pytest.mark.filterwarnings("ignore:.*sampled whole.*", "ignore:.*each has its own draws.*")
 
 
 class Base(nn.Module):

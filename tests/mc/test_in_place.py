@@ -60,14 +60,14 @@ def on_top_of_what_is_computed_once(m: InPlace, x: Tensor) -> Tensor:
     return h
 
 
-def behind_the_branch(m: InPlace, x: Tensor) -> Tensor:
+def after_the_branch(m: InPlace, x: Tensor) -> Tensor:
     h = m.first(x)
     dropped = F.dropout(h, 0.5, training=True) + h
     h.clamp_(max=-1e3)  # the sum was taken before
     return dropped
 
 
-def behind_the_branch_in_later_rows(m: InPlace, x: Tensor) -> Tensor:
+def after_the_branch_in_later_rows(m: InPlace, x: Tensor) -> Tensor:
     h = m.first(x)
     dropped = F.dropout(h, 0.5, training=True) + h
     h.mul_(1 + 5 * (x[:, :1] > 1).float())  # which the rows that the model is tried with do not show
@@ -92,8 +92,8 @@ def of_the_input_in_a_branch(m: InPlace, x: Tensor) -> Tensor:
     return m.first(x)
 
 
-WAYS = [as_a_statement, as_a_function, under_another_name, of_a_part, on_top_of_what_is_computed_once, behind_the_branch,
-        behind_the_branch_in_later_rows, of_the_input, in_a_branch, of_the_input_in_a_branch]  # fmt: skip
+WAYS = [as_a_statement, as_a_function, under_another_name, of_a_part, on_top_of_what_is_computed_once, after_the_branch,
+        after_the_branch_in_later_rows, of_the_input, in_a_branch, of_the_input_in_a_branch]  # fmt: skip
 
 
 @pytest.mark.parametrize("masks", ["shared", "independent"])
@@ -103,7 +103,7 @@ def test_moments_are_those_of_a_plain_loop(way: Callable[[InPlace, Tensor], Tens
     model = InPlace(way).eval()
     x = X.clone()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*(sampled whole|each draws anew).*")
+        warnings.filterwarnings("ignore", ".*(sampled whole|each has its own draws).*")
         out = regtorch.MCPredictor(model, samples=SAMPLES, transform=None, masks=masks)(x)
     assert torch.equal(x, X), "the caller's batch is as before"
     model.drop.train()

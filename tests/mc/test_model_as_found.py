@@ -1,4 +1,4 @@
-"""A prediction leaves the model as it found it, whatever the model's own code writes into it."""
+"""A prediction leaves the model as it found it, also where the model's own code writes into it."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_rows_that_depend_on_each_other_go_together(centre: object, masks: str) 
         predictor(torch.ones(4, 4))
 
 
-def test_batches_of_the_same_data_draw_anew_where_rows_are_independent() -> None:
+def test_batches_of_the_same_data_have_their_own_draws_where_rows_are_independent() -> None:
     predictor = regtorch.MCPredictor(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)), samples=5, masks="independent")
     one, two = (predictor.from_row(row, X).mean for row in (0, 128))
     assert not torch.equal(one, two)
@@ -245,7 +245,7 @@ def test_a_dropout_that_is_no_submodule_counts_as_its_caller_s_own_code() -> Non
 
 
 class WithCache(nn.Module):
-    """Layers are dropped, and each that ran leaves a tensor behind, as the cache of a language model."""
+    """Layers are dropped, and each that ran leaves a tensor, as the cache of a language model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -272,7 +272,7 @@ class Cached(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:.*sampled whole.*")
 @pytest.mark.parametrize("seed", range(4))
-def test_layers_that_are_dropped_with_what_they_leave_behind(seed: int) -> None:
+def test_layers_that_are_dropped_with_what_they_leave(seed: int) -> None:
     torch.manual_seed(0)
     model = WithCache().eval()
     out = regtorch.MCPredictor(model, samples=400, transform=None, seed=seed)(X)

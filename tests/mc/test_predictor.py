@@ -48,15 +48,15 @@ def test_moments_agree_with_a_plain_loop(dropout: object) -> None:
 
 def test_a_sample_is_a_function_of_seed_site_and_number_alone() -> None:
     model = network()
-    whole = regtorch.MCPredictor(model, samples=7, seed=3)(X)
+    together = regtorch.MCPredictor(model, samples=7, seed=3)(X)
     for rows in (slice(0, 1), slice(3, 8), torch.tensor([9, 2, 2])):
         part = regtorch.MCPredictor(model, samples=7, seed=3)(X[rows])
-        torch.testing.assert_close(part.mean, whole.mean[rows])
-        torch.testing.assert_close(part.std, whole.std[rows])
+        torch.testing.assert_close(part.mean, together.mean[rows])
+        torch.testing.assert_close(part.std, together.std[rows])
     again = regtorch.MCPredictor(model, samples=7, seed=3)(X)
-    assert torch.equal(again.mean, whole.mean)
+    assert torch.equal(again.mean, together.mean)
     other = regtorch.MCPredictor(model, samples=7, seed=4)(X)
-    assert not torch.allclose(other.mean, whole.mean)
+    assert not torch.allclose(other.mean, together.mean)
 
 
 def test_one_network_for_all_rows_or_one_for_each() -> None:
@@ -235,22 +235,22 @@ def test_the_mean_errs_as_the_exact_distribution_says(masks: str, max_batch: int
     assert scipy.stats.kstest(z, "norm").pvalue > 1e-3
 
 
-def test_only_the_part_behind_the_dropout_is_run_for_every_sample() -> None:
-    rows: dict[str, int] = {"before": 0, "behind": 0}
+def test_only_the_part_after_the_dropout_is_run_for_every_sample() -> None:
+    rows: dict[str, int] = {"before": 0, "after": 0}
 
     model = nn.Sequential(nn.Linear(4, 16), nn.Dropout(0.5), nn.Linear(16, 3))
-    for index, part in ((0, "before"), (2, "behind")):
+    for index, part in ((0, "before"), (2, "after")):
         model[index].register_forward_hook(lambda m, i, out, part=part: rows.update({part: rows[part] + len(out)}))
     predictor = regtorch.MCPredictor(model, samples=50)
     predictor(X)
-    rows.update(before=0, behind=0)
+    rows.update(before=0, after=0)
     predictor(X)
-    assert rows == {"before": 10, "behind": 500}
+    assert rows == {"before": 10, "after": 500}
 
 
 def two_places() -> nn.Module:
     torch.manual_seed(0)
-    twice = nn.Dropout(0.4)  # one module that stands in two places draws anew in each
+    twice = nn.Dropout(0.4)  # one module that stands in two places has its own draws in each
     layers = [
         regtorch.AlphaDropout(drop_prob=0.3),
         nn.Linear(4, 6),
@@ -361,9 +361,9 @@ def test_several_inputs_some_of_which_have_no_rows() -> None:
     model, y, weights = TwoInputs(), torch.randn(10, 2), torch.rand(8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = regtorch.MCPredictor(model, samples=9, max_batch=18)(X, y, weights=weights, scale=3.0)
+        together = regtorch.MCPredictor(model, samples=9, max_batch=18)(X, y, weights=weights, scale=3.0)
         part = regtorch.MCPredictor(model, samples=9)(X[4:6], y[4:6], weights=weights, scale=3.0)
-    torch.testing.assert_close(part.mean, whole.mean[4:6])
+    torch.testing.assert_close(part.mean, together.mean[4:6])
 
 
 def test_a_plan_follows_the_model() -> None:

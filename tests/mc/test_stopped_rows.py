@@ -1,4 +1,4 @@
-"""What a prediction says of rows that stopped early is what their own samples say, by formulas written a second time."""
+"""Rows that stopped early have the moments of their own samples, by formulas written a second time."""
 
 from __future__ import annotations
 
