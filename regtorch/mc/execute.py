@@ -6,8 +6,10 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
+from regtorch.mc.attention import attention, is_attention
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.interception import functional_dropout
 from regtorch.mc.layout import Layout, mapped
@@ -65,8 +67,10 @@ class Executor:
             ReplanNeeded: numbers were read in code that read none when it was tried.
         """
         part, sampler = self.partition, self.sampler
+        watched = watched and sampler.native is None
         sampler.begin(samples, rows, first_row)
         values = dict(values)
+        state = torch.default_generator.get_state()
         unforeseen = False
         if part.changes_frontier:
             values = {n: v.clone() if isinstance(v, Tensor) else v for n, v in values.items()}
@@ -82,7 +86,9 @@ class Executor:
                 in_weights.add(node)
                 # it draws here, before others of its module that come before the linear layer
                 values[node] = sampler.site(str(node.target), values[_input(part, node)].shape)
-            elif watched and (node in part.draws_inside or node in part.opaque):
+            elif watched and is_attention(node.target):
+                values[node] = self._attention(node, values)
+            elif watched and part.is_watched(node):
                 noted = self._noted()
                 with sampler.drawing():
                     values[node] = self._value(node, values)
@@ -94,6 +100,11 @@ class Executor:
                     values.pop(done, None)
         if unforeseen and not part.rows_together:
             raise ReplanNeeded
+        if watched and not torch.equal(state, torch.default_generator.get_state()):
+            if part.watches_all:
+                torch.default_generator.set_state(state)  # the draws of a thread, or of code that seeds the generator
+            else:
+                raise ReplanNeeded  # something draws where nothing did before
         output = fx.node.map_arg(part.output.args[0], lambda n: values[n])
         return self.finish(part.model_graph.rebuild(output))
 
@@ -139,6 +150,16 @@ class Executor:
         scale, shift = sampler.affine(values[source], part.noises[source], x, Layout(0))
         return scaled_linear(x, layer.weight, layer.bias, scale, shift, sampler.rows)
 
+    def _attention(self, node: fx.Node, values: Values) -> Any:
+        args: Any
+        kwargs: Any
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+        out = attention(self.sampler, *args, **kwargs)
+        if out is None:
+            with self.sampler.drawing():
+                out = self._value(node, values)
+        return out
+
     def _value(self, node: fx.Node, values: Values) -> Any:
         part = self.partition
         self.sampler.keeps_inputs = part.is_known_dropout(node)
@@ -165,7 +186,7 @@ def evaluated(
             return constants[name] if name in constants else operator.attrgetter(name)(model)
         case "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    if is_known_function(node):
+    if is_known_function(node) and sampler.native is None:
         return functional_dropout(sampler, node.target, *args, **kwargs)
     return node.target(*args, **kwargs)  # type: ignore[operator]
 

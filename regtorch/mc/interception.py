@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -16,8 +17,9 @@ from regtorch.dropout.base import Noise, ProbabilityDropout
 from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.mc.attention import attention, is_attention
 from regtorch.mc.dispatch_mode import QuickDispatchMode
-from regtorch.mc.random_op import draws_randomly
+from regtorch.mc.random_op import draws_randomly, may_draw_randomly
 
 #: torch's functions that drop -> the dropout that does the same
 _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
@@ -70,19 +72,13 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _FUNCTIONS:
+        if func in _FUNCTIONS and not torch._C._are_functorch_transforms_active():
             return functional_dropout(self.sampler, func, *args, **kwargs)
         if func in _LEAVING_TORCH:
             self.sampler.note_read()
-        if self.sampler.neutral and func is F.scaled_dot_product_attention:
-            args, kwargs = _without_dropout(*args, **kwargs)
+        if is_attention(func) and (out := attention(self.sampler, *args, **kwargs)) is not None:
+            return out
         return func(*args, **kwargs)
-
-
-def _without_dropout(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *rest: Any, **kwargs: Any
-) -> Any:
-    return (query, key, value, attn_mask, 0.0, *rest), kwargs
 
 
 def is_functional_dropout(function: Any) -> bool:
@@ -96,7 +92,12 @@ def functional_dropout(
     """``F.dropout`` and its variants, computed by the sampler; arguments as torch has them."""
     if not training or p == 0:
         return input
-    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input, inplace)
+    return sampler.drop(function.__name__, _dropout(_FUNCTIONS[function], float(p)), input, inplace)
+
+
+@lru_cache(maxsize=256)
+def _dropout(kind: type[ProbabilityDropout], drop_prob: float) -> ProbabilityDropout:
+    return kind(drop_prob=drop_prob)
 
 
 class _Draws(QuickDispatchMode):
@@ -108,19 +109,37 @@ class _Draws(QuickDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if draws_randomly(func, args, kwargs):
+        kind = _kind(func)
+        if kind == "plain":
+            return func(*args, **kwargs)
+        if kind == "random" and draws_randomly(func, args, kwargs):
             if self.sampler.draws_itself and any(isinstance(v, torch.Generator) for v in (*args, *kwargs.values())):
                 return func(*args, **kwargs)  # the sampler's own generator
             return self.sampler.draw(func, args, kwargs)
-        if torch.Tag.data_dependent_output in func.tags:
+        if kind == "reading":
             self.sampler.note_read()
         elif is_shaped_by_numbers(func, args):
             self.sampler.note_shaped()
         return func(*args, **kwargs)
 
 
+@cache
+def _kind(function: Any) -> str:
+    """What has to be looked at in a call of an operation; most need nothing."""
+    if may_draw_randomly(function):
+        return "random"
+    if torch.Tag.data_dependent_output in function.tags:
+        return "reading"
+    may_be_shaped = function is torch.ops.aten.index.Tensor or _is_always_shaped_by_numbers(function)
+    return "shaped" if may_be_shaped else "plain"
+
+
 def is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:
     """Whether the shape of an operation's result depends on the numbers in a tensor."""
     if function is torch.ops.aten.index.Tensor:  # by whole numbers it has the shape of those
         return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return _is_always_shaped_by_numbers(function)
+
+
+def _is_always_shaped_by_numbers(function: Any) -> bool:
     return torch.Tag.dynamic_output_shape in function.tags or function is torch.ops.aten._pack_padded_sequence.default

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from regtorch.dropout.base import Noise
@@ -35,6 +36,7 @@ class Partition:
         noises: nodes of dropouts that the sampler computes -> the dropout.
         opaque: nodes whose code is not torch's: what they run may depend on the numbers.
         draws_inside: nodes in whose own code something is drawn.
+        draws_here: those of them that are no modules, or hold scripts, whose forward cannot be replaced.
         frontier: upstream nodes that something downstream needs.
         layouts: frontier node -> where the rows of the batch are in its value.
         expanded: frontier nodes whose value is repeated for several samples that go through as one batch.
@@ -53,6 +55,7 @@ class Partition:
         changes_frontier: whether what is downstream changes in place what is upstream.
         folds_samples: whether several samples can go through as one batch.
         rows_depend: whether a row's prediction depends on the other rows.
+        watches_all: whether draws are taken over everywhere, and not only where some were seen.
     """
 
     model_graph: ModelGraph
@@ -64,6 +67,7 @@ class Partition:
     noises: dict[fx.Node, Noise]
     opaque: frozenset[fx.Node]
     draws_inside: frozenset[fx.Node]
+    draws_here: frozenset[fx.Node]
     frontier: tuple[fx.Node, ...]
     layouts: dict[fx.Node, Any]
     expanded: tuple[fx.Node, ...]
@@ -82,6 +86,13 @@ class Partition:
     changes_frontier: bool = False
     folds_samples: bool = False
     rows_depend: bool = False
+    watches_all: bool = False
+
+    def is_watched(self, node: fx.Node) -> bool:
+        """Whether all draws of a node are taken over; those within modules are taken over there."""
+        if node in self.opaque and (self.watches_all or not self.rows_together):
+            return True
+        return node in (self.draws_inside if self.watches_all else self.draws_here)
 
     def is_known_dropout(self, node: fx.Node) -> bool:
         """Whether a node is a dropout that the sampler computes by itself."""
@@ -149,6 +160,7 @@ def partition(
     in_weights = set(folded.values())
     work = [sum(seen.work.get(n, 0.0) for n in part) for part in (upstream, downstream)]
     reached = set(downstream)
+    inside = frozenset(n for n in seen.inside | (seen.firing - noises.keys()) if not is_known_function(n))
     return Partition(
         model_graph,
         upstream,
@@ -158,7 +170,8 @@ def partition(
         modules,
         noises,
         opaque,
-        frozenset(n for n in seen.inside | (seen.firing - noises.keys()) if not is_known_function(n)),
+        inside,
+        frozenset(n for n in inside if n not in modules or _holds_script(modules[n])),
         frontier,
         layouts,
         tuple(n for n in frontier if not _broadcasts(n, reached, output, noises)),
@@ -233,6 +246,10 @@ def _broadcasts(node: fx.Node, reached: set[fx.Node], output: fx.Node, noises: d
 
 def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _holds_script(module: nn.Module) -> bool:
+    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
 
 
 def is_of_torch(module: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regtorch.dropout.base import Noise
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.model_state import numbers
 from regtorch.mc.noise_sites import NoiseFound
@@ -36,6 +37,15 @@ class Plan:
     found: NoiseFound
     finish: Callable[[Any], Tensor]
     kind: object = None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the model's own code may draw, from torch's generator that is seeded for each sample."""
+        part = self.partition
+        if part.folds_samples or not (part.fixed or part.is_single) or not self.sampler.draws_natively:
+            return False
+        noises = [module for module in self.found.active if isinstance(module, Noise)]
+        return not any(noise.generator is not None or noise.shared for noise in noises)
 
 
 class PlanCache:

@@ -196,7 +196,7 @@ class MCPredictor:
             try:
                 return self._sampled_by(plan, batch, first_row)
             except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
-                plan.partition = replace(plan.partition, rows_together=True, folds_samples=False)
+                plan.partition = replace(plan.partition, rows_together=True, folds_samples=False, watches_all=True)
             except GuardError:
                 self._plans.discard(plan.kind)
             except (RegtorchError, ArithmeticError, OSError):
@@ -215,6 +215,7 @@ class MCPredictor:
         totals = self._totals(batch.rows)
         part = plan.partition
         runner = Executor(self.model, plan.sampler, part, plan.finish)
+        plan.sampler.native = batch.tensors[0].device if plan.is_native else None
         with (
             switched_on(self.model, plan.found, plan.sampler),
             ProgressBar(batch.rows * self.samples, self.progress) as bar,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.mc.allclose_scaled import allclose_scaled
+from regtorch.mc.any_rows import for_any_rows
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.execute import Executor, evaluated
@@ -129,13 +131,22 @@ class Probe:
             except Exception as error:  # any error: sampled whole, the model still predicts
                 reason = first_line(error)
         if not is_leaf(self.model):
-            try:
-                return self._fixed_graph(), ""
-            except Exception as error:
-                reason = first_line(error)
+            for graph in (partial(self._recorded_for_any_rows, wanted), self._fixed_graph):
+                try:
+                    return graph(), ""
+                except Exception as error:
+                    reason = first_line(error)
         if part is not None:
             return part, ""
         return self._interpreted(called(self.few)), reason
+
+    def _recorded_for_any_rows(self, wanted: Tensor) -> Partition:
+        """The partition of a graph that is recorded on two batches."""
+        one_piece = self.found.python_random
+        few, many = (recorded(self.model, rows, self.sampler, one_piece) for rows in (self.few, self.many))
+        part = self._checked(self._interpreted(for_any_rows(few, many, (FEW, MANY))), self.few, wanted)
+        further = self.batch.take(torch.arange(MANY + 2) % self.batch.rows)
+        return self._checked(part, further, self._plainly(further)[0])
 
     def _interpreted(self, graph: ModelGraph) -> Partition:
         """The partition of a graph for any number of rows."""
@@ -299,7 +310,9 @@ def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> Abstra
     """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
     stack = ExitStack()
     stack.enter_context(training_mode_of(model, found.active))
-    stack.enter_context(sampler.in_place_of(model, found.active))
+    named = dict(model.named_modules())
+    drawing = {named[site.name] for site in found.sites if site.sampled}
+    stack.enter_context(sampler.in_place_of(model, found.active, drawing))
     return stack
 
 

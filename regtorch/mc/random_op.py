@@ -18,9 +18,14 @@ _ENTRY_BY_ENTRY = {
 }
 
 
+def may_draw_randomly(function: Any) -> bool:
+    """Whether an operation draws random numbers for some arguments."""
+    return torch.Tag.nondeterministic_seeded in function.tags
+
+
 def draws_randomly(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether a call of an operation draws random numbers: fused attention without dropout does not."""
-    if torch.Tag.nondeterministic_seeded not in function.tags:
+    if not may_draw_randomly(function):
         return False
     if argument_of(function, args, kwargs, "dropout_p") == 0:
         return False

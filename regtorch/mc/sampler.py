@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache, partial
 from hashlib import blake2b
 from typing import Any
 
@@ -20,7 +20,7 @@ from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.interception import intercepted
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
 from regtorch.mc.noise_cache import Store
-from regtorch.mc.random_op import RandomOp
+from regtorch.mc.random_op import RandomOp, seed_generator
 
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
@@ -60,9 +60,12 @@ class Sampler:
         self.read = 0
         self.shaped = 0
         self._at_work = False  # then it is the noise's own numbers that are read
+        self._watching = False  # whether all draws are taken over
         #: how often a dropout was met that was not when the rows' places were learned
         self.unforeseen = 0
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
+        #: the device of torch's own generator, if the model's own code draws from it for one sample at a time; else None
+        self.native: torch.device | None = None
         #: whether Python's and NumPy's generators are seeded for each sample, too
         self.python_random = False
         self._store = Store(_KEPT_BYTES)
@@ -71,6 +74,8 @@ class Sampler:
     def begin(self, samples: range, rows: int, first_row: int = 0) -> None:
         """Start a forward pass of these samples of so many rows each."""
         self.samples, self.rows, self.first_row = samples, rows, first_row
+        if self.native is not None:
+            seed_generator(self.native, self.key("model", samples[0], False))
         if self.python_random:
             random.seed(self.key("random", samples[0]))
             np.random.seed(self.key("numpy", samples[0]) % 2**32)
@@ -101,6 +106,11 @@ class Sampler:
         self.not_shared |= blocks
         self.layouts |= dict.fromkeys(blocks)
         return bool(blocks)
+
+    @property
+    def draws_natively(self) -> bool:
+        """Whether one draw of all rows at once, as the model's own code makes it, is all that is wanted."""
+        return not self.shared or (bool(self.layouts) and self.layouts.keys() <= self.as_called)
 
     @property
     def foldable(self) -> bool:
@@ -151,7 +161,7 @@ class Sampler:
         """What a dropout makes of its input, for all samples of the pass; in place, it is the input that changes."""
         if self.neutral or strength(noise) == 0:
             return x
-        with self._working():
+        with self._working(), _unwatched(x):
             out = self._dropped(name, noise, x)
         return x.copy_(out) if in_place and not self.keeps_inputs else out
 
@@ -219,6 +229,13 @@ class Sampler:
             return draw.neutral(self.neutral_is_scaled)
         site = self.site("draw", draw.shape)
         self.inside += 1
+        state = torch.default_generator.get_state()
+        try:
+            return self._drawn_as_called(site, draw)
+        finally:  # a change would mean that something was drawn without being seen
+            torch.default_generator.set_state(state)
+
+    def _drawn_as_called(self, site: str, draw: RandomOp) -> Any:
         if not draw.is_entry_by_entry:
             self.as_called.add(site)
         layout, shared = self._layout(site, draw.shape)
@@ -251,22 +268,53 @@ class Sampler:
 
     def drawing(self) -> AbstractContextManager[None]:
         """Take over all draws: by functional dropouts, and within torch's and others' own code."""
-        return intercepted(self)
+        return nullcontext() if self._watching else self._intercepted()
 
     @contextmanager
-    def in_place_of(self, model: nn.Module, active: Collection[nn.Module]) -> Iterator[None]:
-        """Let the model's active dropout modules be computed here; they are as before afterwards."""
+    def _intercepted(self) -> Iterator[None]:
+        self._watching = True
+        try:
+            with intercepted(self):
+                yield
+        finally:
+            self._watching = False
+
+    @contextmanager
+    def in_place_of(
+        self, model: nn.Module, active: Collection[nn.Module], drawing: Collection[nn.Module] = ()
+    ) -> Iterator[None]:
+        """Let the model's active dropout modules be computed here; they are as before afterwards.
+
+        Args:
+            model: the model.
+            active: modules that are in training mode.
+            drawing: modules whose own code draws, in which all draws are taken over.
+        """
         with ExitStack() as stack:
             for name, module in model.named_modules():
-                if module not in active:
+                if module not in active or self.native is not None:
+                    continue
+                if module in drawing and noise_of(module) is None and not isinstance(module, torch.jit.ScriptModule):
+                    _replace(stack, module, partial(self._watched, module.forward))
                     continue
                 if isinstance(module, Noise) and module.acts_on_weights:
                     if strength(module) > 0 and module.layer is not None:
                         _replace(stack, module, partial(self._weights_dropped, name, module))
                 elif (noise := noise_of(module)) is not None and not isinstance(module, torch.jit.ScriptModule):
                     in_place = getattr(module, "inplace", False) is True
-                    _replace(stack, module, partial(self.drop, name, noise, in_place=in_place))
+                    _replace(stack, module, partial(self._module_dropped, name, noise, module.forward, in_place))
             yield
+
+    def _module_dropped(
+        self, name: str, noise: Noise, forward: Callable[..., Any], in_place: bool, x: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if torch._C._are_functorch_transforms_active():
+            return forward(x, *args, **kwargs)  # vmap draws as its randomness= says, in what is taken over
+        return self.drop(name, noise, x, in_place, *args, **kwargs)
+
+    def _watched(self, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self.drawing():
+            return forward(*args, **kwargs)
 
     def _weights_dropped(self, name: str, module: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         assert module.layer is not None
@@ -285,6 +333,16 @@ class Sampler:
             self._at_work = before
 
 
+@contextmanager
+def _unwatched(x: Tensor) -> Iterator[None]:
+    """Modes see nothing of what is computed here, which is faster; they stay where `x` needs them."""
+    if type(x) is not Tensor:
+        yield
+        return
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        yield
+
+
 def _replace(stack: ExitStack, module: nn.Module, forward: Callable[..., Any]) -> None:
     # a bound forward may stand there already, for instance of a library that wraps modules
     before = vars(module).get("forward")
@@ -294,12 +352,20 @@ def _replace(stack: ExitStack, module: nn.Module, forward: Callable[..., Any]) -
 
 def _called(noise: Noise, x: Tensor, seed: int, shared: bool = False, *args: Any, **kwargs: Any) -> Tensor:
     """What a dropout gives for `x` when it draws from a generator with this seed."""
-    before = dict(vars(noise))
-    noise.training, noise.generator, noise.shared = True, torch.Generator(x.device).manual_seed(seed), shared
+    attributes = vars(noise)
+    before = {name: attributes[name] for name in _OF_A_DRAW if name in attributes}
+    attributes.update(training=True, generator=_generator(x.device).manual_seed(seed), shared=shared)
     try:
         return type(noise).forward(noise, x, *args, **kwargs)  # type: ignore[no-any-return]
     finally:
-        for name in ("training", "generator", "shared"):
-            vars(noise).pop(name)
-            if name in before:
-                setattr(noise, name, before[name])
+        for name in _OF_A_DRAW:
+            attributes.pop(name, None)
+        attributes.update(before)
+
+
+_OF_A_DRAW = ("training", "generator", "shared")
+
+
+@cache
+def _generator(device: torch.device) -> torch.Generator:
+    return torch.Generator(device)
