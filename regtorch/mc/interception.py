@@ -92,12 +92,12 @@ def functional_dropout(
     """``F.dropout`` and its variants, computed by the sampler; arguments as torch has them."""
     if not training or p == 0:
         return input
-    return sampler.drop(function.__name__, _dropout(_FUNCTIONS[function], float(p)), input, inplace)
+    return sampler.drop(function.__name__, _dropout(function, float(p)), input, inplace)
 
 
 @lru_cache(maxsize=256)
-def _dropout(kind: type[ProbabilityDropout], drop_prob: float) -> ProbabilityDropout:
-    return kind(drop_prob=drop_prob)
+def _dropout(function: Callable[..., Any], drop_prob: float) -> ProbabilityDropout:
+    return _FUNCTIONS[function](drop_prob=drop_prob)
 
 
 class _Draws(QuickDispatchMode):
