@@ -47,7 +47,7 @@ def for_any_rows(few: ModelGraph, many: ModelGraph, rows: tuple[int, int]) -> Mo
             raise UntraceableError("what it runs depends on the number of rows")
         node.args = merge.value(node.args, other.args)
         node.kwargs = merge.value(node.kwargs, other.kwargs)
-    return ModelGraph(few.graph, few.constants, few.rebuild)
+    return ModelGraph(few.graph, few.constants, few.rebuild, few.recorded)
 
 
 def _name(target: object) -> str:

@@ -30,7 +30,7 @@ class ModelGraph:
         graph: the nodes.
         constants: name -> tensors that it uses and that are no attribute of the model.
         rebuild: makes the model's output of the output node's value.
-        recorded: what was noted of the nodes, if it was recorded from a run: it holds for that batch's shapes alone.
+        recorded: what was noted of the nodes, if it was recorded from a run.
     """
 
     graph: fx.Graph
