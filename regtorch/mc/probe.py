@@ -96,9 +96,10 @@ class Probe:
     def _general(self) -> Partition:
         sampler, few, many, batch = self.sampler, self.few, self.many, self.batch
         sampler.forget_layouts()
-        depending = sampler.read + sampler.shaped
+        depending, shaped = sampler.read + sampler.shaped, sampler.shaped
         shapes = [self._plainly(rows)[1] for rows in (few, many)]
         sampler.learn(shapes[0], shapes[1], (FEW, MANY))
+        shaped_by_numbers = sampler.shaped > shaped  # then an intermediate value may have other rows than the batch
         if sampler.read + sampler.shaped > depending and batch.rows > MANY:  # other rows may meet other dropouts
             fewer = batch.rows - 1
             shapes = [self._plainly(rows)[1] for rows in (batch.narrow(0, fewer), batch)]
@@ -114,7 +115,8 @@ class Probe:
             return part
         if reason and not _is_one_piece(self.model):
             self.warn(f"{type(self.model).__name__} is sampled whole, as it could not be split: {reason}")
-        folds = sampler.foldable and not part.reads_sampled and not sampler.python_random and self._folds(part, wanted)
+        each_for_itself = part.reads_sampled or sampler.python_random or shaped_by_numbers
+        folds = sampler.foldable and not each_for_itself and self._folds(part, wanted)
         part = replace(part, folds_samples=folds)
         if self._rows_depend():
             part = replace(part, rows_together=True, folds_samples=False, rows_depend=True)
