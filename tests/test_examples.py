@@ -27,10 +27,10 @@ def run(arguments: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_examples_and_the_readme_names_each() -> None:
+def test_there_are_examples_and_the_documentation_names_each() -> None:
     assert len(EXAMPLES) == 8
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"examples/{path.name}" in readme for path in EXAMPLES)
+    page = (ROOT / "docs/libraries.md").read_text(encoding="utf-8")
+    assert all(f"examples/{path.name}" in page for path in EXAMPLES)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -93,7 +93,7 @@ MODELS: list[Any] = [resnet18, timm_model, convnext, bert, gpt2]
 
 
 def is_documented_kernel(module: nn.Module, name: str, w: Tensor) -> bool:
-    """The README's rule: the weight of a linear or convolution layer; transformers' Conv1D is a linear layer."""
+    """The documented rule: the weight of a linear or convolution layer; transformers' Conv1D is a linear layer."""
     linear = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) or type(module).__name__ == "Conv1D"
     return linear and name == "weight" and w.ndim >= 2
 

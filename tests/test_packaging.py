@@ -64,6 +64,7 @@ def test_the_source_distribution_holds_what_a_user_would_look_for(built: tuple[P
         "scripts/train.py",
     } <= names
     assert {"tests/conftest.py", "examples/plain_loop.py", "benchmarks/mc.py"} <= names
+    assert {"docs/index.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "CITATION.cff"} <= names
     assert not any(name.startswith(("outputs", "multirun", ".git/")) or name.endswith(".pyc") for name in names)
 
 

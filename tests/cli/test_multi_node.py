@@ -1,4 +1,4 @@
-"""The README's torchrun command, with two nodes on this machine."""
+"""The torchrun command of the documentation, with two nodes on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-(COMMAND,) = re.findall(r"^    (torchrun .*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+(COMMAND,) = re.findall(r"^    (torchrun .*)", (ROOT / "docs/devices.md").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def free_port() -> int:
