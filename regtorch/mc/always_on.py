@@ -80,14 +80,30 @@ class _FirstPass:
             if hook is self:
                 del model._forward_pre_hooks[key]
                 model._forward_pre_hooks_with_kwargs.pop(key, None)
-        for module in model.modules():
-            if module in found.active:
-                module.register_forward_pre_hook(_switch_on)
-                module.training = True
+        active = [module for module in model.modules() if module in found.active]
+        switch = _SwitchOn(active)
+        switch(model, ())
+        for module in dict.fromkeys((model, *active)):
+            module.register_forward_pre_hook(switch if module is model else _switch_on)
 
 
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=6)
+
+
+class _SwitchOn:
+    """Puts modules into training mode before the model runs, as some look at others' modes.
+
+    Args:
+        modules: those that draw, and those that they look at.
+    """
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self.modules = modules
+
+    def __call__(self, model: nn.Module, inputs: Any) -> None:
+        for module in self.modules:
+            module.training = True
 
 
 def _switch_on(module: nn.Module, inputs: Any) -> None:

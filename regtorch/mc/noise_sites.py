@@ -13,12 +13,13 @@ from torch import nn
 
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
-from regtorch.mc.allclose_scaled import same_values
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import has_dropout, is_counted, is_dropout, is_of_libraries, noise_of
 from regtorch.mc.model_state import check_materialized, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively, module_calls
+from regtorch.mc.needed import Needed, keeps_statistics
 from regtorch.mc.sampler import Sampler
+from regtorch.mc.training_effects import TrainingEffects
 from regtorch.mc.watch import PYTHON_RANDOM, Watch, saved_random_state, training_mode_of
 
 #: which of the noise that was found is sampled: a glob over module names, a class, a function of (name, module), or several
@@ -61,7 +62,7 @@ class NoiseFound:
     python_random: frozenset[nn.Module]
 
 
-_OTHER_OUTPUT = "its output differs also without the noise"
+_STAYS_SILENT = "it draws only when other modules are in training mode"
 
 
 class NoiseSearch:
@@ -81,6 +82,9 @@ class NoiseSearch:
         for name, module in model.named_modules():
             self.names.setdefault(module, name)
         self.known = frozenset(m for m in model.modules() if is_dropout(m))
+        self.effects = TrainingEffects(model, sampler, batch)
+        #: what was in training mode when the model was watched
+        self.trained: list[nn.Module] = []
 
     def find(self, only: Only = None) -> NoiseFound:
         """Everything that draws, and whether it can be sampled.
@@ -89,7 +93,8 @@ class NoiseSearch:
             NothingBoundError: `only` matches nothing that was found.
         """
         seen = self._watched_in_training_mode()
-        needed = self._needed(seen)
+        search = Needed(self._watch, seen, self.known, self.trained)
+        needed = search.search()
         refused = self._refused(needed, seen)
         chosen = _chosen(only, {m: self.names[m] for m in seen.draws} | {m: self.names[m] for m in self.known})
         if only is not None and not any(m in chosen for m in seen.draws):
@@ -97,15 +102,12 @@ class NoiseSearch:
             raise NothingBoundError(
                 f"only={_shown(only)} matches no noise of {type(self.model).__name__}; it has: {found}"
             )
+        active = self._drawing(search, needed, refused, chosen)
         unused = self._unused(refused)
         self._warn_of_refused({module: reason for module, reason in refused.items() if module not in unused})
         refused |= dict.fromkeys(unused, "it is not run in eval mode")
-        active = set(self.known & chosen)
-        for module, callers in needed.items():
-            if module in chosen and module not in refused:
-                active |= {module, *callers}
         if only is not None:
-            self._check_left_out(frozenset(active), chosen)
+            self._check_left_out(active, chosen)
         sites = [
             NoiseSite(
                 self.names[m],
@@ -117,15 +119,39 @@ class NoiseSearch:
             for m, operations in seen.draws.items()
         ]
         python = frozenset(m for m, ops in seen.draws.items() if ops & PYTHON_RANDOM and m in active)
-        return NoiseFound(tuple(sites), frozenset(active), python)
+        return NoiseFound(tuple(sites), active, python)
+
+    def _drawing(
+        self,
+        search: Needed,
+        needed: dict[nn.Module, list[nn.Module]],
+        refused: dict[nn.Module, str],
+        chosen: Collection[nn.Module],
+    ) -> frozenset[nn.Module]:
+        """What is in training mode while samples are drawn; `refused` gets what draws only with more than that."""
+        while True:
+            sampled = [m for m in needed if m in chosen and m not in refused]
+            active = (self.known & chosen).union(*([m, *needed[m]] for m in sampled))
+            silent = search.silent(active, sampled)
+            if not silent:
+                return active
+            for module in silent:  # it drew thanks to what others need, and those are not sampled
+                further = search.further(module, active)
+                if not further:
+                    refused[module] = _STAYS_SILENT
+                    continue
+                python = bool(search.seen.draws[module] & PYTHON_RANDOM)
+                if reason := self.effects.of(active, active.union(further), python):
+                    refused[module] = reason
+                needed[module] = [*needed[module], *further]
 
     def _listed(self, seen: Watch) -> list[str]:
         return [f"{self.names[m] or 'the model itself'} ({type(m).__name__})" for m in seen.draws]
 
-    def _watch(self, active: Iterable[nn.Module]) -> Watch:
+    def _watch(self, active: Iterable[nn.Module], seed: int = 0) -> Watch:
         """One pass with these modules in training mode."""
         batch = self.batch.clone()
-        with unchanged(self.model), training_mode_of(self.model, active), saved_random_state():
+        with unchanged(self.model), training_mode_of(self.model, active), saved_random_state(seed):
             watch = Watch(self.model)
             try:
                 with module_calls(watch.run), watch:
@@ -136,7 +162,8 @@ class NoiseSearch:
         return watch
 
     def _watched_in_training_mode(self) -> Watch:
-        trained = [m for m in self.model.modules() if not isinstance(m, _NORMALIZATION) and not _keeps_statistics(m)]
+        trained = [m for m in self.model.modules() if not isinstance(m, _NORMALIZATION) and not keeps_statistics(m)]
+        self.trained = trained
         try:
             return self._watch(trained)
         except Exception as error:
@@ -148,28 +175,13 @@ class NoiseSearch:
                 watch = self._watch(attempt)
             except Exception:
                 continue
+            self.trained = attempt
             self.warn(
                 f"{type(self.model).__name__} could not be run with all of it in training mode ({as_one_line(first)}): noise "
                 "that is drawn only there is left out (not sampled); regtorch.mc.count_as_dropout makes a class count"
             )
             return watch
         raise first
-
-    def _needed(self, seen: Watch) -> dict[nn.Module, list[nn.Module]]:
-        """Drawing module -> the callers that must be in training mode as well, so that it draws."""
-        needed: dict[nn.Module, list[nn.Module]] = {m: _parts_of_script(m) for m in seen.draws}
-        callers = {m: list(reversed(seen.callers[m])) for m in seen.draws}
-        while True:
-            active = {m for module, others in needed.items() for m in (module, *others)}
-            try:
-                draws = self._watch(active | self.known).draws
-            except Exception:
-                draws = {}
-            missing = [m for m in seen.draws if not draws.get(m, set()) >= seen.draws[m] and callers[m]]
-            if not missing:
-                return needed
-            for module in missing:
-                needed[module].append(callers[module].pop(0))
 
     def _refused(self, needed: dict[nn.Module, list[nn.Module]], seen: Watch) -> dict[nn.Module, str]:
         """Drawing module -> why its noise cannot be sampled."""
@@ -180,48 +192,14 @@ class NoiseSearch:
         fixed = frozenset(m for m in needed if m not in doubtful) | self.known
         python = {m: bool(seen.draws[m] & PYTHON_RANDOM) for m in doubtful}
         together = fixed.union(*([m, *needed[m]] for m in doubtful))
-        if self._does_more(fixed, together, any(python.values())) or seen.normalizing & set(doubtful):
+        if self.effects.of(fixed, together, any(python.values())) or seen.normalizing & set(doubtful):
             for module in doubtful:
-                reason = self._does_more(fixed, fixed.union([module, *needed[module]]), python[module])
+                reason = self.effects.of(fixed, fixed.union([module, *needed[module]]), python[module])
                 if not reason and seen.normalizing & {module, *needed[module]}:
                     reason = "it normalizes by the batch"
                 if reason:
                     refused[module] = reason
         return refused
-
-    def _does_more(self, fixed: frozenset[nn.Module], active: frozenset[nn.Module], python_random: bool) -> str:
-        """What changes besides the noise when further modules are in training mode; empty if nothing is seen to."""
-        self.sampler.neutral_is_scaled = True
-        reason = self._changes(fixed, active, python_random)
-        if reason == _OTHER_OUTPUT:  # noise that is not divided by the probability to keep is neutral in another way
-            self.sampler.neutral_is_scaled = False
-            reason = self._changes(fixed, active, python_random)
-        return reason
-
-    def _changes(self, fixed: frozenset[nn.Module], active: frozenset[nn.Module], python_random: bool) -> str:
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        sampler = self.sampler
-        results, sampler.neutral, sampler.is_neutral = [], True, True
-        updated = ""
-        try:
-            for modules in (fixed, active):
-                copy = self.batch.clone()
-                with unchanged(self.model), training_mode_of(self.model, modules), saved_random_state():
-                    with sampler.in_place_of(self.model, modules), sampler.drawing():
-                        results.append(self.model(*copy.args, **copy.kwargs))
-                    changed = [n for n, b in self.model.named_buffers() if not _same_buffer(b, buffers.get(n))]
-                    updated = changed[0] if changed and modules is active else updated
-        except Exception as error:
-            return f"it fails there: {as_one_line(error)}"
-        finally:
-            sampler.neutral = False
-        if updated:
-            return f"it updates its buffer {updated}"
-        if type(results[0]) is not type(results[1]):
-            return f"it gives a {type(results[1]).__name__} instead of a {type(results[0]).__name__}"
-        if sampler.is_neutral and not python_random and not same_values(*results):
-            return _OTHER_OUTPUT
-        return ""
 
     def _unused(self, refused: Collection[nn.Module]) -> set[nn.Module]:
         """Which of these modules evaluation does not run, such as those of an auxiliary head."""
@@ -232,6 +210,12 @@ class NoiseSearch:
 
     def _warn_of_refused(self, refused: dict[nn.Module, str]) -> None:
         for kind, reason in {type(module).__name__: reason for module, reason in refused.items()}.items():
+            if reason == _STAYS_SILENT:
+                self.warn(
+                    f"{kind} is left out (not sampled): {reason}, and not all of those can be; let it draw where its own "
+                    "self.training is True"
+                )
+                continue
             self.warn(
                 f"{kind} does more in training mode than drop ({reason}): its noise is left out (not sampled); "
                 f"regtorch.mc.count_as_dropout({kind}) makes it count all the same"
@@ -241,8 +225,9 @@ class NoiseSearch:
         """Refuse to leave out what draws in eval mode, too."""
         draws = self._watch(active).draws
         for module in draws.keys() - chosen - active:
+            when = "in eval mode too" if module in self._watch(()).draws else "as soon as what is chosen does"
             raise SettingError(
-                f"{self.names[module] or type(self.model).__name__} draws random numbers in eval mode too: it cannot be left out"
+                f"{self.names[module] or type(self.model).__name__} draws random numbers {when}: it cannot be left out"
             )
 
 
@@ -304,18 +289,3 @@ def _chosen(only: Only, names: dict[nn.Module, str]) -> set[nn.Module]:
 
 def _shown(only: Any) -> str:
     return only if isinstance(only, str) else getattr(only, "__name__", repr(only))
-
-
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a scripted module has running statistics, as batch normalization has."""
-    return isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.buffers(recurse=False))
-
-
-def _parts_of_script(module: nn.Module) -> list[nn.Module]:
-    if not isinstance(module, torch.jit.ScriptModule):
-        return []
-    return [m for m in module.modules() if m is not module and not _keeps_statistics(m)]
-
-
-def _same_buffer(found: Any, wanted: Any) -> bool:
-    return wanted is not None and found.shape == wanted.shape and torch.equal(found, wanted)
