@@ -6,7 +6,7 @@ from collections.abc import Callable
 from numbers import Real
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from regtorch.dropout.base import Noise
 from regtorch.dropout.convert import counterpart_of
@@ -72,7 +72,11 @@ def noise_of(module: nn.Module) -> Noise | None:
 def strength(module: nn.Module) -> float:
     """How much a dropout does: its probability, or its noise's standard deviation; 0 does nothing."""
     values = (getattr(module, name, None) for name in ("drop_prob", "p", "std", "dropout"))
-    return float(next((v for v in values if isinstance(v, Real) and v), 0.0))
+    return float(next((v for v in values if _is_number(v) and v), 0.0))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex())
 
 
 def is_dropout(module: nn.Module) -> bool:

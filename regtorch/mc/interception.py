@@ -96,7 +96,7 @@ def functional_dropout(
     """``F.dropout`` and its variants, computed by the sampler; arguments as torch has them."""
     if not training or p == 0:
         return input
-    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=p), input, inplace)
+    return sampler.drop(function.__name__, _FUNCTIONS[function](drop_prob=float(p)), input, inplace)
 
 
 class _Draws(QuickDispatchMode):

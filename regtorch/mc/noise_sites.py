@@ -126,7 +126,7 @@ class NoiseSearch:
         search: Needed,
         needed: dict[nn.Module, list[nn.Module]],
         refused: dict[nn.Module, str],
-        chosen: Collection[nn.Module],
+        chosen: set[nn.Module],
     ) -> frozenset[nn.Module]:
         """What is in training mode while samples are drawn; `refused` gets what draws only with more than that."""
         while True:

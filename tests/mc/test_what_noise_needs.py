@@ -126,8 +126,8 @@ class Counting(nn.Module):
 @pytest.mark.parametrize("second", [False, True])
 def test_noise_that_needs_a_module_that_does_more_is_refused_with_a_warning(second: bool) -> None:
     model = Heads(second).eval()
-    with pytest.warns(UserWarning, match="Asking.*not sampled") as caught:
-        predictor = regtorch.MCPredictor(model, SAMPLES, transform=None)
+    predictor = regtorch.MCPredictor(model, SAMPLES, transform=None)
+    with pytest.warns(UserWarning, match=r"Asking.*not sampled") as caught:
         mean = predictor(X).mean
     assert len(caught) == 1
     assert {site.kind: site.sampled for site in predictor.sampled_modules} == {"Asking": False, "Dropout": True}
@@ -140,7 +140,7 @@ def test_what_is_chosen_has_what_it_needs_and_what_must_draw_with_it_cannot_be_l
     found = predictor(X)
     assert [site.name for site in predictor.sampled_modules if site.sampled] == ["asking.1"]
     predictor = regtorch.MCPredictor(model, SAMPLES, transform=None, only="asking.2")
-    with pytest.raises(regtorch.SettingError, match="asking.0 draws random numbers as soon as what is chosen does"):
+    with pytest.raises(regtorch.SettingError, match=r"asking\.0 draws random numbers as soon as what is chosen does"):
         predictor(X)
     for index in (0, 2, 3):
         model.asking[index] = nn.Identity()
