@@ -12,7 +12,7 @@ from torch import nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.dropouts import has_dropout, is_of_libraries
+from regtorch.mc.dropouts import cannot_draw, has_dropout
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseSearch
 from regtorch.mc.sampler import Sampler
@@ -44,7 +44,7 @@ def always_on(model: nn.Module) -> nn.Module:
         (True, 0)
     """
     check_module(model)
-    if not has_dropout(model) and is_of_libraries(model):
+    if not has_dropout(model) and cannot_draw(model):
         raise NothingBoundError(_no_dropout(model))
     active = copy.deepcopy(model)
     for module in active.modules():

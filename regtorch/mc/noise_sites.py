@@ -14,7 +14,7 @@ from torch import nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.dropouts import has_dropout, is_counted, is_dropout, is_of_libraries, noise_of
+from regtorch.mc.dropouts import cannot_draw, has_dropout, is_counted, is_dropout, noise_of
 from regtorch.mc.model_state import check_materialized, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively, module_calls
 from regtorch.mc.needed import Needed, keeps_statistics
@@ -261,9 +261,9 @@ def has_noise(model: nn.Module, *inputs: Any, **keywords: Any) -> bool:
         >>> has_noise(nn.Linear(4, 3), torch.zeros(2, 4)), has_noise(nn.Dropout(0.5), torch.zeros(2, 4))
         (False, True)
     """
-    if has_dropout(model) or is_of_libraries(model):
-        return has_dropout(model)
-    return any(site.sampled for site in sampled_modules(model, *inputs, **keywords))
+    if has_dropout(model):
+        return True
+    return not cannot_draw(model) and any(site.sampled for site in sampled_modules(model, *inputs, **keywords))
 
 
 def _chosen(only: Only, names: dict[nn.Module, str]) -> set[nn.Module]:
