@@ -81,7 +81,9 @@ class _FirstPass:
                 del model._forward_pre_hooks[key]
                 model._forward_pre_hooks_with_kwargs.pop(key, None)
         active = [module for module in model.modules() if module in found.active]
-        switch = _SwitchOn(active)
+        switch = _SwitchOn(
+            active, [(m, name, on) for (m, name), (by, on, _) in found.settings.items() if by in found.active]
+        )
         switch(model, ())
         for module in dict.fromkeys((model, *active)):
             module.register_forward_pre_hook(switch if module is model else _switch_on)
@@ -96,14 +98,17 @@ class _SwitchOn:
 
     Args:
         modules: those that draw, and those that they look at.
+        settings: module, attribute, and the value that its own `train` sets.
     """
 
-    def __init__(self, modules: list[nn.Module]) -> None:
-        self.modules = modules
+    def __init__(self, modules: list[nn.Module], settings: list[tuple[nn.Module, str, Any]]) -> None:
+        self.modules, self.settings = modules, settings
 
     def __call__(self, model: nn.Module, inputs: Any) -> None:
         for module in self.modules:
             module.training = True
+        for module, name, value in self.settings:
+            vars(module)[name] = value
 
 
 def _switch_on(module: nn.Module, inputs: Any) -> None:

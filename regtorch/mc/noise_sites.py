@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,12 +16,15 @@ from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import cannot_draw, has_dropout, is_counted, is_dropout, noise_of
+from regtorch.mc.hidden_noise import HiddenNoise
+from regtorch.mc.mode_settings import as_before, mode_settings, own_train
 from regtorch.mc.model_state import check_materialized, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively, module_calls
 from regtorch.mc.needed import Needed, keeps_statistics
+from regtorch.mc.own_generators import own_generators
 from regtorch.mc.sampler import Sampler
 from regtorch.mc.training_effects import TrainingEffects
-from regtorch.mc.watch import PYTHON_RANDOM, Watch, saved_random_state, training_mode_of
+from regtorch.mc.watch import PYTHON_RANDOM, ModeSettings, Watch, saved_random_state, training_mode_of
 
 #: which of the noise that was found is sampled: a glob over module names, a class, a function of (name, module), or several
 Only = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Iterable[object] | None
@@ -55,13 +59,19 @@ class NoiseFound:
         sites: the modules that draw.
         active: the modules that are in training mode while samples are drawn.
         python_random: those that draw from Python's or NumPy's generator.
+        settings: what modules' own `train` sets.
     """
 
     sites: tuple[NoiseSite, ...]
     active: frozenset[nn.Module]
     python_random: frozenset[nn.Module]
+    settings: ModeSettings = field(default_factory=dict)
 
 
+#: passes in which what draws by chance is looked for
+_TRIALS = 8
+_NORMALIZING = "it draws only when normalization is in training mode"
+_UNSEEN = "it does not draw by torch's functions in the thread that calls the model"
 _STAYS_SILENT = "it draws only when other modules are in training mode"
 
 
@@ -82,7 +92,9 @@ class NoiseSearch:
         for name, module in model.named_modules():
             self.names.setdefault(module, name)
         self.known = frozenset(m for m in model.modules() if is_dropout(m))
-        self.effects = TrainingEffects(model, sampler, batch)
+        self.settings = mode_settings(model)
+        self.effects = TrainingEffects(model, sampler, batch, self.settings)
+        sampler.generators = own_generators(model)
         #: what was in training mode when the model was watched
         self.trained: list[nn.Module] = []
 
@@ -119,7 +131,49 @@ class NoiseSearch:
             for m, operations in seen.draws.items()
         ]
         python = frozenset(m for m, ops in seen.draws.items() if ops & PYTHON_RANDOM and m in active)
-        return NoiseFound(tuple(sites), active, python)
+        unseen = self._unseen(seen)
+        sites += [
+            NoiseSite(self.names[m], type(m).__name__, ("unseen",), False, reason) for m, reason in unseen.items()
+        ]
+        return NoiseFound(tuple(sites), active, python, self.settings)
+
+    def _unseen(self, seen: Watch) -> dict[nn.Module, str]:
+        """What draws otherwise than by its modules' modes and by generators that are known -> how; with a warning."""
+        unseen = self._of_other_modes(seen)
+        python = any(operations & PYTHON_RANDOM for operations in seen.draws.values())
+        hidden = HiddenNoise(self.model, self.batch, self.trained, lambda: self._modes(self.trained), python).found()
+        if hidden is not None:
+            unseen[hidden] = _UNSEEN
+        for kind, reason in {type(module).__name__: reason for module, reason in unseen.items()}.items():
+            remedy = (
+                "let it draw by torch's functions, in the thread that calls the model"
+                if reason == _UNSEEN
+                else "let it draw where its own self.training is True"
+            )
+            self.warn(f"noise of {kind} is left out (not sampled): {reason}; {remedy}")
+        return unseen
+
+    def _of_other_modes(self, seen: Watch) -> dict[nn.Module, str]:
+        """What draws only when normalization is in training mode, too, or after `train()` alone."""
+        own = own_train(self.model)
+        if not own and len(self.trained) == len(self.names):
+            return {}
+        try:
+            with as_before(self.model):
+                if own:
+                    self.model.train()
+                watch = self._watch(self.names, really=bool(own))
+        except Exception:  # as batch normalization refuses single rows
+            return {}
+        new = [m for m in watch.draws if m not in seen.draws and m not in self.known]
+        if new:  # was it by chance that they did not draw?
+            often = [self._watch(self.trained, number).draws for number in range(1, _TRIALS)]
+            new = [m for m in new if not any(m in draws for draws in often)]
+        reason = "it draws only after train() of the model, which does more than set modes" if own else _NORMALIZING
+        return dict.fromkeys(new, reason)
+
+    def _modes(self, active: Iterable[nn.Module]) -> AbstractContextManager[None]:
+        return training_mode_of(self.model, active, self.settings)
 
     def _drawing(
         self,
@@ -148,10 +202,10 @@ class NoiseSearch:
     def _listed(self, seen: Watch) -> list[str]:
         return [f"{self.names[m] or 'the model itself'} ({type(m).__name__})" for m in seen.draws]
 
-    def _watch(self, active: Iterable[nn.Module], seed: int = 0) -> Watch:
-        """One pass with these modules in training mode."""
+    def _watch(self, active: Iterable[nn.Module], seed: int = 0, really: bool = False) -> Watch:
+        """One pass with these modules in training mode; really: all as they are."""
         batch = self.batch.clone()
-        with unchanged(self.model), training_mode_of(self.model, active), saved_random_state(seed):
+        with unchanged(self.model), nullcontext() if really else self._modes(active), saved_random_state(seed):
             watch = Watch(self.model)
             try:
                 with module_calls(watch.run), watch:

@@ -298,7 +298,7 @@ class Probe:
 def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> AbstractContextManager[Any]:
     """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
     stack = ExitStack()
-    stack.enter_context(training_mode_of(model, found.active))
+    stack.enter_context(training_mode_of(model, found.active, found.settings))
     stack.enter_context(sampler.in_place_of(model, found.active))
     return stack
 

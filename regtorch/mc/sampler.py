@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from regtorch.dropout.base import Noise
 from regtorch.functional.full_precision import widened
+from regtorch.mc import own_generators
 from regtorch.mc.affine import is_affine
 from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.interception import intercepted
@@ -65,6 +66,8 @@ class Sampler:
         self._kept: dict[tuple[Any, ...], tuple[Tensor, Tensor | None]] = {}
         #: whether Python's and NumPy's generators are seeded for each sample, too
         self.python_random = False
+        #: the model's own ones of these
+        self.generators: tuple[own_generators.Generator, ...] = ()
         self._store = Store(_KEPT_BYTES)
         self.begin(range(1), 1)
 
@@ -74,6 +77,8 @@ class Sampler:
         if self.python_random:
             random.seed(self.key("random", samples[0]))
             np.random.seed(self.key("numpy", samples[0]) % 2**32)
+            for index, generator in enumerate(self.generators):
+                own_generators.seed(generator, self.key(f"generator {index}", samples[0]))
         #: whether a dropout that works in place leaves its input alone, as nothing needs that any more
         self.keeps_inputs = False
         self._calls: dict[str, int] = {}

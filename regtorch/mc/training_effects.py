@@ -12,7 +12,7 @@ from regtorch.mc.allclose_scaled import same_values
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.sampler import Sampler
-from regtorch.mc.watch import saved_random_state, training_mode_of
+from regtorch.mc.watch import ModeSettings, saved_random_state, training_mode_of
 
 _OTHER_OUTPUT = "its output differs also without the noise"
 
@@ -24,10 +24,11 @@ class TrainingEffects:
         model: any module.
         sampler: makes noise neutral.
         batch: a few rows.
+        settings: what modules' own `train` sets.
     """
 
-    def __init__(self, model: nn.Module, sampler: Sampler, batch: BatchArgs) -> None:
-        self.model, self.sampler, self.batch = model, sampler, batch
+    def __init__(self, model: nn.Module, sampler: Sampler, batch: BatchArgs, settings: ModeSettings) -> None:
+        self.model, self.sampler, self.batch, self.settings = model, sampler, batch, settings
 
     def of(self, fixed: frozenset[nn.Module], active: frozenset[nn.Module], python_random: bool) -> str:
         """What changes besides the noise when further modules are in training mode; empty if nothing is seen to."""
@@ -46,7 +47,7 @@ class TrainingEffects:
         try:
             for modules in (fixed, active):
                 copy = self.batch.clone()
-                with unchanged(self.model), training_mode_of(self.model, modules), saved_random_state():
+                with unchanged(self.model), training_mode_of(self.model, modules, self.settings), saved_random_state():
                     with sampler.in_place_of(self.model, modules), sampler.drawing():
                         results.append(self.model(*copy.args, **copy.kwargs))
                     changed = [n for n, b in self.model.named_buffers() if not _same_buffer(b, buffers.get(n))]
