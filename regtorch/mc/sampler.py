@@ -21,7 +21,7 @@ from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.interception import intercepted
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
 from regtorch.mc.noise_cache import Store
-from regtorch.mc.random_op import RandomOp
+from regtorch.mc.random_op import Neutral, RandomOp
 
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
@@ -50,10 +50,11 @@ class Sampler:
         self.shapes: dict[str, tuple[int, ...]] = {}
         #: dropouts do nothing: to see what a model computes besides
         self.neutral = False
-        #: whether the noise that is made neutral is divided by the probability to keep
-        self.neutral_is_scaled = True
-        #: whether all draws could be made neutral since this was set to True
+        #: how noise is made neutral
+        self.neutral_kind: Neutral = "mean"
+        #: whether all draws could be made neutral since this was set to True; and whether all others were normal ones
         self.is_neutral = True
+        self.is_normal = True
         #: how often something was dropped, and how often of that within other code
         self.fired = 0
         self.inside = 0
@@ -221,7 +222,8 @@ class Sampler:
         draw = RandomOp(function, args, kwargs)
         if self.neutral:
             self.is_neutral &= draw.can_be_neutral
-            return draw.neutral(self.neutral_is_scaled)
+            self.is_normal &= draw.can_be_neutral or draw.is_normal
+            return draw.neutral(self.neutral_kind)
         site = self.site("draw", draw.shape)
         self.inside += 1
         if not draw.is_entry_by_entry:
