@@ -6,7 +6,7 @@ import inspect
 import warnings
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from regtorch.arguments import check_module
 from regtorch.dropout.alpha_dropout import AlphaDropout
@@ -111,7 +111,7 @@ def counterpart_of(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] 
         return None if old.acts_on_weights else (type(old), old.settings())
     for torchs, ours in _COUNTERPARTS.items():
         if isinstance(old, torchs) and type(old).forward is torchs.forward:
-            return ours, {"drop_prob": old.p}
+            return ours, {"drop_prob": float(old.p) if isinstance(old.p, Tensor) else old.p}
     drop_prob = branch_drop_prob(old) if isinstance(old, nn.Module) else None
     return None if drop_prob is None else (DropPath, {"drop_prob": drop_prob})
 

@@ -12,7 +12,7 @@ from torch import nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.dropouts import has_dropout, is_of_libraries
+from regtorch.mc.dropouts import cannot_draw, has_dropout
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseSearch
 from regtorch.mc.sampler import Sampler
@@ -44,7 +44,7 @@ def always_on(model: nn.Module) -> nn.Module:
         (True, 0)
     """
     check_module(model)
-    if not has_dropout(model) and is_of_libraries(model):
+    if not has_dropout(model) and cannot_draw(model):
         raise NothingBoundError(_no_dropout(model))
     active = copy.deepcopy(model)
     for module in active.modules():
@@ -80,14 +80,35 @@ class _FirstPass:
             if hook is self:
                 del model._forward_pre_hooks[key]
                 model._forward_pre_hooks_with_kwargs.pop(key, None)
-        for module in model.modules():
-            if module in found.active:
-                module.register_forward_pre_hook(_switch_on)
-                module.training = True
+        active = [module for module in model.modules() if module in found.active]
+        switch = _SwitchOn(
+            active, [(m, name, on) for (m, name), (by, on, _) in found.settings.items() if by in found.active]
+        )
+        switch(model, ())
+        for module in dict.fromkeys((model, *active)):
+            module.register_forward_pre_hook(switch if module is model else _switch_on)
 
 
 def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=6)
+
+
+class _SwitchOn:
+    """Puts modules into training mode before the model runs, as some look at others' modes.
+
+    Args:
+        modules: those that draw, and those that they look at.
+        settings: module, attribute, and the value that its own `train` sets.
+    """
+
+    def __init__(self, modules: list[nn.Module], settings: list[tuple[nn.Module, str, Any]]) -> None:
+        self.modules, self.settings = modules, settings
+
+    def __call__(self, model: nn.Module, inputs: Any) -> None:
+        for module in self.modules:
+            module.training = True
+        for module, name, value in self.settings:
+            vars(module)[name] = value
 
 
 def _switch_on(module: nn.Module, inputs: Any) -> None:

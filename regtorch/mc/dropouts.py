@@ -6,12 +6,14 @@ from collections.abc import Callable
 from numbers import Real
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules import module as module_code
 
 from regtorch.dropout.base import Noise
 from regtorch.dropout.convert import counterpart_of
 from regtorch.dropout.none import NoDropout
 from regtorch.errors import SettingError
+from regtorch.mc.watch import Watch, saved_random_state
 
 #: makes the regtorch dropout that does what a module does
 Counterpart = Callable[[nn.Module], Noise]
@@ -72,7 +74,11 @@ def noise_of(module: nn.Module) -> Noise | None:
 def strength(module: nn.Module) -> float:
     """How much a dropout does: its probability, or its noise's standard deviation; 0 does nothing."""
     values = (getattr(module, name, None) for name in ("drop_prob", "p", "std", "dropout"))
-    return float(next((v for v in values if isinstance(v, Real) and v), 0.0))
+    return float(next((v for v in values if _is_number(v) and v), 0.0))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex())
 
 
 def is_dropout(module: nn.Module) -> bool:
@@ -112,9 +118,43 @@ def _drops(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.") and isinstance(inside, float) and inside > 0
 
 
-def is_of_libraries(model: nn.Module) -> bool:
-    """Whether all that a model does is done by torch's and regtorch's own modules, whose dropouts are known."""
-    return all(type(m).__module__.startswith(("torch.nn.", "regtorch.")) for m in model.modules())
+def cannot_draw(model: nn.Module) -> bool:
+    """Whether it is certain, before the model has run, that it draws no random numbers.
+
+    That is so where all of it is done by torch's and regtorch's own code, and none of their layers drops or draws.
+
+    Example:
+        >>> cannot_draw(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), cannot_draw(nn.RReLU())
+        (True, False)
+    """
+    hooked = module_code._global_forward_hooks or module_code._global_forward_pre_hooks
+    return not hooked and all(_cannot_draw(module) for module in model.modules())
+
+
+def _cannot_draw(module: nn.Module) -> bool:
+    code = getattr(module.forward, "__module__", None) or ""  # of an instance, a replaced one is someone's own
+    own = not all(name.startswith(("torch.nn.", "regtorch.")) for name in (type(module).__module__, code))
+    if own or module._forward_hooks or module._forward_pre_hooks or _drops(module):
+        return False
+    if is_dropout(module) or any(
+        True for held in (module.children(), module.parameters(), module.buffers()) for _ in held
+    ):
+        return True  # torch's layers with parameters or buffers draw for their `dropout` only
+    return _is_seen_not_to_draw(module)
+
+
+def _is_seen_not_to_draw(layer: nn.Module) -> bool:
+    """Whether one of torch's layers without parameters draws nothing where it runs on a small tensor."""
+    mode, watch = layer.training, Watch(layer)
+    try:
+        layer.training = True
+        with torch.no_grad(), saved_random_state(), watch:
+            layer(torch.ones(1, 2, 4, 4))
+    except Exception:  # it takes something else
+        return False
+    finally:
+        layer.training = mode
+    return not watch.draws
 
 
 def counted_kinds() -> tuple[type[nn.Module], ...]:

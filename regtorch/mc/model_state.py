@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from regtorch.errors import SettingError
 from regtorch.mc.dropouts import strength
+from regtorch.mc.own_generators import give_back as give_back_state
+from regtorch.mc.own_generators import own_generators, state_of
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 #: containers within containers of an attribute that are looked into
@@ -99,6 +102,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         # what is scripted holds its attributes elsewhere
         if not isinstance(module, torch.jit.ScriptModule):
             undo.append(_contents_of(vars(module), _DEPTH))
+    undo += [partial(give_back_state, generator, state_of(generator)) for generator in own_generators(model)]
     buffers = [_number_of(buffer) for buffer in model.buffers()]
     try:
         yield

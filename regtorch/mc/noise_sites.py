@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,13 +14,17 @@ from torch import nn
 
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
-from regtorch.mc.allclose_scaled import same_values
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.dropouts import has_dropout, is_counted, is_dropout, is_of_libraries, noise_of
+from regtorch.mc.dropouts import cannot_draw, has_dropout, is_counted, is_dropout, noise_of
+from regtorch.mc.hidden_noise import HiddenNoise
+from regtorch.mc.mode_settings import as_before, mode_settings, own_train
 from regtorch.mc.model_state import check_materialized, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively, module_calls
+from regtorch.mc.needed import Needed, keeps_statistics
+from regtorch.mc.own_generators import own_generators
 from regtorch.mc.sampler import Sampler
-from regtorch.mc.watch import PYTHON_RANDOM, Watch, saved_random_state, training_mode_of
+from regtorch.mc.training_effects import TrainingEffects
+from regtorch.mc.watch import PYTHON_RANDOM, ModeSettings, Watch, saved_random_state, training_mode_of
 
 #: which of the noise that was found is sampled: a glob over module names, a class, a function of (name, module), or several
 Only = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Iterable[object] | None
@@ -54,14 +59,20 @@ class NoiseFound:
         sites: the modules that draw.
         active: the modules that are in training mode while samples are drawn.
         python_random: those that draw from Python's or NumPy's generator.
+        settings: what modules' own `train` sets.
     """
 
     sites: tuple[NoiseSite, ...]
     active: frozenset[nn.Module]
     python_random: frozenset[nn.Module]
+    settings: ModeSettings = field(default_factory=dict)
 
 
-_OTHER_OUTPUT = "its output differs also without the noise"
+#: passes in which what draws by chance is looked for
+_TRIALS = 8
+_NORMALIZING = "it draws only when normalization is in training mode"
+_UNSEEN = "it does not draw by torch's functions in the thread that calls the model"
+_STAYS_SILENT = "it draws only when other modules are in training mode"
 
 
 class NoiseSearch:
@@ -81,6 +92,11 @@ class NoiseSearch:
         for name, module in model.named_modules():
             self.names.setdefault(module, name)
         self.known = frozenset(m for m in model.modules() if is_dropout(m))
+        self.settings = mode_settings(model)
+        self.effects = TrainingEffects(model, sampler, batch, self.settings)
+        sampler.generators = own_generators(model)
+        #: what was in training mode when the model was watched
+        self.trained: list[nn.Module] = []
 
     def find(self, only: Only = None) -> NoiseFound:
         """Everything that draws, and whether it can be sampled.
@@ -89,7 +105,8 @@ class NoiseSearch:
             NothingBoundError: `only` matches nothing that was found.
         """
         seen = self._watched_in_training_mode()
-        needed = self._needed(seen)
+        search = Needed(self._watch, seen, self.known, self.trained)
+        needed = search.search()
         refused = self._refused(needed, seen)
         chosen = _chosen(only, {m: self.names[m] for m in seen.draws} | {m: self.names[m] for m in self.known})
         if only is not None and not any(m in chosen for m in seen.draws):
@@ -97,15 +114,12 @@ class NoiseSearch:
             raise NothingBoundError(
                 f"only={_shown(only)} matches no noise of {type(self.model).__name__}; it has: {found}"
             )
+        active = self._drawing(search, needed, refused, chosen)
         unused = self._unused(refused)
         self._warn_of_refused({module: reason for module, reason in refused.items() if module not in unused})
         refused |= dict.fromkeys(unused, "it is not run in eval mode")
-        active = set(self.known & chosen)
-        for module, callers in needed.items():
-            if module in chosen and module not in refused:
-                active |= {module, *callers}
         if only is not None:
-            self._check_left_out(frozenset(active), chosen)
+            self._check_left_out(active, chosen)
         sites = [
             NoiseSite(
                 self.names[m],
@@ -117,15 +131,81 @@ class NoiseSearch:
             for m, operations in seen.draws.items()
         ]
         python = frozenset(m for m, ops in seen.draws.items() if ops & PYTHON_RANDOM and m in active)
-        return NoiseFound(tuple(sites), frozenset(active), python)
+        unseen = self._unseen(seen)
+        sites += [
+            NoiseSite(self.names[m], type(m).__name__, ("unseen",), False, reason) for m, reason in unseen.items()
+        ]
+        return NoiseFound(tuple(sites), active, python, self.settings)
+
+    def _unseen(self, seen: Watch) -> dict[nn.Module, str]:
+        """What draws otherwise than by its modules' modes and by generators that are known -> how; with a warning."""
+        unseen = self._of_other_modes(seen)
+        python = any(operations & PYTHON_RANDOM for operations in seen.draws.values())
+        hidden = HiddenNoise(self.model, self.batch, self.trained, lambda: self._modes(self.trained), python).found()
+        if hidden is not None:
+            unseen[hidden] = _UNSEEN
+        for kind, reason in {type(module).__name__: reason for module, reason in unseen.items()}.items():
+            remedy = (
+                "let it draw by torch's functions, in the thread that calls the model"
+                if reason == _UNSEEN
+                else "let it draw where its own self.training is True"
+            )
+            self.warn(f"noise of {kind} is left out (not sampled): {reason}; {remedy}")
+        return unseen
+
+    def _of_other_modes(self, seen: Watch) -> dict[nn.Module, str]:
+        """What draws only when normalization is in training mode, too, or after `train()` alone."""
+        own = own_train(self.model)
+        if not own and len(self.trained) == len(self.names):
+            return {}
+        try:
+            with as_before(self.model):
+                if own:
+                    self.model.train()
+                watch = self._watch(self.names, really=bool(own))
+        except Exception:  # as batch normalization refuses single rows
+            return {}
+        new = [m for m in watch.draws if m not in seen.draws and m not in self.known]
+        if new:  # was it by chance that they did not draw?
+            often = [self._watch(self.trained, number).draws for number in range(1, _TRIALS)]
+            new = [m for m in new if not any(m in draws for draws in often)]
+        reason = "it draws only after train() of the model, which does more than set modes" if own else _NORMALIZING
+        return dict.fromkeys(new, reason)
+
+    def _modes(self, active: Iterable[nn.Module]) -> AbstractContextManager[None]:
+        return training_mode_of(self.model, active, self.settings)
+
+    def _drawing(
+        self,
+        search: Needed,
+        needed: dict[nn.Module, list[nn.Module]],
+        refused: dict[nn.Module, str],
+        chosen: set[nn.Module],
+    ) -> frozenset[nn.Module]:
+        """What is in training mode while samples are drawn; `refused` gets what draws only with more than that."""
+        while True:
+            sampled = [m for m in needed if m in chosen and m not in refused]
+            active = (self.known & chosen).union(*([m, *needed[m]] for m in sampled))
+            silent = [] if active == search.suffices else search.silent(active, sampled)
+            if not silent:
+                return active
+            for module in silent:  # it drew thanks to what others need, and those are not sampled
+                further = search.further(module, active)
+                if not further:
+                    refused[module] = _STAYS_SILENT
+                    continue
+                python = bool(search.seen.draws[module] & PYTHON_RANDOM)
+                if reason := self.effects.of(active, active.union(further), python):
+                    refused[module] = reason
+                needed[module] = [*needed[module], *further]
 
     def _listed(self, seen: Watch) -> list[str]:
         return [f"{self.names[m] or 'the model itself'} ({type(m).__name__})" for m in seen.draws]
 
-    def _watch(self, active: Iterable[nn.Module]) -> Watch:
-        """One pass with these modules in training mode."""
+    def _watch(self, active: Iterable[nn.Module], seed: int = 0, really: bool = False) -> Watch:
+        """One pass with these modules in training mode; really: all as they are."""
         batch = self.batch.clone()
-        with unchanged(self.model), training_mode_of(self.model, active), saved_random_state():
+        with unchanged(self.model), nullcontext() if really else self._modes(active), saved_random_state(seed):
             watch = Watch(self.model)
             try:
                 with module_calls(watch.run), watch:
@@ -136,7 +216,8 @@ class NoiseSearch:
         return watch
 
     def _watched_in_training_mode(self) -> Watch:
-        trained = [m for m in self.model.modules() if not isinstance(m, _NORMALIZATION) and not _keeps_statistics(m)]
+        trained = [m for m in self.model.modules() if not isinstance(m, _NORMALIZATION) and not keeps_statistics(m)]
+        self.trained = trained
         try:
             return self._watch(trained)
         except Exception as error:
@@ -148,28 +229,13 @@ class NoiseSearch:
                 watch = self._watch(attempt)
             except Exception:
                 continue
+            self.trained = attempt
             self.warn(
                 f"{type(self.model).__name__} could not be run with all of it in training mode ({as_one_line(first)}): noise "
                 "that is drawn only there is left out (not sampled); regtorch.mc.count_as_dropout makes a class count"
             )
             return watch
         raise first
-
-    def _needed(self, seen: Watch) -> dict[nn.Module, list[nn.Module]]:
-        """Drawing module -> the callers that must be in training mode as well, so that it draws."""
-        needed: dict[nn.Module, list[nn.Module]] = {m: _parts_of_script(m) for m in seen.draws}
-        callers = {m: list(reversed(seen.callers[m])) for m in seen.draws}
-        while True:
-            active = {m for module, others in needed.items() for m in (module, *others)}
-            try:
-                draws = self._watch(active | self.known).draws
-            except Exception:
-                draws = {}
-            missing = [m for m in seen.draws if not draws.get(m, set()) >= seen.draws[m] and callers[m]]
-            if not missing:
-                return needed
-            for module in missing:
-                needed[module].append(callers[module].pop(0))
 
     def _refused(self, needed: dict[nn.Module, list[nn.Module]], seen: Watch) -> dict[nn.Module, str]:
         """Drawing module -> why its noise cannot be sampled."""
@@ -180,48 +246,14 @@ class NoiseSearch:
         fixed = frozenset(m for m in needed if m not in doubtful) | self.known
         python = {m: bool(seen.draws[m] & PYTHON_RANDOM) for m in doubtful}
         together = fixed.union(*([m, *needed[m]] for m in doubtful))
-        if self._does_more(fixed, together, any(python.values())) or seen.normalizing & set(doubtful):
+        if self.effects.of(fixed, together, any(python.values())) or seen.normalizing & set(doubtful):
             for module in doubtful:
-                reason = self._does_more(fixed, fixed.union([module, *needed[module]]), python[module])
+                reason = self.effects.of(fixed, fixed.union([module, *needed[module]]), python[module])
                 if not reason and seen.normalizing & {module, *needed[module]}:
                     reason = "it normalizes by the batch"
                 if reason:
                     refused[module] = reason
         return refused
-
-    def _does_more(self, fixed: frozenset[nn.Module], active: frozenset[nn.Module], python_random: bool) -> str:
-        """What changes besides the noise when further modules are in training mode; empty if nothing is seen to."""
-        self.sampler.neutral_is_scaled = True
-        reason = self._changes(fixed, active, python_random)
-        if reason == _OTHER_OUTPUT:  # noise that is not divided by the probability to keep is neutral in another way
-            self.sampler.neutral_is_scaled = False
-            reason = self._changes(fixed, active, python_random)
-        return reason
-
-    def _changes(self, fixed: frozenset[nn.Module], active: frozenset[nn.Module], python_random: bool) -> str:
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        sampler = self.sampler
-        results, sampler.neutral, sampler.is_neutral = [], True, True
-        updated = ""
-        try:
-            for modules in (fixed, active):
-                copy = self.batch.clone()
-                with unchanged(self.model), training_mode_of(self.model, modules), saved_random_state():
-                    with sampler.in_place_of(self.model, modules), sampler.drawing():
-                        results.append(self.model(*copy.args, **copy.kwargs))
-                    changed = [n for n, b in self.model.named_buffers() if not _same_buffer(b, buffers.get(n))]
-                    updated = changed[0] if changed and modules is active else updated
-        except Exception as error:
-            return f"it fails there: {as_one_line(error)}"
-        finally:
-            sampler.neutral = False
-        if updated:
-            return f"it updates its buffer {updated}"
-        if type(results[0]) is not type(results[1]):
-            return f"it gives a {type(results[1]).__name__} instead of a {type(results[0]).__name__}"
-        if sampler.is_neutral and not python_random and not same_values(*results):
-            return _OTHER_OUTPUT
-        return ""
 
     def _unused(self, refused: Collection[nn.Module]) -> set[nn.Module]:
         """Which of these modules evaluation does not run, such as those of an auxiliary head."""
@@ -232,6 +264,12 @@ class NoiseSearch:
 
     def _warn_of_refused(self, refused: dict[nn.Module, str]) -> None:
         for kind, reason in {type(module).__name__: reason for module, reason in refused.items()}.items():
+            if reason == _STAYS_SILENT:
+                self.warn(
+                    f"{kind} is left out (not sampled): {reason}, and not all of those can be; let it draw where its own "
+                    "self.training is True"
+                )
+                continue
             self.warn(
                 f"{kind} does more in training mode than drop ({reason}): its noise is left out (not sampled); "
                 f"regtorch.mc.count_as_dropout({kind}) makes it count all the same"
@@ -241,8 +279,9 @@ class NoiseSearch:
         """Refuse to leave out what draws in eval mode, too."""
         draws = self._watch(active).draws
         for module in draws.keys() - chosen - active:
+            when = "in eval mode too" if module in self._watch(()).draws else "as soon as what is chosen does"
             raise SettingError(
-                f"{self.names[module] or type(self.model).__name__} draws random numbers in eval mode too: it cannot be left out"
+                f"{self.names[module] or type(self.model).__name__} draws random numbers {when}: it cannot be left out"
             )
 
 
@@ -276,9 +315,9 @@ def has_noise(model: nn.Module, *inputs: Any, **keywords: Any) -> bool:
         >>> has_noise(nn.Linear(4, 3), torch.zeros(2, 4)), has_noise(nn.Dropout(0.5), torch.zeros(2, 4))
         (False, True)
     """
-    if has_dropout(model) or is_of_libraries(model):
-        return has_dropout(model)
-    return any(site.sampled for site in sampled_modules(model, *inputs, **keywords))
+    if has_dropout(model):
+        return True
+    return not cannot_draw(model) and any(site.sampled for site in sampled_modules(model, *inputs, **keywords))
 
 
 def _chosen(only: Only, names: dict[nn.Module, str]) -> set[nn.Module]:
@@ -304,18 +343,3 @@ def _chosen(only: Only, names: dict[nn.Module, str]) -> set[nn.Module]:
 
 def _shown(only: Any) -> str:
     return only if isinstance(only, str) else getattr(only, "__name__", repr(only))
-
-
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Whether a scripted module has running statistics, as batch normalization has."""
-    return isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.buffers(recurse=False))
-
-
-def _parts_of_script(module: nn.Module) -> list[nn.Module]:
-    if not isinstance(module, torch.jit.ScriptModule):
-        return []
-    return [m for m in module.modules() if m is not module and not _keeps_statistics(m)]
-
-
-def _same_buffer(found: Any, wanted: Any) -> bool:
-    return wanted is not None and found.shape == wanted.shape and torch.equal(found, wanted)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
+from regtorch.mc.dropouts import cannot_draw, counted_kinds, has_dropout
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import first_line
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
@@ -140,7 +140,7 @@ class MCPredictor:
         check_output(output)
         CLASS_DIM.check("class_dim", class_dim)
         self.model = unwrapped(model)
-        if not has_dropout(self.model) and is_of_libraries(self.model):
+        if not has_dropout(self.model) and cannot_draw(self.model):
             raise NothingBoundError(
                 f"{type(model).__name__} has no dropout layer, regtorch's or torch's: there is nothing to sample"
             )

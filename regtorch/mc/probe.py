@@ -311,9 +311,9 @@ class Probe:
 def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> AbstractContextManager[Any]:
     """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
     stack = ExitStack()
-    stack.enter_context(training_mode_of(model, found.active))
+    stack.enter_context(training_mode_of(model, found.active, found.settings))
     named = dict(model.named_modules())
-    drawing = {named[site.name] for site in found.sites if site.sampled}
+    drawing = {named[site.name] for site in found.sites if site.sampled and site.name in named}
     stack.enter_context(sampler.in_place_of(model, found.active, drawing))
     return stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,11 @@ _ENTRY_BY_ENTRY = {
     *("randint", "randint_like", "random_", "uniform_", "normal_", "exponential_", "cauchy_", "geometric_"),
     "log_normal_",
 }
+
+_NORMAL = ("normal", "normal_", "randn", "randn_like")
+
+#: how noise is made neutral
+Neutral = Literal["mean", "kept", "drawn"]
 
 
 def may_draw_randomly(function: Any) -> bool:
@@ -101,22 +106,65 @@ class RandomOp:
 
     @property
     def can_be_neutral(self) -> bool:
-        """Whether one of the two kinds of `neutral` leaves activations as they are."""
+        """Whether one of the two kinds of `neutral` certainly leaves activations as they are."""
         return self.name == "native_dropout" or (
             self.name == "bernoulli_" and not isinstance(self.args[1] if len(self.args) > 1 else 0.5, Tensor)
         )
 
-    def neutral(self, scaled: bool) -> Any:
+    @property
+    def is_normal(self) -> bool:
+        """Whether it draws from a normal distribution."""
+        return self.name in _NORMAL
+
+    def neutral(self, kind: Neutral) -> Any:
         """A result that leaves activations as they are, where one is known; else what it draws.
 
         Args:
-            scaled: whether what is kept is divided by the probability to keep it.
+            kind: noise that multiplies leaves them as they are at its mean, or at 1 where what is kept is not divided by
+                the probability to keep it, and noise that is added at its mean; "drawn" is neutral for dropout alone.
         """
-        if self.name == "bernoulli_" and self.can_be_neutral:
-            return self.args[0].fill_((self.args[1] if len(self.args) > 1 else 0.5) if scaled else 1)
         if self.name == "native_dropout":
             return self.args[0], torch.ones_like(self.args[0], dtype=torch.bool)
-        return self.run()
+        if kind == "drawn":
+            if self.generator is not None:
+                self.generator.manual_seed(int(torch.randint(2**31, ())))
+            return self.run()
+        if self.name == "randperm":
+            drawn: Tensor = self.run()
+            return drawn.copy_(torch.arange(len(drawn)))
+        value = self._mean() if kind == "mean" else self._kept()
+        if value is None:
+            return self.run()
+        if self.name == "bernoulli_":
+            return self.args[0].copy_(value) if isinstance(value, Tensor) else self.args[0].fill_(value)
+        result: Tensor = self.run()
+        return result.copy_(value) if isinstance(value, Tensor) else result.fill_(value)
+
+    def _mean(self) -> Any:
+        if self.name in ("bernoulli", "bernoulli_"):
+            chance = self.args[1] if len(self.args) > 1 else self.kwargs.get("p")
+            return chance if chance is not None else self.args[0].clone() if self.name == "bernoulli" else 0.5
+        if self.name in _NORMAL:
+            centre = argument_of(self.function, self.args, self.kwargs, "mean")
+            return 0.0 if centre is None else centre
+        low, high = self._range()
+        return None if high is None else (low + high) / 2
+
+    def _kept(self) -> Any:
+        if self.name == "normal":
+            return self._mean()
+        if self.name in (*_NORMAL, "bernoulli", "bernoulli_"):
+            return 1.0
+        low, high = self._range()
+        return None if high is None else low + (high - low) * (1 - 2**-8)  # below the end, in half precision too
+
+    def _range(self) -> tuple[Any, Any]:
+        """The ends of uniform numbers."""
+        if self.name == "uniform_":
+            ends = (argument_of(self.function, self.args, self.kwargs, name) for name in ("from", "to"))
+            low, high = ends
+            return low, high
+        return (0.0, 1.0) if self.name in ("rand", "rand_like") else (None, None)
 
     def noise(self, shape: list[int]) -> Tensor:
         """The same kind of noise in another shape: uniform draws where a probability goes with each entry."""

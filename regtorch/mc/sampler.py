@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from regtorch.dropout.base import Noise
 from regtorch.functional.full_precision import widened
+from regtorch.mc import own_generators
 from regtorch.mc.affine import is_affine
 from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.interception import intercepted
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
 from regtorch.mc.noise_cache import Store
-from regtorch.mc.random_op import RandomOp, seed_generator
+from regtorch.mc.random_op import Neutral, RandomOp, seed_generator
 
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20
@@ -49,10 +50,11 @@ class Sampler:
         self.shapes: dict[str, tuple[int, ...]] = {}
         #: dropouts do nothing: to see what a model computes besides
         self.neutral = False
-        #: whether the noise that is made neutral is divided by the probability to keep
-        self.neutral_is_scaled = True
-        #: whether all draws could be made neutral since this was set to True
+        #: how noise is made neutral
+        self.neutral_kind: Neutral = "mean"
+        #: whether all draws could be made neutral since this was set to True; and whether all others were normal ones
         self.is_neutral = True
+        self.is_normal = True
         #: how often something was dropped, and how often of that within other code
         self.fired = 0
         self.inside = 0
@@ -68,6 +70,8 @@ class Sampler:
         self.native: torch.device | None = None
         #: whether Python's and NumPy's generators are seeded for each sample, too
         self.python_random = False
+        #: the model's own ones of these
+        self.generators: tuple[own_generators.Generator, ...] = ()
         self._store = Store(_KEPT_BYTES)
         self.begin(range(1), 1)
 
@@ -79,6 +83,8 @@ class Sampler:
         if self.python_random:
             random.seed(self.key("random", samples[0]))
             np.random.seed(self.key("numpy", samples[0]) % 2**32)
+            for index, generator in enumerate(self.generators):
+                own_generators.seed(generator, self.key(f"generator {index}", samples[0]))
         #: whether a dropout that works in place leaves its input alone, as nothing needs that any more
         self.keeps_inputs = False
         self._calls: dict[str, int] = {}
@@ -226,7 +232,8 @@ class Sampler:
         draw = RandomOp(function, args, kwargs)
         if self.neutral:
             self.is_neutral &= draw.can_be_neutral
-            return draw.neutral(self.neutral_is_scaled)
+            self.is_normal &= draw.can_be_neutral or draw.is_normal
+            return draw.neutral(self.neutral_kind)
         site = self.site("draw", draw.shape)
         self.inside += 1
         state = torch.default_generator.get_state()

@@ -12,24 +12,47 @@ import torch
 from torch import nn
 
 from regtorch.mc.dispatch_mode import QuickDispatchMode
+from regtorch.mc.own_generators import own_generators, state_of
 from regtorch.mc.random_op import argument_of, draws_randomly
 
 #: what draws of Python's and NumPy's generators are called among the operations
-PYTHON_RANDOM = frozenset({"random.random", "numpy.random"})
+_SOURCES = ("random.random", "numpy.random", "own generator")
+PYTHON_RANDOM = frozenset(_SOURCES)
+
+#: (module, attribute) -> the module whose own `train` sets it, and its values in training and in eval mode
+ModeSettings = dict[tuple[nn.Module, str], tuple[nn.Module, Any, Any]]
+
+_ABSENT = object()
 
 
 @contextmanager
-def training_mode_of(model: nn.Module, active: Iterable[nn.Module]) -> Iterator[None]:
-    """Put these modules into training mode and all others into eval mode; every mode is as before afterwards."""
+def training_mode_of(
+    model: nn.Module, active: Iterable[nn.Module], settings: ModeSettings | None = None
+) -> Iterator[None]:
+    """Put these modules into training mode and all others into eval mode; every mode is as before afterwards.
+
+    Args:
+        model: any module.
+        active: its modules that are in training mode.
+        settings: what modules' own `train` sets besides.
+    """
     modes = {module: module.training for module in model.modules()}
-    chosen = set(active)
+    chosen, settings = set(active), settings or {}
+    before = {(module, name): vars(module).get(name, _ABSENT) for module, name in settings}
     try:
         for module in modes:  # not train() and eval(): a model may have overridden them
             module.training = module in chosen
+        for (module, name), (owner, on, off) in settings.items():
+            vars(module)[name] = on if owner in chosen else off
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+        for (module, name), value in before.items():
+            if value is _ABSENT:
+                vars(module).pop(name, None)
+            else:
+                vars(module)[name] = value
 
 
 class Watch(QuickDispatchMode):
@@ -46,6 +69,7 @@ class Watch(QuickDispatchMode):
         self.normalizing: set[nn.Module] = set()
         #: generators that were drawn from -> their state before
         self.generators: dict[torch.Generator, torch.Tensor] = {}
+        self._own = own_generators(root)
         self._python = self._python_state()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -77,15 +101,14 @@ class Watch(QuickDispatchMode):
 
     def _look(self) -> None:
         now = self._python_state()
-        for before, after, name in zip(self._python, now, ("random.random", "numpy.random"), strict=True):
+        for before, after, name in zip(self._python, now, _SOURCES, strict=True):
             if before != after:
                 self._note(name)
         self._python = now
 
-    @staticmethod
-    def _python_state() -> tuple[object, object]:
+    def _python_state(self) -> tuple[object, ...]:
         state: Any = np.random.get_state()
-        return random.getstate(), (state[1].tobytes(), *state[2:])
+        return random.getstate(), (state[1].tobytes(), *state[2:]), [state_of(generator) for generator in self._own]
 
 
 @contextmanager

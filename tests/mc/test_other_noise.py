@@ -51,6 +51,7 @@ NOISES = {
     "own forward": lambda: OwnAbsolute(drop_prob=0.5),
     "drop path": lambda: DropPath(0.5),
     "numpy's number": lambda: nn.Dropout(np.float32(0.5)),
+    "a tensor": lambda: nn.Dropout(torch.tensor(0.5)),
 }
 
 
@@ -120,6 +121,10 @@ def attend(**arguments: object) -> object:
 OWN_CODE = {
     "helper": lambda m, h: helper(h, m.training),
     "partial": lambda m, h: partial(F.dropout, p=0.5)(h, training=m.training),
+    "of a tensor": lambda m, h: F.dropout(h, torch.tensor(0.3) + 0.2, m.training),
+    "of a parameter": lambda m, h: F.dropout(h, (m.last.bias.sum() * 0).sigmoid(), m.training),
+    "of a tensor, other dropout": lambda m, h: F.alpha_dropout(h, torch.tensor(0.4), m.training),
+    "of the batch": lambda m, h: F.dropout(h, (h.mean() * 0.1).sigmoid(), m.training),
     "of a setting": lambda m, h: F.dropout(h, m.small.p * 5, m.training),
     "bernoulli": lambda m, h: h * torch.bernoulli(torch.full_like(h, 0.5)) if m.training else h,
     "distribution": lambda m, h: (
