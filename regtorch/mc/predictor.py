@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.differing_samples import check_samples_differ, compared
 from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import first_line
@@ -38,8 +39,6 @@ CHECK_EVERY = 16
 WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
-#: samples that are looked at where all that were asked for are identical
-_FURTHER_SAMPLES = 256
 
 
 class MCPredictor:
@@ -87,7 +86,7 @@ class MCPredictor:
 
     Raises:
         SettingError: a value outside its range.
-        NothingBoundError: the model has no dropout.
+        NothingBoundError: the model has no dropout, or all samples are identical in all rows.
 
     Source: Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016; for ``"gaussian"`` Kendall and Gal, "What
     uncertainties do we need in Bayesian deep learning for computer vision?", 2017.
@@ -231,24 +230,19 @@ class MCPredictor:
                 for rows, block in self._sampled(runner, values, start, stop, first_row, totals):
                     totals.add(block, rows)
                     bar.advance(block.shape[0] * block.shape[1])
-            hidden = any(
-                node in part.opaque for node in part.downstream
-            )  # noise that no node shows may be without effect
-            if hidden and totals.are_identical() and not self._differ(runner, values, stop - start):
-                raise NothingBoundError(
-                    f"all samples of {type(self.model).__name__} are identical in all rows: nothing is sampled, though "
-                    f"{', '.join(site.name or site.kind for site in plan.found.sites if site.sampled)} draws random numbers"
-                )
+            if totals.are_identical():
+                self._check_samples_differ(plan, batch.narrow(start, stop))
         self._plans.note_numbers(plan, self.model)
         if totals.looks_transformed_twice:
             self._warn_of_probabilities()
         return totals.prediction()
 
-    def _differ(self, runner: Executor, values: Any, rows: int) -> bool:
-        """Whether any of some further samples differs: one that seldom drops may have dropped nothing so far."""
-        further = (runner.run_downstream(values, range(t, t + 1), rows) for t in range(_FURTHER_SAMPLES))
-        first = next(further)
-        return any(not torch.equal(first, sample) for sample in further)
+    def _check_samples_differ(self, plan: Plan, batch: BatchArgs) -> None:
+        noise = [site.name or site.kind for site in plan.found.sites if site.sampled]
+        finish = compared(self.transform, self.output, self.class_dim, plan.finish)
+        text = check_samples_differ(self.model, plan.sampler, plan.partition, finish, batch, noise)
+        if text:
+            self._warn(text)
 
     def _totals(self, rows: int) -> Totals:
         what = Gathering(self.transform, self.class_dim, self.samples, self.keep_samples, self.noise_variance)

@@ -56,6 +56,9 @@ class Totals:
         self.binary = False
         self.moments = RunningMoments(rows)
         self.taken = 0
+        #: whether a sample was seen that differs from the first one of its rows
+        self.differ = False
+        self.first: Tensor | None = None
         #: whether every entry of the first block is where a sigmoid puts what was a probability before
         self.looks_transformed_twice = False
         self.used: Tensor | None = None
@@ -70,6 +73,8 @@ class Totals:
         if self.used is None:
             self._start(block)
         assert self.used is not None
+        if not self.differ:
+            self._compare(block, rows)
         if self.noise is not None:
             block, log_variance = block.chunk(2, self._dim_of_block)
             self.noise[rows] += log_variance.exp().sum(0)
@@ -86,7 +91,16 @@ class Totals:
 
     def are_identical(self) -> bool:
         """Whether all samples of all rows are the same, bit for bit."""
-        return self.used is not None and bool((self.used > 1).all()) and not self.moments.squares.any()
+        return not self.differ and self.used is not None and bool((self.used > 1).all())
+
+    def _compare(self, block: Tensor, rows: Rows) -> None:
+        if self.first is None:
+            self.first = block.new_empty((self.rows, *block.shape[2:]))
+        if not self.taken:
+            self.first[rows] = block[0]
+        self.differ = not bool((block == self.first[rows]).all())
+        if self.differ:
+            self.first = None
 
     @property
     def _dim_of_block(self) -> int:
