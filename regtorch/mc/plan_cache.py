@@ -98,5 +98,5 @@ class PlanCache:
 
 
 def _kind(batch: BatchArgs) -> object:
-    device = batch.tensors[0].device.type
+    device = batch.first.device.type
     return (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))

@@ -22,10 +22,11 @@ from regtorch.mc.model_state import check_materialized, signature, unchanged, un
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
 from regtorch.mc.outcome import Transform, looks_like_probabilities, outcome, warn_of_probabilities
+from regtorch.mc.output_rows import check_rows, dim_of_rows
 from regtorch.mc.output_selection import Output, check_output
 from regtorch.mc.plan_cache import Plan, PlanCache
 from regtorch.mc.prediction import MCPrediction
-from regtorch.mc.probe import FEW, Probe, check_rows, nothing_sampled, switched_on
+from regtorch.mc.probe import FEW, Probe, few_rows, nothing_sampled, switched_on
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.recording import GuardError
 from regtorch.mc.sampler import Sampler
@@ -78,7 +79,8 @@ class MCPredictor:
         only: which of the noise is sampled, all else stays in eval mode: a glob over module names (``"head*"``), a class
             or a module, a function of (name, module), or several of them; None: all that is found.
         where: the same under the name that penalties and constraints use; give one of the two.
-        batch_dim: the dimension of the rows in the tensors of a batch, such as 1 of (length, batch, features).
+        batch_dim: the dimension of the rows in the tensors of a batch, such as 1 of (length, batch, features), and in the
+            model's output, unless it has them first; predictions have them first.
         output: which part of the model's output is predicted: a key, a place in a tuple, or a function; None: its
             ``logits``, or the only tensor there is. A transform function is given all of the output if it is None.
         class_dim: the dimension of the classes: 1, as in (rows, classes, height, width), -1 of tokens (rows, length,
@@ -248,17 +250,18 @@ class MCPredictor:
         what = Gathering(self.transform, self.class_dim, self.samples, self.keep_samples, self.noise_variance)
         return Totals(what, rows)
 
-    def _outcomes(self) -> Callable[[Any], Tensor]:
-        """What turns the model's outputs into predictions; the first one is looked at."""
+    def _outcomes(self, batch: BatchArgs) -> Callable[[Any], Tensor]:
+        """What turns the model's outputs for such batches into predictions; the first one is looked at."""
+        rows_at = dim_of_rows(self.model, batch, self.transform, self.output)
         looked = self.transform != "softmax"
 
         def predictions(output: Any) -> Tensor:
             nonlocal looked
             if not looked:
                 looked = True
-                if looks_like_probabilities(output, self.output, self.class_dim):
+                if looks_like_probabilities(output, self.output, self.class_dim, rows_at):
                     self._warn_of_probabilities()
-            return outcome(output, self.transform, self.output, self.class_dim)
+            return outcome(output, self.transform, self.output, self.class_dim, rows_at)
 
         return predictions
 
@@ -300,18 +303,17 @@ class MCPredictor:
 
     def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> Plan:
         sampler = Sampler(self.seed, self.masks == "shared")
-
-        finish = self._outcomes()
         found = self._found(sampler, batch)
         if not any(site.sampled for site in found.sites):
             raise NothingBoundError(nothing_sampled(self.model))
         sampler.python_random = bool(found.python_random)
+        finish = self._outcomes(batch)
         part = Probe(self.model, sampler, batch, found, finish, self._warn).partition(fixed, single)
         return Plan(part, sampler, found, finish)
 
     def _found(self, sampler: Sampler, batch: BatchArgs) -> NoiseFound:
         """What draws in the model, seen on a few rows, or on all where it does not take a few."""
-        few = batch if batch.batch_dim else batch.take(torch.arange(FEW) % batch.rows)
+        few = few_rows(batch, FEW)
         try:
             found = NoiseSearch(self.model, sampler, few, self._warn).find(self.only)
         except (NothingBoundError, SettingError):
@@ -381,7 +383,7 @@ class MCPredictor:
         totals = self._totals(0)
         with training_mode_of(self.model, ()):
             one = batch.with_a_row()  # not every model takes none, and the size of an empty output is not known
-            predicted = self._outcomes()(self.model(*one.args, **one.kwargs))
+            predicted = self._outcomes(one)(self.model(*one.args, **one.kwargs))
         totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()
 

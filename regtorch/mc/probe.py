@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from regtorch.errors import NothingBoundError, SettingError
+from regtorch.errors import NothingBoundError
 from regtorch.mc.allclose_scaled import allclose_scaled
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
@@ -19,6 +19,7 @@ from regtorch.mc.graph import ModelGraph, Recorded, UntraceableError, called, fi
 from regtorch.mc.in_place import Versions
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.noise_sites import NoiseFound
+from regtorch.mc.output_rows import check_rows
 from regtorch.mc.partition import Partition, Values, part_of, partition, size_of
 from regtorch.mc.recording import recorded
 from regtorch.mc.sampler import Sampler
@@ -51,7 +52,7 @@ class Probe:
     ) -> None:
         self.model, self.sampler, self.batch, self.found = model, sampler, batch, found
         self.finish, self.warn = finish, warn
-        self.few, self.many = (batch.take(torch.arange(rows) % batch.rows) for rows in (FEW, MANY))
+        self.few, self.many = (few_rows(batch, rows) for rows in (FEW, MANY))
 
     def partition(self, fixed: bool = False, single: bool = False) -> Partition:
         """How the model is sampled.
@@ -67,7 +68,7 @@ class Probe:
         with switched_on(self.model, self.found, self.sampler):
             if single:
                 result = self._fixed_partition(called(self.batch), self._noted_of_one_node())
-            elif fixed or self.batch.batch_dim or not self._takes_few_rows():
+            elif fixed or self.batch.is_one_piece or not self._takes_few_rows():
                 result = self._fixed()
             else:
                 result = self._general()
@@ -77,13 +78,9 @@ class Probe:
 
     def _takes_few_rows(self) -> bool:
         """Whether the model takes a part of the batch's rows; graphs and other models do not."""
-        if self.batch.rows == FEW:
-            return True
         try:
             self._plainly(self.few)
             self._plainly(self.many)
-        except SettingError:
-            raise
         except Exception:
             self._plainly(self.batch)  # if it fails too, its own error is the one to show
             return False
@@ -295,6 +292,11 @@ class Probe:
         return torch.cat([self._plainly(few.take(torch.tensor([row])))[0] for row in range(FEW)])
 
 
+def few_rows(batch: BatchArgs, rows: int) -> BatchArgs:
+    """So many rows of a batch, some of them twice if need be; the batch itself if its rows cannot be taken apart."""
+    return batch if batch.is_one_piece else batch.take(torch.arange(rows) % batch.rows)
+
+
 def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> AbstractContextManager[Any]:
     """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
     stack = ExitStack()
@@ -310,14 +312,6 @@ def nothing_sampled(model: nn.Module) -> str:
         "call, and draws no other random numbers that reach its output: there is nothing to sample; "
         "regtorch.mc.count_as_dropout makes a class count"
     )
-
-
-def check_rows(predicted: Tensor, rows: int) -> None:
-    """Raise a SettingError unless there is a row for each example."""
-    if predicted.ndim == 0 or len(predicted) != rows:
-        raise SettingError(
-            f"predictions have shape {tuple(predicted.shape)} for {rows} rows: they must have a row for each"
-        )
 
 
 def _hides_modules(module: nn.Module) -> bool:
