@@ -15,6 +15,7 @@ from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
 from regtorch.mc.allclose_scaled import same_values
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.device_check import devices_named
 from regtorch.mc.dropouts import has_dropout, is_counted, is_dropout, is_of_libraries, noise_of
 from regtorch.mc.model_state import check_materialized, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively, module_calls
@@ -264,7 +265,7 @@ def sampled_modules(model: nn.Module, *inputs: Any, **keywords: Any) -> tuple[No
     """
     check_module(model)
     batch = BatchArgs(inputs, keywords)
-    with exclusively(), torch.inference_mode(False), torch.no_grad():
+    with exclusively(), torch.inference_mode(False), torch.no_grad(), devices_named(model, batch.tensors):
         search = NoiseSearch(unwrapped(model), Sampler(0, True), batch, lambda text: warnings.warn(text, stacklevel=4))
         return search.find().sites
 

@@ -99,4 +99,5 @@ class PlanCache:
 
 def _kind(batch: BatchArgs) -> object:
     device = batch.first.device.type
-    return (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return (*batch.kind(), autocast and torch.get_autocast_dtype(device))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.device_check import devices_named
 from regtorch.mc.differing_samples import check_samples_differ, compared
 from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
 from regtorch.mc.execute import Executor, ReplanNeeded
@@ -71,8 +72,8 @@ class MCPredictor:
             `min_samples` and then after every 16 more; None takes all samples.
         masks: ``"shared"`` or ``"independent"``.
         min_samples: how many samples a row takes at least when there is a tolerance, >= 2.
-        max_batch: rows times samples in one forward pass; None: chosen by the size of the model's layers, never by
-            the number of samples.
+        max_batch: rows times samples in one forward pass, and all rows where they depend on each other; None: chosen by
+            the size of the model's layers, never by the number of samples.
         keep_samples: whether the prediction holds the samples themselves, too.
         noise_variance: of the targets around the model's output, added to the predictive variance.
         progress: whether a bar is shown; None: on a terminal when it takes more than two seconds.
@@ -186,7 +187,7 @@ class MCPredictor:
         with exclusively(), torch.inference_mode(False), torch.no_grad(), saved_random_state(None):
             batch = BatchArgs(inputs, keywords, self.batch_dim)
             check_materialized(self.model)
-            with unchanged(self.model):
+            with unchanged(self.model), devices_named(self.model, batch.tensors):
                 return self._predicted(batch, first_row)
 
     def _predicted(self, batch: BatchArgs, first_row: int) -> MCPrediction:
@@ -221,11 +222,11 @@ class MCPredictor:
             ProgressBar(batch.rows * self.samples, self.progress) as bar,
         ):
             rows_at_once = self._at_once(max(part.bytes_upstream, part.bytes_downstream), batch.rows)
-            if part.fixed or (part.rows_together and self.max_batch is None):
+            if part.fixed or part.rows_depend or (part.rows_together and self.max_batch is None):
                 rows_at_once = batch.rows  # what happens to a row may depend on all others
-            if part.rows_depend and rows_at_once < batch.rows:
-                self._warn(f"the rows of {type(self.model).__name__} depend on each other, and max_batch="
-                           f"{self.max_batch} cuts a batch of {batch.rows} rows")  # fmt: skip
+            if part.rows_depend and self.max_batch is not None and self.max_batch < batch.rows:
+                self._warn(f"the rows of {type(self.model).__name__} depend on each other: all {batch.rows} of a batch go "
+                           f"through together, which is more than max_batch={self.max_batch}")  # fmt: skip
             for start in range(0, batch.rows, rows_at_once):
                 stop = min(start + rows_at_once, batch.rows)
                 values = runner.run_upstream(batch.narrow(start, stop))
