@@ -18,7 +18,7 @@ from regtorch.mc.device_check import devices_named
 from regtorch.mc.differing_samples import check_samples_differ, compared
 from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
 from regtorch.mc.execute import Executor, ReplanNeeded
-from regtorch.mc.graph import first_line
+from regtorch.mc.graph import OTHER_STEPS, reason_of
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
@@ -201,15 +201,13 @@ class MCPredictor:
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False)
             except GuardError:
                 self._plans.discard(plan.kind)
-            except (RegtorchError, ArithmeticError, OSError):
+            except (RegtorchError, ArithmeticError, OSError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # its code took a path that the recorded graph does not have
                 if plan.partition.model_graph.recorded is None:
                     raise
-                self._warn(
-                    f"{type(self.model).__name__} is sampled whole, as other samples do not fit the graph that was "
-                    f"recorded: {first_line(error)}"
-                )
+                name, reason = type(self.model).__name__, reason_of(error, OTHER_STEPS)
+                self._warn(f"{name} is sampled whole, as it could not be split: {reason}")
                 self._plans.replace(plan.kind, self._made(batch, single=True))
         return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
 

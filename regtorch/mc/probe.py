@@ -15,7 +15,7 @@ from regtorch.mc.allclose_scaled import allclose_scaled
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.execute import Executor, evaluated
-from regtorch.mc.graph import ModelGraph, Recorded, UntraceableError, called, first_line, traced
+from regtorch.mc.graph import OTHER_RESULT, ModelGraph, Recorded, UntraceableError, called, reason_of, traced
 from regtorch.mc.in_place import Versions
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.noise_sites import NoiseFound
@@ -124,12 +124,12 @@ class Probe:
                 if not any(_hides_modules(part.modules[n]) for n in part.downstream if n in part.opaque):
                     return part, ""
             except Exception as error:  # any error: sampled whole, the model still predicts
-                reason = first_line(error)
+                reason = reason_of(error)
         if not is_leaf(self.model):
             try:
                 return self._fixed_graph(), ""
             except Exception as error:
-                reason = first_line(error)
+                reason = reason_of(error)
         if part is not None:
             return part, ""
         return self._interpreted(called(self.few)), reason
@@ -188,7 +188,7 @@ class Probe:
             found = runner.run_downstream(values, range(1), batch.rows, watched=False)
             changes_frontier = part.changes_frontier or versions != [v._version for v in tensors]
             if not allclose_scaled(found, wanted) or self.sampler.shapes.keys() != sites:
-                raise UntraceableError("as a graph it gives other numbers")
+                raise UntraceableError(OTHER_RESULT)
             part = replace(part, changes_inputs=changes_inputs, changes_frontier=changes_frontier)
             if part.folded:
                 runner.folds_always = not changes_frontier
@@ -222,9 +222,7 @@ class Probe:
             return self._fixed_graph()
         except Exception as error:
             if not _is_one_piece(self.model):
-                self.warn(
-                    f"{type(self.model).__name__} is sampled whole, as it could not be split: {first_line(error)}"
-                )
+                self.warn(f"{type(self.model).__name__} is sampled whole, as it could not be split: {reason_of(error)}")
             return self._fixed_partition(called(self.batch), self._noted_of_one_node())
 
     def _fixed_graph(self) -> Partition:
