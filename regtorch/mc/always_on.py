@@ -12,7 +12,9 @@ from torch import nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.device_check import devices_named
 from regtorch.mc.dropouts import cannot_draw, has_dropout
+from regtorch.mc.model_state import check_materialized
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseSearch
 from regtorch.mc.sampler import Sampler
@@ -31,7 +33,7 @@ def always_on(model: nn.Module) -> nn.Module:
         model: any module.
 
     Raises:
-        SettingError: no module.
+        SettingError: no module, or one with lazy layers that have not run yet.
         NothingBoundError: the model has no dropout; where its own code might draw, the first forward pass raises it.
 
     Warns:
@@ -44,6 +46,7 @@ def always_on(model: nn.Module) -> nn.Module:
         (True, 0)
     """
     check_module(model)
+    check_materialized(model)
     if not has_dropout(model) and cannot_draw(model):
         raise NothingBoundError(_no_dropout(model))
     active = copy.deepcopy(model)
@@ -70,8 +73,9 @@ class _FirstPass:
         self.is_watching = True
         try:
             with exclusively(), torch.inference_mode(False), torch.no_grad():
-                search = NoiseSearch(model, Sampler(0, True), BatchArgs(args, kwargs), _warn)
-                found = search.find()
+                batch = BatchArgs(args, kwargs)
+                with devices_named(model, batch.tensors):
+                    found = NoiseSearch(model, Sampler(0, True), batch, _warn).find()
         finally:
             self.is_watching = False
         if not any(site.sampled for site in found.sites):

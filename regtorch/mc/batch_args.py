@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from regtorch.errors import SettingError
 from regtorch.mc.model_state import contents
@@ -16,8 +17,9 @@ from regtorch.mc.structure import map_tensors, replace_tensors, tensors_of
 class BatchArgs:
     """The arguments of a model, some of whose tensors have a row for each example.
 
-    The first tensor sets the number of rows; every tensor of the same length belongs to the batch. Tensors may be in
-    tuples, lists, dicts and other containers, as a ``DataLoader`` makes them.
+    The first tensor that is no single number sets the number of rows; every tensor of the same length belongs to the
+    batch. Tensors may be in tuples, lists, dicts and other containers, as a ``DataLoader`` makes them. A packed sequence has
+    a row for each of its sequences, and stays as it is.
 
     Args:
         args: positional arguments.
@@ -35,50 +37,68 @@ class BatchArgs:
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], batch_dim: int = 0) -> None:
         self.args, self.kwargs, self.batch_dim = args, kwargs, batch_dim
-        self.tensors = tensors_of((args, kwargs))
-        if not self.tensors or self.tensors[0].ndim == 0:
+        self.tensors: list[Tensor] = tensors_of((args, kwargs))
+        with_rows = [tensor for tensor in self.tensors if tensor.ndim]  # a single number has none
+        if not with_rows:
             given = ", ".join(type(v).__name__ for v in (*args, *kwargs.values())) or "nothing"
             raise SettingError(f"the predictor takes a batch, a tensor with a row for each example; got {given}")
-        shape = tuple(self.tensors[0].shape)
+        #: the tensor that sets the number of rows
+        self.first = with_rows[0]
+        shape = tuple(self.first.shape)
         if not -len(shape) <= batch_dim < len(shape):
             raise SettingError(
                 f"batch_dim={batch_dim} is not allowed: the first tensor has shape {shape}, dimensions 0 to {len(shape) - 1}"
             )
-        self.rows = shape[batch_dim]
+        packed = tensors_of((args, kwargs), PackedSequence)
+        sequences = {id(sequence.data): len_of_packed(sequence) for sequence in packed}
+        self.rows: int = sequences.get(id(self.first), shape[batch_dim])
+        #: whether its rows cannot be taken apart
+        self.is_one_piece = bool(batch_dim) or self.rows in sequences.values()
+        lengths = {id(sequence.batch_sizes) for sequence in packed}
+        #: where each tensor has its rows; None: it has none
+        self._dims = [
+            0 if sequences.get(id(v)) == self.rows else None if id(v) in lengths else self._dim_of_rows(v)
+            for v in self.tensors
+        ]
 
-    def _has_rows(self, tensor: Tensor) -> bool:
-        return tensor.ndim > 0 and len(tensor) == self.rows
+    def _dim_of_rows(self, tensor: Tensor) -> int | None:
+        shape = tensor.shape
+        if -len(shape) <= self.batch_dim < len(shape) and shape[self.batch_dim] == self.rows:
+            return self.batch_dim % len(shape)
+        return 0 if len(shape) and shape[0] == self.rows else None
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> BatchArgs:
-        args, kwargs = map_tensors((self.args, self.kwargs), lambda v: change(v) if self._has_rows(v) else v)
+    def _changed(self, change: Callable[[Tensor, int], Tensor]) -> BatchArgs:
+        """The same with a function applied to each tensor that has rows, and to where they are."""
+        changed = [v if dim is None else change(v, dim) for v, dim in zip(self.tensors, self._dims, strict=True)]
+        args, kwargs = replace_tensors((self.args, self.kwargs), changed)
         return BatchArgs(args, kwargs, self.batch_dim)
 
     def take(self, index: Tensor) -> BatchArgs:
         """Copies of these rows."""
-        return self._changed(lambda v: v.index_select(0, index.to(v.device)))
+        return self._changed(lambda v, dim: v.index_select(dim, index.to(v.device)))
 
     def narrow(self, start: int, stop: int) -> BatchArgs:
         """Rows from `start` to before `stop`, in the same memory."""
         if start == 0 and stop == self.rows:
             return self
-        return self._changed(lambda v: v[start:stop])
+        return self._changed(lambda v, dim: v.narrow(dim, start, stop - start))
 
     def clone(self) -> BatchArgs:
         """Copies of all rows."""
-        if self.batch_dim:
+        if self.is_one_piece:
             args, kwargs = map_tensors((self.args, self.kwargs), Tensor.clone)
             return BatchArgs(args, kwargs, self.batch_dim)
-        return self._changed(Tensor.clone)
+        return self._changed(lambda v, _: v.clone())
 
     def with_a_row(self) -> BatchArgs:
         """A row of zeros in place of no rows."""
-        return self._changed(lambda v: v.new_zeros((1, *v.shape[1:])))
+        return self._changed(lambda v, dim: v.new_zeros([1 if d == dim else size for d, size in enumerate(v.shape)]))
 
     def shaken(self) -> BatchArgs:
         """Rows that differ, also where these do not."""
         generator = torch.Generator().manual_seed(0)
 
-        def moved(v: Tensor) -> Tensor:
+        def moved(v: Tensor, _: int) -> Tensor:
             return v + torch.randn(v.shape, generator=generator).to(v) if v.is_floating_point() else v
 
         return self._changed(moved)
@@ -86,15 +106,23 @@ class BatchArgs:
     def kind(self) -> tuple[object, ...]:
         """What a plan depends on: everything but the number of rows and the numbers in them."""
         shapes = []
-        for tensor in self.tensors:
-            has_rows = self._has_rows(tensor)
-            shapes.append((has_rows, tuple(tensor.shape[has_rows:]), tensor.dtype, tensor.device))
+        for tensor, dim in zip(self.tensors, self._dims, strict=True):
+            shape = tuple(size for d, size in enumerate(tensor.shape) if d != dim)
+            shapes.append((dim, shape, tensor.dtype, tensor.device))
         # the containers and other values, with the batch's tensors left out and the others' contents
-        rest = replace_tensors(
-            (self.args, self.kwargs), [None if self._has_rows(t) else contents(t) for t in self.tensors]
-        )
-        return tuple(shapes), contents(rest)
+        told = [None if dim is not None else contents(v) for v, dim in zip(self.tensors, self._dims, strict=True)]
+        return tuple(shapes), contents(replace_tensors((self.args, self.kwargs), told))
 
     def shapes(self) -> tuple[object, ...]:
         """The shapes of all tensors: what a plan for one number of rows depends on besides."""
         return tuple(tuple(tensor.shape) for tensor in self.tensors)
+
+
+def len_of_packed(sequence: PackedSequence) -> int:
+    """The number of sequences in a packed one.
+
+    Example:
+        >>> len_of_packed(torch.nn.utils.rnn.pack_sequence([torch.zeros(3, 2), torch.zeros(1, 2)]))
+        2
+    """
+    return int(sequence.batch_sizes[0])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from regtorch.mc.batch_args import BatchArgs
@@ -15,7 +17,12 @@ from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.in_place import Change
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.structure import replace_tensors, tensors_of
-from regtorch.printable import printable
+
+log = logging.getLogger("regtorch")
+
+#: reasons why a model is sampled whole
+OTHER_RESULT = "its steps, taken one by one, do not give what its own code gives"
+OTHER_STEPS = "what it runs differs from sample to sample"
 
 
 class UntraceableError(Exception):
@@ -113,14 +120,16 @@ def traced(model: nn.Module, batch: BatchArgs) -> ModelGraph:
     tracer = _Tracer(batch)
     known = set(dir(model))
     if tracer.is_leaf_module(model, ""):
-        raise UntraceableError(f"{type(model).__name__} is one piece")
+        raise UntraceableError("it is one piece")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UntraceableError("it is compiled code, whose steps are not seen")
     try:
         with unchanged(model), _len_of_proxies(model):
             graph = tracer.trace(model)
             named = {str(node.target) for node in graph.nodes if node.op == "get_attr"} - known
             constants = {name: vars(model)[name] for name in named if isinstance(vars(model).get(name), Tensor)}
     except Exception as error:
-        raise UntraceableError(first_line(error)) from error
+        raise UntraceableError("torch.fx cannot trace it") from error
     output = tracer.output
     return ModelGraph(graph, constants, lambda values: replace_tensors(output, values, fx.Proxy))
 
@@ -185,6 +194,14 @@ def called(batch: BatchArgs) -> ModelGraph:
     return ModelGraph(graph)
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, printable, or its class."""
-    return printable((str(error).strip() or type(error).__name__).splitlines()[0])
+def reason_of(error: Exception, otherwise: str = OTHER_RESULT) -> str:
+    """Why a model is not split, in words about the model; errors within a graph are about its nodes and go to the log.
+
+    Example:
+        >>> reason_of(IndexError("list index out of range"))
+        'its steps, taken one by one, do not give what its own code gives'
+    """
+    if isinstance(error, UntraceableError):
+        return str(error)
+    log.debug("a graph could not be used: %s", otherwise, exc_info=error)
+    return otherwise

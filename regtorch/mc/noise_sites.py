@@ -15,6 +15,7 @@ from torch import nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.device_check import devices_named
 from regtorch.mc.dropouts import cannot_draw, has_dropout, is_counted, is_dropout, noise_of
 from regtorch.mc.hidden_noise import HiddenNoise
 from regtorch.mc.mode_settings import as_before, mode_settings, own_train
@@ -185,8 +186,8 @@ class NoiseSearch:
         """What is in training mode while samples are drawn; `refused` gets what draws only with more than that."""
         while True:
             sampled = [m for m in needed if m in chosen and m not in refused]
-            active = (self.known & chosen).union(*([m, *needed[m]] for m in sampled))
-            silent = [] if active == search.suffices else search.silent(active, sampled)
+            active = frozenset(self.known & chosen).union(*([m, *needed[m]] for m in sampled))
+            silent = [] if set(active) == search.suffices else search.silent(active, sampled)
             if not silent:
                 return active
             for module in silent:  # it drew thanks to what others need, and those are not sampled
@@ -303,7 +304,7 @@ def sampled_modules(model: nn.Module, *inputs: Any, **keywords: Any) -> tuple[No
     """
     check_module(model)
     batch = BatchArgs(inputs, keywords)
-    with exclusively(), torch.inference_mode(False), torch.no_grad():
+    with exclusively(), torch.inference_mode(False), torch.no_grad(), devices_named(model, batch.tensors):
         search = NoiseSearch(unwrapped(model), Sampler(0, True), batch, lambda text: warnings.warn(text, stacklevel=4))
         return search.find().sites
 

@@ -29,7 +29,9 @@ _FEW_CLASSES = 64
 _ROUNDING = 5e-3
 
 
-def outcome(output: Any, transform: Transform, select: Output = None, class_dim: int | None = 1) -> Tensor:
+def outcome(
+    output: Any, transform: Transform, select: Output = None, class_dim: int | None = 1, rows_at: int = 0
+) -> Tensor:
     """A model's output as predictions (rows, ...), in float32 or wider.
 
     Args:
@@ -41,6 +43,8 @@ def outcome(output: Any, transform: Transform, select: Output = None, class_dim:
         select: which part of the output to take, see `selected`; a transform function is given that part, and all of
             the output if it is None.
         class_dim: the dimension of the classes; None: there is none, each entry stands for itself.
+        rows_at: the dimension of the output that has the rows, and becomes the first; a function is given the output as
+            it is.
 
     Raises:
         SettingError: an output that the transform cannot take, or numbers from a function that are not finite.
@@ -51,7 +55,7 @@ def outcome(output: Any, transform: Transform, select: Output = None, class_dim:
     """
     if callable(transform):
         return _by_function(output if select is None else selected(output, select), transform)
-    values = _tensor_of(output, transform, select, class_dim)
+    values = _tensor_of(output, transform, select, class_dim, rows_at)
     if values.is_complex():
         raise SettingError(f"transform={transform} is not allowed: the model gives complex numbers, {values.dtype}")
     if 0 in values.shape[1:]:
@@ -98,14 +102,14 @@ def classes_at(ndim: int, class_dim: int | None, shape: tuple[int, ...] | None =
     return dim
 
 
-def looks_like_probabilities(output: Any, select: Output = None, class_dim: int | None = 1) -> bool:
+def looks_like_probabilities(output: Any, select: Output = None, class_dim: int | None = 1, rows_at: int = 0) -> bool:
     """Whether each row of a model's output already is a distribution over classes, as after a softmax.
 
     Example:
         >>> looks_like_probabilities(torch.tensor([[0.9, 0.1]])), looks_like_probabilities(torch.tensor([[2.0, -1.0]]))
         (True, False)
     """
-    values = _tensor_of(output, "softmax", select, class_dim)
+    values = _tensor_of(output, "softmax", select, class_dim, rows_at)
     dim = classes_at(values.ndim, class_dim)
     if dim is None or not values.is_floating_point() or not values.numel():
         return False
@@ -155,16 +159,32 @@ def _by_function(output: Any, transform: Callable[[Any], Tensor]) -> Tensor:
     return widened(made)
 
 
-def _tensor_of(output: Any, transform: Transform, select: Output, class_dim: int | None) -> Tensor:
-    """The tensor of an output that the transform is for."""
+def parts_to_predict(output: Any, transform: Transform, select: Output) -> tuple[Tensor, ...]:
+    """The tensor of an output that the transform is for; two of them where means and log variances are apart.
+
+    Raises:
+        SettingError: there is none.
+
+    Example:
+        >>> len(parts_to_predict((torch.zeros(1), torch.ones(1)), "gaussian", None))
+        2
+    """
     chosen = output if select is None else selected(output, select)
     if transform == "gaussian" and (pair := mean_and_log_variance(chosen)) is not None:
-        return _side_by_side(*pair, class_dim)
+        return pair
     found = selected(chosen)
     if not isinstance(found, Tensor):
         kind = type(found).__name__
         raise SettingError(f"output={select} is not allowed: it chooses a {kind}, and must choose a tensor (rows, ...)")
-    return found
+    return (found,)
+
+
+def _tensor_of(output: Any, transform: Transform, select: Output, class_dim: int | None, rows_at: int) -> Tensor:
+    """The same as one tensor, rows first."""
+    parts = parts_to_predict(output, transform, select)
+    if rows_at:
+        parts = tuple(part.movedim(rows_at, 0) for part in parts)
+    return parts[0] if len(parts) == 1 else _side_by_side(parts[0], parts[1], class_dim)
 
 
 def _side_by_side(mean: Tensor, log_variance: Tensor, class_dim: int | None) -> Tensor:

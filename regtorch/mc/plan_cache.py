@@ -108,5 +108,6 @@ class PlanCache:
 
 
 def _kind(batch: BatchArgs) -> object:
-    device = batch.tensors[0].device.type
-    return (*batch.kind(), torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device))
+    device = batch.first.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return (*batch.kind(), autocast and torch.get_autocast_dtype(device))

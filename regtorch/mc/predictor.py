@@ -14,17 +14,20 @@ from torch import Tensor, nn
 from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.device_check import devices_named
+from regtorch.mc.differing_samples import check_samples_differ, compared
 from regtorch.mc.dropouts import cannot_draw, counted_kinds, has_dropout
 from regtorch.mc.execute import Executor, ReplanNeeded
-from regtorch.mc.graph import first_line
+from regtorch.mc.graph import OTHER_STEPS, reason_of
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
 from regtorch.mc.outcome import Transform, looks_like_probabilities, outcome, warn_of_probabilities
+from regtorch.mc.output_rows import check_rows, dim_of_rows
 from regtorch.mc.output_selection import Output, check_output
 from regtorch.mc.plan_cache import Plan, PlanCache
 from regtorch.mc.prediction import MCPrediction
-from regtorch.mc.probe import FEW, Probe, check_rows, nothing_sampled, switched_on
+from regtorch.mc.probe import FEW, Probe, few_rows, nothing_sampled, switched_on
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.recording import GuardError
 from regtorch.mc.sampler import Sampler
@@ -38,8 +41,6 @@ CHECK_EVERY = 16
 WORKING_SET = 16 * 2**20
 #: rows that are taken at a time even where that needs more
 _FEWEST_ROWS = 32
-#: samples that are looked at where all that were asked for are identical
-_FURTHER_SAMPLES = 256
 
 
 class MCPredictor:
@@ -71,15 +72,16 @@ class MCPredictor:
             `min_samples` and then after every 16 more; None takes all samples.
         masks: ``"shared"`` or ``"independent"``.
         min_samples: how many samples a row takes at least when there is a tolerance, >= 2.
-        max_batch: rows times samples in one forward pass; None: chosen by the size of the model's layers, never by
-            the number of samples.
+        max_batch: rows times samples in one forward pass, and all rows where they depend on each other; None: chosen by
+            the size of the model's layers, never by the number of samples.
         keep_samples: whether the prediction holds the samples themselves, too.
         noise_variance: of the targets around the model's output, added to the predictive variance.
         progress: whether a bar is shown; None: on a terminal when it takes more than two seconds.
         only: which of the noise is sampled, all else stays in eval mode: a glob over module names (``"head*"``), a class
             or a module, a function of (name, module), or several of them; None: all that is found.
         where: the same under the name that penalties and constraints use; give one of the two.
-        batch_dim: the dimension of the rows in the tensors of a batch, such as 1 of (length, batch, features).
+        batch_dim: the dimension of the rows in the tensors of a batch, such as 1 of (length, batch, features), and in the
+            model's output, unless it has them first; predictions have them first.
         output: which part of the model's output is predicted: a key, a place in a tuple, or a function; None: its
             ``logits``, or the only tensor there is. A transform function is given all of the output if it is None.
         class_dim: the dimension of the classes: 1, as in (rows, classes, height, width), -1 of tokens (rows, length,
@@ -87,7 +89,7 @@ class MCPredictor:
 
     Raises:
         SettingError: a value outside its range.
-        NothingBoundError: the model has no dropout.
+        NothingBoundError: the model has no dropout, or all samples are identical in all rows.
 
     Source: Gal and Ghahramani, "Dropout as a Bayesian approximation", 2016; for ``"gaussian"`` Kendall and Gal, "What
     uncertainties do we need in Bayesian deep learning for computer vision?", 2017.
@@ -185,7 +187,7 @@ class MCPredictor:
         with exclusively(), torch.inference_mode(False), torch.no_grad(), saved_random_state(None):
             batch = BatchArgs(inputs, keywords, self.batch_dim)
             check_materialized(self.model)
-            with unchanged(self.model):
+            with unchanged(self.model), devices_named(self.model, batch.tensors):
                 return self._predicted(batch, first_row)
 
     def _predicted(self, batch: BatchArgs, first_row: int) -> MCPrediction:
@@ -199,15 +201,13 @@ class MCPredictor:
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False, watches_all=True)
             except GuardError:
                 self._plans.discard(plan.kind)
-            except (RegtorchError, ArithmeticError, OSError):
+            except (RegtorchError, ArithmeticError, OSError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # its code took a path that the recorded graph does not have
                 if plan.partition.model_graph.recorded is None:
                     raise
-                self._warn(
-                    f"{type(self.model).__name__} is sampled whole, as other samples do not fit the graph that was "
-                    f"recorded: {first_line(error)}"
-                )
+                name, reason = type(self.model).__name__, reason_of(error, OTHER_STEPS)
+                self._warn(f"{name} is sampled whole, as it could not be split: {reason}")
                 self._plans.replace(plan.kind, self._made(batch, single=True))
         return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
 
@@ -221,51 +221,47 @@ class MCPredictor:
             ProgressBar(batch.rows * self.samples, self.progress) as bar,
         ):
             rows_at_once = self._at_once(max(part.bytes_upstream, part.bytes_downstream), batch.rows)
-            if part.fixed or (part.rows_together and self.max_batch is None):
+            if part.fixed or part.rows_depend or (part.rows_together and self.max_batch is None):
                 rows_at_once = batch.rows  # what happens to a row may depend on all others
-            if part.rows_depend and rows_at_once < batch.rows:
-                self._warn(f"the rows of {type(self.model).__name__} depend on each other, and max_batch="
-                           f"{self.max_batch} cuts a batch of {batch.rows} rows")  # fmt: skip
+            if part.rows_depend and self.max_batch is not None and self.max_batch < batch.rows:
+                self._warn(f"the rows of {type(self.model).__name__} depend on each other: all {batch.rows} of a batch go "
+                           f"through together, which is more than max_batch={self.max_batch}")  # fmt: skip
             for start in range(0, batch.rows, rows_at_once):
                 stop = min(start + rows_at_once, batch.rows)
                 values = runner.run_upstream(batch.narrow(start, stop))
                 for rows, block in self._sampled(runner, values, start, stop, first_row, totals):
                     totals.add(block, rows)
                     bar.advance(block.shape[0] * block.shape[1])
-            hidden = any(
-                node in part.opaque for node in part.downstream
-            )  # noise that no node shows may be without effect
-            if hidden and totals.are_identical() and not self._differ(runner, values, stop - start):
-                raise NothingBoundError(
-                    f"all samples of {type(self.model).__name__} are identical in all rows: nothing is sampled, though "
-                    f"{', '.join(site.name or site.kind for site in plan.found.sites if site.sampled)} draws random numbers"
-                )
+            if totals.are_identical():
+                self._check_samples_differ(plan, batch.narrow(start, stop))
         self._plans.note_numbers(plan, self.model)
         if totals.looks_transformed_twice:
             self._warn_of_probabilities()
         return totals.prediction()
 
-    def _differ(self, runner: Executor, values: Any, rows: int) -> bool:
-        """Whether any of some further samples differs: one that seldom drops may have dropped nothing so far."""
-        further = (runner.run_downstream(values, range(t, t + 1), rows) for t in range(_FURTHER_SAMPLES))
-        first = next(further)
-        return any(not torch.equal(first, sample) for sample in further)
+    def _check_samples_differ(self, plan: Plan, batch: BatchArgs) -> None:
+        noise = [site.name or site.kind for site in plan.found.sites if site.sampled]
+        finish = compared(self.transform, self.output, self.class_dim, plan.finish)
+        text = check_samples_differ(self.model, plan.sampler, plan.partition, finish, batch, noise)
+        if text:
+            self._warn(text)
 
     def _totals(self, rows: int) -> Totals:
         what = Gathering(self.transform, self.class_dim, self.samples, self.keep_samples, self.noise_variance)
         return Totals(what, rows)
 
-    def _outcomes(self) -> Callable[[Any], Tensor]:
-        """What turns the model's outputs into predictions; the first one is looked at."""
+    def _outcomes(self, batch: BatchArgs) -> Callable[[Any], Tensor]:
+        """What turns the model's outputs for such batches into predictions; the first one is looked at."""
+        rows_at = dim_of_rows(self.model, batch, self.transform, self.output)
         looked = self.transform != "softmax"
 
         def predictions(output: Any) -> Tensor:
             nonlocal looked
             if not looked:
                 looked = True
-                if looks_like_probabilities(output, self.output, self.class_dim):
+                if looks_like_probabilities(output, self.output, self.class_dim, rows_at):
                     self._warn_of_probabilities()
-            return outcome(output, self.transform, self.output, self.class_dim)
+            return outcome(output, self.transform, self.output, self.class_dim, rows_at)
 
         return predictions
 
@@ -307,18 +303,17 @@ class MCPredictor:
 
     def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> Plan:
         sampler = Sampler(self.seed, self.masks == "shared")
-
-        finish = self._outcomes()
         found = self._found(sampler, batch)
         if not any(site.sampled for site in found.sites):
             raise NothingBoundError(nothing_sampled(self.model))
         sampler.python_random = bool(found.python_random)
+        finish = self._outcomes(batch)
         part = Probe(self.model, sampler, batch, found, finish, self._warn).partition(fixed, single)
         return Plan(part, sampler, found, finish)
 
     def _found(self, sampler: Sampler, batch: BatchArgs) -> NoiseFound:
         """What draws in the model, seen on a few rows, or on all where it does not take a few."""
-        few = batch if batch.batch_dim else batch.take(torch.arange(FEW) % batch.rows)
+        few = few_rows(batch, FEW)
         try:
             found = NoiseSearch(self.model, sampler, few, self._warn).find(self.only)
         except (NothingBoundError, SettingError):
@@ -388,7 +383,7 @@ class MCPredictor:
         totals = self._totals(0)
         with training_mode_of(self.model, ()):
             one = batch.with_a_row()  # not every model takes none, and the size of an empty output is not known
-            predicted = self._outcomes()(self.model(*one.args, **one.kwargs))
+            predicted = self._outcomes(one)(self.model(*one.args, **one.kwargs))
         totals.add(predicted[None, :0], slice(0, 0))
         return totals.prediction()
 

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from regtorch.errors import NothingBoundError, SettingError
+from regtorch.errors import NothingBoundError
 from regtorch.mc.allclose_scaled import allclose_scaled
 from regtorch.mc.any_rows import for_any_rows
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.execute import Executor, evaluated
-from regtorch.mc.graph import ModelGraph, Recorded, UntraceableError, called, first_line, traced
+from regtorch.mc.graph import OTHER_RESULT, ModelGraph, Recorded, UntraceableError, called, reason_of, traced
 from regtorch.mc.in_place import Versions
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.noise_sites import NoiseFound
+from regtorch.mc.output_rows import check_rows
 from regtorch.mc.partition import Partition, Values, part_of, partition, size_of
 from regtorch.mc.recording import recorded
 from regtorch.mc.sampler import Sampler
@@ -53,7 +54,7 @@ class Probe:
     ) -> None:
         self.model, self.sampler, self.batch, self.found = model, sampler, batch, found
         self.finish, self.warn = finish, warn
-        self.few, self.many = (batch.take(torch.arange(rows) % batch.rows) for rows in (FEW, MANY))
+        self.few, self.many = (few_rows(batch, rows) for rows in (FEW, MANY))
 
     def partition(self, fixed: bool = False, single: bool = False) -> Partition:
         """How the model is sampled.
@@ -69,7 +70,7 @@ class Probe:
         with switched_on(self.model, self.found, self.sampler):
             if single:
                 result = self._fixed_partition(called(self.batch), self._noted_of_one_node())
-            elif fixed or self.batch.batch_dim or not self._takes_few_rows():
+            elif fixed or self.batch.is_one_piece or not self._takes_few_rows():
                 result = self._fixed()
             else:
                 result = self._general()
@@ -79,13 +80,9 @@ class Probe:
 
     def _takes_few_rows(self) -> bool:
         """Whether the model takes a part of the batch's rows; graphs and other models do not."""
-        if self.batch.rows == FEW:
-            return True
         try:
             self._plainly(self.few)
             self._plainly(self.many)
-        except SettingError:
-            raise
         except Exception:
             self._plainly(self.batch)  # if it fails too, its own error is the one to show
             return False
@@ -131,13 +128,13 @@ class Probe:
                 if not any(_hides_modules(part.modules[n]) for n in part.downstream if n in part.opaque):
                     return part, ""
             except Exception as error:  # any error: sampled whole, the model still predicts
-                reason = first_line(error)
+                reason = reason_of(error)
         if not is_leaf(self.model):
             for graph in (partial(self._recorded_for_any_rows, wanted), self._fixed_graph):
                 try:
                     return graph(), ""
                 except Exception as error:
-                    reason = first_line(error)
+                    reason = reason_of(error)
         if part is not None:
             return part, ""
         return self._interpreted(called(self.few)), reason
@@ -204,7 +201,7 @@ class Probe:
             found = runner.run_downstream(values, range(1), batch.rows, watched=False)
             changes_frontier = part.changes_frontier or versions != [v._version for v in tensors]
             if not allclose_scaled(found, wanted) or self.sampler.shapes.keys() != sites:
-                raise UntraceableError("as a graph it gives other numbers")
+                raise UntraceableError(OTHER_RESULT)
             part = replace(part, changes_inputs=changes_inputs, changes_frontier=changes_frontier)
             if part.folded:
                 runner.folds_always = not changes_frontier
@@ -238,9 +235,7 @@ class Probe:
             return self._fixed_graph()
         except Exception as error:
             if not _is_one_piece(self.model):
-                self.warn(
-                    f"{type(self.model).__name__} is sampled whole, as it could not be split: {first_line(error)}"
-                )
+                self.warn(f"{type(self.model).__name__} is sampled whole, as it could not be split: {reason_of(error)}")
             return self._fixed_partition(called(self.batch), self._noted_of_one_node())
 
     def _fixed_graph(self) -> Partition:
@@ -308,6 +303,11 @@ class Probe:
         return torch.cat([self._plainly(few.take(torch.tensor([row])))[0] for row in range(FEW)])
 
 
+def few_rows(batch: BatchArgs, rows: int) -> BatchArgs:
+    """So many rows of a batch, some of them twice if need be; the batch itself if its rows cannot be taken apart."""
+    return batch if batch.is_one_piece else batch.take(torch.arange(rows) % batch.rows)
+
+
 def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> AbstractContextManager[Any]:
     """The model in eval mode with its noise on and drawn by the sampler; as before afterwards."""
     stack = ExitStack()
@@ -325,14 +325,6 @@ def nothing_sampled(model: nn.Module) -> str:
         "call, and draws no other random numbers that reach its output: there is nothing to sample; "
         "regtorch.mc.count_as_dropout makes a class count"
     )
-
-
-def check_rows(predicted: Tensor, rows: int) -> None:
-    """Raise a SettingError unless there is a row for each example."""
-    if predicted.ndim == 0 or len(predicted) != rows:
-        raise SettingError(
-            f"predictions have shape {tuple(predicted.shape)} for {rows} rows: they must have a row for each"
-        )
 
 
 def _hides_modules(module: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
-from regtorch.mc.graph import ModelGraph, Recorded, UntraceableError, with_nodes
+from regtorch.mc.graph import OTHER_STEPS, ModelGraph, Recorded, UntraceableError, with_nodes
 from regtorch.mc.in_place import Change, same_memory
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.module_calls import module_calls
@@ -111,9 +111,12 @@ def _record(model: nn.Module, batch: BatchArgs, sampler: Sampler, leaves: set[nn
     sampler.begin(range(sample, sample + 1), batch.rows)
     copy = batch.clone()
     recorder.start(copy)
-    with unchanged(model), sampler.drawing(), module_calls(recorder.call), recorder:
-        output = model(*copy.args, **copy.kwargs)
-    recorder.end(output)
+    try:
+        with unchanged(model), sampler.drawing(), module_calls(recorder.call), recorder:
+            output = model(*copy.args, **copy.kwargs)
+        recorder.end(output)
+    except Exception as error:
+        raise UntraceableError("it fails while its steps are recorded") from error
     return recorder
 
 
@@ -121,10 +124,10 @@ def _differences(first: _Recorder, second: _Recorder) -> dict[nn.Module, str]:
     """Modules that did something else in another sample's pass, and what."""
     for a, b in zip(first.steps, second.steps, strict=False):
         if (a.node.op, str(a.node.target).split(" at ")[0]) != (b.node.op, str(b.node.target).split(" at ")[0]):
-            return {a.module: "what it runs differs from sample to sample"}
+            return {a.module: OTHER_STEPS}
     if len(first.steps) != len(second.steps):
         longer = max(first.steps, second.steps, key=len)
-        return {longer[min(len(first.steps), len(second.steps))].module: "what it runs differs from sample to sample"}
+        return {longer[min(len(first.steps), len(second.steps))].module: OTHER_STEPS}
     pairs = zip(first.constants.values(), second.constants.values(), strict=False)
     names = zip(first.constants, pairs, strict=False)
     return {

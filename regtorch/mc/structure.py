@@ -92,7 +92,8 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def _rebuilt(value: Any, keys: list[Any], parts: list[Any]) -> Any:
     if isinstance(value, tuple):
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        # a named tuple may check its parts when it is made
+        return tuple.__new__(type(value), parts) if hasattr(value, "_fields") else type(value)(parts)
     if type(value) is list:
         return parts
     if type(value) is dict:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regtorch.errors import SettingError
 from regtorch.mc.moments import Rows, RunningMoments
 from regtorch.mc.outcome import Transform, classes_at, entropy
 from regtorch.mc.prediction import MCPrediction
@@ -56,9 +57,13 @@ class Totals:
         self.binary = False
         self.moments = RunningMoments(rows)
         self.taken = 0
+        #: whether a sample was seen that differs from the first one of its rows
+        self.differ = False
+        self.first: Tensor | None = None
         #: whether every entry of the first block is where a sigmoid puts what was a probability before
         self.looks_transformed_twice = False
         self.used: Tensor | None = None
+        self.shape: tuple[int, ...] = ()
         self.dim: int | None = None
         self.noise: Tensor | None = None
         self.entropy: Tensor | None = None
@@ -66,10 +71,21 @@ class Totals:
         self.samples: Tensor | None = None
 
     def add(self, block: Tensor, rows: Rows) -> None:
-        """Take in (samples, rows, ...) of these rows, which have all taken in `taken` before."""
+        """Take in (samples, rows, ...) of these rows, which have all taken in `taken` before.
+
+        Raises:
+            SettingError: other predictions had another shape.
+        """
         if self.used is None:
             self._start(block)
         assert self.used is not None
+        if block.shape[2:] != self.shape:
+            raise SettingError(
+                f"predictions have shape {tuple(block.shape[1:])} in one pass and {(self.rows, *self.shape)} in another: "
+                "all rows and samples must have the same; choose or make such a part by a function as output= or transform="
+            )
+        if not self.differ:
+            self._compare(block, rows)
         if self.noise is not None:
             block, log_variance = block.chunk(2, self._dim_of_block)
             self.noise[rows] += log_variance.exp().sum(0)
@@ -86,14 +102,24 @@ class Totals:
 
     def are_identical(self) -> bool:
         """Whether all samples of all rows are the same, bit for bit."""
-        return self.used is not None and bool((self.used > 1).all()) and not self.moments.squares.any()
+        return not self.differ and self.used is not None and bool((self.used > 1).all())
+
+    def _compare(self, block: Tensor, rows: Rows) -> None:
+        if self.first is None:
+            self.first = block.new_empty((self.rows, *block.shape[2:]))
+        if not self.taken:
+            self.first[rows] = block[0]
+        self.differ = not bool((block == self.first[rows]).all())
+        if self.differ:
+            self.first = None
 
     @property
     def _dim_of_block(self) -> int:
         return 1 if self.dim is None else self.dim + 1  # samples come first
 
     def _start(self, block: Tensor) -> None:
-        shape = [self.rows, *block.shape[2:]]
+        self.shape = block.shape[2:]
+        shape = [self.rows, *self.shape]
         self.dim = classes_at(len(shape), self.gathering.class_dim, tuple(shape))
         self.used = torch.zeros(self.rows, dtype=torch.long, device=block.device)
         if self.transform == "gaussian":
