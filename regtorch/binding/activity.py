@@ -94,7 +94,7 @@ class BoundActivity:
             return
         tensor = self._tensor_of(layer, output)
         if torch._C._are_functorch_transforms_active():
-            self._transformed.add(self._cost(layer, output, tensor))
+            self._transformed.add(self._cost(layer, output, _copied(tensor)))
             return
         if torch._C._current_graph_task_id() != -1:
             self._collect_recomputed(layer, output, tensor)
@@ -110,7 +110,7 @@ class BoundActivity:
             self._collect_checkpointed(checkpoint, layer, output, tensor)
             return
         without_graph = checkpoint is not None and not checkpoint.has_inputs_with_gradient
-        self._last_pass.add(layer, self._cost(layer, output, tensor), without_graph)
+        self._last_pass.add(layer, self._cost(layer, output, _copied(tensor)), without_graph)
 
     def _collect_checkpointed(self, checkpoint: Checkpoint, layer: nn.Module, output: Any, tensor: Tensor) -> None:
         """In a reentrant checkpoint: a value whose gradient the backward pass passes on."""
@@ -126,8 +126,9 @@ class BoundActivity:
         checkpoint = running_checkpoint()
         recomputed = None if checkpoint is None else checkpoint.take(self, layer)
         if checkpoint is None or recomputed is None:
-            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved
-            self._cost(layer, output, tensor)
+            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved, and checks no
+            # version of it: of a copy, always, as a later change in place would be a wrong gradient and no error
+            self._cost(layer, output, tensor.clone())
         elif checkpoint.forward is not None:  # nested checkpoints: the inner one recomputes it once more
             checkpoint.add(self, layer, recomputed)
         else:
@@ -274,6 +275,11 @@ _OF_A_STEP = frozenset(
     {"_step", "_last_pass", "_transformed", "_traced", "_traced_without_gradients", "_traced_was_read", "_watched"}
 )
 _all_bound: weakref.WeakSet[BoundActivity] = weakref.WeakSet()
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy where there may be a backward pass: an output may be changed in place afterwards."""
+    return tensor.clone() if torch.is_grad_enabled() else tensor
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
