@@ -57,7 +57,7 @@ class BoundActivity:
         #: whether what a layer gives out is changed in place afterwards; None: not seen yet
         self._changed_in_place: list[bool | None] = [None] * len(layers)
         self._watched: dict[int, tuple[Tensor, int]] = {}
-        self._links = Links(self.model, names_of(self.model, self.modules) or [])
+        self._links = Links(self.model, names_of(self.model, self.modules))
         self._hooks = [self.model.register_forward_pre_hook(self._enter)]
         self._hooks += [layer.register_forward_hook(self._collect) for layer in self.modules]
         self._hooks.append(self.model.register_forward_hook(self._leave, always_call=True))
@@ -66,12 +66,12 @@ class BoundActivity:
         """Bind to the layers that took the place of replaced ones; False if there are none, or old ones are wrapped."""
         if torch.compiler.is_compiling() or not self._links.broken:
             return False
-        names = names_of(self.model, self.modules)
+        names, before = self._links.wrapped(), self.modules
         if names is not None:
             self._links = Links(self.model, names)
             return False
         self._bind()
-        return True
+        return [id(layer) for layer in self.modules] != [id(layer) for layer in before]
 
     # hooks
 
