@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from regtorch.binding.layer_output import examples, first_tensor
+from regtorch.binding.layer_output import examples, first_tensor, inside_transformers
 from regtorch.binding.links import Links, names_of
 from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
 from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
@@ -54,6 +54,8 @@ class BoundActivity:
         layers = select_layers(self.model, self.where)
         self.names = [name for name, _ in layers]
         self.modules = [layer for _, layer in layers]
+        of_transformers = inside_transformers(self.model)
+        self._of_transformers = [each for each in of_transformers if any(each[0] is layer for layer in self.modules)]
         #: whether what a layer gives out is changed in place afterwards; None: not seen yet
         self._changed_in_place: list[bool | None] = [None] * len(layers)
         self._watched: dict[int, tuple[Tensor, int]] = {}
@@ -157,7 +159,8 @@ class BoundActivity:
         return tensor
 
     def _cost(self, layer: nn.Module, output: Any, tensor: Tensor) -> Tensor:
-        value: Tensor = self.regularizer(tensor, examples(layer, output, tensor))
+        batch_first = next((first for module, first in self._of_transformers if module is layer), None)
+        value: Tensor = self.regularizer(tensor, examples(layer, output, tensor, batch_first))
         if value.is_complex():
             raise SettingError(
                 f"{type(self.regularizer).__name__} gives a complex number for the output of {self._name(layer)}: it must be real"
