@@ -85,8 +85,11 @@ class BoundActivity:
         self._last_pass.enter()
 
     def _leave(self, model: nn.Module, args: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self._last_pass.leave()
+        if torch.compiler.is_compiling():
+            return
+        self._last_pass.leave()
+        if self._step.has_constants and torch.is_grad_enabled() and (made := first_tensor(output)) is not None:
+            self._step.watch_constants(made)
 
     def _collect(self, layer: nn.Module, args: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
