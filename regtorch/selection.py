@@ -169,33 +169,32 @@ def select(model: nn.Module, where: Where) -> list[Place]:
 
 
 def matching(model: nn.Module, where: Where) -> list[Place]:
-    """All places that `where` means, as `select` gives them, each place of a shared parameter among them.
+    """All places that `where` means, as `select` gives them, each place of a shared parameter or module among them.
 
     Raises:
         NothingBoundError: nothing matches; the model's parameter names are listed.
         SettingError: a `where` of another form.
     """
-    found: dict[tuple[int, str], Place] = {}
+    found: dict[str, Place] = {}
     within: set[int] = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, originals in computed(module).items():
             name = f"{prefix}.{attribute}" if prefix else attribute
-            if (id(module), attribute) not in found:
-                with torch.no_grad():
-                    w: Any = effective(module, attribute)
-                if _matches(where, module, attribute, name, w):
-                    found[id(module), attribute] = Place(module, attribute, name)
-                    within |= {id(original) for original in originals}
+            with torch.no_grad():
+                w: Any = effective(module, attribute)
+            if _matches(where, module, attribute, name, w):
+                found[name] = Place(module, attribute, name)
+                within |= {id(original) for original in originals}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for attribute, parameter in module._parameters.items():
             name = f"{prefix}.{attribute}" if prefix else attribute
             if (
                 parameter is not None
-                and (id(module), attribute) not in found
+                and name not in found
                 and id(parameter) not in within
                 and _matches(where, module, attribute, name, parameter)
             ):
-                found[id(module), attribute] = Place(module, attribute, name)
+                found[name] = Place(module, attribute, name)
     if not found:
         names = [place.name for place in places(model)]
         raise NothingBoundError(
@@ -212,7 +211,7 @@ def _matches(where: Where, module: nn.Module, attribute: str, name: str, paramet
 
 
 def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]:
-    """The layers whose output `where` means, by name.
+    """The layers whose output `where` means, by name; one that is shared by its first name.
 
     Args:
         model: any module.
@@ -243,9 +242,11 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
     is_a_layer = type(model).__module__.startswith("torch.nn.")
     if is_a_layer and not any_module and means("", model):
         return [(type(model).__name__, _output_of(model))]
-    for name, module in model.named_modules():
-        inside = any(name.startswith(f"{outer}.") for outer in found)
-        if name and not inside and means(name, module):
+    within: set[int] = set()
+    for name, module in model.named_modules(remove_duplicate=False):
+        if any(name.startswith(f"{outer}.") for outer in found):
+            within.add(id(module))
+        elif name and id(module) not in within and means(name, module):
             found[name] = module
     if not found and means("", model):
         return [(type(model).__name__, _output_of(model))]
@@ -255,7 +256,11 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
             f"where={where} matches no layer of {type(model).__name__}; "
             + (f"it has: {', '.join(names)}" if names else "it is one layer, which torch.nn.Sequential gives a name")
         )
-    return [(name, _output_of(module)) for name, module in found.items()]
+    outputs: dict[int, tuple[str, nn.Module]] = {}
+    for name, module in found.items():
+        output = _output_of(module)
+        outputs.setdefault(id(output), (name, output))
+    return list(outputs.values())
 
 
 def _parameters_of(module: nn.Module) -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from regtorch.binding.layer_output import examples, first_tensor
+from regtorch.binding.layer_output import examples, first_tensor, inside_transformers
 from regtorch.binding.links import Links, names_of
 from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
 from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
@@ -54,10 +54,12 @@ class BoundActivity:
         layers = select_layers(self.model, self.where)
         self.names = [name for name, _ in layers]
         self.modules = [layer for _, layer in layers]
+        of_transformers = inside_transformers(self.model)
+        self._of_transformers = [each for each in of_transformers if any(each[0] is layer for layer in self.modules)]
         #: whether what a layer gives out is changed in place afterwards; None: not seen yet
         self._changed_in_place: list[bool | None] = [None] * len(layers)
         self._watched: dict[int, tuple[Tensor, int]] = {}
-        self._links = Links(self.model, names_of(self.model, self.modules) or [])
+        self._links = Links(self.model, names_of(self.model, self.modules))
         self._hooks = [self.model.register_forward_pre_hook(self._enter)]
         self._hooks += [layer.register_forward_hook(self._collect) for layer in self.modules]
         self._hooks.append(self.model.register_forward_hook(self._leave, always_call=True))
@@ -66,12 +68,12 @@ class BoundActivity:
         """Bind to the layers that took the place of replaced ones; False if there are none, or old ones are wrapped."""
         if torch.compiler.is_compiling() or not self._links.broken:
             return False
-        names = names_of(self.model, self.modules)
+        names, before = self._links.wrapped(), self.modules
         if names is not None:
             self._links = Links(self.model, names)
             return False
         self._bind()
-        return True
+        return [id(layer) for layer in self.modules] != [id(layer) for layer in before]
 
     # hooks
 
@@ -83,8 +85,11 @@ class BoundActivity:
         self._last_pass.enter()
 
     def _leave(self, model: nn.Module, args: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling():
-            self._last_pass.leave()
+        if torch.compiler.is_compiling():
+            return
+        self._last_pass.leave()
+        if self._step.has_constants and torch.is_grad_enabled() and (made := first_tensor(output)) is not None:
+            self._step.watch_constants(made)
 
     def _collect(self, layer: nn.Module, args: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
@@ -94,7 +99,7 @@ class BoundActivity:
             return
         tensor = self._tensor_of(layer, output)
         if torch._C._are_functorch_transforms_active():
-            self._transformed.add(self._cost(layer, output, tensor))
+            self._transformed.add(self._cost(layer, output, _copied(tensor)))
             return
         if torch._C._current_graph_task_id() != -1:
             self._collect_recomputed(layer, output, tensor)
@@ -110,7 +115,7 @@ class BoundActivity:
             self._collect_checkpointed(checkpoint, layer, output, tensor)
             return
         without_graph = checkpoint is not None and not checkpoint.has_inputs_with_gradient
-        self._last_pass.add(layer, self._cost(layer, output, tensor), without_graph)
+        self._last_pass.add(layer, self._cost(layer, output, _copied(tensor)), without_graph)
 
     def _collect_checkpointed(self, checkpoint: Checkpoint, layer: nn.Module, output: Any, tensor: Tensor) -> None:
         """In a reentrant checkpoint: a value whose gradient the backward pass passes on."""
@@ -126,8 +131,9 @@ class BoundActivity:
         checkpoint = running_checkpoint()
         recomputed = None if checkpoint is None else checkpoint.take(self, layer)
         if checkpoint is None or recomputed is None:
-            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved
-            self._cost(layer, output, tensor)
+            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved, and checks no
+            # version of it: of a copy, always, as a later change in place would be a wrong gradient and no error
+            self._cost(layer, output, tensor.clone())
         elif checkpoint.forward is not None:  # nested checkpoints: the inner one recomputes it once more
             checkpoint.add(self, layer, recomputed)
         else:
@@ -156,7 +162,8 @@ class BoundActivity:
         return tensor
 
     def _cost(self, layer: nn.Module, output: Any, tensor: Tensor) -> Tensor:
-        value: Tensor = self.regularizer(tensor, examples(layer, output, tensor))
+        batch_first = next((first for module, first in self._of_transformers if module is layer), None)
+        value: Tensor = self.regularizer(tensor, examples(layer, output, tensor, batch_first))
         if value.is_complex():
             raise SettingError(
                 f"{type(self.regularizer).__name__} gives a complex number for the output of {self._name(layer)}: it must be real"
@@ -274,6 +281,11 @@ _OF_A_STEP = frozenset(
     {"_step", "_last_pass", "_transformed", "_traced", "_traced_without_gradients", "_traced_was_read", "_watched"}
 )
 _all_bound: weakref.WeakSet[BoundActivity] = weakref.WeakSet()
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy where there may be a backward pass: an output may be changed in place afterwards."""
+    return tensor.clone() if torch.is_grad_enabled() else tensor
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

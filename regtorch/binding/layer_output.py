@@ -41,11 +41,27 @@ def _parts(output: Any) -> Iterable[Any]:
     return ()
 
 
-def examples(layer: nn.Module, output: Any, tensor: Tensor) -> int:
+_TRANSFORMERS = (
+    nn.Transformer,
+    nn.TransformerEncoder,
+    nn.TransformerDecoder,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+_SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, *_TRANSFORMERS)
+
+
+def examples(layer: nn.Module, output: Any, tensor: Tensor, batch_first: bool | None = None) -> int:
     """How many examples a layer's output is of, at least 1: what its activity penalty is divided by.
 
     That is the size of the first dimension; of a ``PackedSequence`` the number of its sequences; of a layer with
     ``batch_first=False``, as `nn.LSTM` is by default, the size of the second one, and 1 without a batch dimension.
+
+    Args:
+        layer: the layer.
+        output: what it gives.
+        tensor: the tensor in it.
+        batch_first: whether the batch comes first, where the layer is inside one of torch's transformers.
 
     Example:
         >>> import torch
@@ -57,8 +73,37 @@ def examples(layer: nn.Module, output: Any, tensor: Tensor) -> int:
     holder = output[0] if isinstance(output, tuple) and output and isinstance(output[0], PackedSequence) else output
     if isinstance(holder, PackedSequence):
         return max(int(holder.batch_sizes[0]), 1)
-    if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
-        if tensor.ndim < 3:
-            return 1
-        return max(tensor.shape[0 if layer.batch_first else 1], 1)
-    return max(tensor.shape[0], 1) if tensor.ndim else 1
+    dimensions = tensor.ndim
+    if dimensions < (_dimensions_of_a_batch(layer) if batch_first is None else 3):
+        return 1
+    if batch_first is None and dimensions > 2:
+        batch_first = of_transformer(layer) if isinstance(layer, _TRANSFORMERS) else vars(layer).get("batch_first")
+    return max(tensor.shape[1 if batch_first is False and dimensions > 2 else 0], 1)
+
+
+def of_transformer(layer: nn.Module) -> bool | None:
+    """Whether the batch comes first in one of torch's transformers, as its attention has it; None if it is none."""
+    if not isinstance(layer, _TRANSFORMERS):
+        return None
+    found = (getattr(module, "batch_first", None) for module in layer.modules())
+    return next((value for value in found if isinstance(value, bool)), None)
+
+
+def inside_transformers(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """The modules inside torch's transformers that do not tell, and whether the batch comes first there."""
+    found: dict[int, tuple[nn.Module, bool]] = {}
+    for outer in model.modules():
+        batch_first = of_transformer(outer)
+        for inner in outer.modules() if batch_first is not None else ():
+            if batch_first is not None and not isinstance(inner, _SEQUENCES):
+                found[id(inner)] = (inner, batch_first)
+    return list(found.values())
+
+
+def _dimensions_of_a_batch(layer: nn.Module) -> int:
+    """How many dimensions a layer's output has at least, if it is of a batch."""
+    if isinstance(layer, (nn.Linear, nn.RNNCellBase)):
+        return 2
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        return len(layer.kernel_size) + 2
+    return 3 if isinstance(layer, _SEQUENCES) else 1

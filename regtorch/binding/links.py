@@ -24,13 +24,16 @@ class Links:
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
         found: dict[tuple[int, str], tuple[nn.Module, str, nn.Module]] = {}
+        self._paths: list[tuple[str, list[tuple[nn.Module, str, nn.Module]]]] = []
         for name in names:
-            parent = model
+            parent, path = model, []
             for step in name.split(".") if name else ():
                 child = parent._modules[step]
                 assert child is not None
-                found[id(parent), step] = (parent, step, child)
+                path.append((parent, step, child))
                 parent = child
+            self._paths.append((name, path))
+            found |= {(id(each), step): (each, step, child) for each, step, child in path}
         self._steps = list(found.values())
 
     @property
@@ -38,11 +41,33 @@ class Links:
         """Whether a module on one of the paths was replaced or taken out."""
         return any(parent._modules.get(step) is not child for parent, step, child in self._steps)
 
+    def wrapped(self) -> list[str] | None:
+        """The names now, if what stands where a path is broken has the module in it; None if one was replaced.
 
-def names_of(model: nn.Module, modules: Iterable[nn.Module]) -> list[str] | None:
-    """The modules' first names in a model, every one of them; None if the model does not have them all."""
-    names: dict[int, str] = {}
-    for name, module in model.named_modules():
-        names.setdefault(id(module), name)
-    found = [names.get(id(module)) for module in modules]
-    return [name for name in found if name is not None] if None not in found else None
+        Example:
+            >>> model = nn.Sequential(nn.Linear(3, 2))
+            >>> links = Links(model, ["0"])
+            >>> model[0] = nn.Sequential(nn.ReLU(), model[0])
+            >>> links.wrapped()
+            ['0.1']
+        """
+        names = [_wrapped(name, path) for name, path in self._paths]
+        return [name for name in names if name is not None] if None not in names else None
+
+
+def _wrapped(name: str, path: list[tuple[nn.Module, str, nn.Module]]) -> str | None:
+    steps: list[str] = []
+    for parent, step, child in path:
+        steps.append(step)
+        now = parent._modules.get(step)
+        if now is not child:
+            inside = () if now is None else now.named_modules()
+            at = next((at for at, module in inside if module is path[-1][2]), None)
+            return None if at is None else ".".join([*steps, *([at] if at else [])])
+    return name
+
+
+def names_of(model: nn.Module, modules: Iterable[nn.Module]) -> list[str]:
+    """All names that the modules have in a model."""
+    wanted = {id(module) for module in modules}
+    return [name for name, module in model.named_modules(remove_duplicate=False) if id(module) in wanted]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from regtorch.binding.links import Links, names_of
+from regtorch.binding.links import Links
 from regtorch.errors import SettingError, as_one_line
 from regtorch.rule import Rule, Where
 from regtorch.selection import Place, matching
@@ -128,7 +128,7 @@ class BoundPlaces:
 
     def _select_again(self) -> None:
         """Keep the places if their modules are merely wrapped in others, else look for them once more."""
-        names = names_of(self.model, self.modules)
+        names = self._links.wrapped()
         if names is None:
             self._select()
         else:

@@ -162,5 +162,7 @@ def running_checkpoint() -> Checkpoint | None:
             found = frame.f_locals["ctx"]
         elif frame.f_code is backward:
             return Checkpoint(found, frame)
+        elif frame.f_code.co_name == "recompute_fn" and frame.f_globals is vars(checkpointing):
+            break  # a checkpoint of the other kind computes all inside it again: a backward pass outside is not for that
         frame = frame.f_back  # type: ignore[assignment]
     return None if found is None else Checkpoint(found, None)

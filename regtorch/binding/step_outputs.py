@@ -22,12 +22,16 @@ class Output:
         spent: whether a backward pass has freed the output's graph.
         before_step: whether an optimizer has taken a step since.
         recomputed: what passes its gradient on when such a checkpoint is recomputed.
+        constant: whether it has no graph, as that of a frozen layer.
+        watched: whether what the model made of a constant is watched.
     """
 
     value: Tensor
     spent: bool = False
     before_step: bool = False
     recomputed: Recomputed | None = None
+    constant: bool = False
+    watched: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class StepOutputs:
     def __init__(self) -> None:
         self._of_layer: dict[nn.Module | None, list[Output]] = {}
         self.some_spent = False
+        self.has_constants = False
 
     def __bool__(self) -> bool:
         return any(self._of_layer.values())
@@ -77,15 +82,34 @@ class StepOutputs:
         self._of_layer[layer] = [*kept, *outputs]
 
     def watch(self, output: Output, tensor: Tensor) -> None:
-        """Note when a backward pass goes through the tensor that an output is of, and frees its graph."""
+        """Note when a backward pass goes through the tensor that an output is of, and frees its graph.
+
+        Of a constant, when one goes through its penalty: the value is a leaf of its own for that.
+        """
+        if not tensor.requires_grad:
+            tensor = output.value
+            output.constant = not tensor.requires_grad
+            self.has_constants |= output.constant
+            if output.constant and tensor.is_floating_point():
+                tensor = output.value = tensor.detach().requires_grad_()
         if tensor.requires_grad:
             # weak references: the graph would hold what holds the graph, which nothing could free
             tensor.register_hook(_Spend(weakref.ref(output), weakref.ref(self)))  # type: ignore[no-untyped-call]
 
+    def watch_constants(self, tensor: Tensor) -> None:
+        """Note when a backward pass goes through what the model made of constants, which may not be in the loss."""
+        if not tensor.requires_grad:
+            return
+        for output in self.all:
+            if output.constant and not output.spent and not output.watched:
+                output.watched = True
+                self.watch(output, tensor)
+
     def _forget_spent(self) -> None:
-        # a constant has no graph to be freed, and belongs to the step of those that have
+        # a constant that is not in the loss belongs to the step of those that have a graph
+        graph_is_freed = any(output.spent and not output.constant for output in self.all)
         kept = {
-            layer: [output for output in outputs if not output.spent and output.value.requires_grad]
+            layer: [output for output in outputs if not output.spent and not (output.constant and graph_is_freed)]
             for layer, outputs in self._of_layer.items()
         }
         self._of_layer = {layer: outputs for layer, outputs in kept.items() if outputs}
@@ -99,7 +123,7 @@ class StepOutputs:
     def clear(self) -> None:
         """Forget all."""
         self._of_layer = {}
-        self.some_spent = False
+        self.some_spent = self.has_constants = False
 
 
 class LastPass:

@@ -20,10 +20,10 @@ def path_of_run(folder: Path, path: object) -> object:
         folder: of the run.
         path: as the run's configuration has it.
     """
-    if not isinstance(path, str) or not path or Path(path).expanduser().is_absolute():
+    if not isinstance(path, str) or not path or Path(os.path.expanduser(path)).is_absolute():  # noqa: PTH111, no such user is no error
         return path
     for started in _started_in(folder):
-        if (started / path).exists():
+        if os.path.exists(started / path):  # noqa: PTH110, a name that cannot be is no error
             return path if started == Path.cwd() else str(started / path)
     return path
 
@@ -40,7 +40,8 @@ def moved_path(folder: Path) -> str | None:
 def _started_in(folder: Path) -> list[Path]:
     """Folders that the run was, or would now be, started in."""
     kept = _kept(folder, "hydra.yaml")
-    runtime = kept.get("hydra", kept).get("runtime")
+    inner = kept.get("hydra", kept)
+    runtime = inner.get("runtime") if isinstance(inner, dict) else None
     paths = [str(runtime.get(key)) for key in ("cwd", "output_dir")] if isinstance(runtime, dict) else [""]
     if not all(Path(path).is_absolute() for path in paths):
         return []

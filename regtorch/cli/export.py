@@ -29,12 +29,13 @@ Write a finished run's network in a form that needs no regtorch: regtorch-export
                FILE.pt2: the network, by torch.export (torch.export.load); FILE.onnx: the network, by torch.onnx
                (pip install 'regtorch[onnx]'); both take batches of any size
   checkpoint   best or last; default: the one that the run was measured on
-  preprocess   true (the default): .pt2 and .onnx take rows as they are stored (float32; pixels from 0 to 255), and
-               scale and standardize them as in training; false: they take rows that are already scaled. A .pt has
-               weights alone, which take scaled rows
+  preprocess   true (the default): .pt2 and .onnx take rows as they are stored (float32; pixels from 0 to 255; images of a
+               .npz in its layout), and scale and standardize them as in training; false: they take rows that are already
+               scaled, images as (N, C, H, W). A .pt has weights alone, which take such rows
 
-It has no dropout and gives logits. class_names, output_transform (softmax), preprocessing, mean and std are in the file's
-metadata: metadata_props of .onnx, extra_files={"metadata.json": ""} of .pt2, ._metadata["regtorch"] of .pt.
+It has no dropout and gives logits. class_names, output_transform (softmax), preprocessing, mean and std, and for images
+input_layout and stored_layout, are in the file's metadata: metadata_props of .onnx,
+extra_files={"metadata.json": ""} of .pt2, ._metadata["regtorch"] of .pt.
 """
 _KEYS = ("run", "out", "checkpoint", "preprocess")
 _SUFFIXES = (".pt", ".pt2", ".onnx")

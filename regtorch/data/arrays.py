@@ -57,7 +57,7 @@ class Arrays(ArrayDataSet):
             part: class_numbers(f"y_{part}", arrays[f"y_{part}"], self.error)
             for part in ("train", *(["val"] if val else []), "test")
         }
-        self.stored_type = arrays["x_train"].dtype
+        self.stored_type, self.stored_layout = arrays["x_train"].dtype, self._layout(arrays["x_train"])
         types = {f"x_{part}": arrays[f"x_{part}"].dtype for part in y}
         x = {f"x_{part}": self._inputs(f"x_{part}", arrays.pop(f"x_{part}")) for part in y}
         check_one_kind(types, self.error)
@@ -88,12 +88,16 @@ class Arrays(ArrayDataSet):
         if x.dtype != np.uint8:
             with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
                 x = x.astype(np.float32, copy=False)
-        if x.ndim == 3:
-            return x[:, None]
+        layout = self._layout(x)
+        return x[:, None] if layout == "nhw" else np.moveaxis(x, -1, 1) if layout == "nhwc" else x
+
+    def _layout(self, x: np.ndarray) -> str:
+        """The order of an array's dimensions, as `Preprocessing` has it."""
+        if x.ndim != 4:
+            return "nhw" if x.ndim == 3 else "nchw"
         channels = (1, 3, 4)
-        by_shape = "nhwc" if x.ndim == 4 and x.shape[3] in channels and x.shape[1] not in channels else "nchw"
-        layout = by_shape if self.layout == "auto" else self.layout
-        return np.moveaxis(x, -1, 1) if x.ndim == 4 and layout == "nhwc" else x
+        by_shape = "nhwc" if x.shape[3] in channels and x.shape[1] not in channels else "nchw"
+        return by_shape if self.layout == "auto" else self.layout
 
 
 def _remedy(key: str, x: np.ndarray) -> str:

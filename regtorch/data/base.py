@@ -194,7 +194,8 @@ class ArrayDataSet(DataSet):
             mean, std = moments(measured, self.standardized_over(x["train"].ndim))
         values = None if x["train"].dtype == np.uint8 else ValueRange.of(x["train"])
         stored = getattr(self, "stored_type", x["train"].dtype)
-        self._preprocessing = Preprocessing(stored.newbyteorder("=").name, mean, std, values)
+        layout = getattr(self, "stored_layout", "nchw")
+        self._preprocessing = Preprocessing(stored.newbyteorder("=").name, mean, std, values, layout)
         ready = {part: self._preprocessing.applied(split) for part, split in ready.items()}
         return Splits(ready["train"], ready.get("val"), ready["test"], splits.classes)
 

@@ -13,6 +13,9 @@ from regtorch.data.splits import Split
 from regtorch.data.stored_type import ValueRange, kind_of
 from regtorch.errors import DataError
 
+#: the order of a stored image's dimensions; ``nhw`` are gray images without channels
+LAYOUTS = ("nchw", "nhwc", "nhw")
+
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
@@ -23,12 +26,14 @@ class Preprocessing:
         mean: in units of the stored values, of a shape that broadcasts over a row; None: not standardized.
         std: likewise.
         values: range of the stored training rows; None for pixels.
+        layout: of stored images, one of `LAYOUTS`; the network's are ``nchw``.
     """
 
     dtype: str
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     values: ValueRange | None = None
+    layout: str = "nchw"
 
     @property
     def pixels(self) -> bool:
@@ -38,7 +43,7 @@ class Preprocessing:
     @property
     def changes(self) -> bool:
         """Whether the network's input differs from the stored row."""
-        return self.pixels or self.mean is not None
+        return self.pixels or self.mean is not None or self.layout != "nchw"
 
     def applied(self, split: Split) -> Split:
         """A part whose batches are the network's input. Pixels stay uint8 until they are fetched."""
@@ -65,6 +70,7 @@ class Preprocessing:
             described["shape"] = list(self.mean.shape)
         if self.values is not None:
             described["values"] = [self.values.low, self.values.high, self.values.fractions]
+        described["layout"] = self.layout
         return described
 
     @classmethod
@@ -103,15 +109,18 @@ class Preprocessing:
             if not isinstance(low, float) or not isinstance(high, float):
                 raise TypeError
             values = ValueRange(low, high, bool(fractions))
+        layout = described.get("layout", "nchw")  # older versions did not say
+        if layout not in LAYOUTS or (layout != "nchw" and len(row) != 3) or (layout == "nhw" and row[0] != 1):
+            raise ValueError
         if described["mean"] is None:
-            return cls(described["dtype"], values=values)
+            return cls(described["dtype"], values=values, layout=layout)
         shape = tuple(described["shape"])
         if len(shape) != len(row) or any(size not in (1, of_row) for size, of_row in zip(shape, row, strict=True)):
             raise ValueError
         mean, std = (_numbers(described[name], shape) for name in ("mean", "std"))
         if not (std > 0).all():
             raise ValueError
-        return cls(described["dtype"], mean, std, values)
+        return cls(described["dtype"], mean, std, values, layout)
 
 
 def _numbers(given: Any, shape: tuple[int, ...]) -> np.ndarray:

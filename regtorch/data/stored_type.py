@@ -10,6 +10,7 @@ import numpy as np
 from regtorch.errors import DataError
 
 _UNDIVIDED = 32  # pixels from 0 to 255 that are all below this are rare
+_CENTRED = 3  # pixels minus their mean, by their deviation, are within this
 
 
 def kind_of(dtype: np.dtype | type | str) -> str:
@@ -78,8 +79,9 @@ class ValueRange:
 
     @property
     def divided(self) -> bool:
-        """Whether it looks like pixels that were divided by 255."""
-        return self.fractions and self.low >= 0 and self.high <= 1
+        """Whether it looks like pixels that were divided by 255, or scaled to [-1, 1] or by a mean and a deviation."""
+        within = 1 if self.low >= 0 else _CENTRED
+        return self.fractions and max(-self.low, self.high) <= within
 
     @property
     def undivided(self) -> bool:
@@ -88,7 +90,7 @@ class ValueRange:
 
 
 def check_one_scale(ranges: Mapping[str, ValueRange], error: Callable[[str], DataError]) -> None:
-    """Refuse whole numbers from 0 to 255 beside fractions from 0 to 1: pixels of which one part was divided by 255.
+    """Refuse whole numbers from 0 to 255 beside fractions from 0 to 1, or about 0: pixels of which one part was scaled.
 
     Args:
         ranges: name of an array -> the range of its values; the first one is what others must be like.
@@ -101,7 +103,8 @@ def check_one_scale(ranges: Mapping[str, ValueRange], error: Callable[[str], Dat
     for key, values in ranges.items():
         undivided = [name for name in (first, key) if ranges[name].undivided]
         if len(undivided) == 1 and any(ranges[name].divided for name in (first, key)):
+            by = "divide {} by 255 too" if min(ranges[first].low, values.low) >= 0 else "scale {} as the other was"
             raise error(
-                f"{first} has {ranges[first]}, and {key} {values}: they look like pixels on two scales; divide "
-                f"{undivided[0]} by 255 too, or neither"
+                f"{first} has {ranges[first]}, and {key} {values}: they look like pixels on two scales; "
+                f"{by.format(undivided[0])}, or neither"
             )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import KerasFileError, SettingError
+from regtorch.functional.summed import summed
 from regtorch.keras.archive import WEIGHTS, Archive, checked_path
 from regtorch.keras.initialization import drawn
 from regtorch.keras.layout import Layout
@@ -79,7 +80,7 @@ class KerasPort:
             A 0-dim tensor, float32 or wider, to be added to the loss.
         """
         if self.penalties:
-            return torch.stack([penalty() for penalty in self.penalties]).sum()
+            return summed([penalty() for penalty in self.penalties])
         parameter = next(self.model.parameters(), None)
         return torch.zeros((), device=None if parameter is None else parameter.device)
 

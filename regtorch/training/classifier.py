@@ -20,6 +20,7 @@ from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.batches import DealtBatchSampler
 from regtorch.errors import DataError
 from regtorch.functional.full_precision import widened
+from regtorch.functional.summed import summed
 from regtorch.mc import MCPredictor
 from regtorch.scheduled import Scheduled
 from regtorch.schedules.base import Schedule
@@ -195,12 +196,15 @@ class Classifier(RegularizedModule):
         if own:
             self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
         if weight != 1:  # the rows' own part of the penalty goes with them; that of the weights counts whole
-            data_loss, penalty = data_loss * weight, penalty + (weight - 1) * self._penalty_of_activities()
+            data_loss, penalty = (
+                data_loss * weight,
+                penalty + (weight - 1) * self._penalty_of_activities().to(penalty.device),
+            )
         return self.regularized(data_loss, batch_idx, penalty)
 
     def _penalty_of_activities(self) -> Tensor:
         values = [value for penalty in self.penalties if (value := penalty.activity_part()) is not None]
-        return torch.stack(values).sum() if values else torch.zeros((), dtype=torch.float32, device=self.device)
+        return summed(values) if values else torch.zeros((), dtype=torch.float32, device=self.device)
 
     @property
     def _forward(self) -> Callable[[Tensor], Tensor]:

@@ -40,6 +40,7 @@ class Preprocess(nn.Module):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
+        self.layout = preprocessing.layout
         self.divisor = 255 if preprocessing.pixels else 1
         mean, std = preprocessing.mean, preprocessing.std
         for name in ("mean", "rest", "std"):
@@ -52,6 +53,10 @@ class Preprocess(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's input (batch, ...) of stored rows (batch, ...)."""
+        if self.layout == "nhwc":
+            x = x.permute(0, 3, 1, 2)
+        elif self.layout == "nhw":
+            x = x.unsqueeze(1)
         if self.divisor != 1:
             x = x / self.divisor
         if self.mean is None or self.rest is None or self.std is None:
@@ -72,9 +77,10 @@ def export(model: nn.Module, network: NetworkInput, out: Path, *, preprocess: bo
     Raises:
         ImportError: ``.onnx`` needs packages that are not installed.
     """
-    bare, rows = plain(model), torch.zeros(2, *network.shape)
+    bare = plain(model)
     known = network.preprocessing
     inside = preprocess and known is not None and known.changes and out.suffix != ".pt"
+    rows = torch.zeros(2, *_input_shape(network, inside=inside))
     exported: nn.Module = bare
     if inside:
         assert known is not None
@@ -109,6 +115,15 @@ def _export_onnx(model: nn.Module, rows: Tensor, any_size: Any, about: dict[str,
     program.save(out, external_data=False)
 
 
+def _input_shape(network: NetworkInput, *, inside: bool) -> tuple[int, ...]:
+    """The shape of a row that a file takes: as it is stored, or the network's."""
+    known = network.preprocessing
+    if not inside or known is None or known.layout == "nchw":
+        return network.shape
+    channels, *sizes = network.shape
+    return (*sizes, channels) if known.layout == "nhwc" else tuple(sizes)
+
+
 def metadata(network: NetworkInput, *, inside: bool) -> dict[str, str]:
     """What a file says of itself: what goes in and what comes out, as text; lists are JSON.
 
@@ -120,18 +135,24 @@ def metadata(network: NetworkInput, *, inside: bool) -> dict[str, str]:
         >>> about = metadata(NetworkInput((2,), ("cat", "dog"), Preprocessing("uint8")), inside=True)
         >>> about["class_names"], about["output_transform"], about["preprocessing"]
         ('["cat", "dog"]', 'softmax', 'included: x / 255')
+        >>> metadata(NetworkInput((3, 8, 9), ("cat",), Preprocessing("uint8", layout="nhwc")), inside=True)["input_shape"]
+        '["batch", 8, 9, 3]'
     """
     known = network.preprocessing
     about = {
         "class_names": json.dumps(list(network.classes)),
         "output_transform": OUTPUT_TRANSFORM,
-        "input_shape": json.dumps(["batch", *network.shape]),
+        "input_shape": json.dumps(["batch", *_input_shape(network, inside=inside)]),
     }
     if known is None:
         return {**about, "preprocessing": "unknown: rows go in as the run's data set prepares them"}
+    if len(network.shape) == 3:
+        about |= {"input_layout": known.layout if inside else "nchw", "stored_layout": known.layout}
     formula = "x / 255" if known.pixels else "x"
     if known.mean is not None and known.std is not None:
         formula = "(x - mean) / std"
         about["mean"], about["std"] = (json.dumps(values.tolist()) for values in (known.mean, known.std))
+    if known.layout != "nchw":
+        formula += f", {known.layout} to nchw"
     said = "none" if not known.changes else f"{'included' if inside else 'not included'}: {formula}"
     return {**about, "preprocessing": said, "stored_type": known.dtype}

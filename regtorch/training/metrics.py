@@ -100,7 +100,8 @@ class TrainingMetrics(nn.Module):
             return
         data_losses, penalties, logits, labels = zip(*self._batches, strict=True)
         self._batches = []
-        losses = torch.stack([torch.stack(data_losses).float(), torch.stack(penalties).float()], dim=1)
+        of_data = torch.stack(data_losses).float()
+        losses = torch.stack([of_data, torch.stack(penalties).to(of_data)], dim=1)
         self._check_finite(losses, step)
         rows = torch.tensor([len(y) for y in labels], dtype=torch.float32, device=losses.device)
         self.data_loss.update(losses[:, 0], rows)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
+from regtorch.functional.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 from regtorch.training.regularized_module import RegularizedModule, check_bound, check_part_of
 
@@ -98,13 +99,14 @@ class RegularizationCallback(AfterStepHooks):
 
         @wraps(training_step)
         def with_penalty(*args: Any, **kwargs: Any) -> Any:
-            for penalty in self.penalties:
-                penalty.begin_step()
+            for rule in self.penalties:
+                rule.begin_step()
             outputs = training_step(*args, **kwargs)
             loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if loss is None:
                 return outputs  # Lightning leaves this batch out
-            loss = loss + self._of_batch(trainer, pl_module)
+            penalty = self._of_batch(trainer, pl_module)
+            loss = loss + (penalty.to(loss.device) if isinstance(loss, Tensor) else penalty)
             return {**outputs, "loss": loss} if isinstance(outputs, dict) else loss
 
         def undo() -> None:
@@ -120,8 +122,8 @@ class RegularizationCallback(AfterStepHooks):
         every = trainer.accumulate_grad_batches
         if every > 1 and trainer.fit_loop._should_accumulate():
             parts = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
-            return torch.stack(parts).sum() if parts else torch.zeros((), device=pl_module.device)
-        total = torch.stack([penalty() for penalty in self.penalties]).sum()
+            return summed(parts) if parts else torch.zeros((), device=pl_module.device)
+        total = summed([penalty() for penalty in self.penalties])
         if self.log:
             pl_module.log("penalty", total.detach())
         if every == 1:
@@ -129,7 +131,7 @@ class RegularizationCallback(AfterStepHooks):
         of_activities = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
         if not of_activities:
             return total * every
-        of_this_batch = torch.stack(of_activities).sum()
+        of_this_batch = summed(of_activities).to(total.device)
         return (total - of_this_batch) * every + of_this_batch
 
     def remove(self) -> None:

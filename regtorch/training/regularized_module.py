@@ -176,7 +176,7 @@ class RegularizedModule(lightning.LightningModule):
             batch_idx: its number in the epoch.
             penalty: if it is known already.
         """
-        total = data_loss + (self.penalty() if penalty is None else penalty)
+        total = data_loss + (self.penalty() if penalty is None else penalty).to(data_loss.device)
         if self.log_loss:
             self._to_log = {**self._to_log, "loss": total.detach()}
         every, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches

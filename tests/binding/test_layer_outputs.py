@@ -65,6 +65,97 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], Callable[[Any]
 }
 
 
+class Sequences(nn.Module):
+    """A layer of one's own, named as torch names its layouts."""
+
+    def __init__(self, batch_first: bool = False) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.gru = nn.GRU(4, 4, batch_first=batch_first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gru(x)[0]
+
+
+class Pooled(Sequences):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean(1 if self.batch_first else 0)
+
+
+def encoder_layer(**layout: bool) -> nn.Module:
+    return nn.TransformerEncoderLayer(4, 2, 8, 0.0, **layout)
+
+
+def decoder_layer(**layout: bool) -> nn.Module:
+    return nn.TransformerDecoderLayer(4, 2, 8, 0.0, **layout)
+
+
+#: torch's layers that have two layouts, how many times they take their input, and which of their modules are bound
+LAYOUTS: dict[str, tuple[Callable[..., nn.Module], int, str]] = {
+    **{
+        kind.__name__: (lambda kind=kind, **layout: kind(4, 4, **layout), 1, "layer")
+        for kind in (nn.RNN, nn.LSTM, nn.GRU)
+    },
+    "attention": (lambda **layout: nn.MultiheadAttention(4, 2, **layout), 3, "layer"),
+    "encoder layer": (encoder_layer, 1, "layer"),
+    "decoder layer": (decoder_layer, 2, "layer"),
+    "encoder": (lambda **layout: nn.TransformerEncoder(encoder_layer(**layout), 2, None, False), 1, "layer"),
+    "decoder": (lambda **layout: nn.TransformerDecoder(decoder_layer(**layout), 2), 2, "layer"),
+    "transformer": (lambda **layout: nn.Transformer(4, 2, 1, 1, 8, 0.0, **layout), 2, "layer"),
+    "inside an encoder": (
+        lambda **layout: nn.TransformerEncoder(encoder_layer(**layout), 1, None, False),
+        1,
+        "*.linear1",
+    ),
+    "kernels of a decoder": (lambda **layout: nn.TransformerDecoder(decoder_layer(**layout), 1), 2, "kernel"),
+    "norms of a transformer": (lambda **layout: nn.Transformer(4, 2, 1, 1, 8, 0.0, **layout), 2, "*norm*"),
+    "one's own": (Sequences, 1, "layer"),
+    "one's own, pooled": (Pooled, 1, "layer"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_value_does_not_depend_on_the_layout(name: str) -> None:
+    """Nor on how often the examples are repeated."""
+    make, inputs, where = LAYOUTS[name]
+    values = []
+    for batch_first in (True, False):
+        for x in (X, X.repeat(3, 1, 1)):
+            torch.manual_seed(0)
+            model = nn.ModuleDict({"layer": make(batch_first=batch_first)})
+            penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)), where)
+            model["layer"](*((x if batch_first else x.transpose(0, 1),) * inputs))
+            values.append(penalty())
+    assert values[0] > 0
+    for value in values[1:]:
+        torch.testing.assert_close(value, values[0])
+
+
+#: layers, and one example without a batch dimension
+ONE_EXAMPLE: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "linear": (lambda: nn.Linear(4, 4), (4,), 1),
+    "convolution": (lambda: nn.Conv1d(4, 4, 3), (4, 5), 1),
+    "images": (lambda: nn.Conv2d(4, 4, 3), (4, 5, 5), 1),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 4, 3), (4, 5, 5), 1),
+    "cell": (lambda: nn.GRUCell(4, 4), (4,), 1),
+    "sequence": (lambda: nn.GRU(4, 4), (5, 4), 1),
+    "sequence, batch first": (lambda: nn.GRU(4, 4, batch_first=True), (5, 4), 1),
+    "attention": (lambda: nn.MultiheadAttention(4, 2), (5, 4), 3),
+    "encoder layer": (encoder_layer, (5, 4), 1),
+    "encoder layer, batch first": (lambda: encoder_layer(batch_first=True), (5, 4), 1),
+}
+
+
+@pytest.mark.parametrize("name", ONE_EXAMPLE)
+def test_one_example_without_a_batch_dimension_is_divided_by_one(name: str) -> None:
+    make, shape, inputs = ONE_EXAMPLE[name]
+    layer = make()
+    penalty = regtorch.WeightPenalty(nn.ModuleDict({"layer": layer}), regtorch.Activity(regtorch.L2(0.1)), "layer")
+    out = layer(*((torch.randn(shape),) * inputs))
+    torch.testing.assert_close(penalty(), 0.1 * (out[0] if isinstance(out, tuple) else out).square().sum())
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_first_tensor_by_the_number_of_examples(name: str) -> None:
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from regtorch.cli.composition import earlier_overrides
+from regtorch.cli.data_path import moved_path
 from regtorch.cli.run_folder import configuration
 
 
@@ -70,9 +71,34 @@ def test_a_folder_that_describes_itself_wrongly(changes: dict, tmp_path: Path, m
     (tmp_path / "project/my.npz").touch()
     run = begun(tmp_path / "run", tmp_path / "project", **changes)
     assert paths(run) == {"my.npz"}
-    for text in ("[", "&a [*a]", "runtime: 3", ""):
+    for text in ("[", "&a [*a]", ""):
         (run / ".hydra/hydra.yaml").write_text(text)
         assert paths(run) == {"my.npz"}
+
+
+@pytest.mark.parametrize("value", ["text", [1], 3, None, {}, {1: 2}, True, "\0", "x" * 5000, "~nobody/x"], ids=repr)
+def test_any_value_at_any_place_of_its_description(
+    value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = begun(tmp_path / "run", tmp_path / "project")
+    good = {"cwd": str(tmp_path / "project"), "output_dir": str(run)}
+    for content in (
+        value,
+        {"hydra": value},
+        {"hydra": {"runtime": value}},
+        {"runtime": value},
+        {"hydra": {"runtime": {**good, "cwd": value}}},
+        {"runtime": {**good, "output_dir": value}},
+        {"runtime": {**good, "cwd": f"/{value}"}},
+        {"runtime": {**good, "output_dir": f"/{value}"}},
+    ):
+        (run / ".hydra/hydra.yaml").write_text(yaml.safe_dump(content))
+        assert paths(run) == {"my.npz"}
+    (run / ".hydra/hydra.yaml").write_text(yaml.safe_dump({"runtime": good}))
+    for content in (value, {"path": value}):
+        (run / ".hydra/config.yaml").write_text(yaml.safe_dump({"data": content}))
+        assert moved_path(run) is None
 
 
 def test_data_that_is_named_on_the_command_line_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

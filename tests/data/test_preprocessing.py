@@ -64,13 +64,16 @@ WRONG: dict[str, Any] = {
     "preprocessing.std": [0.0] * 5,
     "preprocessing.shape": [7],
     "preprocessing.values": [1, 2],
+    "preprocessing.layout": "nhwc",
     "shape": [0],
     "class_names": ["a", "b"],
     "data": None,
 }
 
 
-@pytest.mark.parametrize(("key", "value"), [*WRONG.items(), ("preprocessing.mean", [float("nan")] * 5)])
+@pytest.mark.parametrize(
+    ("key", "value"), [*WRONG.items(), ("preprocessing.mean", [float("nan")] * 5), ("preprocessing.layout", [])]
+)
 def test_a_checkpoint_that_describes_itself_wrongly_is_refused(key: str, value: Any, tmp_path: Path) -> None:
     described = copy.deepcopy(checkpoint_of(data_of(tmp_path, ROWS["vectors"], "train")))
     place, _, last = key.rpartition(".")

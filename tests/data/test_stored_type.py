@@ -68,7 +68,14 @@ FRACTIONS, PIXELS = np.linspace(0, 1, 20).reshape(4, 5), np.arange(0, 240, 12.0)
         (PIXELS, PIXELS + 1, False),
         (FRACTIONS, np.ones((1, 5)), False),
         (FRACTIONS, np.full((1, 5), 3.0), False),
-        (FRACTIONS - 0.5, PIXELS, False),
+        (FRACTIONS - 0.5, PIXELS, True),
+        (PIXELS, 2 * FRACTIONS - 1, True),
+        (2 * FRACTIONS - 1, PIXELS, True),
+        (4.9 * FRACTIONS - 2.2, PIXELS, True),
+        (2 * FRACTIONS - 1, 4 * FRACTIONS - 2, False),
+        (2 * FRACTIONS - 1, PIXELS - 1, False),
+        (9 * FRACTIONS - 5, PIXELS, False),
+        (1.3 * FRACTIONS, PIXELS, False),
         (FRACTIONS * 100, PIXELS, False),
     ],
 )
@@ -77,5 +84,7 @@ def test_pixels_of_which_one_part_was_divided_are_refused(first: np.ndarray, sec
     if not refused:
         check_one_scale(ranges, DataError)
         return
-    with pytest.raises(DataError, match=r"x_train has .* and x_test .* by 255"):
+    remedy = "divide {} by 255 too" if first.min() >= 0 <= second.min() else "scale {} as the other was"
+    remedy = remedy.format("x_train" if first is PIXELS else "x_test")
+    with pytest.raises(DataError, match=rf"x_train has .* and x_test .* two scales; {remedy}, or neither$"):
         check_one_scale(ranges, DataError)

@@ -24,7 +24,14 @@ CASES = {
     "pixels": (RNG.integers(0, 256, (40, 3, 8, 8), np.uint8), "none", "x / 255"),
     "standardized pixels": (RNG.integers(0, 256, (40, 3, 8, 8), np.uint8), "all", "(x - mean) / std"),
     "standardized pixels of vectors": (RNG.integers(0, 256, (40, 6), np.uint8), "train", "(x - mean) / std"),
+    "channels last": (RNG.integers(0, 256, (40, 6, 7, 3), np.uint8), "none", "x / 255, nhwc to nchw"),
+    "channels last, standardized": (RNG.normal(3, 2, (40, 6, 7, 4)), "train", "(x - mean) / std, nhwc to nchw"),
+    "channels last, as they are": (RNG.normal(3, 2, (40, 6, 7, 3)), "none", "x, nhwc to nchw"),
+    "gray": (RNG.integers(0, 256, (40, 6, 7), np.uint8), "all", "(x - mean) / std, nhw to nchw"),
+    "gray, as they are": (RNG.normal(3, 2, (40, 6, 7)), "none", "x, nhw to nchw"),
 }
+
+IMAGES = [case for case in CASES if CASES[case][0].ndim > 2]
 
 
 def data_of(folder: Path, rows: np.ndarray, standardize: str) -> DataSet:
@@ -60,7 +67,7 @@ def opened(path: Path) -> tuple[Any, dict[str, str]]:
 
 @pytest.mark.parametrize("preprocess", [True, False])
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-@pytest.mark.parametrize("case", ["floats as they are", "standardized pixels of vectors"])
+@pytest.mark.parametrize("case", ["floats as they are", "standardized pixels of vectors", *IMAGES])
 def test_files_take_rows_as_they_say(case: str, suffix: str, preprocess: bool, tmp_path: Path) -> None:
     rows, standardize, formula = CASES[case]
     data = data_of(tmp_path, rows, standardize)
@@ -77,6 +84,24 @@ def test_files_take_rows_as_they_say(case: str, suffix: str, preprocess: bool, t
     included = "included: " if preprocess else "not included: "
     assert about["preprocessing"] == (included + formula if formula else "none")
     assert ("mean" in about) == ("mean" in formula)
+    assert json.loads(about["input_shape"]) == ["batch", *given.shape[1:]]
+    layout = {3: "nhw", 4: "nhwc" if "nhwc" in formula else "nchw"}.get(rows.ndim)
+    assert about.get("stored_layout") == layout
+    assert about.get("input_layout") == (layout if preprocess or layout is None else "nchw")
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+def test_a_layout_that_is_given_is_that_of_the_file(layout: str, tmp_path: Path) -> None:
+    rows = RNG.integers(0, 256, (40, 3, 6, 3), np.uint8)  # its shape does not tell
+    y = np.arange(40) % 3
+    np.savez(tmp_path / "my.npz", x_train=rows, y_train=y, x_test=rows, y_test=y)
+    data = regtorch.create("data", "arrays", path=str(tmp_path / "my.npz"), layout=layout)
+    described = {"shape": list(data.load().shape), "classes": 3, "data": {"name": "arrays"}, **data.described()}
+    network = NetworkInput.of_checkpoint(described)
+    assert network is not None
+    assert network.preprocessing is not None
+    expected = BatchDataset(data.load().test).__getitems__(range(40))[0]
+    assert Preprocess(network.preprocessing)(torch.from_numpy(rows.astype("f4"))).equal(expected)
 
 
 def test_weights_alone_say_how_rows_are_scaled(tmp_path: Path) -> None:
