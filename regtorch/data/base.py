@@ -14,7 +14,7 @@ from regtorch import settings
 from regtorch.configurable import Configurable
 from regtorch.data.digest import digest
 from regtorch.data.labels import check_range
-from regtorch.data.memory import in_memory
+from regtorch.data.memory import as_data_error
 from regtorch.data.preprocessing import Preprocessing
 from regtorch.data.splits import Rows, Split, Splits, split_rows
 from regtorch.data.stored_type import ValueRange, check_one_kind
@@ -103,7 +103,7 @@ class DataSet(Configurable):
 
     @cached_property
     def _splits(self) -> Splits:
-        with in_memory(self.error, self.sized_by()):
+        with as_data_error(self.error, self.sized_by()):
             splits = self.read()
             check_one_kind({f"x_{part}": split.x.dtype for part, split in splits.parts.items()}, self.error)
             for part, split in splits.parts.items():

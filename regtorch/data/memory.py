@@ -29,7 +29,7 @@ def check_memory(needed: int, error: Callable[[str], DataError], sized_by: str) 
 
 
 @contextmanager
-def in_memory(error: Callable[[str], DataError], sized_by: str) -> Iterator[None]:
+def as_data_error(error: Callable[[str], DataError], sized_by: str) -> Iterator[None]:
     """Convert a MemoryError in the block to an error of one line.
 
     Raises:

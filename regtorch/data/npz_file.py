@@ -97,5 +97,5 @@ def _member(file: Any, key: str, error: Callable[[str], DataError], made_by: str
 
 def _without_objects(key: str) -> str:
     if key.startswith("y"):
-        return "save class numbers, y.astype(int); for strings, create them with names, y = numpy.unique(y.astype(str), return_inverse=True)"
+        return "save class numbers, y.astype(int); for strings, use names, y = numpy.unique(y.astype(str), return_inverse=True)"
     return "save plain numbers, x.astype(numpy.float32), or numpy.stack(x) for rows of one length"

@@ -57,7 +57,7 @@ def stand_in(t: Translation, factory: Factory) -> Value:
 
     The arrays of the layer and its sublayers are loaded into the module before its first forward; see `load_arrays`.
     """
-    values = [_as_in_torch(t, value) for value in t.inputs]
+    values = [_in_torch_order(t, value) for value in t.inputs]
     earlier = t.plan.module(t.layer.name)
     module = earlier or _built(t, factory, values)
     lazy = any(isinstance(one, nn.parameter.UninitializedParameter) for one in module.parameters())
@@ -126,7 +126,7 @@ def _arguments(factory: Factory, settings: dict[str, Any], asked: dict[str, Any]
     return ([dict(settings)] if len(left) == 1 and not own else []), own | further
 
 
-def _as_in_torch(t: Translation, value: Value) -> Value:
+def _in_torch_order(t: Translation, value: Value) -> Value:
     rank = value.layout.rank
     order = (rank - 1, *range(rank - 1)) if rank >= 3 else tuple(range(rank))
     return replace(t.plan.reordered(value, order, t.layer.name), mask=value.mask)

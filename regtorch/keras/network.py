@@ -17,7 +17,7 @@ from regtorch.printable import printable
 
 
 @torch.fx.wrap
-def as_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
+def checked_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
     """Check and cast an input of the model. Images become channels-last in memory, as convolutions are faster then.
 
     Args:
@@ -59,7 +59,7 @@ class Entry(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the checked input (batch, *sizes)."""
-        return as_input(x, self.sizes, self.like, self.sequence)
+        return checked_input(x, self.sizes, self.like, self.sequence)
 
     def extra_repr(self) -> str:
         """The accepted shape and type."""

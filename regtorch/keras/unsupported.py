@@ -46,12 +46,12 @@ def refuse_unsupported(graph: Graph, custom: Custom, version: str) -> None:
 
 
 def _item(layers: list[Layer], reason: str) -> str:
-    way = f"custom={{{shown(custom_key(layers[0]), 60)}: ...}}"
+    stand_in = f"custom={{{shown(custom_key(layers[0]), 60)}: ...}}"
     if len(layers) == 1:
         called = f", called with {shown(layers[0].constants[0])}" if layers[0].constants else ""
-        return f"{layers[0]}: {reason.format(way=way, called=called)}"
+        return f"{layers[0]}: {reason.format(stand_in=stand_in, called=called)}"
     by_name = custom_key(layers[0]) == layers[0].keras_name != layers[0].class_name
-    reason = reason.format(way=f"{way}, and one for each of the others" if by_name else way, called="")
+    reason = reason.format(stand_in=f"{stand_in}, and one for each of the others" if by_name else stand_in, called="")
     if len(layers) <= _ALL_NAMED:
         return f"{', '.join(map(str, layers))}: {reason}"
     return f"{printable(layers[0].class_name, 60)} ({counted([layer.keras_name for layer in layers])}): {reason}"
@@ -62,22 +62,22 @@ def _escaped(text: str) -> str:
 
 
 def _unsupported(layer: Layer, custom: Custom) -> str | None:
-    """The reason why a layer is not supported. ``{way}`` stands for a stand-in, ``{called}`` for its constants."""
+    """The reason why a layer is not supported. ``{stand_in}`` stands for a stand-in, ``{called}`` for its constants."""
     if layer.class_name == "InputLayer" or stand_in_of(layer, custom) is not None:
         return None
     if layer.class_name == "Lambda":
-        return "code in a file is never run; give {way}"
+        return "code in a file is never run; give {stand_in}"
     if layer.operation and not is_translated(layer):
-        return "an operation on tensors{called}; give {way}, a torch module that computes it"
+        return "an operation on tensors{called}; give {stand_in}, a torch module that computes it"
     if not layer.built_in:
-        return "a custom layer; give {way}, a torch module that stands in"
+        return "a custom layer; give {stand_in}, a torch module that stands in"
     if layer.class_name == _CROPS:
-        return "random cropping, which in prediction crops the center; give {way}, a torch module that does so"
+        return "random cropping, which in prediction crops the center; give {stand_in}, a torch module that does so"
     if layer.class_name.startswith("Random") or layer.class_name in _AUGMENTATIONS:
         identity = _escaped(f"custom={{{shown(layer.class_name, 60)}: torch.nn.Identity}}")
         return f"random augmentation; give {identity}, which is right for prediction"
     if not is_translated(layer):
-        return "this layer is not available here; give {way}, a torch module that stands in"
+        return "this layer is not available here; give {stand_in}, a torch module that stands in"
     if layer.constants:
         return _escaped(
             f"it is called with {shown(layer.constants[0])}, which is not supported; give custom="

@@ -121,7 +121,7 @@ class WeightFile:
 
     def shape(self, owner: str, index: int | str) -> tuple[int, ...]:
         """Return the shape of an array, without reading its content."""
-        return self._of_dataset(owner, index, lambda dataset: tuple(dataset.shape))
+        return self._with_dataset(owner, index, lambda dataset: tuple(dataset.shape))
 
     def check(self, owner: str, index: int | str, shape: tuple[int, ...], floating: bool = True) -> None:
         """Check that an array exists and has this shape, without reading its content.
@@ -136,7 +136,7 @@ class WeightFile:
             KerasFileError: it is missing, damaged, of another shape or type, or not stored in the file itself; or all
                 checked arrays together are larger than the file, as a file can have many names for one array.
         """
-        found, dtype = self._of_dataset(owner, index, lambda dataset: (dataset.shape, dataset.dtype))
+        found, dtype = self._with_dataset(owner, index, lambda dataset: (dataset.shape, dataset.dtype))
         if found != shape:
             raise self._error(f"{owner}/vars/{index} has the shape {found}, but the configuration requires {shape}")
         if floating and dtype.kind != "f" and dtype != _BFLOAT16:
@@ -153,9 +153,9 @@ class WeightFile:
         Raises:
             KerasFileError: it is missing, damaged, or not stored in the file itself.
         """
-        return self._of_dataset(owner, index, lambda dataset: _numbers(np.asarray(dataset[()])))
+        return self._with_dataset(owner, index, lambda dataset: _numbers(np.asarray(dataset[()])))
 
-    def _of_dataset(self, owner: str, index: int | str, get: Callable[[Any], T]) -> T:
+    def _with_dataset(self, owner: str, index: int | str, get: Callable[[Any], T]) -> T:
         try:
             return get(self._dataset(owner, index))
         except KerasFileError:

@@ -224,9 +224,9 @@ class Classifier(RegularizedModule):
         own, together = dealt.share(batch_idx)
         first = batch_idx // every * every
         window = range(first, min(first + every, batches))
-        full = dealt.ranks * dealt.batch_size
+        full = dealt.world_size * dealt.batch_size
         in_window = together if len(window) == 1 else sum(min(full, dealt.share(i)[1]) for i in window)
-        return own, own * dealt.ranks * len(window) / in_window
+        return own, own * dealt.world_size * len(window) / in_window
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's values, one row for training and validation together."""

@@ -77,5 +77,5 @@ def test_pixels_with_only_one_divided_part_are_refused(first: np.ndarray, second
     if not refused:
         check_one_scale(ranges, DataError)
         return
-    with pytest.raises(DataError, match=r"x_train has .* and x_test .* by 255"):
+    with pytest.raises(DataError, match=r"x_train has .* but x_test .* by 255"):
         check_one_scale(ranges, DataError)
