@@ -66,9 +66,8 @@ def stand_in(t: Translation, factory: Factory) -> Value:
             load_arrays(t, module)
         except KerasFileError:
             if not hasattr(module, "load_keras") and (t.call.arguments is None or t.call.arguments.plain):
-                _output_layout(
-                    t, module, values, None
-                )  # if the module does not fit at all, the error of its forward is more helpful
+                # if the module does not fit at all, the error of its forward is more helpful
+                _output_layout(t, module, values, None)
             raise
     values, arguments = _call_arguments(t, factory, module, values)
     layout = _output_layout(t, module, values, arguments)
