@@ -1,8 +1,8 @@
-"""What each rule adds to the communication of a training step on two processes: ``python benchmarks/communication.py``.
+"""The communication that each rule adds to a training step on two processes: ``python benchmarks/communication.py``.
 
-Collectives, and the bytes that they give to each process, of 784-300-100-10 under ``fully_shard`` and under
-DistributedDataParallel, less those of the same step without the rule. Budget: one reduction of a number a rule, or
-one gather for the rules that compare whole matrices; nothing under DistributedDataParallel.
+The table shows the collectives, and the bytes that each process receives, of 784-300-100-10 under ``fully_shard`` and
+under DistributedDataParallel, minus those of the same step without the rule. Budget: one reduction of a number per rule,
+or one gather for the rules that need complete matrices; nothing under DistributedDataParallel.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Collectives(TorchDispatchMode):
         self, operation: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if DTensor in types:
-            return NotImplemented  # what it is made of comes by again
+            return NotImplemented  # its local tensors are dispatched again
         result = operation(*args, **(kwargs or {}))
-        no_collective = any(word in operation.__name__ for word in ("wait", "wrap"))
-        if operation.namespace in ("c10d", "_c10d_functional") and not no_collective:
+        is_auxiliary = any(word in operation.__name__ for word in ("wait", "wrap"))
+        if operation.namespace in ("c10d", "_c10d_functional") and not is_auxiliary:
             self.count += 1
             self.bytes += sum(t.numel() * t.element_size() for t in tree_leaves(result) if isinstance(t, Tensor))
         return result
@@ -67,8 +67,8 @@ def network(parallel: str) -> nn.Module:
     return fully_shard(model)
 
 
-def of_a_step(parallel: str, kind: str | None, node: dict[str, Any]) -> Collectives:
-    """The collectives of a second step, as the first ones also set things up."""
+def collectives_of_step(parallel: str, kind: str | None, node: dict[str, Any]) -> Collectives:
+    """Return the collectives of the second step, as the first one includes setup."""
     model = network(parallel)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     rule = None if kind is None else regtorch.create(kind, **node)
@@ -88,14 +88,14 @@ def of_a_step(parallel: str, kind: str | None, node: dict[str, Any]) -> Collecti
 def measure(rank: int, folder: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     dist.init_process_group("gloo", rank=rank, world_size=2, store=dist.FileStore(f"{folder}/store", 2))
-    plain = {parallel: of_a_step(parallel, None, {}) for parallel in ("FSDP", "DDP")}
+    plain = {parallel: collectives_of_step(parallel, None, {}) for parallel in ("FSDP", "DDP")}
     if rank == 0:
         print(f"torch {torch.__version__}, two processes, added to a step")
         print(f"{'':36}{'FSDP':>20}{'DDP':>20}")
     for kind, node in RULES:
         cells = []
         for parallel, without in plain.items():
-            seen = of_a_step(parallel, kind, node)
+            seen = collectives_of_step(parallel, kind, node)
             cells.append(f"{seen.count - without.count} ({seen.bytes - without.bytes:,} bytes)")
         shown = ", ".join(str(value) if key == "name" else f"{key}={value}" for key, value in node.items())
         if rank == 0:

@@ -1,6 +1,6 @@
-"""Dropout in training on the CPU, side by side with torch's: ``python benchmarks/dropout.py [--rows 10000]``.
+"""Dropout in training on the CPU, compared with torch's: ``python benchmarks/dropout.py [--rows 10000]``.
 
-Prints the median time of a forward pass, and of forward and backward, and how many times faster regtorch is.
+Prints the median time of a forward pass, and of forward and backward, and the speed-up of regtorch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PAIRS = [
 ]
 
 
-def forward_of(module: nn.Module, x: Tensor) -> Callable[[], object]:
+def forward_run(module: nn.Module, x: Tensor) -> Callable[[], object]:
     return lambda: module(x)
 
 
-def both_of(module: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], object]:
+def forward_backward_run(module: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], object]:
     return lambda: torch.autograd.grad(module(x), x, grad)
 
 
@@ -40,8 +40,8 @@ def main() -> None:
         grad = torch.randn_like(x)
         for theirs, ours in PAIRS:
             pairs = {
-                "forward": [forward_of(m, x) for m in (theirs, ours)],
-                "forward and backward": [both_of(m, x, grad) for m in (theirs, ours)],
+                "forward": [forward_run(m, x) for m in (theirs, ours)],
+                "forward and backward": [forward_backward_run(m, x, grad) for m in (theirs, ours)],
             }
             for what, runs in pairs.items():
                 torchs, regtorchs = milliseconds(args.repeats, *runs)

@@ -1,12 +1,12 @@
-"""Monte Carlo prediction, side by side with other libraries: ``python benchmarks/mc.py [--case NAME] [--quick]``.
+"""Monte Carlo prediction, compared with other libraries: ``python benchmarks/mc.py [--case NAME] [--quick]``.
 
-Times are ratios to deterministic passes of the plain torch network, one before and one after each run, so that they
-hold on a busy machine. baal and torch-uncertainty take part where they are installed, and Keras where ``--keras`` says
-which Python has it. Cases:
+Times are ratios to deterministic passes of the plain torch network, one before and one after each run, so that they are
+also valid on a busy machine. baal and torch-uncertainty are included if they are installed, and Keras if ``--keras`` names
+the Python of its environment. Cases:
 
 - cifar10 cnn: dropout in the head; 1,000 images, 100 samples, against one pass.
 - fashion mlp: alpha dropout on the input and hidden layers; 10,000 images, 100 samples, against 100 passes.
-- memory: of both and a wide head at 1,000 samples against 10, each in a process of its own.
+- memory: both networks and a wide head, 1,000 samples against 10, each in its own process.
 - torchvision: four networks with random weights, 32 images 224x224, 50 samples.
 """
 
@@ -33,10 +33,10 @@ from mc_contenders import (
     Keras,
     Moments,
     forward,
-    in_torch,
     keras_process,
     not_installed,
     plain_loop,
+    torch_contenders,
 )
 from mc_memory import CONTENDERS, MEASURED
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ KERAS = "Keras, tf.function"
 
 @dataclass
 class Row:
-    """One line of a table; `ratio` is to the reference, `faster` how many times faster regtorch's shared masks are."""
+    """One line of a table. `ratio` is relative to the reference, `faster` is the speed-up of regtorch's shared masks."""
 
     name: str
     seconds: float
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass
 class Budget:
-    """What was promised: `measured` at most (or at least) `limit`."""
+    """A budget: `measured` must be at most (or at least) `limit`."""
 
     what: str
     measured: float
@@ -72,7 +72,7 @@ class Budget:
 
 @dataclass
 class Report:
-    """All that one case found."""
+    """The results of one case."""
 
     case: str
     rows: list[dict[str, object]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything."""
+    """Sizes of the cases."""
 
     cnn_rows: int = 1_000
     mlp_rows: int = 10_000
@@ -118,10 +118,10 @@ def seconds_of(run: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def in_turns(
+def time_in_turns(
     reference: Callable[[], object], contenders: Sequence[Contender], rounds: int, slow_rounds: int
 ) -> tuple[float, dict[str, Row]]:
-    """Median seconds of the reference, and each contender's and their ratio to the passes just before and after."""
+    """Median seconds of the reference and of each contender, with the ratio to the passes directly before and after."""
     passes = [seconds_of(reference)]
     taken: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     ratios: dict[str, list[float]] = {contender.name: [] for contender in contenders}
@@ -136,18 +136,18 @@ def in_turns(
     return median(passes), rows
 
 
-# --- are the results right? ---
+# --- correctness of the results ---
 
 
 def disagreement(found: Moments, samples: int, expected: Moments, expected_samples: int) -> str | None:
-    """How the moments differ by more than chance; None when they do not."""
+    """Describe a difference between moments that is larger than chance; None if there is none."""
     error = expected.std * sqrt(1 / samples + 1 / expected_samples)
-    apart, chance = _size(found.mean - expected.mean), _size(error) + 1e-4
-    if not apart <= 3 * chance:  # not a number is no agreement either
-        return f"means differ by {apart:.2g} where chance makes {chance:.2g}"
+    distance, chance = _size(found.mean - expected.mean), _size(error) + 1e-4
+    if not distance <= 3 * chance:  # also true for NaN
+        return f"means differ by {distance:.2g}, where chance explains {chance:.2g}"
     ratio = (_size(found.std) + 1e-4) / (_size(expected.std) + 1e-4)
-    leeway = 1 + 4 / sqrt(2 * min(samples, expected_samples))
-    return None if 1 / leeway <= ratio <= leeway else f"standard deviations differ by a factor of {ratio:.2f}"
+    tolerance = 1 + 4 / sqrt(2 * min(samples, expected_samples))
+    return None if 1 / tolerance <= ratio <= tolerance else f"standard deviations differ by a factor of {ratio:.2f}"
 
 
 def _size(values: Tensor) -> float:
@@ -165,7 +165,7 @@ def check(contenders: Sequence[Contender], samples: int, report: Report) -> None
 # --- the two networks against other libraries ---
 
 
-def of_keras(keras: Keras, expected: Moments, deterministic: Moments) -> list[Contender]:
+def keras_contenders(keras: Keras, expected: Moments, deterministic: Moments) -> list[Contender]:
     def forwards() -> Moments:
         keras.run("forward")
         return keras.moments()
@@ -178,7 +178,7 @@ def of_keras(keras: Keras, expected: Moments, deterministic: Moments) -> list[Co
 
 
 def timed_only(contender: Contender, keras: Keras | None) -> Contender:
-    """Keras' results are not fetched while time is taken."""
+    """Do not fetch Keras' results while time is measured."""
     if keras is None or not contender.name.startswith("Keras"):
         return contender
     command = "samples" if contender.name == KERAS else "forward"
@@ -186,23 +186,25 @@ def timed_only(contender: Contender, keras: Keras | None) -> Contender:
 
 
 def compare(case: str, rows: int, passes: int, samples: int, args: argparse.Namespace) -> Report:
-    """Time all contenders on one network; the reference is `passes` deterministic passes of plain torch."""
+    """Time all contenders on one network. The reference is `passes` deterministic passes of plain torch."""
     report = Report(case)
     network = NETWORKS[case]()
     x = network.batch(rows)
     unit = "one forward" if passes == 1 else f"{passes} forwards"
     print(f"{case}: {rows} images, {samples} samples, against {unit} of the plain torch module")
-    contenders = in_torch(network, x, samples)
+    contenders = torch_contenders(network, x, samples)
     with ExitStack() as stack:
         keras = None
         if args.keras:
             keras = stack.enter_context(keras_process(args.keras, network, x, samples))
             expected = next(c.expected for c in contenders if c.name == "regtorch, shared masks")
             assert expected is not None
-            contenders += of_keras(keras, expected, forward(network.plain, x))
+            contenders += keras_contenders(keras, expected, forward(network.plain, x))
         check(contenders, samples, report)
         timed = [timed_only(contender, keras) for contender in contenders]
-        reference, table = in_turns(lambda: forward(network.plain, x, passes), timed, args.repeats, args.slow_repeats)
+        reference, table = time_in_turns(
+            lambda: forward(network.plain, x, passes), timed, args.repeats, args.slow_repeats
+        )
     _print_comparison(report, reference, unit, table, passes)
     report.budgets = _budgets_of(case, table)
     report.judge()
@@ -221,11 +223,9 @@ def _print_comparison(report: Report, reference: float, unit: str, table: dict[s
         report.rows.append(asdict(row))
     if KERAS in table:
         own = table[KERAS].seconds / (passes * table["Keras, one forward"].seconds)
-        print(f"  Keras takes {own:.2f} x {unit} of its own")
+        print(f"  Keras takes {own:.2f} x {unit} of Keras")
     if "torch-uncertainty, batch" in table:
-        print(
-            f"  torch-uncertainty's batch mode gets {BATCH_MODE_ROWS:,} rows times samples in a pass, not all at once"
-        )
+        print(f"  torch-uncertainty's batch mode gets {BATCH_MODE_ROWS:,} rows times samples per pass, not all at once")
 
 
 def _budgets_of(case: str, table: dict[str, Row]) -> list[Budget]:
@@ -270,7 +270,7 @@ def megabytes(network: str, contender: str, rows: int, samples: int) -> dict[str
 def case_memory(args: argparse.Namespace, sizes: Sizes) -> Report:
     report = Report("memory")
     few, many = sizes.few_samples, sizes.many_samples
-    print(f"memory: peak megabytes of a process (and what of it came with the prediction), {few} and {many} samples")
+    print(f"memory: peak megabytes of a process (and the increase by the prediction), {few} and {many} samples")
     rows_of = (sizes.cnn_rows, sizes.mlp_rows, sizes.cnn_rows)
     cases = zip(MEASURED, rows_of, sizes.batch_mode_rows, strict=True)
     for network, all_rows, few_rows in cases:
@@ -309,8 +309,8 @@ def case_torchvision(args: argparse.Namespace, sizes: Sizes) -> Report:
     report = Report("torchvision")
     samples, passes = sizes.image_samples, sizes.loop_passes
     print(
-        f"torchvision: {sizes.images} images 224x224, {samples} samples, shared masks, seconds; the plain loop is taken "
-        f"from {passes} of its passes times {samples / passes:.1f}; regtorch's first call, with one image, splits the model"
+        f"torchvision: {sizes.images} images 224x224, {samples} samples, shared masks, seconds; the plain loop is extrapolated "
+        f"from {passes} passes by a factor of {samples / passes:.1f}; regtorch's first call, with one image, splits the model"
     )
     x = torch.randn(sizes.images, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     columns = f"{'forward':>8} {'plain loop':>10} {'first call':>10} {'regtorch':>9} {'to forward':>10} {'faster':>8}"
@@ -358,22 +358,22 @@ CASES = {"cifar10 cnn": case_cnn, "fashion mlp": case_mlp, "memory": case_memory
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=CASES, help="this one only")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see whether it works")
+    parser.add_argument("--case", choices=CASES, help="run only this case")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmark itself")
     parser.add_argument("--keras", metavar="PYTHON", help="the Python of an environment with tensorflow and keras")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of forwards and regtorch")
-    parser.add_argument("--slow-repeats", type=int, default=2, help="rounds of what takes as long as a loop")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where the numbers are also written")
+    parser.add_argument("--slow-repeats", type=int, default=2, help="rounds of contenders that are as slow as a loop")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the numbers to this file")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     busy = os.getloadavg()[0]
-    if busy > 0.5:  # threads that wait for one another lose far more than their share
-        print(f"warning: the machine is busy (load {busy:.1f}), at which torch's threads may be several times slower")
+    if busy > 0.5:  # threads that wait for each other lose a large part of their time
+        print(f"warning: the machine is busy (load {busy:.1f}); torch's threads may be several times slower")
     missing = not_installed(args.keras)
     if missing:
         print(f"not installed: {', '.join(missing)}")
     if args.quick:
-        print("quick: sizes at which the budgets say nothing")
+        print("quick: the budgets are not meaningful at these sizes")
     cases = [args.case] if args.case else list(CASES)
     reports = [CASES[case](args, QUICK if args.quick else Sizes()) for case in cases]
     if args.json:

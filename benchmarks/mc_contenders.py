@@ -1,4 +1,4 @@
-"""Who takes part in mc.py: the two networks, and each way to sample them."""
+"""The contenders of mc.py: the two networks, and each way to sample them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ import regtorch
 from regtorch.cli.composition import compose
 from regtorch.training.run import make_model
 
-#: rows times samples that a batch mode gets in one pass: all of 1,000 images x 100 samples would take some 30 GB
+#: rows times samples per pass in a batch mode: 1,000 images x 100 samples at once would need about 30 GB
 BATCH_MODE_ROWS = 2_000
 
 
 class Moments(NamedTuple):
-    """Of the class probabilities over the samples, (rows, classes) each."""
+    """Mean and standard deviation of the class probabilities over the samples, (rows, classes) each."""
 
     mean: Tensor
     std: Tensor
@@ -35,15 +35,15 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """One network, as regtorch builds it and in plain torch layers with the same weights.
+    """One network, built by regtorch and from plain torch layers with the same weights.
 
     Args:
         kind: cnn or mlp.
         model: regtorch's module, in eval mode.
-        plain: of plain torch layers, in eval mode.
-        ordinary: the plain one with ordinary dropout, for libraries that know no other.
-        drop_prob: of its dropouts.
-        shape: of one row.
+        plain: the network of plain torch layers, in eval mode.
+        ordinary: the plain network with ordinary dropout, for libraries that support no other.
+        drop_prob: probability of its dropouts.
+        shape: shape of one row.
     """
 
     kind: Literal["cnn", "mlp"]
@@ -62,10 +62,10 @@ class Contender:
     """One way to predict.
 
     Args:
-        name: in the table.
+        name: name in the table.
         run: computes and returns the moments.
-        expected: what it should give, up to chance; None: what the others are held against.
-        slow: runs in fewer rounds.
+        expected: the moments that it should return, up to chance; None for the one that the others are compared with.
+        slow: whether it runs in fewer rounds.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Contender:
 def cifar10_cnn() -> Network:
     """The network of the recipe cifar10_l2_dropout."""
     shape = (3, 32, 32)
-    model = _of_recipe(shape, "experiment=cifar10_l2_dropout")
+    model = _build_recipe(shape, "experiment=cifar10_l2_dropout")
     layers: list[nn.Module] = []
     for inputs, outputs in ((3, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding="same"), nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU()]
@@ -91,7 +91,7 @@ def fashion_mlp() -> Network:
     """784-300-100-10 of the recipe fashion_alpha_dropout, but with less dropout."""
     shape = (28, 28)
     overrides = ["dropout.drop_prob=0.1", "input_dropout.drop_prob=0.1"]
-    model = _of_recipe(shape, "experiment=fashion_alpha_dropout", *overrides)
+    model = _build_recipe(shape, "experiment=fashion_alpha_dropout", *overrides)
 
     def layers(dropout: type[nn.Module]) -> nn.Sequential:
         found: list[nn.Module] = [nn.Flatten(), dropout(0.1)]
@@ -103,7 +103,7 @@ def fashion_mlp() -> Network:
 
 
 def wide_head() -> Network:
-    """784-2048-1000: what is sampled writes more than what is not."""
+    """784-2048-1000: the sampled part writes more than the deterministic part."""
     shape = (28, 28)
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 2048), nn.ReLU(), nn.Dropout(0.5), nn.Linear(2048, 1000)).eval()
@@ -113,19 +113,19 @@ def wide_head() -> Network:
 NETWORKS: dict[str, Callable[[], Network]] = {"cifar10 cnn": cifar10_cnn, "fashion mlp": fashion_mlp}
 
 
-def _of_recipe(shape: tuple[int, ...], *overrides: str) -> nn.Module:
+def _build_recipe(shape: tuple[int, ...], *overrides: str) -> nn.Module:
     torch.manual_seed(0)
     return make_model(compose([*overrides]), shape, 10).eval()
 
 
 def _with_weights_of(model: nn.Module, plain: nn.Sequential) -> nn.Sequential:
-    """The layers stand in the same order."""
+    """Copy the weights; the layers have the same order."""
     plain.load_state_dict(dict(zip(plain.state_dict(), model.state_dict().values(), strict=True)))
     return plain.eval()
 
 
 def forward(model: nn.Module, x: Tensor, times: int = 1) -> Moments:
-    """Of deterministic passes."""
+    """Run deterministic passes, and return the moments of the last one."""
     with torch.no_grad():
         for _ in range(times):
             probabilities = model(x).softmax(1)
@@ -133,13 +133,13 @@ def forward(model: nn.Module, x: Tensor, times: int = 1) -> Moments:
 
 
 def moments(logits: Tensor) -> Moments:
-    """Of (samples, rows, classes)."""
+    """Compute the moments of logits (samples, rows, classes)."""
     probabilities = logits.softmax(-1)
     return Moments(probabilities.mean(0), probabilities.std(0, correction=0))
 
 
-def dropping(model: nn.Module) -> nn.Module:
-    """A copy whose dropouts are in training mode, and everything else in eval mode."""
+def with_active_dropout(model: nn.Module) -> nn.Module:
+    """Return a copy with dropouts in training mode, and everything else in eval mode."""
     model = deepcopy(model).eval()
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
@@ -148,7 +148,7 @@ def dropping(model: nn.Module) -> nn.Module:
 
 
 def plain_loop(model: nn.Module, x: Tensor, samples: int) -> Callable[[], Moments]:
-    model = dropping(model)
+    model = with_active_dropout(model)
 
     def run() -> Moments:
         with torch.no_grad():
@@ -183,7 +183,7 @@ def torch_uncertainty(
     return run
 
 
-def regtorchs(
+def regtorch_predictor(
     model: nn.Module, x: Tensor, samples: int, masks: Literal["shared", "independent"]
 ) -> Callable[[], Moments]:
     predictor = regtorch.MCPredictor(model, samples=samples, masks=masks, progress=False)
@@ -196,18 +196,18 @@ def regtorchs(
 
 
 class Keras:
-    """A child process in Keras' own environment, which computes when it is told to."""
+    """A child process in Keras' own environment, which computes on command."""
 
     def __init__(self, child: subprocess.Popen[str], errors: Path) -> None:
         self._child, self._errors = child, errors
         self.versions = self._answer()
 
     def run(self, command: Literal["forward", "samples"]) -> None:
-        """Compute; comes back when it is done."""
+        """Compute, and wait for the end."""
         self._ask(command)
 
     def moments(self) -> Moments:
-        """Of the latest run."""
+        """Fetch the moments of the latest run."""
         answer = self._ask("moments")
         return Moments(torch.tensor(answer["mean"]), torch.tensor(answer["std"]))
 
@@ -227,7 +227,7 @@ class Keras:
 
 @contextmanager
 def keras_process(python: str, network: Network, x: Tensor, samples: int) -> Iterator[Keras]:
-    """Keras' Python with the same network and weights."""
+    """Start Keras' Python with the same network and weights."""
     arrays = {"x": np.ascontiguousarray(x.movedim(1, -1)) if x.ndim == 4 else x.numpy()}
     arrays |= {f"{layer}.{part}": w for layer, ws in enumerate(_for_keras(network.plain)) for part, w in enumerate(ws)}
     script = Path(__file__).with_name("mc_keras.py")
@@ -243,7 +243,7 @@ def keras_process(python: str, network: Network, x: Tensor, samples: int) -> Ite
 
 
 def _for_keras(plain: nn.Sequential) -> Iterator[list[np.ndarray]]:
-    """The weights of each layer that has some, as Keras has them: channels last."""
+    """The weights of each layer with weights, in Keras' order: channels last."""
     channels = 0
     for layer in plain:
         weights = [weight.detach() for weight in layer.state_dict().values()][:4]
@@ -251,7 +251,7 @@ def _for_keras(plain: nn.Sequential) -> Iterator[list[np.ndarray]]:
             channels = layer.out_channels
             weights[0] = weights[0].permute(2, 3, 1, 0)
         elif isinstance(layer, nn.Linear):
-            if channels:  # what was flattened stands in another order
+            if channels:  # the order of flattened features differs
                 side = isqrt(layer.in_features // channels)
                 weights[0] = weights[0].unflatten(1, (channels, side, side)).movedim(1, -1).flatten(1)
                 channels = 0
@@ -260,15 +260,20 @@ def _for_keras(plain: nn.Sequential) -> Iterator[list[np.ndarray]]:
             yield [np.ascontiguousarray(weight.numpy()) for weight in weights]
 
 
-def in_torch(network: Network, x: Tensor, samples: int) -> list[Contender]:
-    """All but Keras, of the libraries that are installed."""
+def torch_contenders(network: Network, x: Tensor, samples: int) -> list[Contender]:
+    """All contenders except Keras, for the installed libraries."""
     loop = plain_loop(network.plain, x, samples)
     expected = loop()
     contenders = [
         Contender("regtorch, one forward", lambda: forward(network.model, x), forward(network.plain, x), slow=False),
-        Contender("regtorch, shared masks", regtorchs(network.model, x, samples, "shared"), expected, slow=False),
         Contender(
-            "regtorch, independent masks", regtorchs(network.model, x, samples, "independent"), expected, slow=False
+            "regtorch, shared masks", regtorch_predictor(network.model, x, samples, "shared"), expected, slow=False
+        ),
+        Contender(
+            "regtorch, independent masks",
+            regtorch_predictor(network.model, x, samples, "independent"),
+            expected,
+            slow=False,
         ),
         Contender("torch, plain loop", loop),
     ]

@@ -1,7 +1,7 @@
 """Monte Carlo prediction with Keras, in its own environment: ``python mc_keras.py request.npz``, a child of mc.py.
 
-Reads a command a line, and answers each by a line of JSON: ``forward`` and ``samples`` compute, ``moments`` tells the
-mean and standard deviation of the latest, so that what is not timed does not count.
+Reads one command per line, and answers each with a line of JSON. ``forward`` and ``samples`` compute; ``moments`` returns
+the mean and standard deviation of the latest run, separately so that the transfer is not timed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Run = Callable[[], tuple[np.ndarray, np.ndarray]]
 def cnn(drop_prob: float) -> list[keras.Layer]:
     found: list[keras.Layer] = []
     for channels in (32, 64, 128):
-        # a batch normalisation that is not trainable stays in inference mode, also under training=True
+        # batch normalization that is not trainable stays in inference mode, even with training=True
         found += [layers.Conv2D(channels, 3, padding="same"), layers.BatchNormalization(trainable=False), layers.ReLU()]
         found += [layers.MaxPooling2D()] if channels < 128 else []
     return [*found, layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dropout(drop_prob)]
@@ -49,15 +49,15 @@ def build(request: dict[str, np.ndarray]) -> keras.Model:
 
 def runs(request: dict[str, np.ndarray]) -> dict[str, Run]:
     model, x, samples = build(request), tf.constant(request["x"]), int(request["samples"])
-    plainly = tf.function(lambda rows: model(rows, training=False))
-    dropping = tf.function(lambda rows: model(rows, training=True))
+    deterministic = tf.function(lambda rows: model(rows, training=False))
+    stochastic = tf.function(lambda rows: model(rows, training=True))
 
     def forward() -> tuple[np.ndarray, np.ndarray]:
-        probabilities = plainly(x).numpy()
+        probabilities = deterministic(x).numpy()
         return probabilities, np.zeros_like(probabilities)
 
     def sampled() -> tuple[np.ndarray, np.ndarray]:
-        drawn = np.stack([dropping(x).numpy() for _ in range(samples)])
+        drawn = np.stack([stochastic(x).numpy() for _ in range(samples)])
         return drawn.mean(0), drawn.std(0)
 
     return {"forward": forward, "samples": sampled}

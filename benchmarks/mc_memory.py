@@ -1,6 +1,6 @@
-"""Peak memory of one Monte Carlo prediction, in a process of its own: ``python mc_memory.py NETWORK CONTENDER ROWS SAMPLES``.
+"""Peak memory of one Monte Carlo prediction, in its own process: ``python mc_memory.py NETWORK CONTENDER ROWS SAMPLES``.
 
-Prints megabytes as JSON: the peak, and what stood before the prediction.
+Prints megabytes as JSON: the peak, and the peak before the prediction.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import resource
 import sys
 from pathlib import Path
 
-from mc_contenders import NETWORKS, forward, regtorchs, torch_uncertainty, wide_head
+from mc_contenders import NETWORKS, forward, regtorch_predictor, torch_uncertainty, wide_head
 
 MEASURED = {**NETWORKS, "wide head": wide_head}
 CONTENDERS = ("shared", "independent", "torch-uncertainty batch")
 
 
 def peak() -> float:
-    """Megabytes; on Linux of this program alone, where ru_maxrss counts what its parent held before, too."""
+    """Peak megabytes. On Linux, VmHWM is used, as ru_maxrss includes the memory of the parent process."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
@@ -40,7 +40,7 @@ def main() -> None:
     if args.contender == "torch-uncertainty batch":
         torch_uncertainty(network.plain, x, args.samples, on_batch=True, rows_at_once=args.rows)()
     else:
-        regtorchs(network.model, x, args.samples, args.contender)()
+        regtorch_predictor(network.model, x, args.samples, args.contender)()
     print(json.dumps({"before": before, "peak": peak()}))
 
 

@@ -1,4 +1,4 @@
-"""Timing runs in turns, so that a busy machine slows all of them alike and their ratios hold."""
+"""Time several runs in turns, so that a busy machine slows all of them equally and their ratios stay valid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import perf_counter
 
 
 def milliseconds(repeats: int, *runs: Callable[[], object]) -> list[float]:
-    """Median time of each run; they take turns, and the first two rounds do not count."""
+    """Median time of each run. The runs take turns, and the first two rounds do not count."""
     times: list[list[float]] = [[] for _ in runs]
     for repeat in range(-2, repeats):
         for run, taken in zip(runs, times, strict=True):

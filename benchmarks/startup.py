@@ -1,4 +1,4 @@
-"""Seconds until the command line answers, as whole processes: ``python benchmarks/startup.py``. Budget 0.8 s each."""
+"""Seconds of a complete process of the command line: ``python benchmarks/startup.py``. Budget: 0.8 s each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CASES = {
     "--help": ["--help"],
     "--cfg job": ["--cfg", "job"],
     "an error": ["regularizer=l3"],
-    "bad data": ["data.batch_size=0"],
+    "an invalid value": ["data.batch_size=0"],
 }
 
 
@@ -26,7 +26,7 @@ def main() -> None:
 
     times = milliseconds(5, *(lambda arguments=arguments: run(arguments) for arguments in CASES.values()))
     for name, taken in zip(CASES, times, strict=True):
-        print(f"{name:12} {taken / 1000:.2f} s")
+        print(f"{name:16} {taken / 1000:.2f} s")
 
 
 if __name__ == "__main__":

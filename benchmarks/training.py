@@ -1,7 +1,7 @@
-"""Training through Lightning and regtorch against a plain torch loop: ``python benchmarks/training.py``.
+"""Training through Lightning and regtorch, compared with a plain torch loop: ``python benchmarks/training.py``.
 
-A digits MLP (64 relu units, batch 32; budget 1.4 x) and the CIFAR-10 CNN with L2 at batch 64 (budget 1.1 x), per epoch,
-everything but validation, checkpoints and log files, which a plain loop has not.
+The cases are a digits MLP (64 relu units, batch size 32; budget 1.4 x) and the CIFAR-10 CNN with L2 (batch size 64; budget
+1.1 x). Times are per epoch, without validation, checkpoints and log files, which a plain loop does not have.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def through_regtorch(overrides: list[str], epochs: int) -> Callable[[], None]:
     return run
 
 
-def by_hand(overrides: list[str], epochs: int) -> Callable[[], None]:
+def plain_loop(overrides: list[str], epochs: int) -> Callable[[], None]:
     config = compose(overrides)
     batches = DataModule(dataset(config), 0)
     split, rows = batches.splits.train, config["data"]["batch_size"]
@@ -78,9 +78,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     quiet()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, milliseconds an epoch")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, milliseconds per epoch")
     for name, (overrides, epochs) in CASES.items():
-        plain, ours = milliseconds(args.repeats, by_hand(overrides, epochs), through_regtorch(overrides, epochs))
+        plain, ours = milliseconds(args.repeats, plain_loop(overrides, epochs), through_regtorch(overrides, epochs))
         print(f"{name:28} plain loop {plain / epochs:8.1f}  regtorch {ours / epochs:8.1f}  {ours / plain:5.2f} x")
 
 

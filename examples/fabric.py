@@ -1,4 +1,4 @@
-"""Lightning Fabric: bind the rules before or after `setup`, attach constraints to the optimizer that it gives back."""
+"""Lightning Fabric: bind the rules before or after `setup`, and attach constraints to the optimizer that it returns."""
 
 import torch
 from lightning.fabric import Fabric

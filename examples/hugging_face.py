@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: the penalty once a step, and constraints on its optimizer."""
+"""Hugging Face's Trainer: a penalty once per step, and constraints on its optimizer."""
 
 import tempfile
 

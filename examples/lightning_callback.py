@@ -1,4 +1,4 @@
-"""A LightningModule of somebody else, left as it is: penalty and constraint come by a callback."""
+"""An existing LightningModule without changes: a callback adds the penalty and the constraint."""
 
 import lightning.pytorch as lightning
 import torch
@@ -7,8 +7,8 @@ import regtorch
 from regtorch.training import RegularizationCallback
 
 
-class Theirs(lightning.LightningModule):
-    """Knows nothing of regularisation."""
+class ExistingModule(lightning.LightningModule):
+    """A module without regularization."""
 
     def __init__(self):
         super().__init__()
@@ -22,7 +22,7 @@ class Theirs(lightning.LightningModule):
 
 
 data = torch.utils.data.TensorDataset(torch.randn(64, 20), torch.randint(3, (64,)))
-module = Theirs()
+module = ExistingModule()
 regularization = RegularizationCallback(
     penalties=[regtorch.WeightPenalty(module, regtorch.L2(1e-3))],
     constraints=[regtorch.WeightConstraint(module, regtorch.MaxNorm(max_value=0.5))],

@@ -1,4 +1,4 @@
-"""Frozen weights and LoRA: a rule that is bound to all kernels sees those that train, at any time."""
+"""Frozen weights and LoRA: a rule that is bound to all kernels applies to the currently trainable ones."""
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -21,7 +21,9 @@ for _ in range(5):
     optimizer.step()
 assert torch.equal(base[0].base_layer.weight, frozen)
 
-base[0].base_layer.requires_grad_(True)  # from here on it counts, and is constrained once an optimizer holds it
+base[0].base_layer.requires_grad_(
+    True
+)  # now the penalty includes it; the constraint does, too, after it is added to the optimizer
 optimizer.add_param_group({"params": base[0].base_layer.parameters()})
 before = penalty()
 optimizer.zero_grad()

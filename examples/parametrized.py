@@ -1,4 +1,4 @@
-"""Weights that are computed from others: rules see the weight that the layer computes with, under its own name."""
+"""Parametrized weights: rules are bound to the computed weight, under its own name."""
 
 import torch
 from torch.nn.utils import parametrizations, parametrize
@@ -7,7 +7,7 @@ import regtorch
 
 
 class Symmetric(torch.nn.Module):
-    """The upper triangle says it all."""
+    """A symmetric matrix, computed from its upper triangle."""
 
     def forward(self, w):
         return w.triu() + w.triu(1).T

@@ -1,4 +1,4 @@
-"""A training loop of one's own: a penalty in the loss, max-norm after each step, and how sure the network is."""
+"""A plain training loop: a penalty in the loss, max-norm after each step, and the uncertainty of the predictions."""
 
 import torch
 
@@ -17,7 +17,7 @@ for _ in range(20):
     optimizer.zero_grad()
     loss = torch.nn.functional.cross_entropy(model(x), y) + penalty()
     loss.backward()
-    optimizer.step()  # and then the constraint
+    optimizer.step()  # applies the constraint, too
 
 out = regtorch.MCPredictor(model, samples=100, transform="softmax")(x)
 print(out.mean[0], out.std[0], out.mutual_information[0])

@@ -1,4 +1,4 @@
-"""torchvision's resnet18: L2 on all kernels, max-norm on its head's alone, dropout before the head."""
+"""torchvision's resnet18: L2 on all kernels, max-norm only on the kernel of its head, dropout before the head."""
 
 import torch
 from torchvision.models import resnet18

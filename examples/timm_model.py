@@ -1,4 +1,4 @@
-"""A timm model: its DropPaths and dropouts become regtorch's, with the same probabilities."""
+"""A timm model: its DropPaths and dropouts are converted to those of regtorch, with the same probabilities."""
 
 import timm
 import torch
@@ -12,7 +12,7 @@ model = timm.create_model("vit_tiny_patch16_224", drop_rate=0.2, drop_path_rate=
 regtorch.convert_dropout(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
 
-penalty = regtorch.WeightPenalty(model, regtorch.L2(1e-4))  # no position embedding, no normalisation, no bias
+penalty = regtorch.WeightPenalty(model, regtorch.L2(1e-4))  # no position embedding, no normalization, no bias
 for _ in range(3):
     optimizer.zero_grad()
     (torch.nn.functional.cross_entropy(model(x), y) + penalty()).backward()

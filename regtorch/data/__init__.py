@@ -1,4 +1,4 @@
-"""The data sets: read and checked with numpy alone; `regtorch.data.batches` turns them into torch batches."""
+"""Data sets. They are read and checked without torch; `regtorch.data.batches` turns them into torch batches."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

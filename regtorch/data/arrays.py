@@ -1,4 +1,4 @@
-"""Arrays of one's own, from a .npz file."""
+"""The user's arrays from a .npz file."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MADE_BY = "make it with numpy.savez(path, x_train=..., y_train=..., x_test=..., 
 @register("data", "arrays")
 @dataclass(kw_only=True, eq=False)
 class Arrays(ArrayDataSet):
-    """Any ``.npz`` file with `x_train`, `y_train`, `x_test`, `y_test`, and perhaps `x_val`, `y_val`.
+    """Any ``.npz`` file with `x_train`, `y_train`, `x_test`, `y_test`, and optionally `x_val`, `y_val`.
 
     x: (N, F) vectors, (N, H, W) gray images, or (N, H, W, C) or (N, C, H, W) images; uint8 is divided by 255, other
-    numbers are taken as they are. All parts have one type: uint8, other integers, floats or booleans.
-    y: (N,) or (N, 1) whole numbers from 0, of any numeric type, or booleans.
+    numbers are not scaled. All parts have one kind of type: uint8, other integers, floats or booleans.
+    y: (N,) or (N, 1) integers from 0, of any numeric type, or booleans.
 
     Args:
         path: the file.
-        layout: of 4-d arrays: ``nchw``, ``nhwc``, or ``auto``: ``nhwc`` if only the last size is 1, 3 or 4.
-        classes: how many there are; None: one more than the largest label of `y_train`.
-        standardize: ``none``, ``train`` or ``all``: images by channel, vectors by feature.
+        layout: layout of 4-d arrays: ``nchw``, ``nhwc``, or ``auto``: ``nhwc`` if only the last size is 1, 3 or 4.
+        classes: number of classes; None means the largest label of `y_train` plus one.
+        standardize: ``none``, ``train`` or ``all``: images per channel, vectors per feature.
         batch_size, workers, validation_fraction, split_seed: as in `DataSet`.
 
     Raises:
-        DataError: no such file, no .npz, damaged, a key is missing, lengths, shapes or types differ, labels are outside
-            the classes, values are not finite, or the file holds Python objects (which are never loaded).
+        DataError: the file is missing, of another format or damaged; a key is missing; lengths, shapes or types differ;
+            labels are outside the classes; values are not finite; or the file holds Python objects, which are never loaded.
     """
 
     path: str | None = None
@@ -44,7 +44,7 @@ class Arrays(ArrayDataSet):
     classes: int | None = None
 
     def read(self) -> Splits:
-        """The file's arrays: x as uint8 or float32, y as int64."""
+        """Read the arrays: x as uint8 or float32, y as int64."""
         if self.path is None:
             raise self.error(f"data.path is not given: it must be the name of a .npz file: {MADE_BY}")
         path = Path(self.path).expanduser()
@@ -71,7 +71,7 @@ class Arrays(ArrayDataSet):
             check_memory(100 * self.classes, self.error, f"data.classes={self.classes}")
         count = self.classes or (int(y.max()) + 1 if len(y) else 0)
         if self.classes is None and not 2 <= count <= max(2, len(y)):
-            remedy = "" if count < 2 else ", or make them 0, 1, 2, ... by numpy.unique(y, return_inverse=True)"
+            remedy = "" if count < 2 else ", or convert them to 0, 1, 2, ... with numpy.unique(y, return_inverse=True)"
             remedy = f"{remedy}; {IN_PYTHON}" if count > 2 else remedy
             raise self.error(
                 f"y_train has {len(y)} labels up to {count - 1}: give the number of classes as data.classes{remedy}"
@@ -79,14 +79,14 @@ class Arrays(ArrayDataSet):
         return count
 
     def _inputs(self, key: str, x: np.ndarray) -> np.ndarray:
-        """An array as rows of uint8 or float32, images as (N, C, H, W)."""
+        """Convert an array to rows of uint8 or float32, with images as (N, C, H, W)."""
         if x.dtype.kind not in "biuf" or x.ndim not in (2, 3, 4):
             raise self.error(
-                f"{key} has the shape {x.shape} and the type {str(x.dtype)[:40]}: it must be numbers in 2, 3 or 4 "
+                f"{key} has the shape {x.shape} and the type {str(x.dtype)[:40]}: it must consist of numbers and have 2, 3 or 4 "
                 f"dimensions{_remedy(key, x)}"
             )
         if x.dtype != np.uint8:
-            with np.errstate(over="ignore"):  # what float32 cannot hold is reported as infinite
+            with np.errstate(over="ignore"):  # values beyond float32 are reported as infinite
                 x = x.astype(np.float32, copy=False)
         layout = self._layout(x)
         return x[:, None] if layout == "nhw" else np.moveaxis(x, -1, 1) if layout == "nhwc" else x
@@ -104,9 +104,9 @@ def _remedy(key: str, x: np.ndarray) -> str:
     if x.dtype.kind == "c":
         return f"; take numpy.abs({key}), or real and imaginary parts as features"
     if x.dtype.kind in "USO":
-        return "; make numbers of strings first, by one-hot encoding or the like"
+        return "; convert strings to numbers first, for example with one-hot encoding"
     if x.dtype.kind not in "biuf":
-        return f"; {key}.astype(numpy.float32) may do"
+        return f"; {key}.astype(numpy.float32) may help"
     if x.ndim == 1:
-        return f"; {key}.reshape(-1, 1) is one feature a row"
+        return f"; {key}.reshape(-1, 1) has one feature per row"
     return f"; {key}.reshape(len({key}), -1) makes vectors"

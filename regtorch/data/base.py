@@ -1,4 +1,4 @@
-"""What a data set is: settings that check themselves, and arrays that are read and checked without torch."""
+"""Base classes of data sets. Settings are checked at creation; arrays are read and checked without torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch import settings
 from regtorch.configurable import Configurable
 from regtorch.data.digest import digest
 from regtorch.data.labels import check_range
-from regtorch.data.memory import in_memory
+from regtorch.data.memory import as_data_error
 from regtorch.data.preprocessing import Preprocessing
 from regtorch.data.splits import Rows, Split, Splits, split_rows
 from regtorch.data.stored_type import ValueRange, check_one_kind
@@ -24,8 +24,10 @@ __all__ = ["ArrayDataSet", "DataSet", "Rows", "Split", "Splits", "moments", "spl
 
 
 def moments(parts: Sequence[np.ndarray], axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over `axes` in float64; a deviation of 0 is given as 1, as `StandardScaler` does."""
-    chunks = [c for part in parts for c in np.array_split(part, math.ceil(len(part) / 1000))]  # no float64 copy of all
+    """Mean and standard deviation over `axes` in float64. A deviation of 0 is returned as 1, as in `StandardScaler`."""
+    chunks = [
+        c for part in parts for c in np.array_split(part, math.ceil(len(part) / 1000))
+    ]  # avoids a float64 copy of all rows
     count = sum(math.prod(chunk.shape[axis] for axis in axes) for chunk in chunks)
     mean = np.sum([chunk.sum(axes, np.float64, keepdims=True) for chunk in chunks], 0) / count
     std = np.sqrt(np.sum([((chunk - mean) ** 2).sum(axes, keepdims=True) for chunk in chunks], 0) / count)
@@ -33,25 +35,25 @@ def moments(parts: Sequence[np.ndarray], axes: tuple[int, ...]) -> tuple[np.ndar
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """The same array, images (N, C, H, W) laid out in memory as (N, H, W, C), in which convolutions are fastest."""
+    """Return images (N, C, H, W) with the memory layout (N, H, W, C), as convolutions are faster with it."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
 
 @dataclass(kw_only=True, eq=False)
 class DataSet(Configurable):
-    """Base of all data sets: a subclass reads (`read`); splitting off a validation part and checking is done here.
+    """Base of all data sets. A subclass defines `read`; this class checks the data and splits off a validation part.
 
     Args:
-        batch_size: rows a batch.
-        workers: processes that fetch batches beside the training; 0: none.
-        reshuffle: whether the training rows get a new order each epoch, or one order for all epochs.
-        validation_fraction: of the training rows, drawn with `split_seed`; 0: no validation part.
-            Has no effect where the data brings a validation part of its own.
-        split_seed: of the draw.
-        changed: what resuming a run does where the data is no longer what it was trained on: ``refuse``, or ``allow``.
+        batch_size: rows per batch.
+        workers: processes that fetch batches in parallel to the training; 0 for none.
+        reshuffle: whether the training rows get a new order in each epoch, or one order for all epochs.
+        validation_fraction: fraction of the training rows, drawn with `split_seed`; 0 for no validation part.
+            It has no effect if the data has its own validation part.
+        split_seed: seed of the split.
+        changed: ``refuse`` or ``allow`` to resume a run whose data has changed since training.
 
     Raises:
-        SettingError: a setting outside its range.
+        SettingError: a setting is outside its range.
     """
 
     batch_size: int = 32
@@ -67,7 +69,7 @@ class DataSet(Configurable):
         settings.check("data.", **given)
 
     def read(self) -> Splits:
-        """The parts as they are stored; `val` is None unless the data has a validation part of its own.
+        """Read the stored parts; `val` is None unless the data has its own validation part.
 
         Raises:
             DataError: the data is missing or cannot be read.
@@ -75,38 +77,38 @@ class DataSet(Configurable):
         raise TypeError(f"{type(self).__qualname__} must define read()")
 
     def load(self) -> Splits:
-        """The parts, ready for `regtorch.data.batches.loader`; read once, and kept.
+        """Return the parts, ready for `regtorch.data.batches.loader`. They are read once and cached.
 
         Raises:
-            DataError: the data is missing, damaged, or not what it must be; one line says what would be right.
+            DataError: the data is missing, damaged or invalid; one line names a remedy.
         """
         return self._splits
 
     def check(self) -> None:
-        """Raise what `load` raises; needs no torch."""
+        """Raise the errors of `load`, without torch."""
         self.load()
 
     def digest(self) -> dict[str, str]:
-        """Part -> what tells its rows from others, as they are stored; see `regtorch.data.digest`."""
+        """Return a digest of the stored rows of each part; see `regtorch.data.digest`."""
         self.load()
         return {
             part: found if isinstance(found, str) else digest(found.x, found.y) for part, found in self._stored.items()
         }
 
     def error(self, message: str) -> DataError:
-        """The error to raise about this data set's data: names the setting that says where it is."""
+        """Return the error to raise about the data; it names the setting of the data's path."""
         path = getattr(self, "path", None)
         name = (self.registered_as or ("", type(self).__name__))[1]
         return DataError(f"data={name}: {message}" if path is None else f"data.path={path}: {message}")
 
     @cached_property
     def _splits(self) -> Splits:
-        with in_memory(self.error, self.sized_by()):
+        with as_data_error(self.error, self.sized_by()):
             splits = self.read()
             check_one_kind({f"x_{part}": split.x.dtype for part, split in splits.parts.items()}, self.error)
             for part, split in splits.parts.items():
                 self._check(part, split, splits)
-            # rows in memory may be changed by what follows; files are looked at only if somebody asks
+            # the next steps may change rows in memory; files are read only if a digest is requested
             self._stored: dict[str, str | Split] = {
                 part: digest(split.x, split.y) if isinstance(split.x, np.ndarray) else split
                 for part, split in splits.parts.items()
@@ -121,33 +123,33 @@ class DataSet(Configurable):
             return self.prepare(splits)
 
     def sized_by(self) -> str:
-        """The settings that say how much memory the data needs, as a message names them; empty: the file says it."""
+        """The settings that determine the memory of the data, for messages; empty if a file determines it."""
         return ""
 
     def preprocessing(self) -> Preprocessing | None:
-        """What is done to a stored row before it is the network's input; None where a subclass prepares in its own way."""
+        """The preprocessing from a stored row to the network's input; None if a subclass overrides `prepare`."""
         if type(self).prepare not in (DataSet.prepare, ArrayDataSet.prepare):
             return None
         self.load()
         return self._preprocessing
 
     def described(self) -> dict[str, Any]:
-        """Names of the classes and what is done to a row, as plain containers for a checkpoint."""
+        """The names of the classes and the preprocessing, as plain containers for a checkpoint."""
         classes, preprocessing = self.load().classes, self.preprocessing()
         described = None if preprocessing is None else preprocessing.described()
         return {"class_names": list(classes), "preprocessing": described}
 
     def prepare(self, splits: Splits) -> Splits:
-        """What is done to the parts after they are split."""
+        """Prepare the parts after the split."""
         self._preprocessing = Preprocessing(str(splits.train.x.dtype))
         return splits
 
     def prepare_further(self, split: Split) -> Split:
-        """Rows that are no part of the data, read as its own are, after what `prepare` did to those."""
+        """Prepare rows from another file like the rows of this data."""
         return split
 
     def as_stored(self, x: np.ndarray) -> np.ndarray:
-        """Rows of a prepared part as they were before they were prepared, to be looked at."""
+        """Return prepared rows as they were before the preparation, for display."""
         return x
 
     def _check(self, part: str, split: Split, splits: Splits) -> None:
@@ -155,7 +157,7 @@ class DataSet(Configurable):
         if not len(x) or not np.prod(x.shape):
             raise self.error(f"x_{part} is empty: its shape is {tuple(x.shape)}")
         if len(x) != len(y):
-            raise self.error(f"x_{part} has {len(x)} rows and y_{part} has {len(y)}: they must have equally many")
+            raise self.error(f"x_{part} has {len(x)} rows and y_{part} has {len(y)}: they must have equal numbers")
         if tuple(x.shape[1:]) != shape:
             raise self.error(
                 f"a row of x_{part} has the shape {tuple(x.shape[1:])}, of x_train {shape}: they must be the same"
@@ -175,17 +177,17 @@ class DataSet(Configurable):
 
 @dataclass(kw_only=True, eq=False)
 class ArrayDataSet(DataSet):
-    """Base of the data sets that are held in memory: these can be standardised.
+    """Base of the data sets in memory, which can be standardized.
 
     Args:
-        standardize: ``none``; ``train``: to mean 0 and standard deviation 1 on the rows that are trained on;
-            ``all``: on all rows, the test's too. Images are standardised by channel, vectors by feature.
+        standardize: ``none``; ``train``: to mean 0 and standard deviation 1 on the training rows;
+            ``all``: on all rows, including the test. Images are standardized per channel, vectors per feature.
     """
 
     standardize: str = "none"
 
     def prepare(self, splits: Splits) -> Splits:
-        """Lay images out for convolutions, then standardise."""
+        """Make images channels-last in memory, then standardize."""
         x = {part: channels_last(np.asarray(split.x)) for part, split in splits.parts.items()}
         ready = {part: replace(split, x=x[part]) for part, split in splits.parts.items()}
         mean, std = None, None
@@ -200,15 +202,15 @@ class ArrayDataSet(DataSet):
         return Splits(ready["train"], ready.get("val"), ready["test"], splits.classes)
 
     def prepare_further(self, split: Split) -> Split:
-        """Laid out likewise, and standardised by the statistics that the data's own rows were standardised by."""
+        """Apply the same memory layout, and standardize with the statistics of the data's own rows."""
         self.load()
         return self._preprocessing.applied(replace(split, x=channels_last(np.asarray(split.x))))
 
     def as_stored(self, x: np.ndarray) -> np.ndarray:
-        """The standardisation undone; pixels are kept as they were anyway."""
+        """Invert the standardization. Pixels are stored unstandardized."""
         self.load()
         return self._preprocessing.undone(x)
 
     def standardized_over(self, ndim: int) -> tuple[int, ...]:
-        """The axes that share a mean and a standard deviation."""
+        """Return the axes that share a mean and a standard deviation."""
         return (0, 2, 3) if ndim == 4 else (0,)

@@ -1,4 +1,4 @@
-"""torch batches of a data set's part, each fetched by one index operation."""
+"""torch batches of a part of a data set. One index operation fetches a batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from regtorch.data.base import Split
 
 
 class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
-    """A part of a data set, fetched by rows: inputs as float32 (rows, ...), labels as int64 (rows,).
+    """A part of a data set as a torch dataset: inputs as float32 (rows, ...), labels as int64 (rows,).
 
-    Pixels are kept as uint8 and scaled to [0, 1] when fetched. Image batches are channels-last in memory.
+    Pixels are stored as uint8 and scaled to [0, 1] when they are fetched. Image batches are channels-last in memory.
 
     Args:
         split: the part.
@@ -25,7 +25,7 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, split: Split) -> None:
         self.y = torch.from_numpy(split.y)
         self.images = len(split.x.shape) == 4
-        # index_select copies whole rows at once only if rows are contiguous, so images are kept as (N, H, W, C)
+        # index_select is fast only for contiguous rows, so images are stored as (N, H, W, C)
         self.x = (
             torch.from_numpy(np.moveaxis(split.x, 1, -1) if self.images else split.x)
             if isinstance(split.x, np.ndarray)
@@ -41,7 +41,7 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
         return x[0], y[0]
 
     def __getitems__(self, rows: Any) -> tuple[Tensor, Tensor]:
-        """The batch of these rows (a sequence of numbers, an array or a tensor)."""
+        """Return the batch of these rows (a sequence of numbers, an array or a tensor)."""
         index = torch.as_tensor(rows)
         if isinstance(self.x, Tensor):
             x = self.x.index_select(0, index)
@@ -57,15 +57,15 @@ class BatchDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochShuffle(RandomSampler):
-    """A new order of all rows each epoch, which depends on the seed and the epoch's number alone.
+    """A new order of all rows in each epoch. It depends only on the seed and the number of the epoch.
 
-    So a resumed training goes on with the order that the interrupted one would have had: Lightning calls `set_epoch`;
-    without it epochs are counted.
+    Therefore a resumed training has the same orders as one without interruption. Lightning calls `set_epoch`; without
+    it, epochs are counted.
 
     Args:
-        dataset: anything with a length.
-        seed: of all orders.
-        reshuffle: False keeps the first epoch's order.
+        dataset: any object with a length.
+        seed: seed of all orders.
+        reshuffle: False keeps the order of the first epoch.
     """
 
     def __init__(self, dataset: Any, seed: int, reshuffle: bool = True) -> None:
@@ -73,7 +73,7 @@ class EpochShuffle(RandomSampler):
         self.seed, self.epoch, self.reshuffle = seed, 0, reshuffle
 
     def set_epoch(self, epoch: int) -> None:
-        """The number of the epoch that the next iteration is."""
+        """Set the number of the epoch of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -83,68 +83,68 @@ class EpochShuffle(RandomSampler):
         yield from order.tolist()
 
 
-class DealtBatchSampler(BatchSampler):
-    """Each process's part of every batch, as one array of row numbers: an epoch is drawn at once, cut and dealt.
+class DistributedBatchSampler(BatchSampler):
+    """The batches of one process: its share of every global batch, as an array of row numbers.
 
-    A batch of all processes together is ``ranks * batch_size`` rows in the sampler's order, each process's a run of
-    them; the last one, which may be smaller, is dealt as evenly as can be. So every row comes once, on every number of
-    processes in the same steps. A process for which no row is left gets the batch's first one, so that all of them
-    take equally many steps; `share` says that it counts for nothing.
+    A global batch has ``world_size * batch_size`` rows in the order of the sampler, and each process gets a contiguous
+    share of them. The last batch may be smaller; it is divided as evenly as possible. So every row occurs once, and in
+    the same step for every number of processes. A process without a row gets the first row of the batch, so that all
+    processes take the same number of steps; `share` reports that this row does not count.
 
-    It is drawn at the first batch, not before: with workers, `DataLoader` makes one iterator that it never asks.
+    The order is drawn at the first batch, not earlier: with workers, `DataLoader` creates one iterator that it never uses.
 
     Args:
-        sampler: gives the row numbers in order.
-        batch_size: rows a batch and process.
-        drop_last: leave out a last batch that is smaller.
-        rank: this process's number.
-        ranks: how many processes there are.
+        sampler: yields the row numbers in order.
+        batch_size: rows per batch and process.
+        drop_last: omit a last batch that is smaller.
+        rank: rank of this process.
+        world_size: number of processes.
 
     Example:
-        >>> dealt = [DealtBatchSampler(SequentialSampler(range(9)), 2, False, rank, 2) for rank in (0, 1)]
-        >>> [[batch.tolist() for batch in batches] for batches in dealt]
+        >>> samplers = [DistributedBatchSampler(SequentialSampler(range(9)), 2, False, rank, 2) for rank in (0, 1)]
+        >>> [[batch.tolist() for batch in batches] for batches in samplers]
         [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [8]]]
-        >>> [batches.share(2) for batches in dealt]
+        >>> [batches.share(2) for batches in samplers]
         [(1, 1), (0, 1)]
     """
 
-    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, sampler: Any, batch_size: int, drop_last: bool, rank: int = 0, world_size: int = 1) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.rank, self.ranks = rank, ranks
-        #: batches that the next epoch leaves out at its start, as they were trained on before
+        self.rank, self.world_size = rank, world_size
+        #: batches to skip at the start of the next epoch, as a resumed run was already trained on them
         self.skip = 0
 
     def __len__(self) -> int:
-        rows, whole = len(self.sampler), self.batch_size * self.ranks  # type: ignore[arg-type]
-        return rows // whole if self.drop_last else -(-rows // whole)
+        rows, global_size = len(self.sampler), self.batch_size * self.world_size  # type: ignore[arg-type]
+        return rows // global_size if self.drop_last else -(-rows // global_size)
 
     def __iter__(self) -> Iterator[Any]:
         rows = np.fromiter(self.sampler, np.int64)
-        whole, first, self.skip = self.batch_size * self.ranks, self.skip, 0
+        global_size, first, self.skip = self.batch_size * self.world_size, self.skip, 0
         for index in range(first, len(self)):
-            together = rows[index * whole : (index + 1) * whole]
-            own = np.array_split(together, self.ranks)[self.rank]
+            together = rows[index * global_size : (index + 1) * global_size]
+            own = np.array_split(together, self.world_size)[self.rank]
             yield own if len(own) else together[:1]
 
     def share(self, index: int) -> tuple[int, int]:
-        """How many rows of the batch of this number count on this process, and on all of them together."""
-        whole = self.batch_size * self.ranks
-        together = min(whole, len(self.sampler) - index * whole)  # type: ignore[arg-type]
-        own, more = divmod(together, self.ranks)
+        """Return the number of rows of a batch that count on this process, and on all processes together."""
+        global_size = self.batch_size * self.world_size
+        together = min(global_size, len(self.sampler) - index * global_size)  # type: ignore[arg-type]
+        own, more = divmod(together, self.world_size)
         return own + (self.rank < more), together
 
 
 class _SpareGenerator(torch.Generator):
-    """What `DataLoader` draws its workers' seeds from, which nothing uses, instead of torch's global random state.
+    """The source of `DataLoader` for the seeds of its workers, instead of torch's global random state.
 
-    Pickled without its state: torch's own way fails in processes that are spawned.
+    Nothing uses these seeds. The generator is pickled without its state, as torch's own pickling fails in spawned processes.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
@@ -158,20 +158,20 @@ def loader(
     seed: int = 0,
     drop_last: bool = False,
     rank: int = 0,
-    ranks: int = 1,
+    world_size: int = 1,
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A `DataLoader` of batches (x, y); Lightning can put its distributed sampler into it.
+    """Create a `DataLoader` of batches (x, y). Lightning can insert its distributed sampler.
 
     Args:
         split: the part of a data set.
-        batch_size: rows a batch.
-        shuffle: a new order each epoch.
-        reshuffle: False makes it one order for all epochs.
-        workers: processes that fetch; 0: none.
-        seed: of the orders; leaves torch's global random state alone.
-        drop_last: leave out a last batch that is smaller.
-        rank: of this process, where several share every batch out among them.
-        ranks: how many these are; each takes `batch_size` rows of a batch.
+        batch_size: rows per batch and process.
+        shuffle: whether each epoch has a new order.
+        reshuffle: False keeps one order for all epochs.
+        workers: processes that fetch batches; 0 for none.
+        seed: seed of the orders; torch's global random state is not used.
+        drop_last: omit a last batch that is smaller.
+        rank: rank of this process, if several processes share every batch.
+        world_size: number of these processes.
 
     Example:
         >>> from regtorch import create
@@ -184,8 +184,8 @@ def loader(
     sampler = EpochShuffle(dataset, seed, reshuffle) if shuffle else SequentialSampler(dataset)
     return DataLoader(
         dataset,
-        batch_sampler=DealtBatchSampler(sampler, batch_size, drop_last, rank, ranks),
-        collate_fn=_as_it_is,
+        batch_sampler=DistributedBatchSampler(sampler, batch_size, drop_last, rank, world_size),
+        collate_fn=_identity,
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=_SpareGenerator(),

@@ -1,4 +1,4 @@
-"""CIFAR-10, from the folder that torchvision keeps (the "python version")."""
+"""CIFAR-10, from torchvision's folder (the "python version")."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = "cifar-10-batches-py"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DOWNLOAD = (
     "`pip install torchvision` and "
-    """`python -c "import torchvision; torchvision.datasets.CIFAR10('data', download=True)"` get the files"""
+    """`python -c "import torchvision; torchvision.datasets.CIFAR10('data', download=True)"` download the files"""
 )
 
 _reconstruct: Any = np.empty(0).__reduce__()[0]
@@ -32,31 +32,31 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays in plain containers and nothing else, so that a stranger's file runs no code."""
+    """Loads only numpy arrays in plain containers, so that an untrusted file cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Only what an array is rebuilt with.
+        """Return a function that is needed to rebuild an array.
 
         Raises:
-            UnpicklingError: the file asks for anything else.
+            UnpicklingError: the file requests anything else.
         """
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which has no place in a file of images")
+            raise pickle.UnpicklingError(f"it calls {module}.{name}, which is not allowed in a file of images")
         return _ALLOWED[module, name]
 
 
 @register("data", "cifar10")
 @dataclass(kw_only=True, eq=False)
 class CIFAR10(ArrayDataSet):
-    """60,000 colour images of 10 kinds of things, 32 x 32, pixels from 0 to 1; 10,000 of them for the test.
+    """60,000 color images of 10 classes, 32 x 32, pixels from 0 to 1; 10,000 of them are the test part.
 
     Args:
-        path: the folder ``cifar-10-batches-py``, or the one that holds it.
-        standardize: ``none``, ``train`` or ``all``: by the mean and standard deviation of each colour.
+        path: the folder ``cifar-10-batches-py``, or the folder that contains it.
+        standardize: ``none``, ``train`` or ``all``: with the mean and standard deviation of each color channel.
         batch_size, workers, validation_fraction, split_seed: as in `DataSet`.
 
     Raises:
-        DataError: the files are missing (one line says how to get them), damaged, or hold anything but arrays.
+        DataError: the files are missing (one line names the download command), damaged, or contain other objects than arrays.
 
     Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
     """
@@ -64,7 +64,7 @@ class CIFAR10(ArrayDataSet):
     path: str = "data"
 
     def read(self) -> Splits:
-        """All images, as uint8."""
+        """Read all images, as uint8."""
         folder = Path(self.path).expanduser()
         folder = folder if folder.name == FOLDER else folder / FOLDER
         if not folder.is_dir():
@@ -80,7 +80,7 @@ class CIFAR10(ArrayDataSet):
             batch = ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
             data, labels = batch["data"], np.asarray(batch["labels"])
             if data.dtype != np.uint8 or labels.dtype.kind != "i" or labels.ndim != 1:
-                raise ValueError("it holds no uint8 images with whole numbers as labels")
+                raise ValueError("it does not contain uint8 images with integers as labels")
             return data.reshape(-1, 3, 32, 32), labels.astype(np.int64)
-        except Exception as error:  # whatever a damaged file makes pickle and numpy raise
+        except Exception as error:  # pickle and numpy raise many types for a damaged file
             raise self.error(f"{path} cannot be read, {error}: {DOWNLOAD}") from error

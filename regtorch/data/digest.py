@@ -1,4 +1,4 @@
-"""What tells one data set's rows from another's, for a training that is resumed."""
+"""A digest of the rows of a data set, to detect changed data when a run is resumed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _AT_ONCE = 2**24  # bytes
 
 
 def digest(x: Any, y: np.ndarray) -> str:
-    """A part's number of rows and a digest of its rows as they are stored, such as ``72:9f86d081884c7d65``.
+    """Return the number of rows of a part and a digest of its stored rows, such as ``72:9f86d081884c7d65``.
 
-    It depends on the values alone: not on the file's name, date or compression. Rows that are decoded when they are
-    fetched say themselves what they are made of, by a method ``digest() -> bytes``; without one their number, shape and
-    labels count.
+    It depends only on the values, not on the file's name, date or compression. Rows that are decoded when they are
+    fetched have a method ``digest() -> bytes``; without one, only their number, shape and labels count.
 
     Example:
         >>> x, y = np.zeros((2, 3), np.float32), np.array([0, 1])

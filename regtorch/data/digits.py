@@ -1,4 +1,4 @@
-"""Handwritten digits, which come with regtorch."""
+"""Handwritten digits, included in regtorch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from regtorch.registry import register
 @register("data", "digits")
 @dataclass(kw_only=True, eq=False)
 class Digits(ArrayDataSet):
-    """1,797 handwritten digits of 8 x 8 pixels, split as `train_test_split(random_state=split_seed)` does.
+    """1,797 handwritten digits of 8 x 8 pixels, split like `train_test_split(random_state=split_seed)`.
 
-    Standardised pixel by pixel, as `StandardScaler` does. The rows are those of scikit-learn's `load_digits`, in its order.
+    Each pixel is standardized separately, as in `StandardScaler`. Rows and order are those of scikit-learn's `load_digits`.
 
     Args:
-        test_fraction: of all rows, for the test.
+        test_fraction: fraction of all rows for the test part.
         standardize: ``train``, ``all`` or ``none`` (pixels from 0 to 16).
         batch_size, workers, validation_fraction, split_seed: as in `DataSet`.
 
@@ -36,12 +36,12 @@ class Digits(ArrayDataSet):
     test_fraction: float = 0.2
 
     def read(self) -> Splits:
-        """The rows as `load_digits` and `train_test_split` give them."""
+        """Read the rows, and split them like `train_test_split`."""
         with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
             everything = Split(file["x"][:, None].astype(np.float32), file["y"].astype(np.int64))
         train, test = split_rows(len(everything), self.test_fraction, self.split_seed)
         return Splits(everything.take(train), None, everything.take(test), tuple("0123456789"))
 
     def standardized_over(self, ndim: int) -> tuple[int, ...]:
-        """The rows: each pixel has a mean of its own."""
+        """Return the axis of the rows, as each pixel has its own mean."""
         return (0,)

@@ -1,4 +1,4 @@
-"""Rows to predict that are no part of a data set: of a .npz file, or images that are no part of a folder of classes."""
+"""Rows to predict that are not part of a data set, from a .npz file or from image files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from regtorch.data.arrays import Arrays
 from regtorch.data.base import DataSet, channels_last
-from regtorch.data.image_files import ImageFiles, check_size, found_in, modes
+from regtorch.data.image_files import ImageFiles, check_size, find_images, modes
 from regtorch.data.labels import check_range, class_numbers
 from regtorch.data.npz_file import listed, read_npz
 from regtorch.data.preprocessing import Preprocessing
@@ -19,21 +19,21 @@ from regtorch.data.splits import Split
 from regtorch.data.stored_type import ValueRange, check_one_scale, kind_of, meaning
 from regtorch.errors import DataError
 
-MADE_BY = "make it with numpy.savez(path, x=...), or with y=... beside it"
+MADE_BY = "make it with numpy.savez(path, x=...), optionally with y=..."
 
-#: the label of a row whose class is not known
+#: the label of a row of an unknown class
 UNKNOWN = -1
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkInput:
-    """The rows that a network was trained on, as far as further rows must be like them.
+    """The properties of a network's training rows that further rows must have, too.
 
     Args:
-        shape: of a row.
+        shape: shape of a row.
         classes: names of the classes.
-        preprocessing: of a stored row; None where that is not known.
-        layout: of 4-d arrays.
+        preprocessing: preprocessing of a stored row; None if it is unknown.
+        layout: layout of 4-d arrays.
         resized: whether images were scaled to the size of a row.
     """
 
@@ -45,7 +45,7 @@ class NetworkInput:
 
     @classmethod
     def of(cls, data: DataSet) -> NetworkInput:
-        """What a network takes that was trained on a data set."""
+        """Return the input of a network that was trained on a data set."""
         splits = data.load()
         preprocessing = data.preprocessing() or Preprocessing(str(splits.train.x.dtype))
         return cls(
@@ -58,10 +58,10 @@ class NetworkInput:
 
     @classmethod
     def of_checkpoint(cls, described: Mapping[str, Any]) -> NetworkInput | None:
-        """What a checkpoint says that its network takes; None if it does not say, as those of older versions.
+        """Read the network's input from the description in a checkpoint; None for a checkpoint of an older version.
 
         Raises:
-            DataError: it says it in another way than regtorch does.
+            DataError: the description does not have the format of regtorch.
         """
         names, shape, data = (described.get(key) for key in ("class_names", "shape", "data"))
         if names is None or described.get("preprocessing") is None:
@@ -75,21 +75,21 @@ class NetworkInput:
             or not all(isinstance(name, str) for name in names)
             or not isinstance(data, Mapping)
         ):
-            raise DataError("its shape and classes are not described as regtorch describes them")
+            raise DataError("its description of shape and classes does not have the format of regtorch")
         preprocessing = Preprocessing.from_described(described["preprocessing"], shape)
         layout = data.get("layout") if data.get("layout") in ("nchw", "nhwc") else "auto"
         return cls(tuple(shape), tuple(names), preprocessing, str(layout), data.get("name") == "image_folder")
 
     def check_kind(self, key: str, dtype: np.dtype, error: Any) -> None:
-        """Refuse rows of another kind of type, whose numbers are on another scale or mean something else.
+        """Refuse rows of another kind of type, as their numbers have another scale or meaning.
 
         Raises:
-            DataError: it names both types.
+            DataError: the kinds differ; the message names both types.
         """
         known = self.preprocessing
         if known is not None and kind_of(dtype) != kind_of(known.dtype):
             raise error(
-                f"{key} has the type {meaning(dtype)}, and the network was trained on {meaning(known.dtype)}: save it as "
+                f"{key} has the type {meaning(dtype)}, but the network was trained on {meaning(known.dtype)}: save it as "
                 f"{known.dtype}, {key}.astype('{known.dtype}') if its values are on the same scale"
             )
 
@@ -97,14 +97,14 @@ class NetworkInput:
         """Refuse rows that look like pixels on another scale.
 
         Raises:
-            DataError: it names both ranges.
+            DataError: the scales differ; the message names both ranges.
         """
         known = self.preprocessing
         if known is not None and known.values is not None and x.size and x.dtype != np.uint8:
             check_one_scale({"the training data": known.values, key: ValueRange.of(x)}, error)
 
     def prepared(self, split: Split) -> Split:
-        """The rows, laid out and scaled as the network's were."""
+        """Return the rows with the memory layout and scale of the network's training rows."""
         if isinstance(split.x, np.ndarray):
             split = Split(channels_last(split.x), split.y)
         return split if self.preprocessing is None else self.preprocessing.applied(split)
@@ -112,22 +112,22 @@ class NetworkInput:
 
 @dataclass(kw_only=True, eq=False)
 class FurtherRows(Arrays):
-    """Rows to predict, read and standardised exactly as those that a network was trained on.
+    """Rows to predict, read and standardized exactly like the training rows of a network.
 
-    Either a ``.npz`` file: x (or x_test) as in `Arrays`, of the shape that a row of the training data has; no rows at all
-    are allowed; y (or y_test), labels as in `Arrays`; without them all are `UNKNOWN`. Or an image file, or a folder of
-    image files, perhaps in folders named by class.
+    The source is a ``.npz`` file, an image file, or a folder of image files, optionally in folders named by class. A
+    ``.npz`` file has x (or x_test) as in `Arrays`, with the row shape of the training data and possibly without any
+    rows. Its labels are y (or y_test) as in `Arrays`; without them, all labels are `UNKNOWN`.
 
     Args:
         path: the file or folder.
-        layout: of 4-d arrays, as in `Arrays`.
+        layout: layout of 4-d arrays, as in `Arrays`.
     """
 
     def like(self, data: DataSet | NetworkInput) -> Split:
-        """The rows, prepared as those of `data` are.
+        """Return the rows, prepared like those of `data`.
 
         Raises:
-            DataError: no such file, no x, or x and y are not what they must be.
+            DataError: the file or x is missing, or x or y is invalid.
         """
         wanted = data if isinstance(data, NetworkInput) else NetworkInput.of(data)
         path = Path(str(self.path)).expanduser()
@@ -145,8 +145,8 @@ class FurtherRows(Arrays):
         wanted.check_kind(kx, arrays[kx].dtype, self.error)
         if x.shape[1:] != wanted.shape:
             raise self.error(
-                f"a row of {kx} has the shape {x.shape[1:]}, and the network was trained on {wanted.shape}: they must be "
-                "the same"
+                f"a row of {kx} has the shape {x.shape[1:]}, but the network was trained on {wanted.shape}: they must be "
+                "equal"
             )
         self._check_finite(kx, x)
         wanted.check_values(kx, x, self.error)
@@ -155,16 +155,16 @@ class FurtherRows(Arrays):
             y = class_numbers(ky, arrays[ky], self.error)
             check_range(ky, y, len(wanted.classes), self.error)
         if len(x) != len(y):
-            raise self.error(f"{kx} has {len(x)} rows and {ky} has {len(y)}: they must have equally many")
+            raise self.error(f"{kx} has {len(x)} rows and {ky} has {len(y)}: they must have equal numbers")
         return Split(x, y)
 
     def _images(self, path: Path, wanted: NetworkInput) -> Split:
-        files = found_in(path, self.error)
+        files = find_images(path, self.error)
         wanted.check_kind("an image", np.dtype(np.uint8), self.error)
         mode = modes().get(wanted.shape[0]) if len(wanted.shape) == 3 else None
         if mode is None:
             raise self.error(
-                f"holds images, and the network was trained on rows of shape {wanted.shape}: make a .npz file of such rows; "
+                f"holds images, but the network was trained on rows of shape {wanted.shape}: make a .npz file of such rows; "
                 f"{MADE_BY}"
             )
         size = wanted.shape[1:]
@@ -176,5 +176,5 @@ class FurtherRows(Arrays):
         return Split(ImageFiles(files, size, mode), np.array(y, np.int64))
 
     def error(self, message: str) -> DataError:
-        """The error to raise about the file."""
+        """Return the error to raise about the file."""
         return DataError(f"data={self.path}: {message}")

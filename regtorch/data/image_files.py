@@ -13,11 +13,12 @@ import numpy as np
 from regtorch.errors import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-_LOOKED_AT, _READ = 50_000, 2**26  # files, and bytes of them, that a digest is made of, about
+#: approximate limits of a digest: number of files whose sizes are used, and bytes that are read
+_DIGEST_FILES, _DIGEST_BYTES = 50_000, 2**26
 
 
 def modes() -> dict[int, str]:
-    """Number of channels -> Pillow's name of such images.
+    """Number of channels -> mode of Pillow.
 
     Example:
         >>> modes()[3]
@@ -27,12 +28,12 @@ def modes() -> dict[int, str]:
 
 
 class ImageFiles:
-    """Image files as rows (channels, height, width) of uint8: indexing picks files, and `np.asarray` decodes them.
+    """Image files as rows (channels, height, width) of uint8. Indexing selects files, and `np.asarray` decodes them.
 
     Args:
-        files: one a row.
+        files: one file per row.
         size: (height, width) that images are scaled to.
-        mode: Pillow's: ``RGB``, ``L`` (gray) or ``RGBA``.
+        mode: mode of Pillow: ``RGB``, ``L`` (gray) or ``RGBA``.
     """
 
     dtype = np.dtype(np.uint8)
@@ -59,14 +60,14 @@ class ImageFiles:
         return pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
 
     def digest(self) -> bytes:
-        """What tells these files from others: all names, and sizes and contents of as many as are read quickly."""
+        """Return a digest of all names, and of the sizes and contents of as many files as can be read quickly."""
         names = [f"{file.parent.name}/{file.name}" for file in self.files]
         total = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape"))
-        some = self.files[:: max(1, -(-len(names) // _LOOKED_AT))]
+        some = self.files[:: max(1, -(-len(names) // _DIGEST_FILES))]
         sizes = [_size(file) for file in some]
         total.update(repr(sizes).encode())
-        for file in some[:: max(1, -(-sum(sizes) // _READ))]:
-            with suppress(OSError):  # it is reported when it is fetched
+        for file in some[:: max(1, -(-sum(sizes) // _DIGEST_BYTES))]:
+            with suppress(OSError):  # reported when the row is fetched
                 total.update(file.read_bytes())
         return total.digest()
 
@@ -75,27 +76,27 @@ class ImageFiles:
 
         try:
             with Image.open(file) as image:
-                if image.mode[0] in "IF":  # converting would cut them off at 255
-                    raise ValueError(f"its pixels are of more than 8 bits, mode {image.mode}")
+                if image.mode[0] in "IF":  # a conversion would clip the pixels at 255
+                    raise ValueError(f"its pixels have more than 8 bits, mode {image.mode}")
                 return np.asarray(image.convert(self.mode).resize(self.size[::-1], Image.Resampling.BILINEAR))
-        except Exception as error:  # whatever a damaged file makes the decoders raise
+        except Exception as error:  # decoders raise many types for a damaged file
             raise DataError(f"{file} cannot be read as an image ({error}): repair or remove it") from error
 
 
-def found_in(path: Path, error: Callable[[str], DataError]) -> list[Path]:
-    """The image files that a path names: itself, or those in a folder and in the folders below it, in order of their names.
+def find_images(path: Path, error: Callable[[str], DataError]) -> list[Path]:
+    """Return an image file itself, or the image files in a folder and its direct subfolders, sorted by name.
 
     Args:
         path: a file or a folder.
         error: makes the error about it.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no image.
     """
     kinds = ", ".join(sorted(SUFFIXES))
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise error(f"is no image of a type that is read ({kinds})")
+            raise error(f"is not an image of a supported type ({kinds})")
         return [path]
     if not path.is_dir():
         raise error("there is no such file or folder")
@@ -113,10 +114,10 @@ def found_in(path: Path, error: Callable[[str], DataError]) -> list[Path]:
 
 
 def check_size(files: Sequence[Path], size: Sequence[int], error: Callable[[str], DataError]) -> None:
-    """Refuse images of another size than (height, width), where the training did not scale them either.
+    """Refuse images of another size than (height, width), for a network whose training did not scale images.
 
     Raises:
-        DataError: it names the first.
+        DataError: an image has another size; the message names the first one.
     """
     from PIL import Image
 
@@ -124,12 +125,12 @@ def check_size(files: Sequence[Path], size: Sequence[int], error: Callable[[str]
         try:
             with Image.open(file) as image:
                 found = image.size[::-1]
-        except Exception as problem:  # whatever a damaged file makes the decoders raise
+        except Exception as problem:  # decoders raise many types for a damaged file
             raise DataError(f"{file} cannot be read as an image ({problem}): repair or remove it") from problem
         if found != tuple(size):
             raise error(
-                f"{file.name} has {found[0]} x {found[1]} pixels, and the network was trained on {size[0]} x {size[1]}, "
-                "which were not scaled: resize it first"
+                f"{file.name} has {found[0]} x {found[1]} pixels, but the network was trained on {size[0]} x {size[1]} "
+                "without scaling: resize it first"
             )
 
 

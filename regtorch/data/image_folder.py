@@ -19,7 +19,7 @@ from regtorch.registry import register
 class ImageFolder(DataSet):
     """``path/train/<class>/*.png``, ``path/test/<class>/*.png``, and ``path/val/...`` if there is a validation part.
 
-    Pixels from 0 to 1, RGB. Files are decoded whenever they are fetched, so memory does not grow with their number.
+    Pixels from 0 to 1, RGB. Files are decoded each time they are fetched, so memory does not grow with their number.
 
     Args:
         path: the folder.
@@ -27,14 +27,14 @@ class ImageFolder(DataSet):
         batch_size, workers, validation_fraction, split_seed: as in `DataSet`.
 
     Raises:
-        DataError: a folder is missing or has no images; or an image, when it is fetched, cannot be decoded.
+        DataError: a folder is missing or has no images, or a fetched image cannot be decoded.
     """
 
     path: str | None = None
     image_size: Sequence[int] = field(default_factory=lambda: [64, 64])
 
     def read(self) -> Splits:
-        """The files' names; nothing is decoded yet."""
+        """List the files, without decoding them."""
         decoded = 3 * self.image_size[0] * self.image_size[1]
         sized_by = f"data.batch_size={self.batch_size} images of data.image_size={list(self.image_size)}"
         check_memory(6 * decoded * self.batch_size, self.error, sized_by)
@@ -46,12 +46,12 @@ class ImageFolder(DataSet):
         for folder in (root, root / "train", root / "test"):
             if not folder.is_dir():
                 raise self.error(
-                    f"there is no folder {folder}: images belong into train/<class>/ and test/<class>/ below data.path"
+                    f"there is no folder {folder}: images must be in train/<class>/ and test/<class>/ below data.path"
                 )
         classes = tuple(sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir()))
         if len(classes) < 2:
             raise self.error(
-                f"{root / 'train'} has {len(classes)} folders: it must have one for each class, two at least"
+                f"{root / 'train'} has {len(classes)} folders: it must have one for each class, at least two"
             )
         val = self._files(root / "val", classes) if (root / "val").is_dir() else None
         return Splits(self._files(root / "train", classes), val, self._files(root / "test", classes), classes)

@@ -1,4 +1,4 @@
-"""Data that does not fit into memory is refused in one line that names what asked for it."""
+"""Refuse data that does not fit into memory, with one line that names the settings."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from regtorch.memory import memory
 
 
 def check_memory(needed: int, error: Callable[[str], DataError], sized_by: str) -> None:
-    """Refuse what needs more bytes than the machine has, before they are asked for.
+    """Refuse data that needs more memory than is available, before the allocation.
 
     Args:
         needed: bytes.
         error: makes the error about the data.
-        sized_by: the settings that ask for them, as a message names them.
+        sized_by: the settings that determine the size, for the message.
 
     Raises:
-        DataError: there are not so many.
+        DataError: there is not enough memory.
     """
     available = memory()
     if available is not None and available < needed:
         raise error(
-            f"{sized_by} needs {min(needed, 2**80) / 2**30:,.1f} GiB of memory, and a process here can have "
-            f"{available / 2**30:,.1f} GiB: take less"
+            f"{sized_by} needs {min(needed, 2**80) / 2**30:,.1f} GiB of memory, but a process here can have "
+            f"{available / 2**30:,.1f} GiB: use less"
         )
 
 
 @contextmanager
-def in_memory(error: Callable[[str], DataError], sized_by: str) -> Iterator[None]:
-    """Say in one line when memory ends in the block.
+def as_data_error(error: Callable[[str], DataError], sized_by: str) -> Iterator[None]:
+    """Convert a MemoryError in the block to an error of one line.
 
     Raises:
-        DataError: it has ended.
+        DataError: the memory was not sufficient.
     """
     try:
         yield
     except MemoryError as problem:
-        raise error(f"{sized_by or 'the data'} needs more memory than there is: take less") from problem
+        raise error(f"{sized_by or 'the data'} needs more memory than there is: use less") from problem

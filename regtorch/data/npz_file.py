@@ -1,4 +1,4 @@
-"""Read named arrays from a .npz file; pickled objects are never loaded."""
+"""Read named arrays from a .npz file. Pickled objects are never loaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_NAME = 30
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a message shows them: printable, each of limited length, and not too many.
+    """Format names for a message: printable, each of limited length, and not too many.
 
     Example:
         >>> listed(["x", "y\\n"]), listed([])
@@ -31,21 +31,21 @@ def listed(names: Sequence[str]) -> str:
 def read_npz(
     path: Path, keys: Sequence[str], error: Callable[[str], DataError], made_by: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays of these keys that a .npz file has, and the names of all that it has.
+    """Read the arrays with these keys from a .npz file, and the names of all its arrays.
 
     Args:
         path: the file.
-        keys: of the arrays.
-        error: makes the error, which says which setting named the file.
-        made_by: how to make the right file.
+        keys: the keys; missing ones are ignored.
+        error: makes the error, which names the setting of the path.
+        made_by: how to create the right file.
 
     Raises:
-        DataError: no such file, another format, damaged, or a member is no plain array.
+        DataError: the file is missing, of another format or damaged, or a member is not a plain array.
     """
     if path.is_dir():
         raise error("is a folder, not a .npz file; images in folders by class are data=image_folder")
     if path.exists() and not path.is_file():
-        raise error("is no regular file; it must be a .npz file")
+        raise error("is not a regular file; it must be a .npz file")
     if not path.is_file():
         raise error(f"there is no such file{_looked_for(path)}; it must be a .npz file: {made_by}")
     try:
@@ -71,9 +71,9 @@ def _opened(path: Path, error: Callable[[str], DataError], made_by: str) -> Any:
         return np.load(path, allow_pickle=False)
     except OSError:
         raise
-    except Exception as problem:  # whatever a damaged file makes zipfile and numpy raise
+    except Exception as problem:  # zipfile and numpy raise many types for a damaged file
         raise error(
-            f"cannot be read as a .npz file, it is damaged or a part of one ({type(problem).__name__}): copy it again, or {made_by}"
+            f"cannot be read as a .npz file, it is damaged or incomplete ({type(problem).__name__}): copy it again, or {made_by}"
         ) from problem
 
 
@@ -86,9 +86,9 @@ def _member(file: Any, key: str, error: Callable[[str], DataError], made_by: str
         if "allow_pickle" not in str(problem):
             raise error(f"{key} is damaged ({type(problem).__name__}): copy it again, or {made_by}") from problem
         raise error(
-            f"{key} holds Python objects, no plain arrays, and these are never loaded: {_without_objects(key)}"
+            f"{key} holds Python objects instead of plain arrays, and these are never loaded: {_without_objects(key)}"
         ) from problem
-    except Exception as problem:  # whatever a damaged member makes zipfile, zlib and numpy raise
+    except Exception as problem:  # zipfile, zlib and numpy raise many types for a damaged member
         raise error(f"{key} is damaged ({type(problem).__name__}): copy it again, or {made_by}") from problem
     if not isinstance(array, np.ndarray):
         raise error(f"{key} is not an array: {made_by}")
@@ -97,5 +97,5 @@ def _member(file: Any, key: str, error: Callable[[str], DataError], made_by: str
 
 def _without_objects(key: str) -> str:
     if key.startswith("y"):
-        return "save class numbers, y.astype(int); of strings, names, y = numpy.unique(y.astype(str), return_inverse=True) makes them"
-    return "save plain numbers, x.astype(numpy.float32), or numpy.stack(x) of rows of one length"
+        return "save class numbers, y.astype(int); for strings, use names, y = numpy.unique(y.astype(str), return_inverse=True)"
+    return "save plain numbers, x.astype(numpy.float32), or numpy.stack(x) for rows of one length"

@@ -1,4 +1,4 @@
-"""What is done to a row between the file and the network: a part of the data set, of its checkpoints and of exports."""
+"""The preprocessing of a row between the file and the network, for data sets, checkpoints and exports."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LAYOUTS = ("nchw", "nhwc", "nhw")
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """The network's input is ``(x - mean) / std`` of a stored row x, or ``x / 255`` of pixels that are not standardized.
+    """The network's input is ``(x - mean) / std`` for a stored row x, or ``x / 255`` for pixels that are not standardized.
 
     Args:
-        dtype: of the stored training rows; rows of another kind of type are on another scale.
-        mean: in units of the stored values, of a shape that broadcasts over a row; None: not standardized.
-        std: likewise.
+        dtype: type of the stored training rows; rows of another kind of type have another scale.
+        mean: mean in units of the stored values, with a shape that broadcasts over a row; None: not standardized.
+        std: standard deviation, with the same units and shape; None: not standardized.
         values: range of the stored training rows; None for pixels.
         layout: of stored images, one of `LAYOUTS`; the network's are ``nchw``.
     """
@@ -46,24 +46,24 @@ class Preprocessing:
         return self.pixels or self.mean is not None or self.layout != "nchw"
 
     def applied(self, split: Split) -> Split:
-        """A part whose batches are the network's input. Pixels stay uint8 until they are fetched."""
+        """Return a part whose batches are the network's input. Pixels stay uint8 until they are fetched."""
         if self.mean is None or self.std is None:
             return split
         if split.x.dtype == np.uint8:
             scaling = ((self.mean / 255).astype(np.float32), (self.std / 255).astype(np.float32))
             return replace(split, scaling=scaling)
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             return replace(split, x=((np.asarray(split.x) - self.mean) / self.std).astype(np.float32))
 
     def undone(self, x: np.ndarray) -> np.ndarray:
-        """Rows of a prepared part as they were stored."""
+        """Return rows of a prepared part in the units of the stored rows."""
         if self.mean is None or self.std is None or x.dtype == np.uint8:
             return x
         stored: np.ndarray = (x * self.std + self.mean).astype(np.float32)
         return stored
 
     def described(self) -> dict[str, Any]:
-        """The same as plain containers, for a checkpoint."""
+        """Return the preprocessing as plain containers, for a checkpoint."""
         described: dict[str, Any] = {"dtype": self.dtype, "mean": None, "std": None, "shape": None, "values": None}
         if self.mean is not None and self.std is not None:
             described |= {"mean": self.mean.ravel().tolist(), "std": self.std.ravel().tolist()}
@@ -75,14 +75,14 @@ class Preprocessing:
 
     @classmethod
     def from_described(cls, described: object, row: Sequence[int]) -> Preprocessing:
-        """What `described` gave; a checkpoint may be untrusted, so types and sizes are checked.
+        """Invert `described`. A checkpoint may be untrusted, so types and sizes are checked.
 
         Args:
             described: plain containers.
             row: the shape of a row.
 
         Raises:
-            DataError: it is not what `described` gives for such rows.
+            DataError: `described` does not return such containers for such rows.
 
         Example:
             >>> known = Preprocessing("float32", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
@@ -92,7 +92,7 @@ class Preprocessing:
         try:
             return cls._checked(described, tuple(row))
         except (TypeError, ValueError, KeyError) as error:
-            raise DataError("its preprocessing is not described as regtorch describes it") from error
+            raise DataError("its description of the preprocessing does not have the format of regtorch") from error
 
     @classmethod
     def _checked(cls, described: Any, row: tuple[int, ...]) -> Preprocessing:

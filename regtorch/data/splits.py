@@ -1,4 +1,4 @@
-"""A data set's parts: arrays of rows and of labels, and how the rows are scaled when they are fetched."""
+"""The parts of a data set: arrays of rows and labels, and the scaling of rows when they are fetched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Rows(Protocol):
-    """Inputs by row: a numpy array, or what `np.asarray` makes one of, such as files that are decoded only then."""
+    """Inputs by row: a numpy array, or an object that `np.asarray` converts to one, such as files that are decoded then."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,9 +31,9 @@ class Split:
 
     Args:
         x: (rows, channels, height, width) or (rows, features). uint8 are pixels, and become x / 255 when fetched.
-        y: (rows,) int64, the number of each row's class.
-        scaling: (mean, std), what a fetch subtracts and then divides by (after the division by 255), of a shape that
-            broadcasts over a row; or None.
+        y: (rows,) int64, the class number of each row.
+        scaling: None, or (mean, std) that standardize a fetched row (after the division by 255); their shapes broadcast
+            over a row.
     """
 
     x: Rows
@@ -47,13 +47,13 @@ class Split:
         return f"Split({len(self)} rows of shape {tuple(self.x.shape[1:])}, {self.x.dtype})"
 
     def take(self, rows: Any) -> Split:
-        """These rows alone."""
+        """Return a part with only these rows."""
         return replace(self, x=self.x[rows], y=self.y[rows])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Splits:
-    """A data set's parts and the names of its classes; `val` is None when there is no validation part."""
+    """The parts of a data set and the names of its classes; `val` is None if there is no validation part."""
 
     train: Split
     val: Split | None
@@ -66,17 +66,17 @@ class Splits:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one row: (channels, height, width) or (features,)."""
+        """The shape of one row: (channels, height, width) or (features,)."""
         return tuple(self.train.x.shape[1:])
 
     @property
     def parts(self) -> dict[str, Split]:
-        """Name -> part, of those that there are."""
+        """Name -> part, for each existing part."""
         return {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
 
 
 def split_rows(rows: int, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the rest and of the part taken away, as scikit-learn's `train_test_split` draws them.
+    """Row numbers of the remaining and the removed part, drawn like scikit-learn's `train_test_split`.
 
     Example:
         >>> [part.tolist() for part in split_rows(5, 0.4, seed=42)]

@@ -1,4 +1,4 @@
-"""Keras models in torch: read from ``.keras`` files, trained further, written back."""
+"""Load Keras models from ``.keras`` files into torch, continue training, and save them back."""
 
 from regtorch.keras.port import KerasPort
 from regtorch.keras.reading import from_keras

@@ -1,4 +1,4 @@
-"""Activations: layers of their own, and names or layers that other layers have as their ``activation``."""
+"""Activations: separate layers, and the names or layers that other layers have as their ``activation``."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from torch import Tensor, nn
 
 from regtorch.activations import elementwise
 from regtorch.errors import as_one_line
-from regtorch.keras.layout import Arrangement, as_it_is
+from regtorch.keras.layout import Arrangement, same_arrangement
+from regtorch.keras.messages import shown
 from regtorch.keras.plan import Value
-from regtorch.keras.settings import Settings, of_keras
+from regtorch.keras.settings import Settings, is_from_keras
 from regtorch.keras.translation import Translation, translates
-from regtorch.keras.wording import shortened, shown
+from regtorch.printable import printable
 
 
 class Formula(nn.Module):
-    """An activation that torch has no module for, by its formula."""
+    """An activation function that has no module in torch."""
 
     def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.formula = formula
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         return self.formula(x)
 
     def extra_repr(self) -> str:
@@ -44,19 +45,19 @@ def sparse_plus(x: Tensor) -> Tensor:
 
 
 def sparse_sigmoid(x: Tensor) -> Tensor:
-    """``(x + 1) / 2``, cut at 0 and 1."""
+    """``(x + 1) / 2``, clipped to [0, 1]."""
     return (0.5 * (x + 1)).clamp(0, 1)
 
 
 class Sparsemax(nn.Module):
-    """Keras' sparsemax: like Martins and Astudillo's (2016), but its threshold adds up all partial sums of the support."""
+    """Keras' sparsemax. It follows Martins and Astudillo (2016), but its threshold adds up all partial sums of the support."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         ordered = x.sort(self.dim, descending=True).values
         sums = ordered.cumsum(self.dim)
         shape = [1] * x.ndim
@@ -68,14 +69,14 @@ class Sparsemax(nn.Module):
 
 
 class Softmax(nn.Module):
-    """Softmax over several dimensions together."""
+    """Softmax over several dimensions jointly."""
 
     def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()
         self.dims = tuple(dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`; sums to 1 over the dimensions."""
+        """Return a tensor of the same shape as `x`; it sums to 1 over the dimensions."""
         return (x - x.logsumexp(self.dims, keepdim=True)).exp()
 
     def extra_repr(self) -> str:
@@ -84,7 +85,9 @@ class Softmax(nn.Module):
 
 
 class ClippedReLU(nn.Module):
-    """x above `threshold`, else 0; cut at 0 and `max_value`; below the threshold ``negative_slope * (x - threshold)``.
+    """ReLU with Keras' `max_value`, `negative_slope` and `threshold`.
+
+    Above `threshold`, the result is x, clipped to [0, `max_value`]. Below it, the result is ``negative_slope * (x - threshold)``.
 
     The inequality is strict, as in Keras: an input equal to the threshold gives 0.
     """
@@ -96,7 +99,7 @@ class ClippedReLU(nn.Module):
         self.threshold = threshold
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         y = torch.where(x > self.threshold, x, 0.0) if self.threshold else x
         if self.max_value is not None:
             y = y.clamp(0.0, self.max_value)
@@ -110,14 +113,14 @@ class ClippedReLU(nn.Module):
 
 
 class PReLU(nn.Module):
-    """``x if x > 0 else slope * x`` with a learned slope for each entry of an example, or for all along some axes."""
+    """``x if x > 0 else slope * x`` with a learned slope per entry of an example; slopes may be shared along some axes."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(*shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         return x.clamp_min(0) + self.weight * x.clamp_max(0)
 
     def extra_repr(self) -> str:
@@ -125,7 +128,7 @@ class PReLU(nn.Module):
         return f"shape={tuple(self.weight.shape)}"
 
 
-#: activations that look at each number alone
+#: elementwise activations
 _ELEMENTWISE: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
     "relu": elementwise.ReLU,
@@ -156,7 +159,7 @@ _ELEMENTWISE: dict[str, Callable[[], nn.Module]] = {
     "sparse_sigmoid": lambda: Formula(sparse_sigmoid),
 }
 
-#: activations along the last axis of Keras'
+#: activations along one axis; Keras uses the last one
 _ALONG_AN_AXIS: dict[str, Callable[[int], nn.Module]] = {
     "softmax": nn.Softmax,
     "log_softmax": nn.LogSoftmax,
@@ -166,52 +169,52 @@ _ALONG_AN_AXIS: dict[str, Callable[[int], nn.Module]] = {
 
 ACTIVATIONS = (*_ELEMENTWISE, *_ALONG_AN_AXIS)
 
-#: activations that are split off at the end of a model: its output is logits
+#: activations that are removed at the end of a model, so that its output is logits
 _FINAL = ("softmax", "sigmoid")
 
-#: layers that are activations without weights: what another layer may have as its `activation`
+#: activation layers without weights; another layer may have one of these as its `activation`
 _LAYERS = ("ReLU", "LeakyReLU", "ELU", "Softmax", "Activation")
 
 
 def _function(value: Any) -> str | None:
-    """The name of a function that is not Keras' own, without the package it was registered under."""
+    """The name of a custom function, without the package it was registered under; None for other values."""
     if isinstance(value, dict) and value.get("class_name") == "function":
         return str(value.get("config")).rpartition(">")[2]
     return None
 
 
-def unreadable_activation(value: Any, custom: Mapping[str, Any]) -> str | None:
-    """What keeps an ``activation`` from being read; None where nothing does."""
+def unsupported_activation(value: Any, custom: Mapping[str, Any]) -> str | None:
+    """The reason why an ``activation`` is not supported; None if it is."""
     if value is None or (isinstance(value, str) and value in ACTIVATIONS) or _function(value) in custom:
         return None
-    if isinstance(value, dict) and of_keras(value.get("module")):
+    if isinstance(value, dict) and is_from_keras(value.get("module")):
         if value.get("class_name") == "Activation":
-            return unreadable_activation((value.get("config") or {}).get("activation"), custom)
+            return unsupported_activation((value.get("config") or {}).get("activation"), custom)
         if value.get("class_name") in _LAYERS:
             return None
         if value.get("class_name") == "PReLU":
-            return "its activation is a PReLU, which has weights; make it a layer of its own"
+            return "its activation is a PReLU, which has weights; make it a separate layer"
     name = _function(value) or (value.get("class_name") if isinstance(value, dict) else value)
     name = shown(name, 60)
     return f"its activation {name} is not one of Keras' own; give custom={{{name}: ...}}"
 
 
 def activated(t: Translation, x: Value, suffix: str = "_activation") -> Value:
-    """The layer's own `activation` behind it."""
+    """Add the layer's own `activation` after the layer."""
     return _any(t, x, t.settings.get("activation"), suffix)
 
 
 def _any(t: Translation, x: Value, value: Any, suffix: str) -> Value:
-    """An activation as settings have it: a name, a layer, a function of the user's, or none."""
+    """Add the activation from a setting: a name, a layer, a custom function, or None."""
     name = _function(value)
     if name is not None:
         try:
             with torch.device("cpu"):
                 module: nn.Module = t.plan.custom[name]()
         except Exception as error:
-            raise t.wrong(f"custom[{shown(name)}] failed with {shortened(as_one_line(error), 300)}") from error
+            raise t.wrong(f"custom[{shown(name)}] failed with {printable(as_one_line(error), 300)}") from error
         if not isinstance(module, nn.Module):
-            raise t.wrong(f"custom[{name!r}] gave {type(module).__name__}: it must be a torch module")
+            raise t.wrong(f"custom[{name!r}] returned {type(module).__name__}: it must be a torch module")
         return t.step(module, x, x.layout, suffix=suffix)
     if isinstance(value, dict):
         settings = Settings(f"the activation of {t.layer}", value.get("config"))
@@ -224,7 +227,7 @@ def _named(t: Translation, x: Value, name: str, suffix: str, axis: int = -1) -> 
         t.plan.split[t.number] = name
         if not any(t.number in call.inputs for call in t.plan.graph.calls):
             return x
-        t.plan.logits[t.number] = x  # other layers read what the activation gives
+        t.plan.logits[t.number] = x  # other layers read the output of the activation
     if name == "linear":
         return x
     if name in _ELEMENTWISE:
@@ -237,13 +240,13 @@ def _named(t: Translation, x: Value, name: str, suffix: str, axis: int = -1) -> 
 
 
 def _layer(t: Translation, x: Value, class_name: str, settings: Settings, suffix: str) -> Value:
-    """An activation layer, or a layer that stands as another's activation."""
+    """Add an activation layer, or a layer that another layer has as its activation."""
     if class_name == "Activation":
         return _any(t, x, settings.get("activation"), suffix)
     if class_name == "Softmax":
         axes = settings.axes("axis", x.layout.rank + 1)
         if 0 in axes:
-            raise settings.wrong("axis", "axes behind that of the batch")
+            raise settings.wrong("axis", "axes other than the batch axis")
         if len(axes) != 1:
             return t.step(Softmax([x.layout.dim(axis - 1) for axis in axes]), x, x.layout, suffix=suffix)
         return _named(t, x, "softmax", suffix, axes[0] - 1)
@@ -271,17 +274,17 @@ def _relu(settings: Settings) -> nn.Module:
 
 @translates("ThresholdedReLU")
 def thresholded_relu(t: Translation) -> Value:
-    """Keras 2's: x above `theta`, else 0."""
+    """From Keras 2: x above `theta`, else 0."""
     x = t.one()
     return t.step(ClippedReLU(None, 0.0, t.settings.number("theta", 1.0, low=0)), x, x.layout)
 
 
 @translates(*_LAYERS)
 def activation(t: Translation) -> Value:
-    """An activation as a layer of its own."""
+    """A separate activation layer."""
     x = t.one()
     y = _layer(t, x, t.layer.class_name, t.settings, "")
-    # what is split off leaves nothing behind, unless a penalty has to read it
+    # a removed final activation needs no module, unless a penalty has to read its output
     if y is not x or (t.number in t.plan.split and t.settings.get("activity_regularizer") is None):
         return y
     return t.step(nn.Identity(), x, x.layout)
@@ -289,7 +292,7 @@ def activation(t: Translation) -> Value:
 
 @translates("PReLU")
 def prelu(t: Translation) -> Value:
-    """Learned slopes: torch's PReLU where there is one for each channel, else one of our own."""
+    """PReLU: torch's module if there is one slope per channel, else our own."""
     x = t.one()
     rank = x.layout.rank
     shared = [] if t.settings.get("shared_axes") is None else t.settings.axes("shared_axes", rank + 1)
@@ -297,7 +300,7 @@ def prelu(t: Translation) -> Value:
     t.expect(alpha=shape)
     channels = x.layout.order[0]
     if x.layout.features is not None and shape != (1,):
-        arrangement = as_it_is(shape, x.layout.features)
+        arrangement = same_arrangement(shape, x.layout.features)
     else:
         arrangement = Arrangement(shape, x.layout.order)
     by_channel = all(shape[axis] == 1 for axis in range(rank) if axis != channels)

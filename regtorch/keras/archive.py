@@ -1,4 +1,4 @@
-"""The zip archive that a ``.keras`` file is: read with suspicion, written back whole."""
+"""The zip archive of a ``.keras`` file: read as untrusted input, and written back atomically."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from typing import Any
 
 from regtorch.errors import KerasFileError
 from regtorch.files import replaced
-from regtorch.keras.wording import MESSAGE, shortened, shown
+from regtorch.keras.messages import MESSAGE_LENGTH, shown
+from regtorch.printable import escaped, printable, shortened
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
-#: a configuration is text; the largest published ones have a few megabytes
+#: limit for a configuration; the largest published ones have a few megabytes
 _CONFIG_BYTES = 16 * 2**20
-#: Keras stores without compression; what shrinks further than this is no network's weights
+#: Keras stores without compression, and weights of a network never compress by more than this factor
 _EXPANSION = 100
 _SMALL = 2**20
 
-#: bytes that show what a file is that is no archive
-_ENOUGH = 64 * 2**20
+#: bytes that are read of a file that is not an archive; they are enough to recognize its kind
+_READ_OF_OTHERS = 64 * 2**20
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
-#: how files that are no archives begin, and what to do with them
+#: first bytes of files that are not archives, and the advice for them
 _OTHERS = (
     (
         b"version https://git-lfs.github.com",
@@ -42,14 +43,14 @@ _OTHERS = (
 
 
 def checked_path(path: Any, what: str = "path") -> Path:
-    """A path that may name a file.
+    """Check that an argument is the path of a file, and return it.
 
     Args:
         path: a string or a path object.
         what: the argument's name.
 
     Raises:
-        KerasFileError: it is something else, or empty.
+        KerasFileError: it is of another type, or empty.
     """
     if isinstance(path, os.PathLike):
         path = os.fspath(path)
@@ -62,7 +63,7 @@ def checked_path(path: Any, what: str = "path") -> Path:
 
 
 def _advice_on_folder(path: Path) -> str:
-    """What a folder is, by what is in it."""
+    """The advice for a folder, depending on its content."""
     try:
         names = {entry.name for entry in path.iterdir()}
     except OSError:
@@ -77,10 +78,10 @@ def _advice_on_folder(path: Path) -> str:
 
 
 def _advice_on_hdf5(path: Path, content: bytes) -> str:
-    """How the model in an HDF5 file becomes a ``.keras`` file; Keras goes by the ending of the name."""
+    """How to convert the model in an HDF5 file to a ``.keras`` file. Keras decides by the file extension."""
     if b"model_config" not in content:
         return (
-            "is an HDF5 file of weights alone (as save_weights writes it), not a .keras file: build the model in Keras, load "
+            "is an HDF5 file of weights only (as save_weights writes it), not a .keras file: build the model in Keras, load "
             "the weights and save it with model.save('model.keras')"
         )
     rename = "" if path.suffix.lower() in (".h5", ".hdf5") else "rename it to model.h5, "
@@ -91,19 +92,19 @@ def _advice_on_hdf5(path: Path, content: bytes) -> str:
 
 
 class Archive:
-    """The members of a ``.keras`` file. Only three of them are read, into memory; nothing is unpacked.
+    """The members of a ``.keras`` file. Only three of them are read, into memory; nothing is extracted to disk.
 
     Args:
         path: the file.
 
     Raises:
-        KerasFileError: it is no archive, damaged, or built to do harm; one line names the file and the member.
+        KerasFileError: it is not an archive, or it is damaged or malicious; one line names the file and the member.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checked_path(path)
-        self.name = shortened(str(path), 300)
-        self._content = self._read_file()  # once, so that what was checked is what is read, now and later
+        self.name = shortened(escaped(str(path)), 300)
+        self._content = self._read_file()  # read only once, so that the checked bytes are those that are used later
         if self._content.startswith(_HDF5):
             raise self.error(_advice_on_hdf5(self.path, self._content))
         try:
@@ -114,7 +115,7 @@ class Archive:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             start = self._content.lstrip()
             known = next((what for magic, what in _OTHERS if start.startswith(magic)), None)
-            raise self.error(known or f"is no whole zip archive, as .keras files are: {error}") from error
+            raise self.error(known or f"is not a complete zip archive, as .keras files are: {error}") from error
         for name in (CONFIG, WEIGHTS):
             if name not in self._members:
                 raise self.error(self._advice_on_members(name))
@@ -123,21 +124,21 @@ class Archive:
         """The error to raise about the file.
 
         Args:
-            message: what its name stands before, beginning with a verb or a colon; or one that names the file already.
+            message: starts with a verb or a colon, as the file's name is put before it unless it is there already.
         """
-        said = message.removeprefix(self.name)
-        return KerasFileError(self.name + shortened(said if said[:1] in (":", " ") else f" {said}", MESSAGE))
+        text = printable(message.removeprefix(self.name), MESSAGE_LENGTH)
+        return KerasFileError(f"{self.name}{text}" if text.startswith(":") else f"{self.name} {text}")
 
     def _read_file(self) -> bytes:
-        """The content of a regular file: a pipe would block, and a device has no end."""
+        """The content of a regular file. Other kinds are refused: a pipe would block, and a device has no end."""
         try:
             status = self.path.stat()
             if stat.S_ISDIR(status.st_mode):
                 raise self.error(_advice_on_folder(self.path))
             if not stat.S_ISREG(status.st_mode):
-                raise self.error("is no regular file, but a pipe, a socket or a device")
+                raise self.error("is not a regular file, but a pipe, a socket or a device")
             with self.path.open("rb") as file:
-                size = -1 if zipfile.is_zipfile(file) else _ENOUGH
+                size = -1 if zipfile.is_zipfile(file) else _READ_OF_OTHERS
                 file.seek(0)
                 return file.read(size)
         except KerasFileError:
@@ -150,7 +151,7 @@ class Archive:
             raise self.error(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     def _advice_on_members(self, missing: str) -> str:
-        """What an archive without its members at the top is."""
+        """The advice for an archive that lacks a member at its top level."""
         names = [name.replace("\\", "/") for name in self._members]
         folder = next((name.removesuffix(CONFIG) for name in names if name.endswith(f"/{CONFIG}")), None)
         if folder is not None:
@@ -178,29 +179,29 @@ class Archive:
             if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
                 raise self.error(f": the member {shown(name)} would leave the archive")
             if name in members:
-                raise self.error(f": the member {shown(name)} is there twice")
+                raise self.error(f": the member {shown(name)} is in the archive twice")
             if info.flag_bits & 1:
                 raise self.error(f": the member {shown(name)} is encrypted")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self.error(f": the member {shown(name)} is compressed in a way that Keras does not use")
             if info.file_size > max(_SMALL, _EXPANSION * info.compress_size):
                 raise self.error(
-                    f": the member {shown(name)} says that {info.compress_size:,} bytes unpack to "
-                    f"{info.file_size:,}, as a zip bomb does"
+                    f": the member {shown(name)} unpacks from {info.compress_size:,} bytes to {info.file_size:,}, "
+                    "like a zip bomb"
                 )
             members[name] = info
         unpacked, packed = (
             sum(sizes) for sizes in zip((0, 0), *((i.file_size, i.compress_size) for i in infos), strict=True)
         )
         if unpacked > max(_SMALL, _EXPANSION * packed):
-            raise self.error(f": {packed:,} bytes unpack to {unpacked:,}, as a zip bomb does")
+            raise self.error(f": {packed:,} bytes unpack to {unpacked:,}, like a zip bomb")
         return members
 
     def read(self, name: str, limit: int | None = None) -> bytes:
-        """A member's bytes, checked against its checksum.
+        """Return a member's bytes, after a test of its checksum.
 
         Raises:
-            KerasFileError: it is larger than `limit` or than it says, or damaged.
+            KerasFileError: it is larger than `limit` or than its header states, or damaged.
         """
         info = self._members[name]
         if limit is not None and info.file_size > limit:
@@ -211,28 +212,30 @@ class Archive:
         except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError) as error:
             raise self.error(f": the member {name} is damaged: {error}") from error
         if len(content) != info.file_size:
-            raise self.error(f": the member {name} is cut short")
+            raise self.error(f": the member {name} is truncated")
         return content
 
     def config(self) -> Any:
-        """The content of ``config.json``."""
+        """Return the content of ``config.json``."""
         content = self.read(CONFIG, _CONFIG_BYTES)
         try:
             return json.loads(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise self.error(f": the member {CONFIG} is no JSON: {error}") from error
+            raise self.error(f": the member {CONFIG} is not JSON: {error}") from error
 
     def keras_version(self) -> str:
-        """The version that the file says wrote it; empty where it does not say."""
+        """Return the version of Keras that the file names as its writer; empty if it names none."""
         try:
             metadata = json.loads(self.read(METADATA, _SMALL)) if METADATA in self._members else {}
         except (ValueError, RecursionError) as error:
-            raise self.error(f": the member {METADATA} is no JSON: {error}") from error
+            raise self.error(f": the member {METADATA} is not JSON: {error}") from error
         return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
 
     def save_as(self, path: str | os.PathLike[str], weights: bytes) -> None:
-        """Write the archive with other weights: every other member as it is, under a temporary name that is renamed."""
+        """Write the archive with other weights, atomically. All other members are copied unchanged."""
         with replaced(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             for name, info in self._members.items():
                 content = weights if name == WEIGHTS else self.read(name)
-                archive.writestr(copy(info), content, compress_type=info.compress_type)  # it notes where it put it
+                archive.writestr(
+                    copy(info), content, compress_type=info.compress_type
+                )  # a copy, as writestr changes the info

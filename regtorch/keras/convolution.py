@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from regtorch.keras.activation import activated
-from regtorch.keras.layout import Arrangement, Shape, as_it_is, maps_layout
+from regtorch.keras.layout import Arrangement, Shape, maps_layout, same_arrangement
 from regtorch.keras.padding import Pad, SamePad, symmetric_same
 from regtorch.keras.plan import Value
 from regtorch.keras.translation import Translation, translates
@@ -19,7 +19,7 @@ _CONVOLUTIONS: Sequence[Any] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class _Geometry:
-    """What all convolutions have: the sizes of the kernel and how it moves."""
+    """The settings that all convolutions have: kernel size, stride, dilation and padding."""
 
     rank: int
     kernel: tuple[int, ...]
@@ -41,10 +41,10 @@ class _Geometry:
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """Pixels from one end of the dilated kernel to the other."""
+        """The extent of the dilated kernel in pixels."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def sizes_behind(self, sizes: Shape) -> Shape:
+    def output_sizes(self, sizes: Shape) -> Shape:
         shrink = [0 if self.padding != "valid" else reach - 1 for reach in self.reach]
         return tuple(
             None if n is None else -(-(n - less) // s) for n, less, s in zip(sizes, shrink, self.stride, strict=True)
@@ -52,7 +52,7 @@ class _Geometry:
 
 
 def _padded(t: Translation, x: Value, g: _Geometry) -> tuple[Value, tuple[int, ...]]:
-    """The input with a padding module behind it where the convolution cannot pad by itself, and what it pads."""
+    """The input, followed by a padding module if the convolution cannot pad itself, and the convolution's own padding."""
     none = (0,) * g.rank
     if g.padding == "valid":
         return x, none
@@ -60,7 +60,7 @@ def _padded(t: Translation, x: Value, g: _Geometry) -> tuple[Value, tuple[int, .
     unknown = x.layout.resized(*(None for _ in x.layout.shape))
     if g.padding == "causal":
         return t.step(Pad([(g.reach[0] - 1, 0)]), x, unknown, suffix="_pad"), none
-    shared = t.layer.calls > 1  # its calls may differ in their sizes, and so in what is padded
+    shared = t.layer.calls > 1  # its calls may differ in their sizes, and so in their padding
     symmetric = None if shared else symmetric_same(sizes, g.kernel, g.stride, g.dilation)
     if symmetric is not None:
         return x, symmetric
@@ -87,7 +87,7 @@ def convolution(t: Translation) -> Value:
     conv = _CONVOLUTIONS[g.rank - 1](
         channels, filters, g.kernel, g.stride, padding, g.dilation, groups, t.settings.flag("use_bias", True)
     )
-    layout = maps_layout(filters, g.sizes_behind(sizes), t.channels_last())
+    layout = maps_layout(filters, g.output_sizes(sizes), t.channels_last())
     return activated(t, t.step(conv, x, layout, kernel=("weight", Arrangement(shape, order)), bias="bias"))
 
 
@@ -99,7 +99,7 @@ def _depthwise_weight(g: _Geometry, channels: int, multiplier: int) -> Arrangeme
 
 @translates("DepthwiseConv1D", "DepthwiseConv2D")
 def depthwise_convolution(t: Translation) -> Value:
-    """`depth_multiplier` kernels for each channel alone."""
+    """`depth_multiplier` kernels for each channel separately."""
     g = _Geometry.of(t)
     multiplier = t.settings.count("depth_multiplier", 1)
     x, sizes = t.maps(g.rank)
@@ -109,13 +109,13 @@ def depthwise_convolution(t: Translation) -> Value:
     x, padding = _padded(t, x, g)
     bias = t.settings.flag("use_bias", True)
     conv = _CONVOLUTIONS[g.rank - 1](channels, units, g.kernel, g.stride, padding, g.dilation, channels, bias)
-    layout = maps_layout(units, g.sizes_behind(sizes), t.channels_last())
+    layout = maps_layout(units, g.output_sizes(sizes), t.channels_last())
     return activated(t, t.step(conv, x, layout, depthwise_kernel=("weight", arrangement), bias="bias"))
 
 
 @translates("SeparableConv1D", "SeparableConv2D")
 def separable_convolution(t: Translation) -> Value:
-    """A depthwise convolution, then one of single pixels."""
+    """A depthwise convolution, followed by a pointwise one."""
     g = _Geometry.of(t)
     filters, multiplier = t.settings.count("filters"), t.settings.count("depth_multiplier", 1)
     x, sizes = t.maps(g.rank)
@@ -124,12 +124,12 @@ def separable_convolution(t: Translation) -> Value:
     pointwise, ones = (*(1,) * g.rank, units, filters), (1,) * g.rank
     t.expect(depthwise_kernel=arrangement.keras_shape, pointwise_kernel=pointwise, **_has_bias(t, filters))
     x, padding = _padded(t, x, g)
-    kind, behind = _CONVOLUTIONS[g.rank - 1], g.sizes_behind(sizes)
+    kind, sizes = _CONVOLUTIONS[g.rank - 1], g.output_sizes(sizes)
     depthwise = kind(channels, units, g.kernel, g.stride, padding, g.dilation, channels, bias=False)
     x = t.step(
         depthwise,
         x,
-        maps_layout(units, behind, t.channels_last()),
+        maps_layout(units, sizes, t.channels_last()),
         suffix="_depthwise",
         depthwise_kernel=("weight", arrangement),
     )
@@ -137,7 +137,7 @@ def separable_convolution(t: Translation) -> Value:
     y = t.step(
         kind(units, filters, ones, bias=t.settings.flag("use_bias", True)),
         x,
-        maps_layout(filters, behind, t.channels_last()),
+        maps_layout(filters, sizes, t.channels_last()),
         pointwise_kernel=("weight", Arrangement(pointwise, order)),
         bias="bias",
     )
@@ -145,12 +145,12 @@ def separable_convolution(t: Translation) -> Value:
 
 
 class _Cropped(nn.Module):
-    """A transposed convolution that cuts off one pixel more behind than before."""
+    """A transposed convolution that crops one pixel more at the end than at the start."""
 
     crop: tuple[int, ...]
 
     def forward(self, x: Tensor) -> Any:
-        """(batch, in, *sizes) -> (batch, out, *larger sizes)."""
+        """Map (batch, in, *sizes) to (batch, out, *larger sizes)."""
         y: Tensor = super().forward(x)
         for dim, pixels in enumerate(self.crop, start=2):
             y = y.narrow(dim, 0, y.shape[dim] - pixels) if pixels else y
@@ -158,15 +158,15 @@ class _Cropped(nn.Module):
 
 
 class CroppedConvTranspose1d(_Cropped, nn.ConvTranspose1d):  # type: ignore[misc]
-    """In one dimension."""
+    """`_Cropped` in one dimension."""
 
 
 class CroppedConvTranspose2d(_Cropped, nn.ConvTranspose2d):  # type: ignore[misc]
-    """In two dimensions."""
+    """`_Cropped` in two dimensions."""
 
 
 class CroppedConvTranspose3d(_Cropped, nn.ConvTranspose3d):  # type: ignore[misc]
-    """In three dimensions."""
+    """`_Cropped` in three dimensions."""
 
 
 _TRANSPOSED: Sequence[Any] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -175,7 +175,7 @@ _CROPPED: Sequence[Any] = (CroppedConvTranspose1d, CroppedConvTranspose2d, Cropp
 
 @translates("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 def transposed_convolution(t: Translation) -> Value:
-    """A kernel (*sizes, out, in) becomes a weight (in, out, *sizes); what Keras cuts off stands in `padding`."""
+    """A kernel (*sizes, out, in) becomes a weight (in, out, *sizes). Keras' cropping becomes torch's `padding`."""
     g = _Geometry.of(t)
     filters = t.settings.count("filters")
     t.settings.refuse(groups=1)
@@ -184,32 +184,35 @@ def transposed_convolution(t: Translation) -> Value:
     channels = t.size(x, x.layout.order[0])
     shape = (*g.kernel, filters, channels)
     t.expect(kernel=shape, **_has_bias(t, filters))
-    # beyond what the full transposed convolution gives, or what is cut off of it, in each dimension
+    # the pixels to crop from the full transposed convolution in each dimension; negative: to add
     cut = [
-        _cut_off(g.padding, reach, stride, None if extra is None else extra[i])
+        _cropped_pixels(g.padding, reach, stride, None if extra is None else extra[i])
         for i, (reach, stride) in enumerate(zip(g.reach, g.stride, strict=True))
     ]
     padding = tuple(max(pixels, 0) // 2 for pixels in cut)
     crop = tuple(max(pixels, 0) - 2 * both for pixels, both in zip(cut, padding, strict=True))
-    beyond = tuple(max(-pixels, 0) for pixels in cut)
+    added = tuple(max(-pixels, 0) for pixels in cut)
     kind = (_CROPPED if any(crop) else _TRANSPOSED)[g.rank - 1]
     bias = t.settings.flag("use_bias", True)
-    conv = kind(channels, filters, g.kernel, g.stride, padding, beyond, 1, bias, g.dilation)
+    conv = kind(channels, filters, g.kernel, g.stride, padding, added, 1, bias, g.dilation)
     if any(crop):
         conv.crop = crop
-    behind = tuple(
+    output_sizes = tuple(
         None if n is None else (n - 1) * stride + reach - pixels
         for n, stride, reach, pixels in zip(sizes, g.stride, g.reach, cut, strict=True)
     )
     order = (g.rank + 1, g.rank, *range(g.rank))
-    layout = maps_layout(filters, behind, t.channels_last())
+    layout = maps_layout(filters, output_sizes, t.channels_last())
     return activated(
-        t, t.step(conv, x, layout, kernel=("weight", Arrangement(shape, order)), bias=("bias", as_it_is((filters,))))
+        t,
+        t.step(
+            conv, x, layout, kernel=("weight", Arrangement(shape, order)), bias=("bias", same_arrangement((filters,)))
+        ),
     )
 
 
-def _cut_off(padding: str, reach: int, stride: int, extra: int | None) -> int:
-    """Pixels that Keras cuts off of the full transposed convolution (negative: adds to it)."""
+def _cropped_pixels(padding: str, reach: int, stride: int, extra: int | None) -> int:
+    """Pixels that Keras crops from the full transposed convolution; negative: pixels that it adds."""
     if extra is not None:
         return (2 * (reach // 2) if padding == "same" else 0) - extra
     return reach - stride if padding == "same" else -max(stride - reach, 0)

@@ -12,13 +12,13 @@ from regtorch.keras.translation import Translation, translates
 
 @translates("Dense")
 def dense(t: Translation) -> Value:
-    """A linear map of the last axis: the kernel (in, out) becomes a weight (out, in)."""
+    """A linear map of the last axis. The kernel (in, out) becomes a weight (out, in)."""
     units = t.settings.count("units")
     x = t.one()
     x = x if x.layout.rank == 1 else t.plan.in_keras_order(x, t.layer.name)
     inputs, bias = t.size(x, -1), t.settings.flag("use_bias", True)
     t.expect(kernel=(inputs, units), **({"bias": (units,)} if bias else {}))
-    # behind a Flatten, Keras counts the pixels of a channel apart and torch side by side: the kernel's rows move
+    # after a Flatten, Keras orders the features channels last and torch channels first, so the kernel's rows are permuted
     gathered = () if x.layout.features is None else ((0, x.layout.features),)
     y = t.step(
         nn.Linear(inputs, units, bias),

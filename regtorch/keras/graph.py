@@ -1,4 +1,4 @@
-"""The layers of a Keras model and who calls whom: models inside models are taken apart into one list of calls."""
+"""The layers of a Keras model and their calls. Nested models are flattened into one list of calls."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from typing import Any
 from torch import nn
 
 from regtorch.errors import KerasFileError
-from regtorch.keras.calling import Arguments, Reference, is_reference, read_call, read_older_call, references
-from regtorch.keras.settings import Settings, of_keras
-from regtorch.keras.wording import shortened, shown
+from regtorch.keras.call_arguments import Arguments, Reference, is_reference, read_call, read_keras_2_call, references
+from regtorch.keras.messages import shown
+from regtorch.keras.settings import Settings, is_from_keras
+from regtorch.printable import printable
 
 _A_MODULE = nn.Sequential()
 _MODELS = ("Sequential", "Functional", "Model")
 
-#: the layers that operations on tensors are in Keras 2
+#: classes of the layers that Keras 2 creates for operations on tensors
 OPERATION_LAYERS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
-#: more than any real network has (NASNetLarge makes 1,041 calls), so that a hostile file cannot keep us busy
-_MOST_CALLS, _DEEPEST = 5_000, 32
+#: limits above any real network (NASNetLarge makes 1,041 calls), so that a malicious file cannot cause a long computation
+_MOST_CALLS, _MOST_NESTED = 5_000, 32
 
 
 @dataclass(eq=False)
 class Layer:
-    """One layer with its weights; a shared one is called several times.
+    """One layer with its weights. A shared layer is called several times.
 
     Args:
-        name: what its torch module is called; unique in the network.
-        keras_name: what it is called in the file.
-        class_name: of its Keras class.
+        name: name of its torch module; unique in the network.
+        keras_name: name in the file.
+        class_name: name of its Keras class.
         built_in: whether that class is one of Keras' own layers.
         settings: its configuration.
-        path: of its arrays in the weight file.
-        trainable: whether it and all models around it train.
+        path: path of its arrays in the weight file.
+        trainable: whether it and all models that contain it are trainable.
         position: its number among all layers, in the order in which Keras counts them.
-        calls: how often it is called.
-        operation: whether it is no layer but an operation on tensors, such as ``2 * x``.
-        constants: what it is called with beside tensors.
+        calls: number of its calls.
+        operation: whether it is not a layer but an operation on tensors, such as ``2 * x``.
+        constants: arguments of its calls that are not tensors.
     """
 
     name: str
@@ -57,12 +58,12 @@ class Layer:
     constants: list[Any] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{shown(self.keras_name, 60)} ({shortened(self.class_name, 60)})"
+        return f"{shown(self.keras_name, 60)} ({printable(self.class_name, 60)})"
 
 
 @dataclass(eq=False)
 class Call:
-    """One application of a layer: `inputs` are the numbers of the calls whose results it takes."""
+    """One call of a layer: `inputs` are the numbers of the calls whose results it takes."""
 
     layer: Layer
     inputs: tuple[int, ...]
@@ -71,16 +72,16 @@ class Call:
 
 @dataclass(eq=False)
 class Graph:
-    """All calls, each behind those it takes its inputs from.
+    """All calls, each after those that it takes its inputs from.
 
     Args:
-        calls: in an order in which they can be made.
+        calls: the calls in an executable order.
         inputs: the numbers of the input layers' calls, in the order of the model's inputs.
-        outputs: the numbers of the calls whose results the model gives.
-        single: whether it gives one tensor rather than a list.
-        output_keys: what its outputs are called, where it gives a mapping.
-        input_keys: what its inputs are called, where it takes a mapping.
-        fixed_modes: what is called with ``training=True`` or ``False``, whatever the model's mode.
+        outputs: the numbers of the calls whose results the model returns.
+        single: whether it returns one tensor rather than a list.
+        output_keys: names of its outputs, if it returns a mapping.
+        input_keys: names of its inputs, if it takes a mapping.
+        fixed_modes: layers and models that are always called with the same ``training=``, whatever the mode of the model.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -93,7 +94,7 @@ class Graph:
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """What the inputs are called, in their order: by the mapping's keys, else by the input layers."""
+        """Names of the inputs, in their order: the mapping's keys, else the names of the input layers."""
         return self.input_keys or tuple(self.calls[number].layer.keras_name for number in self.inputs)
 
     @property
@@ -103,16 +104,16 @@ class Graph:
 
 
 def read_graph(config: Any) -> Graph:
-    """The graph of ``config.json``.
+    """Read the graph from ``config.json``.
 
     Raises:
-        KerasFileError: no Sequential or functional model, or one whose parts do not fit together.
+        KerasFileError: it is not a Sequential or functional model, or it is inconsistent.
     """
     root = Settings("the model", config)
     name = root.get("class_name")
     if name not in _MODELS or not _is_built_in(root):
         raise KerasFileError(
-            f"the model is a {shown(name)}: only Sequential and functional models say in their file what they do; "
+            f"the model is a {shown(name)}: only the files of Sequential and functional models describe their computation; "
             "rebuild it as one of these in Keras, or in torch"
         )
     graph = Graph()
@@ -126,7 +127,7 @@ def read_graph(config: Any) -> Graph:
 
 
 class _Names:
-    """Names for torch modules that are unique and that torch allows."""
+    """Creates names for torch modules that are unique and valid in torch."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -134,7 +135,7 @@ class _Names:
 
     @property
     def count(self) -> int:
-        """How many there are so far."""
+        """The number of names so far."""
         return len(self._taken)
 
     def unique(self, wanted: str) -> str:
@@ -150,13 +151,13 @@ class _Names:
 
 
 class _Model:
-    """A Sequential or functional model; `apply` adds its calls to a graph, once for each time it is called."""
+    """A Sequential or functional model. `apply` adds its calls to a graph, once for each call of the model."""
 
     def __init__(self, node: Settings, path: str, names: _Names, trainable: bool, depth: int, prefix: str = "") -> None:
-        if depth > _DEEPEST:
-            raise KerasFileError(f"models are nested more than {_DEEPEST} deep")
+        if depth > _MOST_NESTED:
+            raise KerasFileError(f"models are nested more than {_MOST_NESTED} deep")
         config = node.get("config")
-        # very old files keep a Sequential's layers as a bare list
+        # very old files store the layers of a Sequential as a plain list
         self.settings = Settings("the model", {"layers": config} if isinstance(config, list) else config)
         self.sequential = node.get("class_name") == "Sequential"
         self.keras_name = str(self.settings.get("name", node.get("class_name")))
@@ -185,7 +186,7 @@ class _Model:
             self.nodes[name] = part.get("inbound_nodes", [])
 
     def apply(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
-        """Add the model's calls; without arguments its inputs become the graph's own."""
+        """Add the calls of the model. Without arguments, its inputs become those of the graph."""
         return self._chain(graph, arguments) if self.sequential else self._functional(graph, arguments)
 
     def _chain(self, graph: Graph, arguments: Sequence[int] | None) -> tuple[list[int], bool]:
@@ -204,11 +205,11 @@ class _Model:
 
     def _one(self, results: list[int]) -> list[int]:
         if len(results) != 1:
-            raise KerasFileError(f"the layers of {shown(self.keras_name)} must hand on one tensor, not {len(results)}")
+            raise KerasFileError(f"the layers of {shown(self.keras_name)} must pass on one tensor, not {len(results)}")
         return results
 
     def _entry(self, parts: list[Any]) -> Layer:
-        """The input layer of a Sequential model that does not name one."""
+        """The input layer of a Sequential model that has none in the file."""
         first = parts[0].settings.get("batch_input_shape") if parts and isinstance(parts[0], Layer) else None
         shape = first or self.input_shape
         if shape is None:
@@ -222,31 +223,33 @@ class _Model:
         for number, name in enumerate(entries):
             layer = self.parts.get(name)
             if not isinstance(layer, Layer) or layer.class_name != "InputLayer":
-                raise KerasFileError(f"the input {shown(name)} of {shown(self.keras_name)} is no input layer")
+                raise KerasFileError(f"the input {shown(name)} of {shown(self.keras_name)} is not an input layer")
             if arguments is not None and len(arguments) != len(entries):
                 raise KerasFileError(f"{shown(self.keras_name)} takes {len(entries)} tensors, not {len(arguments)}")
             done[name, 0] = [_enter(graph, layer) if arguments is None else arguments[number]]
         wanted = references(self.settings.get("output_layers"), self.keras_name)
-        # a functional model's first call is its own making: the outputs count it, the calls inside do not
-        own = [(n, i - self._counts_itself(n), t) for n, i, t in wanted]
+        # the creation of a functional model counts as its first call: in the outputs, but not in the calls inside
+        own = [(n, i - self._creation_counts(n), t) for n, i, t in wanted]
         for reference in own:
             self._resolve(reference, done, graph)
         structure = self.settings.get("output_layers")
-        single = is_reference(structure) or (self.older and len(own) == 1)  # Keras 2 writes one as a list of one
+        single = is_reference(structure) or (
+            self.is_keras_2 and len(own) == 1
+        )  # Keras 2 writes a single output as a list
         return [_tensor(done, *ref) for ref in own], single
 
     @cached_property
-    def older(self) -> bool:
-        """Whether Keras 2 wrote it: there calls are lists."""
+    def is_keras_2(self) -> bool:
+        """Whether Keras 2 wrote the model: its calls are lists."""
         return any(isinstance(node, list) for nodes in self.nodes.values() if isinstance(nodes, list) for node in nodes)
 
-    def _counts_itself(self, name: str) -> bool:
-        """Whether a part is a model that takes its own making for its first call; in Keras 2 Sequential ones do too."""
+    def _creation_counts(self, name: str) -> bool:
+        """Whether a part is a model whose creation counts as its first call; in Keras 2 also a Sequential one."""
         part = self.parts.get(name)
-        return isinstance(part, _Model) and (self.older or not part.sequential)
+        return isinstance(part, _Model) and (self.is_keras_2 or not part.sequential)
 
     def _resolve(self, reference: tuple[str, int, int], done: dict[tuple[str, int], list[int]], graph: Graph) -> None:
-        """Make the calls that a result needs, those that they need first; without recursion, as networks are deep."""
+        """Add the calls that a result needs, dependencies first. There is no recursion, as networks are deep."""
         stack, open_nodes = [reference[:2]], set()
         while stack:
             node = stack[-1]
@@ -266,25 +269,25 @@ class _Model:
             stack.pop()
 
     def _inputs(self, name: str, index: int) -> tuple[list[Reference], Arguments]:
-        if (name, index) not in self._read:  # a model that is called often has its calls read once
+        if (name, index) not in self._read:  # the calls in a shared model are read only once
             self._read[name, index] = self._read_inputs(name, index)
         return self._read[name, index]
 
     def _read_inputs(self, name: str, index: int) -> tuple[list[Reference], Arguments]:
         nodes = self.nodes.get(name)
         if not isinstance(nodes, list) or not 0 <= index < len(nodes):
-            raise KerasFileError(f"{shown(self.keras_name)} uses call {index} of {shown(name)}, which is not there")
+            raise KerasFileError(f"{shown(self.keras_name)} uses call {index} of {shown(name)}, which does not exist")
         node, owner = nodes[index], f"call {index} of {shown(name)}"
         if not isinstance(node, list):
             return read_call(node, owner, name)
-        found, arguments = read_older_call(node, owner, name)
-        return [(n, i - self._counts_itself(n) if i else i, t) for n, i, t in found], arguments
+        found, arguments = read_keras_2_call(node, owner, name)
+        return [(n, i - self._creation_counts(n) if i else i, t) for n, i, t in found], arguments
 
 
 def _layer(
     part: Settings, name: str, class_name: str, place: str, names: _Names, trainable: bool, prefix: str
 ) -> Layer:
-    settings = Settings(f"layer {shown(name, 60)} ({shortened(class_name, 60)})", part.get("config"))
+    settings = Settings(f"layer {shown(name, 60)} ({printable(class_name, 60)})", part.get("config"))
     trains = trainable and settings.get("trainable", True) is True
     position, unique = names.count, names.unique(prefix + name)
     operation = _is_operation(part) or class_name in OPERATION_LAYERS
@@ -309,7 +312,9 @@ def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int], arguments: 
         graph.fixed_modes[part.keras_name] = arguments.training
     if isinstance(part, _Model):
         if arguments is not None and arguments.constants:
-            raise KerasFileError(f"the model {shown(part.keras_name)} is called with {shown(arguments.constants[0])}")
+            raise KerasFileError(
+                f"the model {shown(part.keras_name)} is called with {shown(arguments.constants[0])}, which is not supported"
+            )
         return part.apply(graph, inputs)[0]
     part.calls += 1
     part.constants += [] if arguments is None else arguments.constants
@@ -320,7 +325,7 @@ def _call(graph: Graph, part: Layer | _Model, inputs: Sequence[int], arguments: 
 def _tensor(done: dict[tuple[str, int], list[int]], name: str, index: int, tensor: int) -> int:
     results = done[name, index]
     if not 0 <= tensor < len(results):
-        raise KerasFileError(f"{shown(name)} gives {len(results)} tensors, and number {tensor} of them is used")
+        raise KerasFileError(f"{shown(name)} returns {len(results)} tensors, but number {tensor} of them is used")
     return results[tensor]
 
 
@@ -337,7 +342,7 @@ def _is_operation(part: Settings) -> bool:
 
 def _is_built_in(part: Settings) -> bool:
     module, registered = part.get("module"), part.get("registered_name")
-    return of_keras(module) and (registered is None or ">" not in str(registered))
+    return is_from_keras(module) and (registered is None or ">" not in str(registered))
 
 
 def _snake_case(class_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Drawing a ported model's weights anew, each by the initializer that its layer has in the file."""
+"""Initialize the weights of a ported model with the initializers of the file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from regtorch.keras.rules import initializer_node, rule_of
 from regtorch.registry import create
 
 
-def drawn(weight: Weight, generator: torch.Generator) -> Tensor:
-    """New values for a weight, as torch has it.
+def initial_values(weight: Weight, generator: torch.Generator) -> Tensor:
+    """Draw new values for a weight, in torch's arrangement.
 
-    Keras counts the fans of an array (*sizes, in, out) by its last two axes, whatever the layer is; so it is drawn as
-    (out, in, *sizes) and turned.
+    Keras computes the fans of an array (*sizes, in, out) from its last two axes for all layers. Therefore the values are
+    drawn as (out, in, *sizes) and then permuted.
 
     Args:
-        weight: which one.
+        weight: the weight.
         generator: source of all randomness.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How tensors and weights lie in torch, where Keras has channels last, kernels the other way round, and flattens so."""
+"""How Keras' axes of tensors and weights map to torch's: channels last, transposed kernels, and the order after a flatten."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: the size of each axis of one example; None where it varies
+#: the size of each axis of one example; None for a variable size
 Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the axes of one example are.
+    """The order of the axes of one example in torch.
 
     Args:
-        shape: as Keras has it, without the batch.
-        order: Keras' axes (0 is the first behind the batch) in torch's order: (2, 0, 1) for an image in NCHW.
-        features: of a vector, Keras' place of each of torch's features; None where they are the same.
+        shape: the shape in Keras, without the batch.
+        order: Keras' axes (0 is the first after the batch) in torch's order: (2, 0, 1) for an image in NCHW.
+        features: for a vector, the index in Keras of each feature in torch; None if the order is the same.
 
     Example:
         >>> image = Layout((28, 20, 3), (2, 0, 1))
@@ -45,28 +45,28 @@ class Layout:
 
     @property
     def as_in_keras(self) -> bool:
-        """Whether torch's tensor is Keras' tensor."""
+        """Whether the tensor is the same in torch as in Keras."""
         return self.order == tuple(range(self.rank)) and self.features is None
 
     def dim(self, axis: int) -> int:
-        """torch's dimension, the batch counted, of one of Keras' axes; -1 is the last."""
+        """Return torch's dimension, counted with the batch, of an axis in Keras; -1 is the last axis."""
         return 1 + self.order.index(axis % self.rank)
 
     def same_as(self, other: Layout) -> bool:
-        """Whether both lie in the same way, whatever their sizes."""
+        """Whether both have the same order of axes and features, whatever their sizes."""
         if self.order != other.order or (self.features is None) != (other.features is None):
             return False
         return self.features is None or other.features is None or np.array_equal(self.features, other.features)
 
     def resized(self, *shape: int | None) -> Layout:
-        """The same axes with other sizes."""
+        """Return a layout with the same axes and other sizes."""
         return replace(self, shape=tuple(shape))
 
     def flattened(self, keras_order: Sequence[int] | None = None) -> Layout:
-        """What torch's ``flatten`` of this makes: a vector whose features may stand in another order than Keras'.
+        """Return the layout after torch's ``flatten``: a vector whose features may have another order than in Keras.
 
         Args:
-            keras_order: the axes in the order in which Keras flattens them, if not their own.
+            keras_order: the order in which Keras flattens the axes; by default their own order.
         """
         size = prod(int(size or 0) for size in self.shape)
         if self.rank == 1:
@@ -81,17 +81,17 @@ class Layout:
 
 
 def keras_layout(shape: Shape) -> Layout:
-    """As Keras has it."""
+    """The layout of a tensor with the axes of Keras."""
     return Layout(tuple(shape), tuple(range(len(shape))))
 
 
 def maps_layout(channels: int | None, sizes: Shape, channels_last: bool) -> Layout:
-    """(channels, *sizes) in torch.
+    """The layout of feature maps, which are (channels, *sizes) in torch.
 
     Args:
-        channels: their number, None where it varies.
-        sizes: of the maps.
-        channels_last: whether Keras has them last.
+        channels: their number; None for a variable one.
+        sizes: sizes of the maps.
+        channels_last: whether the channels are last in Keras.
 
     Example:
         >>> maps_layout(3, (28, 20), channels_last=True).order
@@ -105,13 +105,13 @@ def maps_layout(channels: int | None, sizes: Shape, channels_last: bool) -> Layo
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """How the array of a weight becomes torch's parameter, and back: reordered, transposed, reshaped.
+    """How the array of a weight in Keras becomes a parameter in torch, and back: reordered, transposed, reshaped.
 
     Args:
-        keras_shape: the array's.
+        keras_shape: shape of the array.
         order: Keras' axes in torch's order.
-        shape: what the transposed array is reshaped to; None: as it is.
-        gathered: axis of Keras' -> Keras' place of each of torch's entries along it.
+        shape: shape of the parameter; None if the transposed array is not reshaped.
+        gathered: pairs of an axis in Keras and, for each of torch's entries along it, the entry's index in Keras.
 
     Example:
         >>> kernel = Arrangement((3, 2), (1, 0))
@@ -126,17 +126,17 @@ class Arrangement:
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
-        """The parameter's shape."""
+        """Shape of the parameter."""
         return tuple(self.keras_shape[axis] for axis in self.order) if self.shape is None else self.shape
 
     def to_torch(self, array: Tensor) -> Tensor:
-        """The parameter's values."""
+        """Return the values of the parameter."""
         for axis, places in self.gathered:
             array = array.index_select(axis, torch.from_numpy(places))
         return array.permute(self.order).reshape(self.torch_shape)
 
     def to_keras(self, parameter: Tensor) -> Tensor:
-        """The array's values."""
+        """Return the values of the array."""
         array = parameter.reshape([self.keras_shape[axis] for axis in self.order]).permute(
             [self.order.index(axis) for axis in range(len(self.order))]
         )
@@ -145,18 +145,18 @@ class Arrangement:
         return array
 
     def dims(self, axes: Sequence[int]) -> tuple[int, ...] | None:
-        """torch's dimensions of these axes of Keras'; None where they are no dimensions of their own in torch."""
+        """Return torch's dimensions of axes in Keras; None if they are not separate dimensions in torch."""
         if self.shape is not None and self.shape != tuple(self.keras_shape[axis] for axis in self.order):
             return None
         return tuple(sorted(self.order.index(axis) for axis in axes))
 
 
-def as_it_is(shape: Sequence[int], features: np.ndarray | None = None) -> Arrangement:
-    """A weight that lies in torch as in Keras, but for the order of features along its first axis.
+def same_arrangement(shape: Sequence[int], features: np.ndarray | None = None) -> Arrangement:
+    """The arrangement of a weight with the same axes in both; only the order along the first axis may differ.
 
     Args:
-        shape: the array's.
-        features: Keras' place of each of torch's entries along the first axis; None where they are the same.
+        shape: shape of the array.
+        features: index in Keras of each of torch's entries along the first axis; None if the order is the same.
     """
     gathered = () if features is None else ((0, features),)
     return Arrangement(tuple(shape), tuple(range(len(shape))), gathered=gathered)

@@ -1,4 +1,4 @@
-"""Layers of several tensors: sum, product, average, extremes, and one behind the other."""
+"""Layers that merge several tensors: sum, product, average, minimum, maximum, and concatenation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from regtorch.keras.translation import Translation, translates
 
 
 class Merge(nn.Module):
-    """Several tensors made one, entry by entry."""
+    """Merge several tensors elementwise."""
 
     def __init__(self, combine: Callable[[Tensor, Tensor], Tensor], average: bool = False) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class Merge(nn.Module):
         self.average = average
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The shape that they broadcast to."""
+        """Return a tensor of the broadcast shape."""
         merged = reduce(self.combine, tensors)
         return merged / len(tensors) if self.average else merged
 
     def extra_repr(self) -> str:
-        """What is done."""
+        """Name of the operation."""
         return "average" if self.average else self.combine.__name__
 
 
@@ -46,22 +46,22 @@ _COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @translates(*_COMBINE)
 def merge(t: Translation) -> Value:
-    """Entry by entry; smaller tensors are repeated, as in Keras."""
+    """Elementwise, with broadcasting as in Keras."""
     kind = t.layer.class_name
     if len(t.inputs) < 2 or (kind == "Subtract" and len(t.inputs) != 2):
         raise t.wrong(f"takes {'two' if kind == 'Subtract' else 'two or more'} tensors, not {len(t.inputs)}")
-    values = _alike(t, _same_rank(t))
+    values = _same_order(t, _same_rank(t))
     layout = values[0].layout.resized(*_broadcast(t, [value.layout.shape for value in values]))
     return t.step(Merge(_COMBINE[kind], kind == "Average"), values, layout)
 
 
 def _same_rank(t: Translation) -> list[Value]:
-    """Tensors with fewer axes get axes of size 1 behind the batch, as Keras does it."""
+    """Add axes of size 1 after the batch to tensors with fewer axes, as Keras does."""
     rank = max(value.layout.rank for value in t.inputs)
     if t.layer.operation and any(value.layout.rank != rank for value in t.inputs):
         raise t.wrong(
             f"an operation on tensors of the shapes {', '.join(str(value.layout.shape) for value in t.inputs)}, which NumPy "
-            f"would align at their ends; give custom={{{t.layer.keras_name!r}: ...}}"
+            f"would align at their last axes; give custom={{{t.layer.keras_name!r}: ...}}"
         )
     values = []
     for value in t.inputs:
@@ -76,8 +76,8 @@ def _same_rank(t: Translation) -> list[Value]:
     return values
 
 
-def _alike(t: Translation, values: list[Value]) -> list[Value]:
-    """All in the order of the first that is as large as the result, features as in Keras unless all agree."""
+def _same_order(t: Translation, values: list[Value]) -> list[Value]:
+    """Bring all tensors into the order of axes of the largest one, and into Keras' order of features unless all agree."""
     if all(value.layout.same_as(values[0].layout) for value in values):
         return values
     values = [t.plan.in_keras_order(v, t.layer.name) if v.layout.features is not None else v for v in values]
@@ -96,14 +96,14 @@ def _broadcast(t: Translation, shapes: list[Shape]) -> Shape:
 
 
 class Concatenate(nn.Module):
-    """Tensors one behind the other."""
+    """Concatenate tensors along one dimension."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """Larger along the dimension."""
+        """Return a tensor that is larger along the dimension."""
         return torch.cat(tensors, self.dim)
 
     def extra_repr(self) -> str:
@@ -113,15 +113,15 @@ class Concatenate(nn.Module):
 
 @translates("Concatenate")
 def concatenate(t: Translation) -> Value:
-    """Along one axis; flattened maps keep their own order of features, each its part."""
+    """Along one axis. Each flattened feature map keeps its own order of features."""
     first = t.inputs[0].layout if t.inputs else keras_layout(())
     if len(t.inputs) < 2 or any(value.layout.rank != first.rank for value in t.inputs):
         raise t.wrong("takes two or more tensors with as many dimensions each")
     axes = t.settings.axes("axis", first.rank + 1)
     if len(axes) != 1 or axes[0] == 0:
-        raise t.settings.wrong("axis", "one axis behind that of the batch")
+        raise t.settings.wrong("axis", "one axis other than the batch axis")
     axis = axes[0] - 1
-    values = t.inputs if first.rank == 1 and t.layer.calls == 1 else _alike(t, t.inputs)
+    values = t.inputs if first.rank == 1 and t.layer.calls == 1 else _same_order(t, t.inputs)
     sizes = [value.layout.shape[axis] for value in values]
     shapes = [(*v.layout.shape[:axis], 1, *v.layout.shape[axis + 1 :]) for v in values]
     total = None if None in sizes else sum(size or 0 for size in sizes)

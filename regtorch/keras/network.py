@@ -1,4 +1,4 @@
-"""The torch network that a plan describes."""
+"""The torch network for a plan."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from regtorch.errors import SettingError
 from regtorch.keras.graph import Graph
 from regtorch.keras.layout import Layout
 from regtorch.keras.plan import Step
-from regtorch.keras.wording import shortened
+from regtorch.printable import printable
 
 
 @torch.fx.wrap
-def as_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
-    """Check and cast what a model is called with; images become channels-last in memory, where convolutions are fast.
+def checked_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: bool) -> Tensor:
+    """Check and cast an input of the model. Images become channels-last in memory, as convolutions are faster then.
 
     Args:
         x: (batch, *sizes).
-        sizes: of one example; None where one varies.
-        like: a tensor of the type to cast to.
-        sequence: whether (batch, channels, length) is taken for (batch, length, channels) where the shape tells.
+        sizes: sizes of one example; None for a variable size.
+        like: a tensor of the target type.
+        sequence: whether (batch, channels, length) is accepted for (batch, length, channels) if the shape is unambiguous.
 
     Raises:
-        SettingError: another shape.
+        SettingError: x has another shape.
     """
     if sequence and tuple(x.shape[1:]) != sizes and tuple(x.shape[1:]) == sizes[::-1]:
-        x = x.transpose(1, 2)  # as torch's Conv1d has it
+        x = x.transpose(1, 2)  # the order of torch's Conv1d
     if x.ndim != 1 + len(sizes) or any(size not in (None, n) for n, size in zip(x.shape[1:], sizes, strict=True)):
         wanted = ", ".join("any" if size is None else str(size) for size in sizes)
         raise SettingError(f"x has the shape {tuple(x.shape)}: the model takes (batch, {wanted})")
@@ -39,48 +39,48 @@ def as_input(x: Tensor, sizes: tuple[int | None, ...], like: Tensor, sequence: b
 
 
 class Entry(nn.Module):
-    """Where a tensor enters: checks its shape and casts it.
+    """An input of the network: checks the shape of a tensor and casts it.
 
     Args:
-        layout: of one example.
-        whole_numbers: whether the model takes whole numbers.
+        layout: layout of one example.
+        integers: whether the input consists of integers.
         sequence: whether the input is a sequence (length, channels) for layers of maps.
     """
 
     like: Tensor
 
-    def __init__(self, layout: Layout, whole_numbers: bool, sequence: bool) -> None:
+    def __init__(self, layout: Layout, integers: bool, sequence: bool) -> None:
         super().__init__()
         self.sizes = layout.sizes
         self.sequence = sequence
-        # of the type that the model's numbers have, also after model.to(torch.bfloat16)
-        dtype = torch.int64 if whole_numbers else torch.float32
+        # a buffer, so that its type follows that of the model after model.to(torch.bfloat16)
+        dtype = torch.int64 if integers else torch.float32
         self.register_buffer("like", torch.empty(0, dtype=dtype, device="cpu"), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, *sizes), checked."""
-        return as_input(x, self.sizes, self.like, self.sequence)
+        """Return the checked input (batch, *sizes)."""
+        return checked_input(x, self.sizes, self.like, self.sequence)
 
     def extra_repr(self) -> str:
-        """What it takes."""
+        """The accepted shape and type."""
         return f"(batch, {', '.join('any' if size is None else str(size) for size in self.sizes)}), {self.like.dtype}"
 
 
 @torch.fx.wrap
-def gathered(x: Any, more: Any, names: Sequence[str]) -> list[Tensor]:
+def input_tensors(x: Any, more: Any, names: Sequence[str]) -> list[Tensor]:
     """The tensors of a call, in the order of the inputs.
 
     Args:
         x: a tensor, a list of them, or a mapping by the inputs' names.
         more: further tensors.
-        names: the inputs'.
+        names: names of the inputs.
 
     Raises:
-        SettingError: there are not as many tensors as inputs, or a mapping names others.
+        SettingError: the number of tensors is not that of the inputs, or a mapping has other keys.
     """
     if isinstance(x, Mapping):
         if set(x) != set(names):
-            keys, wanted = (shortened(", ".join(map(str, given)), 200) for given in (x, names))
+            keys, wanted = (printable(", ".join(map(str, given)), 200) for given in (x, names))
             raise SettingError(f"x has the keys {keys}: the model's inputs are {wanted}")
         x = [x[name] for name in names]
     found = [*(x if isinstance(x, (list, tuple)) else [x]), *_flat(more)]
@@ -90,19 +90,19 @@ def gathered(x: Any, more: Any, names: Sequence[str]) -> list[Tensor]:
 
 
 def _flat(more: Any) -> list[Any]:
-    """What comes behind the first argument; a traced network gets it one level deeper."""
+    """The arguments after the first one; in a traced network they are nested one level deeper."""
     return [tensor for entry in more for tensor in (_flat(entry) if isinstance(entry, tuple) else [entry])]
 
 
 class Network(nn.Module):
-    """Modules that take their inputs from any that ran before them.
+    """Modules that can take their inputs from all modules that ran before them.
 
     Args:
-        steps: in an order in which they can run; a module may stand in several.
-        inputs: the numbers of the tensors that come in.
-        outputs: the numbers of the tensors that it gives.
-        single: whether it gives one tensor rather than a list.
-        names: what its inputs are called, in their order.
+        steps: the steps in an executable order; several steps may share a module.
+        inputs: the numbers of the input tensors.
+        outputs: the numbers of the output tensors.
+        single: whether it returns one tensor rather than a list.
+        names: names of its inputs, in their order.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Network(nn.Module):
         self.input_names = tuple(names)
 
     def forward(self, x: Tensor | Sequence[Tensor] | Mapping[str, Tensor], *more: Tensor) -> Any:
-        """One tensor for each input, or a list of them, or a mapping by the inputs' names."""
-        given = gathered(x, more, self.input_names)
+        """Take one tensor for each input, a list of them, or a mapping by the inputs' names."""
+        given = input_tensors(x, more, self.input_names)
         values = {number: given[place] for place, number in enumerate(self._inputs)}
         for name, inputs, output, arguments in self._calls:
             module: Any = self._modules[name]
@@ -128,13 +128,13 @@ class Network(nn.Module):
 
 
 def build_network(steps: Sequence[Step], inputs: Sequence[int], outputs: Sequence[int], graph: Graph) -> nn.Module:
-    """The steps as a torch module: an ``nn.Sequential`` where each takes what the one before it gives.
+    """Build a torch module from steps: an ``nn.Sequential`` if each takes the output of the one before it.
 
     Args:
-        steps: in an order in which they can run.
-        inputs: the numbers of the tensors that come in.
-        outputs: the numbers of the tensors that it gives.
-        graph: says what its inputs are called and whether it gives one tensor.
+        steps: the steps in an executable order.
+        inputs: the numbers of the input tensors.
+        outputs: the numbers of the output tensors.
+        graph: the graph, for the names of the inputs and whether there is one output.
     """
     if _is_chain(steps, inputs, outputs) and graph.single:
         return nn.Sequential(OrderedDict((step.name, step.module) for step in steps))

@@ -1,4 +1,4 @@
-"""Dropouts and noises: regtorch's own, with the same probability."""
+"""Dropouts and noises: regtorch's modules with the same probability."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def _drop_prob(t: Translation, below_one: bool = False) -> float:
 
 
 class SharedMaskDropout(ProbabilityDropout):
-    """Dropout whose mask is the same along some dimensions: Keras' ``noise_shape``.
+    """Dropout whose mask is shared along some dimensions, as with Keras' ``noise_shape``.
 
     Args:
         drop_prob: probability that an entry of the mask drops, from 0 to 1.
         keep_prob: 1 - drop_prob; give one of the two.
-        alike: the dimensions along which the mask is the same, the batch being 0.
-        alpha: whether it keeps mean 0 and variance 1, as alpha dropout does.
+        shared_dims: the dimensions along which the mask is shared; 0 is the batch.
+        alpha: whether it preserves mean 0 and variance 1, like alpha dropout.
     """
 
-    def __init__(self, *args: NoReturn, alike: Sequence[int] = (), alpha: bool = False, **settings: Any) -> None:
+    def __init__(self, *args: NoReturn, shared_dims: Sequence[int] = (), alpha: bool = False, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.alike = tuple(alike)
+        self.shared_dims = tuple(shared_dims)
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`; `x` itself in evaluation."""
+        """Return a tensor of the same shape as `x`; `x` itself in eval mode."""
         if not self.training or self.drop_prob == 0:
             return x
-        alike = {*self.alike, *([0] if self.shared else [])}
-        shape = [1 if dim in alike else size for dim, size in enumerate(x.shape)]
+        shared_dims = {*self.shared_dims, *([0] if self.shared else [])}
+        shape = [1 if dim in shared_dims else size for dim, size in enumerate(x.shape)]
         mask = keep_mask(shape, self.drop_prob, device=x.device, generator=self.generator)
         if self.alpha:
             return alpha_masked(x, mask, self.drop_prob)
@@ -58,20 +58,20 @@ class SharedMaskDropout(ProbabilityDropout):
 
 @translates("Dropout", "AlphaDropout")
 def dropout(t: Translation) -> Value:
-    """Of single units, or of as many together as `noise_shape` says."""
+    """Dropout of single units, or with a mask that is shared according to `noise_shape`."""
     alpha = t.layer.class_name == "AlphaDropout"
     drop_prob, x = _drop_prob(t, below_one=alpha), t.one()
-    alike = _alike_along(t, x)
-    if not alike:
+    axes = _shared_axes(t, x)
+    if not axes:
         return t.step((AlphaDropout if alpha else Dropout)(drop_prob=drop_prob), x, x.layout)
     if x.layout.features is not None:
         x = t.plan.in_keras_order(x, t.layer.name)
-    dims = sorted(0 if axis == 0 else x.layout.dim(axis - 1) for axis in alike)
-    return t.step(SharedMaskDropout(drop_prob=drop_prob, alike=dims, alpha=alpha), x, x.layout)
+    dims = sorted(0 if axis == 0 else x.layout.dim(axis - 1) for axis in axes)
+    return t.step(SharedMaskDropout(drop_prob=drop_prob, shared_dims=dims, alpha=alpha), x, x.layout)
 
 
-def _alike_along(t: Translation, x: Value) -> list[int]:
-    """The axes, the batch being 0, along which `noise_shape` wants one draw for all."""
+def _shared_axes(t: Translation, x: Value) -> list[int]:
+    """The axes along which the mask is shared according to `noise_shape`; 0 is the batch."""
     noise_shape = t.settings.get("noise_shape")
     if noise_shape is None:
         return []
@@ -79,15 +79,15 @@ def _alike_along(t: Translation, x: Value) -> list[int]:
     if not isinstance(noise_shape, (list, tuple)) or len(noise_shape) != len(sizes):
         raise t.settings.wrong("noise_shape", f"null or {len(sizes)} sizes")
     if any(
-        size not in (None, 1, whole) and axis for axis, (size, whole) in enumerate(zip(noise_shape, sizes, strict=True))
+        size not in (None, 1, full) and axis for axis, (size, full) in enumerate(zip(noise_shape, sizes, strict=True))
     ):
-        raise t.settings.wrong("noise_shape", f"null or 1 or the size itself at each place of {sizes}")
+        raise t.settings.wrong("noise_shape", f"null, 1 or the size itself for each entry of {sizes}")
     return [axis for axis, size in enumerate(noise_shape) if size == 1 and sizes[axis] != 1]
 
 
 @translates("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 def spatial_dropout(t: Translation) -> Value:
-    """Of whole feature maps."""
+    """Dropout of complete feature maps."""
     rank = int(t.layer.class_name[-2])
     x, _ = t.maps(rank)
     return t.step(_SPATIAL[rank - 1](drop_prob=_drop_prob(t)), x, x.layout)
@@ -109,6 +109,6 @@ def gaussian_noise(t: Translation) -> Value:
 
 @translates("ActivityRegularization", "Identity")
 def identity(t: Translation) -> Value:
-    """Gives on what it gets; the penalty on it is bound like any other layer's."""
+    """No operation. An activity penalty is bound as for other layers."""
     x = t.one()
     return t.step(nn.Identity(), x, x.layout)

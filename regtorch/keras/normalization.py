@@ -1,4 +1,4 @@
-"""Normalisation by batch, by layer and by group."""
+"""Batch, layer and group normalization."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 from torch import nn
 
-from regtorch.keras.layout import as_it_is
+from regtorch.keras.layout import same_arrangement
 from regtorch.keras.plan import Value
 from regtorch.keras.translation import Translation, translates
 from regtorch.models.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
 
 class _Frozen(nn.Module):
-    """A batch normalisation that does not train uses its moving statistics in training too, as in Keras."""
+    """Batch normalization that is not trainable: it uses its moving statistics in training, too, as in Keras."""
 
     def train(self, mode: bool = True) -> Any:
-        """Stays in eval mode."""
+        """Stay in eval mode."""
         return super().train(False)
 
 
 class FrozenBatchNorm1d(_Frozen, BatchNorm1d):
-    """Over (batch, features) or (batch, channels, length)."""
+    """Frozen batch normalization of (batch, features) or (batch, channels, length)."""
 
 
 class FrozenBatchNorm2d(_Frozen, BatchNorm2d):
-    """Over (batch, channels, height, width)."""
+    """Frozen batch normalization of (batch, channels, height, width)."""
 
 
 class FrozenBatchNorm3d(_Frozen, BatchNorm3d):
-    """Over (batch, channels, depth, height, width)."""
+    """Frozen batch normalization of (batch, channels, depth, height, width)."""
 
 
 _TRAINED: Sequence[Any] = (BatchNorm1d, BatchNorm1d, BatchNorm2d, BatchNorm3d)
@@ -38,15 +38,15 @@ _FROZEN: Sequence[Any] = (FrozenBatchNorm1d, FrozenBatchNorm1d, FrozenBatchNorm2
 
 
 def _axes(t: Translation, x: Value) -> tuple[int, ...]:
-    """The axes of the setting `axis`, the first behind the batch being 0."""
+    """The axes of the setting `axis`; 0 is the first after the batch."""
     axes = t.settings.axes("axis", x.layout.rank + 1)
     if 0 in axes:
-        raise t.settings.wrong("axis", "axes behind that of the batch")
+        raise t.settings.wrong("axis", "axes other than the batch axis")
     return tuple(axis - 1 for axis in axes)
 
 
 def _axis_first(t: Translation, x: Value) -> tuple[Value, int, int]:
-    """The input with the axis that is normalised in torch's first place behind the batch, that axis, and its size."""
+    """The input with the normalized axis directly after the batch in torch, that axis, and its size."""
     axes = _axes(t, x)
     if len(axes) != 1:
         raise t.settings.wrong("axis", "one axis")
@@ -59,7 +59,7 @@ def _axis_first(t: Translation, x: Value) -> tuple[Value, int, int]:
 
 def _scale_and_shift(t: Translation, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     wanted = {"gamma": t.settings.flag("scale", True), "beta": t.settings.flag("center", True)}
-    return {name: shape for name, there in wanted.items() if there}
+    return {name: shape for name, present in wanted.items() if present}
 
 
 def _without_missing(module: nn.Module, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
@@ -71,33 +71,33 @@ def _without_missing(module: nn.Module, shapes: dict[str, tuple[int, ...]]) -> n
 
 @translates("BatchNormalization")
 def batch_normalization(t: Translation) -> Value:
-    """As Keras has it: a momentum of 0.99, an epsilon of 1e-3, and moving variances of the biased variance."""
+    """Keras' defaults: a momentum of 0.99 and an epsilon of 1e-3. The moving variance is that of the biased variance."""
     x = t.one()
     t.settings.refuse(renorm=False)
     x, _, units = _axis_first(t, x)
     if x.layout.rank > len(_TRAINED):
-        raise t.wrong(f"takes at most {len(_TRAINED)} dimensions beside the batch, got the shape {x.layout.shape}")
+        raise t.wrong(f"takes at most {len(_TRAINED)} dimensions besides the batch, got the shape {x.layout.shape}")
     shapes = _scale_and_shift(t, (units,))
     t.expect(**shapes, moving_mean=(units,), moving_variance=(units,))
     momentum, epsilon = t.settings.number("momentum", 0.99, low=0, high=1), t.settings.number("epsilon", 1e-3, low=0)
     kind = (_TRAINED if t.layer.trainable else _FROZEN)[x.layout.rank - 1]
     module = _without_missing(kind(units, eps=epsilon, momentum=round(1 - momentum, 12)), shapes)
-    lies = as_it_is((units,), x.layout.features)
+    arrangement = same_arrangement((units,), x.layout.features)
     return t.step(
         module,
         x,
         x.layout,
         buffers=("moving_mean", "moving_variance"),
-        gamma=("weight", lies),
-        beta=("bias", lies),
-        moving_mean=("running_mean", lies),
-        moving_variance=("running_var", lies),
+        gamma=("weight", arrangement),
+        beta=("bias", arrangement),
+        moving_mean=("running_mean", arrangement),
+        moving_variance=("running_var", arrangement),
     )
 
 
 @translates("LayerNormalization")
 def layer_normalization(t: Translation) -> Value:
-    """Over some axes of each example, which torch wants last; an epsilon of 1e-3."""
+    """Over some axes of each example, which torch requires last. The default epsilon is 1e-3."""
     x = t.one()
     t.settings.refuse(rms_scaling=False)
     axes = _axes(t, x)
@@ -107,13 +107,13 @@ def layer_normalization(t: Translation) -> Value:
     shapes = _scale_and_shift(t, sizes)
     t.expect(**shapes)
     module = _without_missing(nn.LayerNorm(sizes, eps=t.settings.number("epsilon", 1e-3, low=0)), shapes)
-    lies = as_it_is(sizes, x.layout.features)
-    return t.step(module, x, x.layout, gamma=("weight", lies), beta=("bias", lies))
+    arrangement = same_arrangement(sizes, x.layout.features)
+    return t.step(module, x, x.layout, gamma=("weight", arrangement), beta=("bias", arrangement))
 
 
 @translates("GroupNormalization")
 def group_normalization(t: Translation) -> Value:
-    """Over groups of neighbouring channels of each example; -1: each channel alone. An epsilon of 1e-3."""
+    """Over groups of adjacent channels of each example; -1 means one channel per group. The default epsilon is 1e-3."""
     x = t.one()
     x = t.plan.in_keras_order(x, t.layer.name) if x.layout.features is not None else x
     x, _, units = _axis_first(t, x)

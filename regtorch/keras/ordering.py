@@ -1,4 +1,4 @@
-"""Modules that put dimensions or features into another order."""
+"""Modules that permute dimensions or features."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor, nn
 
 
 class Permute(nn.Module):
-    """Another order of the dimensions behind the batch."""
+    """Permute the dimensions after the batch."""
 
     def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()
         self.dims = tuple(1 + dim for dim in dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, ...) with its dimensions moved."""
+        """Return (batch, ...) with permuted dimensions."""
         return x.permute(0, *self.dims)
 
     def extra_repr(self) -> str:
-        """The dimensions, the batch among them."""
+        """The dimensions, including the batch."""
         return f"0, {', '.join(map(str, self.dims))}"
 
 
 class Reorder(nn.Module):
-    """Another order of the features of a vector."""
+    """Permute the features of a vector."""
 
     places: Tensor
 
@@ -35,5 +35,5 @@ class Reorder(nn.Module):
         self.register_buffer("places", torch.from_numpy(np.ascontiguousarray(places)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, features)."""
+        """Return the permuted (batch, features)."""
         return x.index_select(1, self.places)

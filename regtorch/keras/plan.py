@@ -1,4 +1,4 @@
-"""The network that is to be built, while it is put together: modules, the tensors between them, and their weights."""
+"""The plan of the torch network: modules, the tensors between them, and their weights."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from torch import nn
 
 from regtorch.errors import KerasFileError
-from regtorch.keras.calling import Arguments
+from regtorch.keras.call_arguments import Arguments
 from regtorch.keras.graph import Graph, Layer
 from regtorch.keras.layout import Arrangement, Layout, keras_layout
 from regtorch.keras.ordering import Permute, Reorder
 from regtorch.keras.weights import Place, WeightFile
 
-#: no layer gives this many numbers for one example
+#: limit for the numbers that a layer returns for one example
 _MOST_VALUES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor of the network: its number, how it lies, and the number of the integers that mask it, if any."""
+    """A tensor of the network: its number, its layout, and the number of the tokens that mask it, if any."""
 
     number: int
     layout: Layout
@@ -32,9 +32,9 @@ class Value:
 
 @dataclass(eq=False)
 class Step:
-    """One module of the network, the numbers of the tensors it takes, and of the one it gives.
+    """One call of a module of the network, with the numbers of its input tensors and its output tensor.
 
-    `arguments` are given where it is called with more than these tensors in their order.
+    `arguments` are given if the call needs more than these tensors in their order.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Weight:
     """One array of the file and the parameter or buffer that it became.
 
     Args:
-        layer: whose it is.
-        name: what Keras calls it: kernel, bias, gamma, ...
-        index: its number among the layer's arrays.
-        step: the name of the module that holds it.
-        attribute: what that module calls it.
-        arrangement: how it lies.
-        trains: whether it is a parameter that trains, as far as its layer does.
-        below: the path of the sublayer that owns the array, below the layer's; empty where the layer does.
+        layer: the layer that it belongs to.
+        name: its name in Keras: kernel, bias, gamma, ...
+        index: its index among the layer's arrays.
+        step: name of the module that owns it.
+        attribute: its name in that module.
+        arrangement: how the array maps to the parameter.
+        trains: whether it is a parameter; it trains if its layer does.
+        below: path of the sublayer that owns the array, relative to the layer; empty if the layer owns it.
     """
 
     layer: Layer
@@ -70,7 +70,7 @@ class Weight:
 
     @property
     def place(self) -> Place:
-        """Where its array is in the file."""
+        """The place of its array in the file."""
         return (f"{self.layer.path}/{self.below}" if self.below else self.layer.path), self.index
 
     @property
@@ -81,12 +81,12 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A stand-in that took its arrays by its own method ``load_keras``.
+    """A stand-in that loaded its arrays with its own method ``load_keras``.
 
     Args:
-        layer: whose place it takes.
-        arrays: what it was handed, by their names: where each is in the file, and its shape.
-        digest: of its parameters and buffers afterwards.
+        layer: the layer that it replaces.
+        arrays: name -> place in the file and shape, for each array that it received.
+        digest: digest of its parameters and buffers after loading.
     """
 
     layer: Layer
@@ -96,36 +96,36 @@ class Loaded:
 
 @dataclass(eq=False)
 class Plan:
-    """What is to be built, while it is put together; no memory is taken for weights."""
+    """The plan of a network. No memory is allocated for weights."""
 
     graph: Graph
     file: WeightFile
     custom: dict[str, Callable[..., nn.Module]]
     steps: list[Step] = field(default_factory=list)
     weights: list[Weight] = field(default_factory=list)
-    #: the number of a call -> the name of the module whose output is the layer's own
+    #: the number of a call -> the name of the module whose output is the output of the layer
     ends: dict[int, str] = field(default_factory=dict)
-    #: layers whose final softmax or sigmoid was split off: the call's number -> its name
+    #: the number of an output's call -> the final softmax or sigmoid that was removed, or an empty string
     split: dict[int, str] = field(default_factory=dict)
-    #: calls of input layers -> the number of the tensor that comes in there
+    #: calls of input layers -> the number of the input tensor
     entries: dict[int, int] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
-    #: layers that modules of the user's stand in for, and what those took by themselves
+    #: layers with stand-ins, and the stand-ins that loaded their arrays with load_keras
     stand_ins: list[Layer] = field(default_factory=list)
     loaded: list[Loaded] = field(default_factory=list)
     results: list[Value] = field(default_factory=list)
-    #: what the layers of the file are called
+    #: names of the layers of the file
     reserved: frozenset[str] = frozenset()
-    #: calls whose result is used inside the model too: what the model gives there, before the activation
+    #: calls whose result is also used inside the model -> the output of the model, before the activation
     logits: dict[int, Value] = field(default_factory=dict)
-    #: modules with weights beside the one that is called as its layer is
+    #: names of modules with weights that are not the name of their layer
     names: dict[tuple[Layer, str], str] = field(default_factory=dict)
     _tensors: int = 0
     _modules: dict[str, nn.Module] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
 
     def new_tensor(self) -> int:
-        """The number of a further tensor."""
+        """Return the number of a new tensor."""
         self._tensors += 1
         return self._tensors - 1
 
@@ -137,12 +137,12 @@ class Plan:
         layout: Layout,
         arguments: Arguments | None = None,
     ) -> Value:
-        """Add a module."""
+        """Add a call of a module, and return its output."""
         values = [value for value in inputs if isinstance(value, Value)]
         numbers = tuple(value.number if isinstance(value, Value) else value for value in inputs)
         known = [size for size in layout.shape if size is not None]
         if any(size < 1 for size in known) or prod(known) > _MOST_VALUES:
-            raise KerasFileError(f"{name} would give the shape {layout.shape} for each example")
+            raise KerasFileError(f"{name} would return the shape {layout.shape} for each example")
         mask = values[0].mask if len(values) == 1 else None
         result = Value(self.new_tensor(), layout, mask)
         if self._modules.get(name, module) is not module:
@@ -152,7 +152,7 @@ class Plan:
         return result
 
     def unique(self, name: str) -> str:
-        """A name that no module has yet, nor another layer of the file."""
+        """Return a name that no module and no other layer of the file has."""
         found = name
         while found in self._modules or found in self.reserved:
             self._numbers[name] += 1
@@ -160,11 +160,11 @@ class Plan:
         return found
 
     def module(self, name: str) -> nn.Module | None:
-        """The module of this name, if it has been added."""
+        """Return the module of this name; None if there is none."""
         return self._modules.get(name)
 
     def reordered(self, value: Value, order: tuple[int, ...], name: str) -> Value:
-        """The same tensor with its axes in another order."""
+        """Return the tensor with its axes in another order."""
         value = self.in_keras_order(value, name) if value.layout.features is not None else value
         if value.layout.order == order:
             return value
@@ -172,7 +172,7 @@ class Plan:
         return self.step(self.unique(f"{name}_permute"), Permute(dims), [value], replace(value.layout, order=order))
 
     def in_keras_order(self, value: Value, name: str) -> Value:
-        """The same tensor as Keras has it."""
+        """Return the tensor with the order of axes and features of Keras."""
         if value.layout.features is not None:
             places = np.argsort(value.layout.features)
             return self.step(self.unique(f"{name}_reorder"), Reorder(places), [value], keras_layout(value.layout.shape))

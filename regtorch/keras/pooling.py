@@ -1,4 +1,4 @@
-"""Pooling: over windows, and over whole maps."""
+"""Local and global pooling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AVERAGE: Sequence[Any] = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 class SameAverage(nn.Module):
-    """Average pooling with Keras' ``same`` padding: what is padded does not count."""
+    """Average pooling with Keras' ``same`` padding, where padded pixels do not count."""
 
     def __init__(self, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class SameAverage(nn.Module):
         self.pool = _AVERAGE[len(self.kernel) - 1](self.kernel, self.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, *sizes), smaller."""
+        """Return the pooled (batch, channels, *smaller sizes)."""
         return self._padded(x) / self._padded(torch.ones_like(x[:1, :1]))
 
     def _padded(self, x: Tensor) -> Tensor:
@@ -36,13 +36,13 @@ class SameAverage(nn.Module):
         return averaged
 
     def extra_repr(self) -> str:
-        """The window and how it moves."""
+        """The window and its stride."""
         return f"kernel={self.kernel}, stride={self.stride}"
 
 
 @translates(*(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
 def pooling(t: Translation) -> Value:
-    """The largest or the average number of each window; ``same`` pads with -inf, or with what does not count."""
+    """Maximum or average of each window. ``same`` pads with -inf, or with pixels that do not count."""
     rank, largest = int(t.layer.class_name[-2]), t.layer.class_name.startswith("Max")
     kernel = t.settings.counts("pool_size", rank, 2)
     stride = t.settings.counts("strides", rank, kernel)
@@ -51,8 +51,8 @@ def pooling(t: Translation) -> Value:
     ones = (1,) * rank
     padding = symmetric_same(sizes, kernel, stride, ones) if same else (0,) * rank
     less = [0 if same else k - 1 for k in kernel]
-    behind = tuple(None if n is None else -(-(n - m) // s) for n, m, s in zip(sizes, less, stride, strict=True))
-    layout = maps_layout(x.layout.sizes[0], behind, t.channels_last())
+    output_sizes = tuple(None if n is None else -(-(n - m) // s) for n, m, s in zip(sizes, less, stride, strict=True))
+    layout = maps_layout(x.layout.sizes[0], output_sizes, t.channels_last())
     if padding is None and not largest:
         return t.step(SameAverage(kernel, stride), x, layout)
     if padding is None:
@@ -63,37 +63,37 @@ def pooling(t: Translation) -> Value:
 
 
 class Global(nn.Module):
-    """The average or the largest of each map."""
+    """Average or maximum of each feature map."""
 
     def __init__(self, dims: Sequence[int], keepdim: bool, largest: bool) -> None:
         super().__init__()
         self.dims, self.keepdim, self.largest = tuple(dims), keepdim, largest
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels), or with dimensions of size 1 for those that went."""
+        """Return (batch, channels); with `keepdim`, the pooled dimensions stay with size 1."""
         return x.amax(self.dims, self.keepdim) if self.largest else x.mean(self.dims, self.keepdim)
 
     def extra_repr(self) -> str:
-        """The dimensions that go, and how."""
+        """The kind, the dimensions and whether they are kept."""
         return f"{'largest' if self.largest else 'average'} over {self.dims}, keepdim={self.keepdim}"
 
 
 class MaskedAverage(nn.Module):
-    """The average of a sequence's vectors, without those whose number is 0."""
+    """The average of the vectors of a sequence, without padding (tokens that are 0)."""
 
     def __init__(self, keepdim: bool) -> None:
         super().__init__()
         self.keepdim = keepdim
 
-    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """(batch, length, features) and (batch, length) -> (batch, features)."""
-        kept = (~is_padding(numbers)).to(x.dtype)[..., None]
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Map (batch, length, features) and tokens (batch, length) to (batch, features)."""
+        kept = (~is_padding(tokens)).to(x.dtype)[..., None]
         return (x * kept).sum(1, self.keepdim) / kept.sum(1, self.keepdim)
 
 
 @translates(*(f"Global{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)))
 def global_pooling(t: Translation) -> Value:
-    """The average or the largest of each map, whose dimensions go or stay with size 1."""
+    """Average or maximum of each feature map; `keepdims` keeps the pooled dimensions with size 1."""
     rank, largest = int(t.layer.class_name[-2]), "Max" in t.layer.class_name
     keepdims = t.settings.flag("keepdims", False)
     x = t.one(rank + 1)

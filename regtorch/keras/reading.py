@@ -1,4 +1,4 @@
-"""`from_keras`: from a ``.keras`` file to a port, everything checked before anything is built."""
+"""`from_keras`: load a ``.keras`` file. Everything is checked before anything is built."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from regtorch.keras.archive import CONFIG, WEIGHTS, Archive
 from regtorch.keras.custom import stand_in, stand_in_of
 from regtorch.keras.graph import Graph, read_graph
 from regtorch.keras.layout import Layout, keras_layout
+from regtorch.keras.messages import shown
 from regtorch.keras.network import Entry, build_network
 from regtorch.keras.plan import Plan, Value, Weight
 from regtorch.keras.port import KerasPort
 from regtorch.keras.translation import Translation, translate
-from regtorch.keras.unreadable import refuse_unreadable
+from regtorch.keras.unsupported import refuse_unsupported
 from regtorch.keras.weights import WeightFile
-from regtorch.keras.wording import shortened, shown
+from regtorch.printable import printable
 
 for _family in (
     "convolution",
@@ -38,8 +39,8 @@ for _family in (
 ):
     import_module(f"regtorch.keras.{_family}")
 
-#: what a configuration that is no configuration makes Python raise
-_NONSENSE = (
+#: exceptions that a malformed configuration can cause
+_MALFORMED = (
     TypeError,
     ValueError,
     LookupError,
@@ -51,31 +52,33 @@ _NONSENSE = (
     MemoryError,
 )
 
-_WHOLE = ("int", "uint", "bool")
+_INTEGER_TYPES = ("int", "uint", "bool")
 _MAPS = ("Conv1D", "DepthwiseConv1D", "SeparableConv1D", "Conv1DTranspose", "MaxPooling1D", "AveragePooling1D")
 
 
 def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., Any]] | None = None) -> KerasPort:
-    """Load a ``.keras`` file that Keras 3 saved; neither Keras nor TensorFlow is needed, and no code in it ever runs.
+    """Load a ``.keras`` file that Keras 3 saved. Keras and TensorFlow are not needed, and no code in the file ever runs.
 
     Args:
         path: the file.
-        custom: what stands in for layers, operations, regularizers and constraints that are not read here: the name of
-            a class (or of one layer) -> a factory that is called with the settings it names and gives a torch module.
-            One that names `input_shape` gets the shape of what the module takes, (None, ...), or a list of them. The
-            module takes the layer's arrays by a method ``load_keras(arrays)``: a list, or, where sublayers have arrays, a
-            mapping such as ``{"cell/0": ...}``; `KerasPort.save` writes what its ``save_keras()`` gives back. Without
-            these methods its parameters and then its buffers are filled one by one. Of a Lambda, only the stand-in runs.
+        custom: stand-ins for layers, operations, regularizers and constraints that are not supported here. The key is the
+            name of a class or of one layer. The value is a factory that is called with the settings that it has parameters
+            for, and returns a torch module. A parameter `input_shape` gets the shape of the module's input, (None, ...),
+            or a list of shapes. The module loads the layer's arrays with a method ``load_keras(arrays)``, which gets a
+            list or, if sublayers have arrays, a mapping such as ``{"cell/0": ...}``. `KerasPort.save` writes the arrays
+            that its ``save_keras()`` returns. Without these methods, its parameters and then its buffers are filled one
+            by one. The code of a Lambda never runs; only its stand-in does.
 
     Returns:
-        A `KerasPort`: the torch model, which gives logits, its penalty, its constraints, and predictions as Keras'.
+        A `KerasPort`: the torch model, which returns logits, its penalties, its constraints, and predictions equal to
+        those of Keras.
 
     Raises:
-        KerasFileError: the file is damaged, or holds what cannot be read: one line that names the member, or each
-            layer that is the reason; or `path` is no path of a regular file. Nothing has been built then.
+        KerasFileError: the file is damaged, or has unsupported parts, or `path` is not a regular file. One line names the
+            member or each unsupported layer. Nothing has been built then.
 
     Warns:
-        UserWarning: what a stand-in leaves out: a mask, a constant of the call, rules of the file.
+        UserWarning: a stand-in ignores a mask, a constant of the call, or rules of the file.
 
     Source: Keras 3's saving format (``keras.saving``).
 
@@ -92,18 +95,18 @@ def from_keras(path: str | os.PathLike[str], custom: Mapping[str, Callable[..., 
     except KerasFileError as error:
         message = str(error)
         raise archive.error(message if message.startswith(archive.name) else f": {CONFIG}: {message}") from error
-    except _NONSENSE as error:
+    except _MALFORMED as error:
         raise archive.error(f": the member {CONFIG} is damaged: {as_one_line(error)}") from error
 
 
 def _read(archive: Archive, custom: dict[str, Callable[..., Any]]) -> KerasPort:
     config = archive.config()
     graph = read_graph(config)
-    refuse_unreadable(graph, custom, archive.keras_version())
+    refuse_unsupported(graph, custom, archive.keras_version())
     if graph.fixed_modes:
-        given = shortened(", ".join(f"{shown(name)} training={mode}" for name, mode in graph.fixed_modes.items()), 300)
+        given = printable(", ".join(f"{shown(name)} training={mode}" for name, mode in graph.fixed_modes.items()), 300)
         warnings.warn(
-            f"Keras 2 calls {given} in training and in prediction; here, as in Keras 3, the model's mode decides "
+            f"Keras 2 calls {given} in training and in prediction; here, as in Keras 3, the mode of the model decides "
             "(regtorch.always_on, module.eval())",
             stacklevel=3,
         )
@@ -143,25 +146,25 @@ def _entry(plan: Plan, number: int, channels_last: bool) -> Value:
     shape = layer.settings.get("batch_shape") or layer.settings.get("batch_input_shape")
     sizes = shape[1:] if isinstance(shape, (list, tuple)) and shape else None
     if sizes is None or not all(size is None or (type(size) is int and size > 0) for size in sizes):
-        raise layer.settings.wrong("batch_shape", "null and the whole numbers of one example's shape")
+        raise layer.settings.wrong("batch_shape", "null and the integers of the shape of one example")
     layer.settings.refuse(sparse=False, ragged=False, optional=False)
     layout, rank = keras_layout(tuple(sizes)), len(sizes)
     if rank >= 3 and channels_last:
         layout = Layout(layout.shape, (rank - 1, *range(rank - 1)))
     dtype = layer.settings.get("dtype", "float32")
     if not isinstance(dtype, (str, dict, type(None))) or dtype == "string":
-        raise layer.settings.wrong("dtype", "a type of numbers")
+        raise layer.settings.wrong("dtype", "a numeric type")
     consumers = [call.layer.class_name for call in plan.graph.calls if number in call.inputs]
-    whole = isinstance(dtype, str) and dtype.startswith(_WHOLE) and set(consumers) == {"Embedding"}
+    integers = isinstance(dtype, str) and dtype.startswith(_INTEGER_TYPES) and set(consumers) == {"Embedding"}
     sequence = rank == 2 and None not in sizes and any(one.class_name in _MAPS for one in plan.graph.layers)
     plan.entries[number] = plan.new_tensor()
-    return plan.step(layer.name, Entry(layout, whole, sequence), [plan.entries[number]], layout)
+    return plan.step(layer.name, Entry(layout, integers, sequence), [plan.entries[number]], layout)
 
 
 def _fill(model: nn.Module, plan: Plan) -> None:
-    """Give every parameter and buffer its numbers, one after the other; the model is of the widest type among them."""
+    """Load every parameter and buffer. The model gets the widest type among them."""
     widest = torch.float32
-    stand_ins = {id(layer) for layer in plan.stand_ins}  # they have theirs already
+    stand_ins = {id(layer) for layer in plan.stand_ins}  # their arrays are loaded already
     for weight in plan.weights:
         owner, _, name = weight.full_name.rpartition(".")
         module = model.get_submodule(owner)

@@ -1,4 +1,4 @@
-"""Keras' regularizers, constraints and initializers, as regtorch's own."""
+"""Convert Keras' regularizers, constraints and initializers to those of regtorch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.unit_norm import UnitNorm
 from regtorch.errors import KerasFileError, as_one_line
 from regtorch.keras.layout import Arrangement
+from regtorch.keras.messages import shown
 from regtorch.keras.plan import Weight
-from regtorch.keras.settings import Settings, of_keras
-from regtorch.keras.wording import shortened, shown
+from regtorch.keras.settings import Settings, is_from_keras
+from regtorch.printable import printable
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.l1 import L1
 from regtorch.regularizers.l1_l2 import L1L2
@@ -30,26 +31,26 @@ _CONSTRAINTS = ("MaxNorm", "MinMaxNorm", "UnitNorm", "NonNeg")
 _SHORT = {"l1": "L1", "l2": "L2", "l1_l2": "L1L2"}
 
 
-def unreadable_rule(key: str, node: Any, custom: Custom) -> str | None:
-    """What keeps a regularizer or constraint from being read; None where nothing does."""
+def unsupported_rule(key: str, node: Any, custom: Custom) -> str | None:
+    """The reason why a regularizer or constraint is not supported; None if it is."""
     if node is None or _name(node) in custom:
         return None
     known = _REGULARIZERS if key.endswith("_regularizer") else _CONSTRAINTS
-    own = not isinstance(node, dict) or of_keras(node.get("module"))
+    own = not isinstance(node, dict) or is_from_keras(node.get("module"))
     if own and _name(node) in known:
         return None
     name = shown(_name(node), 60)
-    return f"its {shortened(key, 60)} {name} is not one of Keras' own; give custom={{{name}: ...}}"
+    return f"its {printable(key, 60)} {name} is not one of Keras' own; give custom={{{name}: ...}}"
 
 
 def rule_of(weight: Weight, kind: str) -> Any:
-    """A layer's regularizer, constraint or initializer for one of its weights; None where it has none."""
+    """A layer's regularizer, constraint or initializer for one of its weights; None if it has none."""
     settings = weight.layer.settings
     return settings.get(f"{weight.name}_{kind}", settings.get(f"{weight.name.removesuffix('_kernel')}_{kind}"))
 
 
 def _name(node: Any) -> str:
-    """Of a rule's class or function, without the package it was registered under."""
+    """The name of a rule's class or function, without the package it was registered under."""
     if isinstance(node, dict):
         name, config = node.get("class_name"), node.get("config")
         return str(config if name == "function" and isinstance(config, str) else name).rpartition(">")[2]
@@ -63,13 +64,13 @@ def _settings(owner: str, node: Any) -> Settings:
 
 
 def make_regularizer(owner: str, node: Any, custom: Custom, arrangement: Arrangement | None = None) -> Regularizer:
-    """A regularizer from its node; one of the user's own gets the weight as Keras has it.
+    """Build a regularizer from its node. A custom regularizer gets the weight in Keras' arrangement.
 
     Args:
-        owner: what it is a rule of, for messages.
-        node: as the file has it.
-        custom: name -> factory, for what is not Keras' own.
-        arrangement: how the weight lies; None for what a layer gives out.
+        owner: description of the weight or layer, for messages.
+        node: the regularizer's node in the file.
+        custom: name -> factory of custom rules.
+        arrangement: arrangement of the weight; None for the output of a layer.
     """
     name, settings = _name(node), _settings(owner, node)
     if name in custom:
@@ -88,13 +89,13 @@ def make_regularizer(owner: str, node: Any, custom: Custom, arrangement: Arrange
 
 
 def make_constraint(owner: str, node: Any, custom: Custom, arrangement: Arrangement) -> Constraint:
-    """A constraint from its node; its axes move with the weight's.
+    """Build a constraint from its node, with its axes converted to dimensions of the parameter.
 
     Args:
-        owner: what it is a rule of, for messages.
-        node: as the file has it.
-        custom: name -> factory, for what is not Keras' own.
-        arrangement: how the weight lies.
+        owner: description of the weight, for messages.
+        node: the constraint's node in the file.
+        custom: name -> factory of custom rules.
+        arrangement: arrangement of the weight.
     """
     name, settings = _name(node), _settings(owner, node)
     if name in custom:
@@ -103,11 +104,11 @@ def make_constraint(owner: str, node: Any, custom: Custom, arrangement: Arrangem
         return NonNeg()
     axes = settings.axes("axis", len(arrangement.keras_shape), 0)
     dims = arrangement.dims(axes)
-    rule = _of_units(name, settings, axes if dims is None else dims)
+    rule = _norm_constraint(name, settings, axes if dims is None else dims)
     return InKerasLayout(rule, arrangement) if dims is None else rule
 
 
-def _of_units(name: str, settings: Settings, dims: tuple[int, ...]) -> Constraint:
+def _norm_constraint(name: str, settings: Settings, dims: tuple[int, ...]) -> Constraint:
     if name == "UnitNorm":
         return UnitNorm(dims)
     if name == "MaxNorm":
@@ -123,17 +124,19 @@ def _custom(owner: str, name: str, settings: Settings, custom: Custom, kind: typ
         rule = custom[name](**{str(key): value for key, value in settings.values.items()})
     except Exception as error:
         raise KerasFileError(
-            f"{owner}: custom[{shown(name)}] failed with {shortened(as_one_line(error), 300)}"
+            f"{owner}: custom[{shown(name)}] failed with {printable(as_one_line(error), 300)}"
         ) from error
     if not isinstance(rule, kind):
-        raise KerasFileError(f"{owner}: custom[{shown(name)}] gave {type(rule).__name__}: it must be a {kind.__name__}")
+        raise KerasFileError(
+            f"{owner}: custom[{shown(name)}] returned {type(rule).__name__}: it must be a {kind.__name__}"
+        )
     return rule
 
 
 class InKerasLayout(Constraint):
-    """A constraint on a weight as Keras has it, where its axes are none of torch's.
+    """A constraint on a weight in Keras' arrangement, for axes that are not separate dimensions in torch.
 
-    A depthwise kernel is an example: Keras keeps inputs and multiplier apart, torch has one dimension for both.
+    A depthwise kernel is an example: Keras has separate axes for inputs and multiplier, torch has one dimension for both.
     """
 
     def __init__(self, rule: Constraint, arrangement: Arrangement) -> None:
@@ -142,17 +145,17 @@ class InKerasLayout(Constraint):
         self.arrangement = arrangement
 
     def settings(self) -> dict[str, Any]:
-        """Those of the rule itself."""
+        """The settings of the wrapped rule."""
         return self.rule.settings()
 
     def forward(self, w: Tensor) -> Tensor:
-        """The constrained tensor, in torch's layout."""
+        """Return the constrained tensor, in torch's arrangement."""
         constrained: Tensor = self.rule(self.arrangement.to_keras(w))
         return self.arrangement.to_torch(constrained)
 
 
 class Transformed(Regularizer):
-    """A regularizer of what a function makes of a tensor: a weight as Keras has it, or what a final activation gives."""
+    """A regularizer of a transformed tensor: a weight in Keras' arrangement, or the output of a final activation."""
 
     def __init__(self, rule: Regularizer, transform: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -160,15 +163,15 @@ class Transformed(Regularizer):
         self.transform = transform
 
     def settings(self) -> dict[str, Any]:
-        """Those of the rule itself."""
+        """The settings of the wrapped rule."""
         return self.rule.settings()
 
     def to_config(self) -> dict[str, Any]:
-        """That of the rule itself."""
+        """The configuration of the wrapped rule."""
         return self.rule.to_config()
 
     def forward(self, w: Tensor) -> Tensor:
-        """The penalty of the transformed tensor."""
+        """Return the penalty of the transformed tensor."""
         penalty: Tensor = self.rule(self.transform(w))
         return penalty
 
@@ -197,7 +200,7 @@ _SCALED = ("scale", "mode", "distribution")
 
 
 def initializer_node(node: Any) -> dict[str, Any] | None:
-    """The configuration node of regtorch's initializer that draws as a layer's does; None where there is none.
+    """The configuration node of regtorch's counterpart of an initializer; None if there is none.
 
     Example:
         >>> initializer_node({"class_name": "RandomNormal", "config": {"mean": 0.0, "stddev": 0.05, "seed": None}})

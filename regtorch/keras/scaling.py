@@ -15,7 +15,7 @@ from regtorch.keras.translation import Translation, translates
 
 
 def _as_array(t: Translation, key: str, default: float) -> np.ndarray:
-    """A number or a nested list of numbers, as Keras writes arrays too."""
+    """A setting that is a number, a nested list of numbers, or an array, as an array."""
     value = t.settings.get(key, default)
     if isinstance(value, dict) and value.get("class_name") == "__numpy__":
         value = (value.get("config") or {}).get("value")
@@ -31,12 +31,12 @@ def _all_numbers(value: Any) -> bool:
 
 
 def _in_torch(t: Translation, array: np.ndarray, layout: Layout) -> Tensor:
-    """An array that broadcasts against an example in Keras, so that it does in torch."""
+    """Convert an array that broadcasts against an example in Keras to one that does so in torch."""
     if array.ndim > layout.rank:
-        raise t.wrong(f"its numbers have the shape {array.shape}, its input {layout.shape}")
+        raise t.wrong(f"its numbers have the shape {array.shape}, but its input has {layout.shape}")
     given: tuple[int, ...] = (1,) * (layout.rank - array.ndim) + array.shape
-    if any(size not in (1, whole) for size, whole in zip(given, layout.shape, strict=True)):
-        raise t.wrong(f"its numbers have the shape {array.shape}, its input {layout.shape}")
+    if any(size not in (1, full) for size, full in zip(given, layout.shape, strict=True)):
+        raise t.wrong(f"its numbers have the shape {array.shape}, but its input has {layout.shape}")
     array = array.reshape(given)
     if layout.features is not None and array.size > 1:
         array = array[layout.features]
@@ -55,13 +55,13 @@ class Rescaling(nn.Module):
         self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         return x * self.scale + self.offset
 
 
 @translates("Rescaling")
 def rescaling(t: Translation) -> Value:
-    """The same for all numbers, or for each channel its own."""
+    """Scale and offset are one number, or an array that broadcasts against an example."""
     x = t.one()
     scale, offset = (
         _in_torch(t, _as_array(t, key, value), x.layout) for key, value in (("scale", 1.0), ("offset", 0.0))
@@ -70,7 +70,7 @@ def rescaling(t: Translation) -> Value:
 
 
 class Normalization(nn.Module):
-    """``(x - mean) / max(sqrt(variance), 1e-7)``, or the other way round."""
+    """``(x - mean) / max(sqrt(variance), 1e-7)``, or its inverse."""
 
     mean: Tensor
     variance: Tensor
@@ -82,7 +82,7 @@ class Normalization(nn.Module):
         self.register_buffer("variance", variance, persistent=measured)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as `x`."""
+        """Return a tensor of the same shape as `x`."""
         std = self.variance.sqrt().clamp_min(1e-7)
         return x * std + self.mean if self.invert else (x - self.mean) / std
 
@@ -93,12 +93,12 @@ class Normalization(nn.Module):
 
 @translates("Normalization")
 def normalization(t: Translation) -> Value:
-    """By the mean and variance that were measured along `axis`, or given."""
+    """With a given mean and variance, or those that were computed from data along `axis`."""
     x, invert = t.one(), t.settings.flag("invert", False)
     rank = x.layout.rank
     kept = () if t.settings.get("axis") in (None, [], ()) else t.settings.axes("axis", rank + 1)
     if 0 in kept:
-        raise t.settings.wrong("axis", "axes behind that of the batch")
+        raise t.settings.wrong("axis", "axes other than the batch axis")
     if t.settings.get("mean") is not None:
         t.expect()
         given = [_aligned(t, _as_array(t, key, 0.0), kept, rank) for key in ("mean", "variance")]
@@ -111,15 +111,22 @@ def normalization(t: Translation) -> Value:
     gathered = () if x.layout.features is None or not kept else ((0, x.layout.features),)
     # the kept axes, in torch's order
     order = tuple(sorted(range(len(kept)), key=lambda i: x.layout.order.index(kept[i] - 1)))
-    lies = Arrangement(measured, order, in_torch, gathered)
+    arrangement = Arrangement(measured, order, in_torch, gathered)
     module = Normalization(torch.empty(in_torch), torch.empty(in_torch), invert, measured=True)
-    return t.step(module, x, x.layout, buffers=("mean", "variance"), mean=("mean", lies), variance=("variance", lies))
+    return t.step(
+        module,
+        x,
+        x.layout,
+        buffers=("mean", "variance"),
+        mean=("mean", arrangement),
+        variance=("variance", arrangement),
+    )
 
 
 def _aligned(t: Translation, array: np.ndarray, kept: tuple[int, ...], rank: int) -> np.ndarray:
-    """Given numbers belong to the kept axes, from the last one on."""
+    """Reshape given numbers so that they align with the kept axes, starting from the last one."""
     if array.ndim > len(kept):
-        raise t.wrong(f"its mean has {array.ndim} dimensions, its axis {len(kept)}")
+        raise t.wrong(f"its mean has {array.ndim} dimensions, but its axis has {len(kept)}")
     shape: list[int] = [1] * rank
     for size, axis in zip(reversed(array.shape), reversed(kept), strict=False):
         shape[axis - 1] = size

@@ -1,4 +1,4 @@
-"""Upsampling by whole factors."""
+"""Upsampling by integer factors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from regtorch.keras.translation import Translation, translates
 
 
 class Bicubic(nn.Module):
-    """Cubic interpolation with Keys' coefficient -0.5, as Keras has it; torch's own has -0.75 unless it antialiases."""
+    """Cubic interpolation with Keys' coefficient -0.5, as in Keras. torch uses -0.75 unless antialias is on."""
 
     def __init__(self, factors: Sequence[int]) -> None:
         super().__init__()
         self.factors = tuple(factors)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width), larger."""
+        """Return (batch, channels, larger height, larger width)."""
         sizes = [size * factor for size, factor in zip(x.shape[2:], self.factors, strict=True)]
         return nn.functional.interpolate(x, sizes, mode="bicubic", antialias=True)
 
@@ -30,15 +30,15 @@ class Bicubic(nn.Module):
 
 @translates("UpSampling1D", "UpSampling2D", "UpSampling3D")
 def upsampling(t: Translation) -> Value:
-    """Each pixel several times, or between them by lines."""
+    """Repeat each pixel, or interpolate."""
     rank = int(t.layer.class_name[-2])
     factors = t.settings.counts("size", rank, 2)
     modes = ("nearest", "bilinear", "bicubic") if rank == 2 else ("nearest",)
     mode = t.settings.choice("interpolation", modes, "nearest")
     if mode == "bicubic" and any(factor & (factor - 1) for factor in factors):
-        # TensorFlow looks its cubic weights up in a table of 1,024 places, so between those it is off by 1e-3
+        # TensorFlow takes its cubic weights from a table with 1,024 entries, so other factors have errors of 1e-3
         raise t.wrong(
-            f"bicubic interpolation by {factors} is not the same on Keras' own backends: only powers of two are read"
+            f"bicubic interpolation by {factors} differs between Keras' own backends: only powers of two are supported"
         )
     x, sizes = t.maps(rank)
     larger = tuple(None if n is None else n * factor for n, factor in zip(sizes, factors, strict=True))

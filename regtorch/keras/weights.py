@@ -1,4 +1,4 @@
-"""The arrays of a ``.keras`` file: an HDF5 file in memory, of which only plain arrays are read."""
+"""The arrays of a ``.keras`` file: an HDF5 file in memory, from which only plain arrays are read."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ import numpy as np
 
 from regtorch.errors import KerasFileError
 from regtorch.keras.archive import WEIGHTS
-from regtorch.keras.wording import counted, shortened, shown
+from regtorch.keras.messages import counted, shown
+from regtorch.printable import printable
 
 T = TypeVar("T")
 
-#: an array: the path of the layer that owns it, and its number there (of layers that save arrays by name: its name)
+#: an array: the path of the layer that owns it, and its index there, or its name for layers that save arrays by name
 Place = tuple[str, int | str]
 
-#: how h5py gives bfloat16, which NumPy does not have
+#: h5py's type for bfloat16, which NumPy does not have
 _BFLOAT16 = np.dtype("V2")
 
-#: what Keras 2.12 and 2.13 call the folder of a model's layers
-_OLDER = "_layer_checkpoint_dependencies"
+#: name of the folder with a model's layers in Keras 2.12 and 2.13
+_KERAS_2_13_FOLDER = "_layer_checkpoint_dependencies"
 
-#: more arrays or sublayers than one layer has
+#: limit for the arrays and sublayers of one layer
 _MOST = 10_000
 
-#: what h5py raises for damaged files
+#: exceptions that h5py raises for damaged files
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
 
 
 class WeightFile:
     """Arrays by the path of the layer that owns them, e.g. ``layers/dense_1``.
 
-    Links to other files, arrays kept in other files, virtual arrays and arrays that say they are larger than what
-    the file holds of them are refused, so that nothing outside is read and no more memory is taken than the file has.
+    Links to other files, arrays stored in other files, virtual arrays, and arrays with a declared size above their
+    content are refused. So no other file is read, and no more memory is allocated than the size of the file.
 
     Args:
         content: the bytes of ``model.weights.h5``.
-        name: of the archive, for messages.
+        name: name of the archive, for messages.
 
     Raises:
-        KerasFileError: it is no HDF5 file.
+        KerasFileError: it is not an HDF5 file.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -57,20 +58,20 @@ class WeightFile:
             self._file = h5py.File(io.BytesIO(content), "r")
             self._top = tuple(map(str, self._file))
         except _DAMAGE as error:
-            raise self._error(f"it is no whole HDF5 file: {error}") from error
+            raise self._error(f"it is not a complete HDF5 file: {error}") from error
         self._windows = any("\\" in name for name in self._top)
-        self._older = any(name.startswith(_OLDER) for name in self._top)
+        self._is_keras_2_13 = any(name.startswith(_KERAS_2_13_FOLDER) for name in self._top)
 
     def _error(self, message: str) -> KerasFileError:
-        return KerasFileError(f"{self._name}: the member {WEIGHTS} is damaged: {shortened(message)}")
+        return KerasFileError(f"{self._name}: the member {WEIGHTS} is damaged: {printable(message)}")
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Free the memory."""
         self._file.close()
         self._file, self._content = None, b""
 
     def count(self, owner: str) -> int:
-        """How many arrays a layer owns; 0 where it is not there at all."""
+        """Return the number of arrays of a layer; 0 if the file does not have the layer."""
         try:
             group = self._group(owner)
             return 0 if group is None else len(group)
@@ -80,12 +81,12 @@ class WeightFile:
             raise self._error(f"{owner}: {error}") from error
 
     def arrays(self, owner: str) -> dict[str, Place]:
-        """All arrays of a layer and of its sublayers: ``{"0": ..., "cell/0": ...}``, each with its owner and its name there.
+        """Return all arrays of a layer and its sublayers: ``{"0": ..., "cell/0": ...}``, each with its place.
 
-        The states of seed generators are left out: they are no weights.
+        The states of seed generators are left out, as they are not weights.
 
         Raises:
-            KerasFileError: the file is damaged there, or one layer has very many arrays.
+            KerasFileError: the file is damaged there, or the layer has too many arrays.
         """
         found: dict[str, Place] = {}
         try:
@@ -103,7 +104,7 @@ class WeightFile:
         return found
 
     def _sublayers(self, place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The paths of a layer and of all its sublayers, below that of the layer."""
+        """The paths of a layer and all its sublayers, relative to the layer."""
         left: list[tuple[str, ...]] = [()]
         seen: set[int] = set()
         while left:
@@ -112,49 +113,49 @@ class WeightFile:
             group = self._opened((*place, *below))
             address = None if group is None else h5py.h5o.get_info(group.id).addr
             if address in seen or len(seen) > _MOST:
-                raise self._error(f"{'/'.join((*place, *below))} is one of its own sublayers, or there are very many")
+                raise self._error(f"{'/'.join((*place, *below))} is one of its own sublayers, or there are too many")
             if address is not None:
                 seen.add(address)
             names = [name for name in self._children((*place, *below)) if name != "vars"]
             left.extend((*below, name) for name in reversed(names))
 
     def shape(self, owner: str, index: int | str) -> tuple[int, ...]:
-        """The shape of an array; reads nothing of it."""
-        return self._of_dataset(owner, index, lambda dataset: tuple(dataset.shape))
+        """Return the shape of an array, without reading its content."""
+        return self._with_dataset(owner, index, lambda dataset: tuple(dataset.shape))
 
     def check(self, owner: str, index: int | str, shape: tuple[int, ...], floating: bool = True) -> None:
-        """Whether an array is there and has this shape; reads nothing of it.
+        """Check that an array exists and has this shape, without reading its content.
 
         Args:
-            owner: the layer's path.
-            index: which of its arrays.
-            shape: what it must have.
-            floating: whether it must hold floating-point numbers.
+            owner: path of the layer.
+            index: index of the array in the layer.
+            shape: the required shape.
+            floating: whether it must contain floating-point numbers.
 
         Raises:
             KerasFileError: it is missing, damaged, of another shape or type, or not stored in the file itself; or all
-                arrays that were asked for are together larger than the file, which can name one array many times.
+                checked arrays together are larger than the file, as a file can have many names for one array.
         """
-        found, dtype = self._of_dataset(owner, index, lambda dataset: (dataset.shape, dataset.dtype))
+        found, dtype = self._with_dataset(owner, index, lambda dataset: (dataset.shape, dataset.dtype))
         if found != shape:
-            raise self._error(f"{owner}/vars/{index} has the shape {found}, the configuration asks for {shape}")
+            raise self._error(f"{owner}/vars/{index} has the shape {found}, but the configuration requires {shape}")
         if floating and dtype.kind != "f" and dtype != _BFLOAT16:
-            raise self._error(f"{owner}/vars/{index} holds {dtype}: it must be floating-point numbers")
-        if (owner, index) not in self._claimed:  # a shared layer asks again
+            raise self._error(f"{owner}/vars/{index} contains {dtype}: it must contain floating-point numbers")
+        if (owner, index) not in self._claimed:  # a shared layer is checked again
             self._claimed.add((owner, index))
             self._claimed_bytes += prod(shape) * dtype.itemsize
         if self._claimed_bytes > len(self._content):
             raise self._error(f"its arrays up to {owner}/vars/{index} are together larger than the file")
 
     def read(self, owner: str, index: int | str) -> np.ndarray:
-        """One array of a layer, as float32 (float64 where it is stored so), or as the integers it holds.
+        """Read one array of a layer, as float32 (float64 if it is stored as such), or as integers.
 
         Raises:
             KerasFileError: it is missing, damaged, or not stored in the file itself.
         """
-        return self._of_dataset(owner, index, lambda dataset: _numbers(np.asarray(dataset[()])))
+        return self._with_dataset(owner, index, lambda dataset: _numbers(np.asarray(dataset[()])))
 
-    def _of_dataset(self, owner: str, index: int | str, get: Callable[[Any], T]) -> T:
+    def _with_dataset(self, owner: str, index: int | str, get: Callable[[Any], T]) -> T:
         try:
             return get(self._dataset(owner, index))
         except KerasFileError:
@@ -163,7 +164,7 @@ class WeightFile:
             raise self._error(f"{owner}/vars/{index}: {error}") from error
 
     def with_arrays(self, arrays: Mapping[Place, np.ndarray]) -> bytes:
-        """The file's bytes with other numbers in these arrays, by owner and index; all else stays as it is."""
+        """Return the bytes of the file with other values in these arrays; everything else is unchanged."""
         copy = io.BytesIO(self._content)
         with h5py.File(copy, "r+") as file:
             for (owner, index), array in arrays.items():
@@ -175,11 +176,11 @@ class WeightFile:
         return copy.getvalue()
 
     def _group(self, owner: str) -> Any:
-        """The group that holds a layer's arrays; None where there is none."""
+        """The group with a layer's arrays; None if there is none."""
         return self._opened((*self._place(owner), "vars"))
 
     def _opened(self, parts: tuple[str, ...]) -> Any:
-        """The group at a path. On Windows, Keras 2 joined its parts by backslashes, which makes one name of them."""
+        """The group at a path. On Windows, Keras 2 joined the parts with backslashes, so that they are one name."""
         group: Any = self._file
         while parts:
             lengths = range(len(parts), 0, -1) if self._windows else (1,)
@@ -189,10 +190,10 @@ class WeightFile:
                 return None
             path = f"{group.name}/{name}".lstrip("/").removesuffix("/vars")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise self._error(f"{path} is a link to somewhere else")
+                raise self._error(f"{path} is a link")
             group, parts = group[name], parts[used:]
             if not isinstance(group, h5py.Group):
-                raise self._error(f"{path} is no group of arrays")
+                raise self._error(f"{path} is not a group of arrays")
         return group
 
     def _children(self, parts: tuple[str, ...]) -> list[str]:
@@ -203,28 +204,28 @@ class WeightFile:
         return list(names)
 
     def _place(self, owner: str) -> tuple[str, ...]:
-        """Where a layer's arrays are in this file."""
-        if not self._older:
+        """The place of a layer's arrays in this file."""
+        if not self._is_keras_2_13:
             return tuple(owner.split("/"))
         if owner not in self._places:
-            self._places[owner] = self._older_place(owner)
+            self._places[owner] = self._keras_2_13_place(owner)
         return self._places[owner]
 
-    def _older_place(self, owner: str) -> tuple[str, ...]:
-        """Keras 2.12 and 2.13 called the folder differently, and counted each layer with weights twice."""
+    def _keras_2_13_place(self, owner: str) -> tuple[str, ...]:
+        """The place in Keras 2.12 and 2.13, which named the folder differently and counted each layer with weights twice."""
         found: tuple[str, ...] = ()
         parts = owner.split("/")
         while parts:
             name, *parts = parts
-            if name == "layers" and parts and _OLDER in self._children(found):
+            if name == "layers" and parts and _KERAS_2_13_FOLDER in self._children(found):
                 wanted, *parts = parts
-                found = (*found, _OLDER, self._older_name((*found, _OLDER), wanted))
+                found = (*found, _KERAS_2_13_FOLDER, self._keras_2_13_name((*found, _KERAS_2_13_FOLDER), wanted))
             else:
                 found = (*found, name)
         return found
 
-    def _older_name(self, folder: tuple[str, ...], wanted: str) -> str:
-        """The group of the layer that later versions call `wanted`, e.g. ``dense_1`` for the second Dense."""
+    def _keras_2_13_name(self, folder: tuple[str, ...], wanted: str) -> str:
+        """The group of the layer with the name `wanted` in later versions, e.g. ``dense_1`` for the second Dense."""
         base, _, number = wanted.rpartition("_")
         if not number.isdecimal():
             base, number = wanted, "0"
@@ -253,11 +254,13 @@ class WeightFile:
             raise self._error(f"{name} is missing")
         dataset = group[str(index)] if isinstance(link, h5py.HardLink) else None
         if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-            raise self._error(f"{name} is no array that lies in the file itself")
+            raise self._error(f"{name} is not an array stored in the file itself")
         if dataset.dtype.kind not in "fiub" and dataset.dtype != _BFLOAT16:
-            raise self._error(f"{name} holds {dataset.dtype}, no numbers")
+            raise self._error(f"{name} contains {dataset.dtype}, which are not numbers")
         if prod(dataset.shape) * dataset.dtype.itemsize > len(self._content) or dataset.chunks:
-            raise self._error(f"{name} says that it holds {shown(dataset.shape)} numbers, more than the file has of it")
+            raise self._error(
+                f"{name} declares the shape {shown(dataset.shape)}, but the file does not store so many numbers contiguously"
+            )
         return dataset
 
 
@@ -275,5 +278,5 @@ def _numbers(array: np.ndarray) -> np.ndarray:
 
 def _bfloat16(array: np.ndarray) -> np.ndarray:
     bits = array.astype(np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest, ties to even
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # round to nearest, ties to even
     return rounded.astype(np.uint16).view("V2")

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.data.batches import DealtBatchSampler
+from regtorch.data.batches import DistributedBatchSampler
 from regtorch.errors import DataError
 from regtorch.functional.full_precision import widened
 from regtorch.functional.summed import summed
@@ -222,15 +222,15 @@ class Classifier(RegularizedModule):
         than others, on this process or on all of them, count less.
         """
         dealt = getattr(self.trainer.train_dataloader, "batch_sampler", None)
-        if not isinstance(dealt, DealtBatchSampler):
+        if not isinstance(dealt, DistributedBatchSampler):
             return 1, 1.0
         every, batches = self.trainer.accumulate_grad_batches, int(self.trainer.num_training_batches)
         own, together = dealt.share(batch_idx)
         first = batch_idx // every * every
         window = range(first, min(first + every, batches))
-        full = dealt.ranks * dealt.batch_size
+        full = dealt.world_size * dealt.batch_size
         in_window = together if len(window) == 1 else sum(min(full, dealt.share(i)[1]) for i in window)
-        return own, own * dealt.ranks * len(window) / in_window
+        return own, own * dealt.world_size * len(window) / in_window
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's values, one row for training and validation together."""
@@ -359,7 +359,7 @@ class Classifier(RegularizedModule):
     def _own_rows(batch_idx: int, y: Tensor, batches: Any) -> int:
         """How many rows of a batch count on this process: all, or none of the last batch, if others got its rows."""
         dealt = getattr(batches, "batch_sampler", None)
-        return dealt.share(batch_idx)[0] if isinstance(dealt, DealtBatchSampler) else len(y)
+        return dealt.share(batch_idx)[0] if isinstance(dealt, DistributedBatchSampler) else len(y)
 
     def _note_penalty(self, rows: int) -> None:
         # an activity's penalty differs from batch to batch; that of weights is the same, and may be dear

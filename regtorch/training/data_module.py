@@ -80,4 +80,4 @@ class DataModule(lightning.LightningDataModule):
 
     def _dealt(self) -> dict[str, Any]:
         trainer = self.trainer
-        return {} if trainer is None else {"rank": trainer.global_rank, "ranks": trainer.world_size}
+        return {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}

@@ -52,7 +52,7 @@ def with_value(value):
         (good(y_train=np.zeros(20, int)), "give the number of classes"),
         (
             good(y_train=np.arange(20) / 2),
-            "y_train has 10 labels that are no whole numbers, the first is 0.5 in row 1: .* regtorch.training.RegularizedModule",
+            "y_train has 10 labels that are not integers, the first is 0.5 in row 1: .* regtorch.training.RegularizedModule",
         ),
         (good(y_train=np.zeros((20, 3), int)), "y_train has the shape"),
         (good(x_train=with_value(np.nan)), "x_train has 2 NaN or infinite values, the first in row 7"),
@@ -68,7 +68,7 @@ def with_value(value):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_bad_arrays_are_named_in_one_line(data, arrays, message):
+def test_invalid_arrays_are_named_in_one_line(data, arrays, message):
     with pytest.raises(DataError, match=message) as error:
         data(arrays).check()
     assert str(error.value).startswith("data.path=")
@@ -98,21 +98,21 @@ def test_python_objects_are_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x93NUMPY\x01\x00"])
-def test_not_a_npz(tmp_path, content):
+def test_other_content_is_refused(tmp_path, content):
     path = tmp_path / "my.npz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"cannot be read as a \.npz"):
         create("data", "arrays", path=path).check()
 
 
-def test_a_single_array_is_no_npz(tmp_path):
+def test_a_npy_file_is_refused(tmp_path):
     np.save(tmp_path / "my.npy", np.zeros(3))
     with pytest.raises(DataError, match=r"cannot be read as a \.npz"):
         create("data", "arrays", path=tmp_path / "my.npy").check()
 
 
 @pytest.mark.parametrize("left", [0.1, 0.5, 0.99])
-def test_truncated(data, left):
+def test_a_truncated_file_is_refused(data, left):
     broken = data(good(200))
     content = broken.path.read_bytes()
     broken.path.write_bytes(content[: int(left * len(content))])
@@ -122,7 +122,7 @@ def test_truncated(data, left):
 
 @settings(max_examples=60, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
-def test_a_changed_byte_is_read_or_reported(tmp_path_factory, place, byte):
+def test_a_file_with_a_changed_byte_is_loaded_or_refused(tmp_path_factory, place, byte):
     path = tmp_path_factory.getbasetemp() / "changed.npz"
     np.savez(path, **good())
     content = bytearray(path.read_bytes())
@@ -144,7 +144,7 @@ numbers = st.sampled_from([np.uint8, np.int64, np.float32, np.float64, np.bool_,
     ),
     layout=st.sampled_from(["auto", "nchw", "nhwc"]),
 )
-def test_any_arrays_are_loaded_right_or_reported(tmp_path_factory, x, y, layout):
+def test_arbitrary_arrays_are_loaded_correctly_or_refused(tmp_path_factory, x, y, layout):
     path = tmp_path_factory.getbasetemp() / "any.npz"
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
     try:
@@ -182,14 +182,14 @@ def test_layouts(data, stored, layout, shape):
     np.testing.assert_array_equal(splits.train.x, np.moveaxis(x, -1, 1) if moved else x.reshape(20, *shape))
 
 
-def test_labels_in_a_column_and_a_validation_part_of_its_own(data):
+def test_labels_in_a_column_and_a_separate_validation_part(data):
     arrays = good(y_train=(np.arange(20) % 3)[:, None].astype(np.uint8))
     splits = data(arrays | {"x_val": arrays["x_test"], "y_val": arrays["y_test"]}).load()
     assert [len(split) for split in splits.parts.values()] == [20, 6, 6]
     assert splits.train.y.dtype == np.int64
 
 
-def test_vectors_are_standardized_by_feature(data):
+def test_vectors_are_standardized_per_feature(data):
     splits = data(good(), standardize="train", validation_fraction=0).load()
     np.testing.assert_allclose(splits.train.x.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(splits.train.x.std(0), 1, atol=1e-6)
@@ -203,6 +203,6 @@ def test_a_constant_feature_becomes_zero(data):
     np.testing.assert_allclose(splits.train.x[:, 0].std(), 1, rtol=1e-6)
 
 
-def test_no_path_is_an_error_that_says_what_it_must_be():
+def test_a_missing_path_is_an_error_with_a_remedy():
     with pytest.raises(DataError, match=r"data\.path is not given: it must be the name of a \.npz file"):
         create("data", "arrays").check()

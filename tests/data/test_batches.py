@@ -24,7 +24,7 @@ SPLITS = {
 
 
 @pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
-def test_a_batch_is_its_rows(split):
+def test_a_batch_contains_its_rows(split):
     dataset = BatchDataset(split)
     rows = [4, 49, 0, 4]
     x, y = dataset.__getitems__(rows)
@@ -40,7 +40,7 @@ def test_a_batch_is_its_rows(split):
         assert dataset[row][1] == y[i]
 
 
-def test_the_data_is_not_changed_nor_copied():
+def test_the_data_is_neither_changed_nor_copied():
     split = SPLITS["vectors"]
     before = split.x.copy()
     dataset = BatchDataset(split)
@@ -75,7 +75,7 @@ def test_one_order_for_all_epochs(numbered):
     assert epochs[0] != order(other)
 
 
-def test_the_order_is_the_seeds_and_new_each_epoch(numbered):
+def test_the_order_depends_on_the_seed_and_the_epoch(numbered):
     first, again, other = (loader(numbered, 8, shuffle=True, seed=seed) for seed in (1, 1, 2))
     epochs = [order(first) for _ in range(3)]
     assert epochs == [order(again) for _ in range(3)]
@@ -86,7 +86,7 @@ def test_the_order_is_the_seeds_and_new_each_epoch(numbered):
         assert [len(batch) for batch in epoch] == [8] * 6 + [2]
 
 
-def test_seeds_next_to_each_other_share_no_order(numbered):
+def test_adjacent_seeds_share_no_order(numbered):
     first, second = (loader(numbered, 8, shuffle=True, seed=seed) for seed in (1, 2))
     order(first)
     assert order(first) != order(second)
@@ -99,7 +99,7 @@ def test_an_epoch_can_be_resumed(numbered):
     assert order(resumed) == epochs[2]
 
 
-def test_without_shuffling_rows_come_in_order(numbered):
+def test_rows_keep_their_order_without_shuffle(numbered):
     assert list(chain(*order(loader(numbered, 8)))) == list(range(50))
 
 
@@ -110,15 +110,15 @@ def test_drop_last(numbered, shuffle):
     assert len(batches) == 6
 
 
-def test_the_global_random_state_is_left_alone(numbered):
+def test_the_global_random_state_is_not_changed(numbered):
     before = torch.get_rng_state()
     order(loader(numbered, 8, shuffle=True))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_workers_give_the_same_batches(numbered):
-    helped, alone = (loader(numbered, 8, shuffle=True, workers=workers) for workers in (2, 0))
-    assert [order(helped), order(helped)] == [order(alone), order(alone)]
+def test_workers_return_the_same_batches(numbered):
+    with_workers, without = (loader(numbered, 8, shuffle=True, workers=workers) for workers in (2, 0))
+    assert [order(with_workers), order(with_workers)] == [order(without), order(without)]
 
 
 def test_a_loader_can_be_pickled(numbered):
@@ -126,7 +126,7 @@ def test_a_loader_can_be_pickled(numbered):
     assert order(pickle.loads(pickle.dumps(batches))) == order(batches)
 
 
-def test_a_distributed_sampler_can_be_put_in(numbered):
+def test_a_distributed_sampler_can_be_inserted(numbered):
     """Lightning rebuilds a batch sampler as ``type(it)(sampler, batch_size=..., drop_last=...)``."""
     batches = loader(numbered, 8, shuffle=True)
     kind = type(batches.batch_sampler)

@@ -26,7 +26,7 @@ def folder(request, tmp_path):
         name = f"data_batch_{number + 1}" if number < 5 else "test_batch"
         batch = {"data": data, "labels": [number, 1, 2, 3, 9]}
         content = pickle.dumps(batch, protocol=request.param)
-        if request.param == 2:  # the real files: written by Python 2, with the module's name of then
+        if request.param == 2:  # the real files: written by Python 2, with the old name of the module
             content = content.replace(b"numpy._core", b"numpy.core")
         (folder / name).write_bytes(content)
     return folder
@@ -53,7 +53,7 @@ def test_a_file_that_would_run_code_is_refused(folder, tmp_path):
     bomb.path.unlink()
 
     (folder / "data_batch_3").write_bytes(pickle.dumps({"data": DATA[0], "labels": bomb}))
-    with pytest.raises(DataError, match=r"data_batch_3 cannot be read, it wants to call io.open"):
+    with pytest.raises(DataError, match=r"data_batch_3 cannot be read, it calls io.open"):
         create("data", "cifar10", path=folder).check()
     assert not bomb.path.exists()
 
@@ -61,7 +61,7 @@ def test_a_file_that_would_run_code_is_refused(folder, tmp_path):
 @pytest.mark.parametrize("name", ["eval", "exec", "getattr", "__import__"])
 def test_no_builtin_can_be_called(folder, name):
     (folder / "data_batch_1").write_bytes(f"cbuiltins\n{name}\n(S'1'\ntR.".encode())
-    with pytest.raises(DataError, match=f"it wants to call builtins.{name}"):
+    with pytest.raises(DataError, match=f"it calls builtins.{name}"):
         create("data", "cifar10", path=folder).check()
 
 
@@ -74,13 +74,13 @@ def test_a_damaged_file_is_named(folder, batch):
         create("data", "cifar10", path=folder).check()
 
 
-def test_a_missing_file_and_how_to_get_it(folder):
+def test_a_missing_file_is_named_with_the_download_command(folder):
     (folder / "test_batch").unlink()
     with pytest.raises(DataError, match=r"test_batch is missing: .*download=True"):
         create("data", "cifar10", path=folder).check()
 
 
-def test_standardized_by_colour(folder):
+def test_standardized_per_color_channel(folder):
     split = create("data", "cifar10", path=folder, standardize="train").load().train
     mean, std = split.scaling
     np.testing.assert_allclose(mean.ravel(), (split.x / 255).mean((0, 2, 3)), rtol=1e-6)

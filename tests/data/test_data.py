@@ -1,4 +1,4 @@
-"""What holds for every data set."""
+"""Properties of every data set."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_conf_and_class_have_the_same_defaults(name):
     ],
     ids=str,
 )
-def test_bad_settings_are_named(name, setting):
+def test_invalid_settings_are_named(name, setting):
     with pytest.raises(SettingError, match=next(iter(setting))):
         create("data", name, **setting)
 
@@ -50,7 +50,7 @@ def test_check_imports_neither_torch_nor_sklearn(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_bad_data_is_reported_without_torch(tmp_path):
+def test_missing_data_is_reported_without_torch(tmp_path):
     code = f"""if True:
         import sys
         from regtorch import registry
@@ -81,15 +81,15 @@ def rows(*splits):
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
 def test_parts_are_disjoint_and_complete(name):
     settings = {"standardize": "none"}
-    whole = create("data", name, validation_fraction=0, **settings).load()
+    unsplit = create("data", name, validation_fraction=0, **settings).load()
     parts = create("data", name, validation_fraction=0.3, **settings).load()
-    assert whole.val is None
-    assert len(parts.val) == np.ceil(0.3 * len(whole.train))
-    assert rows(parts.train, parts.val) == rows(whole.train)
-    assert rows(parts.test) == rows(whole.test)
+    assert unsplit.val is None
+    assert len(parts.val) == np.ceil(0.3 * len(unsplit.train))
+    assert rows(parts.train, parts.val) == rows(unsplit.train)
+    assert rows(parts.test) == rows(unsplit.test)
 
 
-def test_another_seed_gives_another_split():
+def test_another_seed_results_in_another_split():
     first, second = (create("data", "digits", split_seed=seed).load().test.y for seed in (1, 2))
     assert not np.array_equal(first, second)
 
@@ -99,6 +99,6 @@ def test_loading_twice_reads_once():
     assert data.load() is data.load()
 
 
-def test_a_validation_part_that_takes_everything_is_an_error():
+def test_a_validation_part_with_all_rows_is_an_error():
     with pytest.raises(ValueError, match=r"validation_fraction=0\.99 leaves none"):
         create("data", "synthetic", rows=10, validation_fraction=0.99).check()

@@ -1,4 +1,4 @@
-"""A digest tells rows from other rows: by their values alone, of every part."""
+"""A digest depends only on the values of the rows, for each part."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def recolored(folder: Path) -> None:
     path = folder / "val/b/1.png"
     size = path.stat().st_size
     Image.new("RGB", (8, 8), (200, 0, 0)).save(path)
-    assert path.stat().st_size == size  # what the file's size does not show
+    assert path.stat().st_size == size  # the size of the file must not reveal the change
 
 
-#: what is changed -> the parts of other values
+#: description -> data set, change, and the parts whose digests change
 CHANGES: dict[str, tuple[Callable[[Path], DataSet], Callable[[Path], object], set[str]]] = {
     **{
         f"a value of {kind}_{part}": (arrays, change_array(f"{kind}_{part}", one_value), {part})
@@ -70,13 +70,13 @@ CHANGES: dict[str, tuple[Callable[[Path], DataSet], Callable[[Path], object], se
     "a picture of equal size": (images, recolored, {"val"}),
     "a picture's name": (images, lambda folder: (folder / "test/a/0.png").rename(folder / "test/a/9.png"), {"test"}),
     "a picture's class": (images, lambda folder: (folder / "test/a/0.png").rename(folder / "test/b/9.png"), {"test"}),
-    "one picture less": (images, lambda folder: (folder / "train/a/0.png").unlink(), {"train"}),
+    "one picture fewer": (images, lambda folder: (folder / "train/a/0.png").unlink(), {"train"}),
     "the dates of pictures": (images, lambda folder: [os.utime(path, (1, 1)) for path in folder.rglob("*.png")], set()),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_has_changed(change: str, tmp_path: Path) -> None:
+def test_digests_of_changed_parts_differ(change: str, tmp_path: Path) -> None:
     make, do, parts = CHANGES[change]
     data = make(tmp_path)
     before = data.digest()
@@ -85,23 +85,23 @@ def test_what_has_changed(change: str, tmp_path: Path) -> None:
     assert {part for part in before if before[part] != after[part]} == parts
 
 
-def test_of_many_and_large_pictures_some_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_some_of_many_or_large_pictures_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = images(tmp_path)
-    whole = data.digest()
-    monkeypatch.setattr(image_files, "_READ", 100)
-    monkeypatch.setattr(image_files, "_LOOKED_AT", 4)
+    full = data.digest()
+    monkeypatch.setattr(image_files, "_DIGEST_BYTES", 100)
+    monkeypatch.setattr(image_files, "_DIGEST_FILES", 4)
     some = regtorch.create("data", "image_folder", path=str(tmp_path)).digest()
-    assert some == regtorch.create("data", "image_folder", path=str(tmp_path)).digest() != whole
+    assert some == regtorch.create("data", "image_folder", path=str(tmp_path)).digest() != full
 
 
-def test_a_picture_that_cannot_be_read_is_reported_when_it_is_fetched(tmp_path: Path) -> None:
+def test_an_unreadable_picture_does_not_prevent_a_digest(tmp_path: Path) -> None:
     data = images(tmp_path)
     (tmp_path / "train/a/7.png").symlink_to("nowhere")
     assert set(data.digest()) == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
-def test_what_is_made_or_installed_is_always_the_same(name: str) -> None:
+def test_digests_of_built_in_data_are_constant(name: str) -> None:
     once, again = (regtorch.create("data", name).digest() for _ in range(2))
     assert once == again
-    assert regtorch.create("data", name, standardize="all").digest() == once  # as they are stored
+    assert regtorch.create("data", name, standardize="all").digest() == once  # a digest of the stored rows

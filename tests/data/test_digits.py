@@ -17,7 +17,7 @@ def rows(split):
     return split.x.reshape(len(split), -1)
 
 
-def test_the_split_is_sklearns(sklearns):
+def test_the_split_is_that_of_sklearn(sklearns):
     x, x_test, y, y_test = sklearns
     splits = create("data", "digits", standardize="none", validation_fraction=0).load()
     np.testing.assert_array_equal(rows(splits.train), x)
@@ -28,7 +28,7 @@ def test_the_split_is_sklearns(sklearns):
 
 
 @pytest.mark.parametrize("validation_fraction", [0, 0.1])
-def test_standardized_as_standard_scaler_fitted_on_what_is_trained_on(sklearns, validation_fraction):
+def test_standardized_like_a_standard_scaler_that_is_fitted_on_the_training_rows(sklearns, validation_fraction):
     x, x_test, _, _ = sklearns
     val = None
     if validation_fraction:
@@ -41,7 +41,7 @@ def test_standardized_as_standard_scaler_fitted_on_what_is_trained_on(sklearns, 
         np.testing.assert_allclose(rows(splits.val), scaler.transform(val), atol=1e-5)
 
 
-def test_standardized_on_all_rows_as_the_notebook_has_it():
+def test_standardized_on_all_rows_as_in_the_notebook():
     digits = load_digits()
     x, x_test = train_test_split(StandardScaler().fit_transform(digits.data), test_size=0.2, random_state=42)
     splits = create("data", "digits", standardize="all", validation_fraction=0).load()

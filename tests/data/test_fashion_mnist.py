@@ -46,19 +46,19 @@ def test_a_fraction_is_drawn(folder):
     assert len(splits.val) == 30
 
 
-def test_torchvisions_folder_is_found_by_itself_and_goes_before_debians(folder, monkeypatch):
+def test_the_folder_of_torchvision_is_found_before_that_of_debian(folder, monkeypatch):
     monkeypatch.chdir(folder.parents[1])
     monkeypatch.setattr(fashion_mnist, "HOME", folder.parents[1])
     assert len(create("data", "fashion_mnist").load().test) == 12
 
 
-def test_debians_folder_is_found_by_itself(folder, monkeypatch, tmp_path):
+def test_the_folder_of_debian_is_found(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(fashion_mnist, "HOME", tmp_path / "nothing")
     monkeypatch.setattr(fashion_mnist, "DEBIAN", folder)
     assert len(create("data", "fashion_mnist").load().test) == 12
 
 
-def test_missing_says_how_to_get_it(monkeypatch, tmp_path):
+def test_missing_files_are_reported_with_the_download_command(monkeypatch, tmp_path):
     monkeypatch.setattr(fashion_mnist, "HOME", tmp_path)
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path)
     with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_named(folder, damage):
         create("data", "fashion_mnist", path=folder).check()
 
 
-def test_standardized_by_one_mean_and_deviation(folder):
+def test_standardized_with_one_mean_and_deviation(folder):
     split = create("data", "fashion_mnist", path=folder, standardize="train").load().train
     pixels = split.x / 255
     assert split.x.dtype == np.uint8

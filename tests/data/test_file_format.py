@@ -1,4 +1,4 @@
-"""What is no .npz file, or lacks an array, is named, with what to do."""
+"""Files of other formats, and .npz files without the needed arrays, are refused with a remedy."""
 
 from __future__ import annotations
 
@@ -76,24 +76,24 @@ def readers(path: Path) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("reader", ["train", "predict"])
 @pytest.mark.parametrize(("write", "words"), FILES.values(), ids=FILES)
-def test_a_file_that_will_not_do_is_named(
+def test_an_unsuitable_file_is_refused_with_a_remedy(
     write: Callable[[Path], object], words: list[str], reader: str, tmp_path: Path
 ) -> None:
     write(tmp_path / "rows.npz")
     with pytest.raises(DataError) as error:
         readers(tmp_path / "rows.npz")[reader]()
-    said = str(error.value).replace(str(tmp_path), "")
+    message = str(error.value).replace(str(tmp_path), "")
     for word in [*words, "rows.npz"]:
-        assert word in said
+        assert word in message
     for word in ("context manager", "allow_pickle", "pickled (object)"):
-        assert word not in said
-    assert len(said) <= 500
-    assert said.isprintable()
+        assert word not in message
+    assert len(message) <= 500
+    assert message.isprintable()
 
 
 @pytest.mark.parametrize(("reader", "key"), [("train", "y_train"), ("train", "x_test"), ("predict", "x")])
 @pytest.mark.parametrize("suffix", ["", ".npy"])
-def test_a_member_that_is_no_array_is_named(reader: str, key: str, suffix: str, tmp_path: Path) -> None:
+def test_a_member_that_is_not_an_array_is_named(reader: str, key: str, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.npz"
     np.savez(path, **{name: array for name, array in GOOD.items() if name != key})
     with zipfile.ZipFile(path, "a") as file:
@@ -103,7 +103,7 @@ def test_a_member_that_is_no_array_is_named(reader: str, key: str, suffix: str, 
 
 
 def test_names_of_members_are_printable_and_few() -> None:
-    said = listed(["\x1b[31m", *("long" * 100 + str(index) for index in range(1000))])
-    assert said.isprintable()
-    assert len(said) <= 450
-    assert "989 more" in said
+    message = listed(["\x1b[31m", *("long" * 100 + str(index) for index in range(1000))])
+    assert message.isprintable()
+    assert len(message) <= 450
+    assert "989 more" in message

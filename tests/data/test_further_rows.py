@@ -1,4 +1,4 @@
-"""Rows of a file of their own are read and standardised as the data's own rows were."""
+"""Rows of another file are read and standardized like the rows of the data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def arrays(folder: Path, x: np.ndarray, standardize: str) -> DataSet:
 
 @pytest.mark.parametrize("standardize", ["none", "train", "all"])
 @pytest.mark.parametrize("x", ARRAYS.values(), ids=ARRAYS)
-def test_the_rows_of_a_part_are_that_part(x: np.ndarray, standardize: str, tmp_path: Path) -> None:
+def test_rows_from_a_file_equal_the_same_rows_of_a_part(x: np.ndarray, standardize: str, tmp_path: Path) -> None:
     data = arrays(tmp_path, x, standardize)
     np.savez(tmp_path / "new.npz", x=x[40:], y=np.arange(40, 60) % 3)
     found = BatchDataset(FurtherRows(path=str(tmp_path / "new.npz")).like(data)).__getitems__(range(20))
@@ -41,7 +41,7 @@ def test_the_rows_of_a_part_are_that_part(x: np.ndarray, standardize: str, tmp_p
     assert torch.equal(found[1], expected[1])
 
 
-def test_without_labels_they_are_unknown_and_no_rows_are_allowed(tmp_path: Path) -> None:
+def test_labels_are_optional_and_rows_may_be_empty(tmp_path: Path) -> None:
     data = arrays(tmp_path, ARRAYS["vectors"], "train")
     np.savez(tmp_path / "new.npz", x=ARRAYS["vectors"][:0])
     assert len(FurtherRows(path=str(tmp_path / "new.npz")).like(data)) == 0
@@ -50,17 +50,17 @@ def test_without_labels_they_are_unknown_and_no_rows_are_allowed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["vectors", "pixels, channels last"])
-def test_other_numbers_are_not_taken_for_pixels_nor_pixels_for_numbers(name: str, tmp_path: Path) -> None:
+def test_rows_of_another_kind_of_type_are_refused(name: str, tmp_path: Path) -> None:
     data = arrays(tmp_path, ARRAYS[name], "none")
     other = ARRAYS[name].astype(np.float32 if ARRAYS[name].dtype == np.uint8 else np.uint8)
     np.savez(tmp_path / "new.npz", x=other)
-    with pytest.raises(DataError, match=r"new.npz: x has the type \w+ \(.*\), and the network was trained on \w+ \("):
+    with pytest.raises(DataError, match=r"new.npz: x has the type \w+ \(.*\), but the network was trained on \w+ \("):
         FurtherRows(path=str(tmp_path / "new.npz")).like(data)
 
 
 @pytest.mark.parametrize("standardize", ["none", "train", "all"])
 @pytest.mark.parametrize("x", ARRAYS.values(), ids=ARRAYS)
-def test_as_stored_undoes_the_standardisation(x: np.ndarray, standardize: str, tmp_path: Path) -> None:
+def test_as_stored_inverts_the_standardization(x: np.ndarray, standardize: str, tmp_path: Path) -> None:
     stored = arrays(tmp_path, x, "none").load().test.x
     data = arrays(tmp_path, x, standardize)
     np.testing.assert_allclose(data.as_stored(np.asarray(data.load().test.x)), np.asarray(stored), atol=1e-5)

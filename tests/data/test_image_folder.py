@@ -32,7 +32,7 @@ def test_files_are_decoded_scaled_and_numbered_by_class(folder):
     np.testing.assert_allclose(x[:, 1, 0, 0] * 255, 100 * y, atol=1e-4)
 
 
-def test_workers_fetch_the_same_and_a_val_folder_is_used(folder):
+def test_workers_fetch_the_same_batches_and_a_val_folder_is_used(folder):
     (folder / "test").rename(folder / "val")
     (folder / "test").symlink_to(folder / "val")
     splits = data(folder).load()
@@ -42,7 +42,7 @@ def test_workers_fetch_the_same_and_a_val_folder_is_used(folder):
         assert labels == [[0] * 8, [0] * 2 + [1] * 6, [1] * 4]
 
 
-def test_a_grey_image_becomes_rgb(folder):
+def test_a_gray_image_becomes_rgb(folder):
     Image.new("L", (3, 3), 51).save(folder / "test/cat/0.png")
     x, _ = loader(data(folder).load().test, 6).dataset[0]
     np.testing.assert_allclose(x, 0.2)
@@ -68,8 +68,8 @@ def test_missing_folders_and_unknown_classes(folder):
         data(folder).check()
 
 
-def test_pixels_of_more_than_8_bits_are_not_cut_off_silently(folder):
+def test_pixels_with_more_than_8_bits_are_refused(folder):
     Image.fromarray(np.full((6, 8), 3000, np.uint16)).save(folder / "train/cat/0.png")
     splits = data(folder, validation_fraction=0).load()
-    with pytest.raises(DataError, match=r"0\.png cannot be read as an image \(its pixels are of more than 8 bits"):
+    with pytest.raises(DataError, match=r"0\.png cannot be read as an image \(its pixels have more than 8 bits"):
         np.asarray(splits.train.x[[0]])

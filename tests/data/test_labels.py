@@ -1,4 +1,4 @@
-"""Labels as people have them are made into class numbers, or refused with what to do."""
+"""Labels are converted to class numbers, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ import pytest
 from regtorch.data.labels import check_range, class_numbers, missing_classes
 from regtorch.errors import DataError
 
-WHOLE = np.array([0, 2, 1, 2])
-TAKEN = {
-    **{f"{kind} of whole numbers": WHOLE.astype(kind) for kind in ("u1", "i2", ">i4", "u8", "f2", "f4", ">f8")},
-    "a column": WHOLE[:, None],
-    "a column of floats": WHOLE[:, None].astype(float),
+LABELS = np.array([0, 2, 1, 2])
+ACCEPTED = {
+    **{f"{kind} of integers": LABELS.astype(kind) for kind in ("u1", "i2", ">i4", "u8", "f2", "f4", ">f8")},
+    "a column": LABELS[:, None],
+    "a column of floats": LABELS[:, None].astype(float),
     "negative zero": np.array([-0.0, 2, 1, 2]),
 }
 REFUSED = {
-    "one-hot": (np.eye(3)[WHOLE], ["(4, 3)", "one-hot", "y.argmax(1)"]),
-    "one-hot of whole numbers": (np.eye(3, dtype=int)[WHOLE], ["one-hot", "y.argmax(1)"]),
-    "one-hot of booleans": (np.eye(3, dtype=bool)[WHOLE], ["one-hot", "y.argmax(1)"]),
+    "one-hot": (np.eye(3)[LABELS], ["(4, 3)", "one-hot", "y.argmax(1)"]),
+    "one-hot of integers": (np.eye(3, dtype=int)[LABELS], ["one-hot", "y.argmax(1)"]),
+    "one-hot of booleans": (np.eye(3, dtype=bool)[LABELS], ["one-hot", "y.argmax(1)"]),
     "probabilities": (np.full((4, 2), 0.5), ["probabilities", "y.argmax(1)"]),
     "several a row": (np.ones((4, 3), int), ["(4, 3)", "RegularizedModule"]),
-    "a row": (WHOLE[None], ["(1, 4)", "y.ravel()"]),
+    "a row": (LABELS[None], ["(1, 4)", "y.ravel()"]),
     "one number": (np.array(3), ["()"]),
     "strings": (np.array(list("acbc")), ["strings", "numpy.unique(y, return_inverse=True)", "searchsorted"]),
     "bytes": (np.array([b"a", b"b"]), ["strings", "return_inverse"]),
     "dates": (np.array(["2020-01-01"], "M8[D]"), ["datetime64", "return_inverse"]),
-    "complex": (WHOLE.astype(complex), ["complex128", "whole numbers"]),
-    "records": (np.zeros(2, [("a", "i4"), ("b", "f8")]), ["whole numbers"]),
+    "complex": (LABELS.astype(complex), ["complex128", "integers"]),
+    "records": (np.zeros(2, [("a", "i4"), ("b", "f8")]), ["integers"]),
     "NaN": (np.array([0, np.nan, 1]), ["1 NaN", "row 1", "numpy.isfinite(y)"]),
     "infinite": (np.array([0, 1, np.inf]), ["1 NaN or infinite", "row 2"]),
     "fractions": (np.array([0, 1, 0.25]), ["0.25 in row 2", "RegularizedModule"]),
     "large floats": (np.array([0, 1e300]), ["1e+300 in row 1"]),
-    "large whole numbers": (np.array([0, 2**63], np.uint64), [str(2**63)]),
+    "large integers": (np.array([0, 2**63], np.uint64), [str(2**63)]),
 }
 
 
-@pytest.mark.parametrize("labels", TAKEN.values(), ids=TAKEN)
-def test_whole_numbers_of_any_type_are_taken(labels: np.ndarray) -> None:
+@pytest.mark.parametrize("labels", ACCEPTED.values(), ids=ACCEPTED)
+def test_integers_of_any_type_are_accepted(labels: np.ndarray) -> None:
     found = class_numbers("y_train", labels, DataError)
     assert found.dtype == np.int64
-    assert found.tolist() == WHOLE.tolist()
+    assert found.tolist() == LABELS.tolist()
 
 
-def test_booleans_are_taken() -> None:
+def test_booleans_are_accepted() -> None:
     assert class_numbers("y", np.array([True, False]), DataError).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("labels", "words"), REFUSED.values(), ids=REFUSED)
-def test_other_labels_are_refused_with_what_to_do(labels: np.ndarray, words: list[str]) -> None:
+def test_other_labels_are_refused_with_a_remedy(labels: np.ndarray, words: list[str]) -> None:
     with pytest.raises(DataError, match="y_train") as error:
         class_numbers("y_train", labels, DataError)
-    said = str(error.value)
-    assert len(said) <= 500
-    assert "\n" not in said
+    message = str(error.value)
+    assert len(message) <= 500
+    assert "\n" not in message
     for word in words:
-        assert word in said
+        assert word in message
 
 
 @pytest.mark.parametrize("labels", [[-1, 1, 1], [0, -3, 1], [0, 3, 1]])
@@ -75,7 +75,7 @@ def test_labels_outside_the_classes(labels: list[int]) -> None:
         ([0, 1, 2], [], ""),
     ],
 )
-def test_classes_without_training_rows_are_advised_on(labels: list[int], missing: list[str], words: str) -> None:
+def test_advice_on_classes_without_training_rows(labels: list[int], missing: list[str], words: str) -> None:
     classes = tuple(map(str, range(max(labels) + 1)))
     advice = missing_classes(np.array(labels), classes)
     assert [name for one in advice for name in one["class"]] == missing

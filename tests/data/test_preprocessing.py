@@ -1,4 +1,4 @@
-"""What is done to a row is one description: of the data set, of its checkpoint, and of rows that are predicted later."""
+"""One description of the preprocessing for the data set, its checkpoint and rows that are predicted later."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def checkpoint_of(data: DataSet) -> dict[str, Any]:
 
 @pytest.mark.parametrize("standardize", ["none", "train", "all"])
 @pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-def test_a_checkpoint_prepares_rows_as_the_data_did(rows: np.ndarray, standardize: str, tmp_path: Path) -> None:
+def test_a_checkpoint_prepares_rows_like_the_data(rows: np.ndarray, standardize: str, tmp_path: Path) -> None:
     data = data_of(tmp_path, rows, standardize)
     network = NetworkInput.of_checkpoint(checkpoint_of(data))
     assert network is not None
     expected = BatchDataset(data.load().test).__getitems__(range(40))[0]
-    (tmp_path / "my.npz").unlink()  # it is not needed any more
+    (tmp_path / "my.npz").unlink()  # the checkpoint is sufficient
     for key in ("x", "x_test"):
         np.savez(tmp_path / "new.npz", **{key: rows})
         split = FurtherRows(path=str(tmp_path / "new.npz")).like(network)
         assert BatchDataset(split).__getitems__(range(40))[0].equal(expected)
 
 
-def test_a_checkpoint_of_an_older_version_says_nothing() -> None:
+def test_a_checkpoint_of_an_older_version_has_no_description() -> None:
     assert NetworkInput.of_checkpoint({"shape": [3], "classes": 2}) is None
 
 
@@ -74,11 +74,11 @@ WRONG: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("key", "value"), [*WRONG.items(), ("preprocessing.mean", [float("nan")] * 5), ("preprocessing.layout", [])]
 )
-def test_a_checkpoint_that_describes_itself_wrongly_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_with_a_malformed_description_is_refused(key: str, value: Any, tmp_path: Path) -> None:
     described = copy.deepcopy(checkpoint_of(data_of(tmp_path, ROWS["vectors"], "train")))
     place, _, last = key.rpartition(".")
     (described[place] if place else described)[last] = value
-    with pytest.raises(DataError, match="as regtorch describes"):
+    with pytest.raises(DataError, match="does not have the format of regtorch"):
         NetworkInput.of_checkpoint(described)
 
 
@@ -95,7 +95,7 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_images_are_read_as_training_read_them(channels: int, images: Path) -> None:
+def test_images_are_read_as_in_training(channels: int, images: Path) -> None:
     network = NetworkInput((channels, 6, 5), ("cat", "dog"), IMAGES, resized=True)
     split = FurtherRows(path=str(images)).like(network)
     assert split.y.tolist() == [0, 1]
@@ -110,18 +110,18 @@ def test_images_are_read_as_training_read_them(channels: int, images: Path) -> N
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (NetworkInput((3, 6, 5), ("cat", "dog"), IMAGES), "12 x 10 pixels, and the network was trained on 6 x 5"),
+        (NetworkInput((3, 6, 5), ("cat", "dog"), IMAGES), "12 x 10 pixels, but the network was trained on 6 x 5"),
         (NetworkInput((3, 12, 10), ("cat", "dog"), Preprocessing("float32")), "uint8 .* trained on float32"),
         (NetworkInput((360,), ("cat", "dog"), IMAGES), r"trained on rows of shape \(360,\)"),
         (NetworkInput((2, 12, 10), ("cat", "dog"), IMAGES), r"trained on rows of shape \(2, 12, 10\)"),
     ],
 )
-def test_images_that_the_network_does_not_take(network: NetworkInput, words: str, images: Path) -> None:
+def test_images_that_do_not_fit_the_network_are_refused(network: NetworkInput, words: str, images: Path) -> None:
     with pytest.raises(DataError, match=words):
         FurtherRows(path=str(images)).like(network)
 
 
-def test_a_folder_without_images_and_what_is_no_image(tmp_path: Path) -> None:
+def test_missing_images_and_other_files_are_refused(tmp_path: Path) -> None:
     network = NetworkInput((3, 6, 5), ("cat", "dog"), IMAGES, resized=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.bmp").write_bytes(b"BM")
@@ -140,12 +140,12 @@ def test_data_beyond_memory_names_its_setting(settings: dict[str, Any]) -> None:
         regtorch.create("data", "synthetic", **settings).load()
 
 
-def test_images_beyond_memory_name_their_size(images: Path) -> None:
+def test_images_beyond_memory_name_their_setting(images: Path) -> None:
     with pytest.raises(DataError, match=r"data\.image_size=\[1000000, 1000000\] needs"):
         regtorch.create("data", "image_folder", path=str(images), image_size=[10**6, 10**6]).load()
 
 
-def test_memory_that_ends_while_reading_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_error_while_reading_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(self: object) -> None:
         raise MemoryError("Unable to allocate 7 TiB")
 

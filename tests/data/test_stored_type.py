@@ -1,4 +1,4 @@
-"""One scaling for all parts: parts of another kind of type, or on another scale, are refused, in training and in prediction."""
+"""Parts with another kind of type or another scale are refused, in training and in prediction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def names(train: str, other: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("train", "other"), [*itertools.product(TYPES, TYPES)])
-def test_each_pair_of_types_is_scaled_alike_or_refused_by_name(train: str, other: str, tmp_path: Path) -> None:
+def test_two_types_have_the_same_scale_or_are_refused(train: str, other: str, tmp_path: Path) -> None:
     for part in ("test", "val"):
         data = saved(tmp_path, train, other, part)
         if kind_of(train) == kind_of(other):
@@ -79,12 +79,12 @@ FRACTIONS, PIXELS = np.linspace(0, 1, 20).reshape(4, 5), np.arange(0, 240, 12.0)
         (FRACTIONS * 100, PIXELS, False),
     ],
 )
-def test_pixels_of_which_one_part_was_divided_are_refused(first: np.ndarray, second: np.ndarray, refused: bool) -> None:
+def test_pixels_with_only_one_divided_part_are_refused(first: np.ndarray, second: np.ndarray, refused: bool) -> None:
     ranges = {"x_train": ValueRange.of(first), "x_test": ValueRange.of(second)}
     if not refused:
         check_one_scale(ranges, DataError)
         return
     remedy = "divide {} by 255 too" if first.min() >= 0 <= second.min() else "scale {} as the other was"
     remedy = remedy.format("x_train" if first is PIXELS else "x_test")
-    with pytest.raises(DataError, match=rf"x_train has .* and x_test .* two scales; {remedy}, or neither$"):
+    with pytest.raises(DataError, match=rf"x_train has .* but x_test .* two scales; {remedy}, or neither$"):
         check_one_scale(ranges, DataError)

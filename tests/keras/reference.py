@@ -1,14 +1,14 @@
-"""Small models saved by Keras 3.15.1 (TensorFlow 2.21, CPU) and what Keras computes with them.
+"""Small models saved by Keras 3.15.1 (TensorFlow 2.21, CPU), with results that Keras computed with them.
 
 ``tests/reference/keras_models.zip`` holds, for each case of its ``index.json``:
 
-- ``NAME.keras``: after three training steps, from random biases, gammas, slopes and moving statistics.
+- ``NAME.keras``: the model after three training steps, from random biases, gammas, slopes and moving statistics.
 - ``NAME.npz``, all in Keras' layout: ``x`` (``x0``, ...), ``y``, ``predicted`` by ``model.predict``, ``losses`` (their
-  sum), ``trajectory``: ten full-batch losses under SGD with every noise off, ``predicted_after`` those steps. Where the
-  case is of an optimizer: ``opt_trajectory``, five losses with the saved optimizer going on.
+  sum), ``trajectory``: ten full-batch losses under SGD without noise, ``predicted_after``: predictions after those steps.
+  Cases for an optimizer have ``opt_trajectory``: five losses after training resumed with the saved optimizer.
 
-``refused/`` holds files that cannot be read. ``k2_*`` were saved by Keras 2 (tf_keras 2.21), ``k3_8_*`` by Keras 3.8.0.
-``opt_trajectory`` of a legacy optimizer is that of the reloaded model, as its state is not in the file. ``stand_in/`` holds
+``refused/`` contains files that are refused. ``k2_*`` were saved by Keras 2 (tf_keras 2.21), ``k3_8_*`` by Keras 3.8.0.
+``opt_trajectory`` of a legacy optimizer comes from the reloaded model, as its state is not in the file. ``stand_in/`` contains
 models with a layer that needs a stand-in, each with ``x`` and ``predicted``.
 """
 
@@ -27,20 +27,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from regtorch.keras import KerasPort, from_keras
-from regtorch.keras.port import in_keras
+from regtorch.keras.port import in_keras_layout
 
 ARCHIVE = Path(__file__).parent.parent / "reference" / "keras_models.zip"
 
 
 @cache
 def cases() -> dict[str, dict[str, Any]]:
-    """Name -> what the index says of it."""
+    """Name -> entry in the index, for each case."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         return {case["name"]: case for case in json.loads(archive.read("index.json"))["cases"]}
 
 
 def unpack(member: str, folder: Path) -> Path:
-    """One member as a file of its own."""
+    """Extract one member to a folder."""
     path = folder / Path(member).name
     with zipfile.ZipFile(ARCHIVE) as archive:
         path.write_bytes(archive.read(member))
@@ -48,18 +48,18 @@ def unpack(member: str, folder: Path) -> Path:
 
 
 def port_of(name: str, folder: Path) -> KerasPort:
-    """A case's model, loaded."""
+    """Load the model of a case."""
     return from_keras(unpack(f"{name}.keras", folder))
 
 
 def arrays_of(name: str) -> dict[str, np.ndarray]:
-    """A case's arrays."""
+    """The arrays of a case."""
     with zipfile.ZipFile(ARCHIVE) as archive, np.load(io.BytesIO(archive.read(f"{name}.npz"))) as arrays:
         return dict(arrays)
 
 
 def several(arrays: dict[str, np.ndarray], key: str) -> list[np.ndarray]:
-    """``key``, or ``key0``, ``key1``, ..."""
+    """The array ``key``, or the arrays ``key0``, ``key1``, ..."""
     return [arrays[key]] if key in arrays else [arrays[f"{key}{i}"] for i in range(9) if f"{key}{i}" in arrays]
 
 
@@ -77,13 +77,13 @@ def listed(predicted: Any) -> list[np.ndarray]:
 
 
 def loss_of(case: dict[str, Any], port: KerasPort, inputs: list[Tensor], targets: list[np.ndarray]) -> Tensor:
-    """What Keras minimises: the data losses of all outputs and the penalty."""
+    """The loss that Keras minimizes: the data losses of all outputs and the penalty."""
     output = port.model(*inputs)
     outputs = [output] if isinstance(output, Tensor) else output
     kinds = case["loss"] if isinstance(case["loss"], list) else [case["loss"]] * len(outputs)
     weights = case.get("loss_weights") or [1.0] * len(outputs)
     losses = [
-        weight * _data_loss(kind, in_keras(out, layout), target, final)
+        weight * _data_loss(kind, in_keras_layout(out, layout), target, final)
         for weight, kind, out, target, final, layout in zip(
             weights, kinds, outputs, targets, port._final, port._results, strict=True
         )
@@ -107,7 +107,7 @@ def _data_loss(kind: str, output: Tensor, target: np.ndarray, final: str) -> Ten
 
 
 def silence(port: KerasPort) -> None:
-    """Switch every dropout and noise off for good."""
+    """Permanently disable every dropout and noise."""
     for module in port.model.modules():
         if hasattr(module, "drop_prob"):
             module.drop_prob = 0.0

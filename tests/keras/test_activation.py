@@ -1,7 +1,7 @@
-"""Activations at, just above and just below the points where they change, against Keras' values.
+"""Activations at, just above and just below their breakpoints, against Keras' values.
 
-``tests/reference/activations.npz`` holds ``x`` and what Keras 3.15.1 (TensorFlow 2.21) makes of it: functions by their
-names, layers as ``NAME {settings}``; ThresholdedReLU is that of tf_keras 2.21.
+``tests/reference/activations.npz`` contains ``x`` and the results of Keras 3.15.1 (TensorFlow 2.21): functions under their
+names, layers as ``NAME {settings}``; ThresholdedReLU is from tf_keras 2.21.
 """
 
 import json
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import regtorch
-from tests.keras.hostile import archive_of, members_of
+from tests.keras.mutated_files import archive_of, members_of
 from tests.keras.reference import unpack
 
 with np.load(Path(__file__).parent.parent / "reference" / "activations.npz") as _arrays:
@@ -21,7 +21,7 @@ X = VALUES.pop("x")
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_activation_is_that_of_keras_at_its_boundaries(name, tmp_path):
+def test_an_activation_matches_keras_at_its_breakpoints(name, tmp_path):
     kind, _, settings = name.partition(" ")
     layer = {
         "module": "keras.layers",
@@ -41,14 +41,14 @@ def test_an_activation_is_that_of_keras_at_its_boundaries(name, tmp_path):
     np.testing.assert_allclose(regtorch.from_keras(path).predict(X[None])[0], VALUES[name], rtol=1e-6, atol=1e-6)
 
 
-def test_every_activation_has_values():
+def test_every_activation_has_reference_values():
     from regtorch.keras.activation import _ELEMENTWISE
 
     other_names = {"linear", "swish", "hard_swish"}
     assert set(_ELEMENTWISE) - other_names == {name for name in VALUES if " " not in name}
 
 
-def test_a_threshold_holds_for_other_types(tmp_path):
+def test_a_threshold_works_for_other_types(tmp_path):
     from regtorch.keras.activation import ClippedReLU
 
     x = torch.tensor([4.0, 5.0, 6.0], dtype=torch.bfloat16)

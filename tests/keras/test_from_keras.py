@@ -1,4 +1,4 @@
-"""Predictions, penalties, further training and predictions afterwards, against Keras' own, layer by layer."""
+"""Predictions, penalties, training and predictions after training, against Keras, layer by layer."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.keras.reference import arrays_of, cases, inputs_of, listed, loss_of, 
 MODELS = [name for name, case in cases().items() if case["kind"] == "model"]
 OPTIMIZERS = [name for name, case in cases().items() if case["kind"] == "optimizer"]
 
-#: layers of half precision round by themselves; here they compute in float32
+#: Keras rounds in layers of half precision, while the ported model computes in float32
 HALF = {"mixed_bfloat16": 5e-2, "bfloat16": 5e-2, "mixed_float16": 5e-3, "float16": 5e-3}
 
 
@@ -21,7 +21,7 @@ def close(ours: list[np.ndarray], keras: list[np.ndarray], tolerance: float) -> 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_the_same_and_trains_the_same(name, tmp_path):
+def test_a_model_predicts_and_trains_as_in_keras(name, tmp_path):
     case, arrays, port = cases()[name], arrays_of(name), port_of(name, tmp_path)
     inputs = inputs_of(port, arrays)
     policy = str(case.get("policy"))
@@ -42,7 +42,7 @@ def test_a_model_is_the_same_and_trains_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_saved_optimizer_goes_on_as_in_keras(name, tmp_path):
+def test_a_saved_optimizer_resumes_as_in_keras(name, tmp_path):
     case, arrays, port = cases()[name], arrays_of(name), port_of(name, tmp_path)
     inputs = inputs_of(port, arrays)
     close(listed(port.predict(inputs)), several(arrays, "predicted"), 1e-5)
@@ -70,7 +70,7 @@ def train(
 
 
 def test_every_translator_is_exercised():
-    """The reference holds every layer that can be read."""
+    """The reference contains every supported layer."""
     from regtorch.keras.translation import TRANSLATORS
 
     seen = {layer for case in cases().values() for layer in case["layers"]}

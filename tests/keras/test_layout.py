@@ -1,4 +1,4 @@
-"""Layouts and arrangements against NumPy, on random shapes, orders and flattenings."""
+"""Layouts and arrangements against NumPy, with random shapes, orders and flattenings."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ def layouts(draw) -> Layout:
 
 
 def in_torch(keras: np.ndarray, layout: Layout) -> np.ndarray:
-    """A batch of one as torch has it."""
+    """A batch of one in torch's order."""
     return keras.transpose(0, *(1 + axis for axis in layout.order))
 
 
@@ -32,7 +32,7 @@ def test_sizes_and_dims_are_those_of_the_transposed_tensor(layout):
 
 
 @given(layouts(), st.data())
-def test_features_say_where_flattened_numbers_stand_in_keras(layout, data):
+def test_features_map_flattened_entries_to_keras(layout, data):
     before = data.draw(st.permutations(range(layout.rank)))
     keras = np.arange(np.prod(layout.shape)).reshape(1, *layout.shape)
     flat_in_keras = keras.transpose(0, *(1 + axis for axis in before)).reshape(-1)
@@ -47,39 +47,39 @@ def test_features_say_where_flattened_numbers_stand_in_keras(layout, data):
 
 
 @given(layouts(), st.data())
-def test_a_weight_comes_back_as_it_was(layout, data):
+def test_to_keras_inverts_to_torch(layout, data):
     shape = tuple(int(size) for size in layout.shape)
     axis = data.draw(st.integers(0, len(shape) - 1))
     places = np.array(data.draw(st.permutations(range(shape[axis]))))
     flat = (int(np.prod(shape)),) if data.draw(st.booleans()) else None
-    lies = Arrangement(shape, layout.order, flat, ((axis, places),))
+    arrangement = Arrangement(shape, layout.order, flat, ((axis, places),))
     array = torch.arange(float(np.prod(shape))).reshape(shape)
-    parameter = lies.to_torch(array)
-    assert parameter.shape == lies.torch_shape
+    parameter = arrangement.to_torch(array)
+    assert parameter.shape == arrangement.torch_shape
     np.testing.assert_array_equal(
-        parameter, array.numpy().take(places, axis).transpose(layout.order).reshape(lies.torch_shape)
+        parameter, array.numpy().take(places, axis).transpose(layout.order).reshape(arrangement.torch_shape)
     )
-    assert torch.equal(lies.to_keras(parameter), array)
+    assert torch.equal(arrangement.to_keras(parameter), array)
 
 
 @given(layouts(), st.data())
 def test_norms_over_axes_are_norms_over_dims(layout, data):
     shape = tuple(int(size) for size in layout.shape)
     axes = data.draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))
-    lies = Arrangement(shape, layout.order)
+    arrangement = Arrangement(shape, layout.order)
     array = torch.randn(shape, dtype=torch.float64)
-    ours = torch.linalg.vector_norm(lies.to_torch(array), dim=lies.dims(sorted(axes)), keepdim=True)
-    theirs = lies.to_torch(torch.linalg.vector_norm(array, dim=sorted(axes), keepdim=True).expand(shape))
-    torch.testing.assert_close(ours.expand(lies.torch_shape), theirs)
+    ours = torch.linalg.vector_norm(arrangement.to_torch(array), dim=arrangement.dims(sorted(axes)), keepdim=True)
+    theirs = arrangement.to_torch(torch.linalg.vector_norm(array, dim=sorted(axes), keepdim=True).expand(shape))
+    torch.testing.assert_close(ours.expand(arrangement.torch_shape), theirs)
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 5), st.integers(1, 3))
-def test_same_padding_gives_as_many_windows_as_it_must(size, kernel, stride, dilation):
-    before, behind = same_padding(size, kernel, stride, dilation)
+def test_same_padding_results_in_the_right_number_of_windows(size, kernel, stride, dilation):
+    before, after = same_padding(size, kernel, stride, dilation)
     reach = dilation * (kernel - 1) + 1
-    assert behind - before in (0, 1)
-    if before + behind + size >= reach:
-        windows = (size + before + behind - reach) // stride + 1
+    assert after - before in (0, 1)
+    if before + after + size >= reach:
+        windows = (size + before + after - reach) // stride + 1
         assert windows == -(-size // stride)
     symmetric = symmetric_same([size], [kernel], [stride], [dilation])
-    assert symmetric == ((before,) if before == behind else None)
+    assert symmetric == ((before,) if before == after else None)

@@ -1,4 +1,4 @@
-"""What a ported model offers: torch's own ways with it, the way back into a file, and the configuration that builds it here."""
+"""Ported models: use as a torch module, saving to a file, and the equivalent configuration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch import nn
 import regtorch
 from regtorch.errors import SettingError
 from regtorch.training.run import make_constraints, make_model, make_penalties
-from tests.keras.hostile import archive_of, members_of
+from tests.keras.mutated_files import archive_of, members_of
 from tests.keras.reference import ARCHIVE, arrays_of, cases, inputs_of, listed, port_of, unpack
 
 NAMES = list(cases())
 
 
-def moved(port) -> None:
-    """Other weights and other moving statistics."""
+def perturb(port) -> None:
+    """Change all weights and moving statistics."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in port.model.state_dict().values():
@@ -32,11 +32,11 @@ def moved(port) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES[::3])
-def test_weights_go_back_into_the_file(name, tmp_path):
+def test_weights_are_saved_to_a_file(name, tmp_path):
     port, arrays = port_of(name, tmp_path), arrays_of(name)
     inputs = inputs_of(port, arrays)
     untouched = listed(port.predict(inputs))
-    moved(port)
+    perturb(port)
     wanted = listed(port.predict(inputs))
     port.save(tmp_path / "out.keras")
 
@@ -51,9 +51,9 @@ def test_weights_go_back_into_the_file(name, tmp_path):
     assert {key for key in before if before[key] != after[key]} <= {"model.weights.h5"}
 
 
-def test_saving_over_the_file_it_came_from(tmp_path):
+def test_saving_over_the_loaded_file(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
-    moved(port)
+    perturb(port)
     port.save(tmp_path / "a_dense_sequential.keras")
     assert [path.name for path in tmp_path.iterdir()] == ["a_dense_sequential.keras"]
     again = regtorch.from_keras(tmp_path / "a_dense_sequential.keras")
@@ -61,20 +61,20 @@ def test_saving_over_the_file_it_came_from(tmp_path):
         assert torch.equal(ours, theirs)
 
 
-def test_saving_where_nothing_can_be_written_leaves_nothing(tmp_path):
+def test_saving_to_a_missing_folder_raises_an_error(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
     with pytest.raises(OSError, match="absent"):
         port.save(tmp_path / "absent" / "out.keras")
 
 
-def test_the_file_may_be_gone_when_the_weights_are_saved(tmp_path):
+def test_saving_works_after_the_file_was_deleted(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
     (tmp_path / "a_dense_sequential.keras").unlink()
     port.save(tmp_path / "out.keras")
     assert regtorch.from_keras(tmp_path / "out.keras").model
 
 
-def test_loading_leaves_the_random_state_alone(tmp_path):
+def test_loading_does_not_change_the_random_state(tmp_path):
     before = torch.get_rng_state()
     port_of(
         "l_nested_sequential_in_functional" if "l_nested_sequential_in_functional" in cases() else NAMES[0], tmp_path
@@ -82,7 +82,7 @@ def test_loading_leaves_the_random_state_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_predict_leaves_modes_alone_and_does_not_depend_on_the_batch(tmp_path):
+def test_predict_keeps_modes_and_does_not_depend_on_the_batch_size(tmp_path):
     name = next(
         n for n, case in cases().items() if "Dropout" in case["layers"] and "BatchNormalization" in case["layers"]
     )
@@ -92,21 +92,21 @@ def test_predict_leaves_modes_alone_and_does_not_depend_on_the_batch(tmp_path):
     dropout = next(module for module in port.model.modules() if isinstance(module, regtorch.Dropout))
     dropout.eval()
     modes = [module.training for module in port.model.modules()]
-    whole, single = port.predict(inputs), port.predict(inputs, batch_size=1)
-    np.testing.assert_allclose(whole, single, rtol=1e-5, atol=1e-6)
+    in_one_batch, single = port.predict(inputs), port.predict(inputs, batch_size=1)
+    np.testing.assert_allclose(in_one_batch, single, rtol=1e-5, atol=1e-6)
     assert [module.training for module in port.model.modules()] == modes
     assert len(port.predict([x[:0] for x in inputs])) == 0
-    np.testing.assert_array_equal(port.predict([torch.from_numpy(x) for x in inputs]), whole)
+    np.testing.assert_array_equal(port.predict([torch.from_numpy(x) for x in inputs]), in_one_batch)
 
 
-def test_a_wrong_shape_is_one_clear_line(tmp_path):
+def test_a_wrong_shape_raises_a_clear_error(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
     with pytest.raises(SettingError, match=r"x has the shape \(2, 3, 4\): the model takes \(batch, \d+\)"):
         port.model(torch.zeros(2, 3, 4))
 
 
 class LayerTracer(torch.fx.Tracer):
-    """Takes every module without parts as it is."""
+    """Traces every module without children as a leaf."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not any(m.children())
@@ -126,12 +126,12 @@ def test_a_ported_model_is_an_ordinary_module(name, tmp_path):
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), traced):
         assert all(torch.equal(a, b) for a, b in zip(outputs(other), wanted, strict=True))
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    moved(port)
+    perturb(port)
     model.load_state_dict(state)
     assert all(torch.equal(a, b) for a, b in zip(outputs(model), wanted, strict=True))
 
 
-def test_a_ported_model_compiles_without_a_break(tmp_path):
+def test_a_ported_model_compiles_without_a_graph_break(tmp_path):
     name = next(n for n, case in cases().items() if "Conv2D" in case["layers"] and "Flatten" in case["layers"])
     port = port_of(name, tmp_path)
     (x,) = inputs_of(port, arrays_of(name))
@@ -165,7 +165,7 @@ def _equivalents(tmp_path) -> dict[str, dict]:
 
 
 def test_the_configuration_builds_an_equal_model_with_equal_rules(tmp_path):
-    """Built from the configuration and given the same weights, the model and its penalty are the same."""
+    """A model that is built from the configuration has the same output and penalty for the same weights."""
     found = _equivalents(tmp_path)
     assert len(found) > 15
     assert {config["model"]["name"] for config in found.values()} == {"mlp", "cnn"}
@@ -202,13 +202,13 @@ def _same_constraints(port, constraints, model) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_what_no_configuration_builds_is_said(tmp_path):
+def test_a_network_without_a_configuration_is_refused(tmp_path):
     name = next(n for n, case in cases().items() if "Add" in case["layers"])
-    with pytest.raises(SettingError, match="no chain of layers"):
+    with pytest.raises(SettingError, match="not a chain of layers"):
         port_of(name, tmp_path).to_config()
 
 
-def test_numbers_of_a_configuration_are_as_they_were_typed(tmp_path):
+def test_numbers_of_a_configuration_are_short(tmp_path):
     configs = _equivalents(tmp_path).values()
     numbers = [json.dumps(config) for config in configs]
     assert not any(
@@ -247,7 +247,7 @@ def test_a_module_stands_in_for_a_custom_layer(factory, key, tmp_path):
     assert module.factor == 3.0
     assert module.scale.abs().min() > 0  # from the file
     assert port.predict(np.zeros((2, 7), np.float32)).shape == (2, 4)
-    moved(port)
+    perturb(port)
     port.save(tmp_path / "out.keras")
     again = regtorch.from_keras(tmp_path / "out.keras", custom={key: factory})
     assert torch.equal(again.model.get_submodule("twice").scale, module.scale)
@@ -272,18 +272,18 @@ def test_a_stand_in_may_load_its_arrays_itself(tmp_path):
         (nn.Identity, "0 parameters and buffers"),
     ],
 )
-def test_a_stand_in_that_does_not_fit_is_said(factory, message, tmp_path):
+def test_a_stand_in_that_does_not_fit_is_refused(factory, message, tmp_path):
     with pytest.raises(regtorch.KerasFileError, match=message):
         regtorch.from_keras(unpack("refused/custom_layer.keras", tmp_path), custom={"Twice": factory})
 
 
-def test_of_a_lambda_only_the_stand_in_runs(tmp_path):
+def test_the_code_of_a_lambda_does_not_run(tmp_path):
     path = unpack("refused/lambda.keras", tmp_path)
     port = regtorch.from_keras(path, custom={"lambda": lambda: nn.Tanh()})
     assert isinstance(port.model.get_submodule("lambda_" if hasattr(port.model, "lambda_") else "lambda"), nn.Tanh)
 
 
-def test_custom_rules_and_activations_stand_in(tmp_path):
+def test_custom_rules_and_activations_have_stand_ins(tmp_path):
     path = unpack("refused/custom_regularizer_function.keras", tmp_path)
     port = regtorch.from_keras(path, custom={"squared_l1": lambda: regtorch.SquaredL1(0.001)})
     kernel = port.model.get_submodule("dense").weight
@@ -325,7 +325,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("member", REFUSED)
-def test_what_cannot_be_read_is_said_layer_by_layer_in_one_line(member, tmp_path):
+def test_unsupported_layers_are_named_in_one_line(member, tmp_path):
     path = unpack(f"refused/{member}", tmp_path)
     with pytest.raises(regtorch.KerasFileError) as refused:
         regtorch.from_keras(path)
@@ -345,7 +345,7 @@ def test_all_refused_files_are_tried():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("units", -3, "layer 'dense' (Dense): units=-3 is not allowed: it must be a whole number >= 1"),
+        ("units", -3, "layer 'dense' (Dense): units=-3 is not allowed: it must be an integer >= 1"),
         ("units", "many", "units='many'"),
         ("use_bias", "yes", "use_bias='yes' is not allowed: it must be true or false"),
         ("activation", "reluu", "its activation 'reluu'"),
@@ -357,7 +357,7 @@ def test_all_refused_files_are_tried():
         ),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(key, value, words, tmp_path):
+def test_an_invalid_setting_is_named(key, value, words, tmp_path):
     members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
     config = json.loads(members["config.json"])
     layer = next(entry for entry in config["config"]["layers"] if entry["class_name"] == "Dense")
@@ -369,14 +369,14 @@ def test_a_setting_that_makes_no_sense_is_named(key, value, words, tmp_path):
     assert words in str(refused.value)
 
 
-def test_paths_that_are_no_files(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(regtorch.KerasFileError, match="there is no such file"):
         regtorch.from_keras(tmp_path / "absent.keras")
     with pytest.raises(regtorch.KerasFileError, match="is a folder"):
         regtorch.from_keras(tmp_path)
 
 
-def test_an_optimizer_without_counterpart_is_said_when_it_is_asked_for(tmp_path):
+def test_an_optimizer_without_a_counterpart_raises_an_error_on_access(tmp_path):
     members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
     config = json.loads(members["config.json"])
     config["compile_config"]["optimizer"]["class_name"] = "Lion"
@@ -387,7 +387,7 @@ def test_an_optimizer_without_counterpart_is_said_when_it_is_asked_for(tmp_path)
         _ = port.optimizer
 
 
-def test_a_sequence_may_come_as_keras_or_as_torch_has_it(tmp_path):
+def test_a_sequence_may_have_the_order_of_keras_or_torch(tmp_path):
     name = next(
         n
         for n, case in cases().items()
@@ -400,8 +400,8 @@ def test_a_sequence_may_come_as_keras_or_as_torch_has_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n, case in cases().items() if n[:2] in ("c_", "e_", "f_", "h_", "j_")])
-def test_weights_are_drawn_anew_by_the_initializers_of_the_file(name, tmp_path):
-    """Keras draws Glorot-uniform kernels within a bound of their fans, and begins norms at 1 and biases at 0."""
+def test_initialize_uses_the_initializers_of_the_file(name, tmp_path):
+    """Glorot-uniform kernels have a bound that depends on their fans; scales start at 1 and biases at 0."""
     port = port_of(name, tmp_path)
     state = torch.get_rng_state()
     port.initialize(seed=3)
@@ -425,27 +425,27 @@ def test_weights_are_drawn_anew_by_the_initializers_of_the_file(name, tmp_path):
     assert all(torch.equal(first[key], value) for key, value in port.model.state_dict().items())
 
 
-def test_a_model_of_another_type_takes_that_type(tmp_path):
+def test_a_model_may_be_converted_to_another_type(tmp_path):
     name = next(n for n, case in cases().items() if "Conv2D" in case["layers"] and "Flatten" in case["layers"])
     port = port_of(name, tmp_path)
     (x,) = inputs_of(port, arrays_of(name))
-    whole = port.predict(x)
+    expected = port.predict(x)
     port.model.to(torch.float64)
     assert port.predict(x).dtype == np.float64
-    np.testing.assert_allclose(port.predict(x), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(port.predict(x), expected, rtol=1e-5, atol=1e-6)
     port.model.to(torch.bfloat16)
     assert port.model(torch.from_numpy(np.ascontiguousarray(x))).dtype == torch.bfloat16
-    np.testing.assert_allclose(port.predict(x), whole, atol=0.1 * np.abs(whole).max())
+    np.testing.assert_allclose(port.predict(x), expected, atol=0.1 * np.abs(expected).max())
     port.save(tmp_path / "half.keras")  # rounded weights in the file's own type
     np.testing.assert_allclose(
-        regtorch.from_keras(tmp_path / "half.keras").predict(x), whole, atol=0.1 * np.abs(whole).max()
+        regtorch.from_keras(tmp_path / "half.keras").predict(x), expected, atol=0.1 * np.abs(expected).max()
     )
     port.model.float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert port.model(torch.from_numpy(np.ascontiguousarray(x))).dtype == torch.bfloat16
 
 
-def test_wrong_inputs_are_one_clear_line(tmp_path):
+def test_wrong_inputs_raise_clear_errors(tmp_path):
     name = next(
         n for n, case in cases().items() if case["layers"].count("InputLayer") == 2 and not case.get("input_keys")
     )
@@ -460,15 +460,15 @@ def test_wrong_inputs_are_one_clear_line(tmp_path):
         port.predict(inputs, batch_size=0)
 
 
-def test_plain_lists_of_numbers_are_rows(tmp_path):
+def test_a_nested_list_of_numbers_is_accepted(tmp_path):
     port, x = port_of("a_dense_sequential", tmp_path), arrays_of("a_dense_sequential")["x"]
     np.testing.assert_array_equal(port.predict(x.tolist()), port.predict(x))
 
 
-def test_a_model_can_be_saved_again_and_again(tmp_path):
+def test_a_model_can_be_saved_repeatedly(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
     for step in range(3):
-        moved(port)
+        perturb(port)
         port.save(tmp_path / f"{step}.keras")
         again = regtorch.from_keras(tmp_path / f"{step}.keras")
         for ours, theirs in zip(again.model.parameters(), port.model.parameters(), strict=True):
@@ -483,7 +483,7 @@ def test_a_port_can_be_copied_and_pickled(tmp_path):
         assert other.penalty() == port.penalty()
 
 
-def test_inputs_may_be_given_by_name(tmp_path):
+def test_inputs_may_be_passed_by_name(tmp_path):
     port, arrays = (
         port_of("u_inputs_not_in_the_order_of_names", tmp_path),
         arrays_of("u_inputs_not_in_the_order_of_names"),
@@ -496,14 +496,14 @@ def test_inputs_may_be_given_by_name(tmp_path):
         port.predict({"alpha": alpha, "beta": zeta})
 
 
-def test_what_the_model_leaves_out_is_said(tmp_path):
+def test_final_activation_names_the_omitted_activation(tmp_path):
     losses = {"sparse": "softmax", "sparse_from_logits": "", "binary": "sigmoid"}
     for loss, activation in losses.items():
         name = next(n for n, case in cases().items() if case["loss"] == loss and case["layers"][-1] == "Dense")
         assert port_of(name, tmp_path).final_activation == activation
 
 
-def test_a_stand_in_gives_its_arrays_back(tmp_path):
+def test_a_stand_in_returns_its_arrays(tmp_path):
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
@@ -520,7 +520,7 @@ def test_a_stand_in_gives_its_arrays_back(tmp_path):
 
     path = unpack("refused/custom_layer.keras", tmp_path)
     port = regtorch.from_keras(path, custom={"Twice": Own})
-    moved(port)
+    perturb(port)
     port.save(tmp_path / "out.keras")
     again = regtorch.from_keras(tmp_path / "out.keras", custom={"Twice": Own})
     torch.testing.assert_close(again.model.get_submodule("twice").scale, port.model.get_submodule("twice").scale)
@@ -532,15 +532,15 @@ def test_a_stand_in_gives_its_arrays_back(tmp_path):
         regtorch.from_keras(path, custom={"Twice": Loads}).save(tmp_path / "out.keras")
 
 
-def test_a_stand_in_for_a_class_leaves_keras_own_of_that_name_alone(tmp_path):
+def test_custom_does_not_replace_a_supported_class_of_keras(tmp_path):
     port = regtorch.from_keras(unpack("a_dense_sequential.keras", tmp_path), custom={"Dense": nn.Identity})
     assert any(isinstance(module, nn.Linear) for module in port.model.modules())
 
 
-def test_a_custom_regularizer_sees_the_weight_as_keras_has_it(tmp_path):
+def test_a_custom_regularizer_gets_the_weight_in_keras_arrangement(tmp_path):
     seen = []
 
-    class Looks(regtorch.Regularizer):
+    class Records(regtorch.Regularizer):
         def __init__(self, **settings):
             super().__init__()
 
@@ -549,7 +549,7 @@ def test_a_custom_regularizer_sees_the_weight_as_keras_has_it(tmp_path):
             return w.sum()
 
     path = unpack("refused/custom_regularizer_function.keras", tmp_path)
-    port = regtorch.from_keras(path, custom={"squared_l1": Looks})
+    port = regtorch.from_keras(path, custom={"squared_l1": Records})
     port.penalty()
     assert seen == [tuple(port.model.get_submodule("dense").weight.shape[::-1])]
 
@@ -567,11 +567,11 @@ def _changed(name, tmp_path, change):
     ("key", "value", "reason"),
     [
         ("activation", "sigmoid", "ends in a sigmoid"),
-        ("bias_initializer", {"class_name": "Ones", "config": {}}, "draws its bias by Ones"),
+        ("bias_initializer", {"class_name": "Ones", "config": {}}, "initializes its bias by Ones"),
         ("dtype", "bfloat16", "computes in bfloat16"),
     ],
 )
-def test_a_configuration_that_would_not_be_the_same_is_not_given(key, value, reason, tmp_path):
+def test_a_configuration_that_would_differ_is_refused(key, value, reason, tmp_path):
     name = next(n for n, config in _equivalents(tmp_path).items() if config["model"]["name"] == "mlp")
 
     def change(config):
@@ -581,7 +581,7 @@ def test_a_configuration_that_would_not_be_the_same_is_not_given(key, value, rea
         _changed(name, tmp_path, change).to_config()
 
 
-def test_settings_around_the_optimizer_are_not_lost_in_silence(tmp_path):
+def test_settings_around_the_optimizer_cause_a_warning(tmp_path):
     name = next(
         n for n, case in cases().items() if n == "digits" or (case["kind"] == "optimizer" and n.startswith("r_adam"))
     )
@@ -594,7 +594,7 @@ def test_settings_around_the_optimizer_are_not_lost_in_silence(tmp_path):
         _ = port.optimizer
 
 
-def test_the_state_of_other_weights_is_not_taken(tmp_path):
+def test_optimizer_state_of_other_weights_is_refused(tmp_path):
     name = next(n for n, case in cases().items() if case["kind"] == "optimizer" and n.startswith("r_adam"))
 
     def freeze(config):
@@ -604,13 +604,13 @@ def test_the_state_of_other_weights_is_not_taken(tmp_path):
         _ = _changed(name, tmp_path, freeze).optimizer
 
 
-def test_masks_of_noise_hold_along_the_axes_that_noise_shape_says(tmp_path):
-    """One draw for all positions of a map, or for all of a row, scaled so that the mean stays."""
+def test_noise_shape_shares_masks_along_axes(tmp_path):
+    """The mask is shared along an axis, and its scale preserves the mean."""
     from regtorch.keras.noise import SharedMaskDropout
 
     torch.manual_seed(0)
     x = torch.ones(200, 5, 6, 7)
-    y = SharedMaskDropout(drop_prob=0.25, alike=[2])(x)
+    y = SharedMaskDropout(drop_prob=0.25, shared_dims=[2])(x)
     assert y.unique().tolist() == pytest.approx([0, 4 / 3])
     assert torch.equal(y, y[:, :, :1].expand_as(y))
     assert not torch.equal(y, y[:, :1].expand_as(y))
@@ -619,10 +619,10 @@ def test_masks_of_noise_hold_along_the_axes_that_noise_shape_says(tmp_path):
     assert ported
     for port in ported.values():
         (dropout,) = (module for module in port.model.modules() if isinstance(module, SharedMaskDropout))
-        assert dropout.alike
+        assert dropout.shared_dims
 
 
-def test_hard_sigmoid_of_keras_2_is_refused_as_it_is_another_function(tmp_path):
+def test_hard_sigmoid_of_keras_2_is_refused(tmp_path):
     members = members_of(unpack("a_dense_sequential.keras", tmp_path).read_bytes())
     config = json.loads(members["config.json"])
     next(entry for entry in config["config"]["layers"] if entry["class_name"] == "Dense")["config"]["activation"] = (
@@ -636,11 +636,11 @@ def test_hard_sigmoid_of_keras_2_is_refused_as_it_is_another_function(tmp_path):
     with pytest.raises(regtorch.KerasFileError, match="'dense' \\(Dense\\): Keras 2's hard_sigmoid"):
         regtorch.from_keras(path)
     path.write_bytes(archive_of({**members, "metadata.json": b"no json"}))
-    with pytest.raises(regtorch.KerasFileError, match="is no JSON"):
+    with pytest.raises(regtorch.KerasFileError, match="is not JSON"):
         regtorch.from_keras(path)
 
 
-def test_a_module_without_a_constructor_of_its_own_stands_in(tmp_path):
+def test_a_stand_in_without_its_own_constructor(tmp_path):
     class Double(nn.Module):
         def forward(self, x):
             return 2 * x
@@ -669,7 +669,7 @@ def test_constraints_of_frozen_layers_attach_to_the_files_optimizer(tmp_path):
     assert all(torch.equal(before[key], value) for key, value in port.model.state_dict().items())
 
 
-def test_another_head_does_not_fit_into_the_file(tmp_path):
+def test_a_model_with_another_head_cannot_be_saved(tmp_path):
     port = port_of("a_dense_sequential", tmp_path)
     name, head = list(port.model.named_children())[-1]
     setattr(port.model, name, nn.Linear(head.in_features, head.out_features + 1))

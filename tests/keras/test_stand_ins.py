@@ -1,4 +1,4 @@
-"""Torch modules that stand in for layers: what they are given, what they give back, and what is refused."""
+"""Stand-ins for layers: their arguments, loading and saving of their arrays, and refused ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import SettingError
-from tests.keras.hostile import archive_of, members_of
+from tests.keras.mutated_files import archive_of, members_of
 from tests.keras.reference import ARCHIVE, unpack
 
 
 def file_of(name, folder, change=None):
-    """A file of the reference's stand-ins, its configuration changed."""
+    """A reference file for stand-ins, with a changed configuration."""
     path = unpack(f"stand_in/{name}.keras", folder)
     if change is not None:
         members = members_of(path.read_bytes())
@@ -37,14 +37,14 @@ def arrays_of(name):
 
 
 def load(name, folder, custom, change=None):
-    """The port, without the warnings about what its stand-ins leave out."""
+    """Load a file, without the warnings about arguments and rules that its stand-ins ignore."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return regtorch.from_keras(file_of(name, folder, change), custom=custom)
 
 
 class Lstm(nn.Module):
-    """Keras' LSTM by torch's, with its arrays turned."""
+    """Keras' LSTM with torch's module and transposed arrays."""
 
     seen = None
 
@@ -73,7 +73,7 @@ class Lstm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Keras' MultiHeadAttention by torch's function, on arrays as they are."""
+    """Keras' MultiHeadAttention with torch's function and unchanged arrays."""
 
     def __init__(self, num_heads, key_dim):
         super().__init__()
@@ -103,7 +103,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A layer with an array of its own and two layers inside."""
+    """A layer with one array and two sublayers."""
 
     def __init__(self, units, input_shape):
         super().__init__()
@@ -135,7 +135,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_stand_in_predicts_as_keras_trains_and_is_saved(name, tmp_path):
+def test_a_stand_in_predicts_as_in_keras_and_is_saved_after_training(name, tmp_path):
     arrays, port = arrays_of(name), load(name, tmp_path, MODELS[name])
     np.testing.assert_allclose(port.predict(arrays["x"]), arrays["predicted"], atol=1e-5)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_a_stand_in_predicts_as_keras_trains_and_is_saved(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_arrays_come_before_the_first_forward(name, tmp_path):
+def test_arrays_are_loaded_before_the_first_forward(name, tmp_path):
     [(key, kind)] = MODELS[name].items()
     happened = []
 
@@ -169,7 +169,7 @@ def test_arrays_come_before_the_first_forward(name, tmp_path):
     assert happened == ["load", "forward"]
 
 
-def test_the_factory_is_told_the_shape_of_its_input_as_the_module_gets_it(tmp_path):
+def test_a_factory_gets_the_shape_of_the_module_input(tmp_path):
     load("lstm", tmp_path, {"LSTM": Lstm})
     assert Lstm.seen == (None, 5, 3)
     seen = []
@@ -190,15 +190,15 @@ def test_the_factory_is_told_the_shape_of_its_input_as_the_module_gets_it(tmp_pa
     assert seen == [(None, 3, 8, 7)]
 
 
-def test_a_mask_is_handed_over_or_mentioned(tmp_path):
+def test_an_ignored_mask_causes_a_warning(tmp_path):
     arrays = arrays_of("masked")
 
-    class Deaf(Lstm):
+    class WithoutMask(Lstm):
         def forward(self, x):
             return super().forward(x)
 
-    with pytest.warns(UserWarning, match="names no mask"):
-        port = regtorch.from_keras(file_of("masked", tmp_path), custom={"LSTM": Deaf})
+    with pytest.warns(UserWarning, match="no parameter mask"):
+        port = regtorch.from_keras(file_of("masked", tmp_path), custom={"LSTM": WithoutMask})
     assert not np.allclose(port.predict(arrays["x"]), arrays["predicted"], atol=1e-3)
 
 
@@ -212,7 +212,7 @@ def with_weights(path, change):
     return path
 
 
-def test_the_state_of_a_seed_is_no_array_of_a_layer(tmp_path):
+def test_the_state_of_a_seed_generator_is_not_an_array_of_a_layer(tmp_path):
     def seeded(file):
         file["layers/lstm/cell/seed_generator/vars/0"] = np.array([1, 2], np.uint32)
 
@@ -245,8 +245,8 @@ class Fails(nn.Identity):
         raise RuntimeError(len(arrays))
 
 
-def _rename(name, key):
-    """Put another custom layer, without arrays in the file, in front of a layer."""
+def _insert_custom_layer(name, key):
+    """Insert a custom layer that has no arrays in the file."""
 
     def change(config):
         layer = {"module": "my", "class_name": key, "config": {"name": "mine"}, "registered_name": f"My>{key}"}
@@ -261,13 +261,13 @@ def _rename(name, key):
         ("block", {"Block": Twin}, None, "arrays of several sublayers, '0', 'parts/dense/0'"),
         ("block", {"Block": nn.Identity}, None, "arrays of several sublayers"),
         ("block", {"Block": Fails}, None, "load_keras of its stand-in failed on"),
-        ("lstm", {"LSTM": lambda: nn.LSTM(3, 4)}, None, "must give one tensor (batch, ...), and gave tuple"),
+        ("lstm", {"LSTM": lambda: nn.LSTM(3, 4)}, None, "must return one tensor (batch, ...), but it returned tuple"),
         ("lstm", {"LSTM": lambda: nn.Linear(3, 4)}, None, "give it a method load_keras"),
         (
             "block",
             {"Block": Block, "Mine": Twin},
-            _rename("block", "Mine"),
-            "parameters 'scale', 'bias', the file no array",
+            _insert_custom_layer("block", "Mine"),
+            "parameters 'scale', 'bias', but the file has no array",
         ),
         ("attention", {"MultiHeadAttention": lambda: nn.Bilinear(3, 3, 3)}, None, "several sublayers"),
         (
@@ -278,7 +278,7 @@ def _rename(name, key):
         ),
     ],
 )
-def test_what_would_be_wrong_in_silence_is_refused(name, custom, change, words, tmp_path):
+def test_silent_mistakes_are_refused(name, custom, change, words, tmp_path):
     with pytest.raises(regtorch.KerasFileError) as refused:
         load(name, tmp_path, custom, change)
     assert words in str(refused.value)
@@ -286,36 +286,36 @@ def test_what_would_be_wrong_in_silence_is_refused(name, custom, change, words, 
     assert len(str(refused.value)) < 900
 
 
-def test_a_square_kernel_is_not_taken_for_torchs_which_lies_the_other_way_round(tmp_path):
+def test_a_square_kernel_is_not_loaded_without_a_transpose(tmp_path):
     def square(file):
         del file["layers/twice/vars/0"]
         file["layers/twice/vars/0"] = np.arange(36, dtype=np.float32).reshape(6, 6)
         file["layers/twice/vars/1"] = np.zeros(6, np.float32)
 
     path = with_weights(unpack("refused/custom_layer.keras", tmp_path), square)
-    with pytest.raises(regtorch.KerasFileError, match="torch's Linear, whose weights lie otherwise"):
+    with pytest.raises(regtorch.KerasFileError, match="torch's Linear, whose weights have another order"):
         regtorch.from_keras(path, custom={"Twice": Square})
 
 
-def test_parameters_of_its_own_are_declared_by_load_keras(tmp_path):
+def test_load_keras_allows_parameters_without_arrays(tmp_path):
     class Declared(Twin):
         def load_keras(self, arrays):
             assert arrays == []
 
-    port = load("block", tmp_path, {"Block": Block, "Mine": Declared}, _rename("block", "Mine"))
+    port = load("block", tmp_path, {"Block": Block, "Mine": Declared}, _insert_custom_layer("block", "Mine"))
     assert port.predict(arrays_of("block")["x"]).shape == arrays_of("block")["predicted"].shape
 
 
-def test_what_load_keras_left_undone_is_mentioned(tmp_path):
-    class Careless(Lstm):
+def test_a_load_keras_without_effect_causes_a_warning(tmp_path):
+    class LoadsNothing(Lstm):
         def load_keras(self, arrays): ...
 
-    with pytest.warns(UserWarning, match="left all parameters as they were"):
-        regtorch.from_keras(file_of("lstm", tmp_path), custom={"LSTM": Careless})
+    with pytest.warns(UserWarning, match="left all parameters unchanged"):
+        regtorch.from_keras(file_of("lstm", tmp_path), custom={"LSTM": LoadsNothing})
 
 
 class Forgets(Lstm):
-    save_keras = property()  # hasattr says that there is none
+    save_keras = property()  # hasattr returns False
 
 
 class TooFew(Lstm):
@@ -342,13 +342,13 @@ class Raises(Lstm):
     ("kind", "words"),
     [
         (Forgets, "no save_keras"),
-        (TooFew, "save_keras gave 1 arrays, the file has 3"),
-        (OtherNames, "'sell/0', .* the file has 'cell/0'"),
-        (OtherShapes, "for cell/0, the file has \\(3, 16\\)"),
+        (TooFew, "save_keras returned 1 arrays, but the file has 3"),
+        (OtherNames, "'sell/0', .* but the file has 'cell/0'"),
+        (OtherShapes, "for cell/0, but the file has \\(3, 16\\)"),
         (Raises, "save_keras of its stand-in failed: KeyError"),
     ],
 )
-def test_training_is_not_lost_when_a_stand_in_does_not_give_its_arrays_back(kind, words, tmp_path):
+def test_saving_fails_if_a_stand_in_does_not_return_its_arrays(kind, words, tmp_path):
     port = load("lstm", tmp_path, {"LSTM": kind})
     with torch.no_grad():
         port.model.get_submodule("lstm").lstm.bias_ih_l0.add_(1.0)
@@ -357,7 +357,7 @@ def test_training_is_not_lost_when_a_stand_in_does_not_give_its_arrays_back(kind
     assert not (tmp_path / "out.keras").exists()
 
 
-def test_a_list_may_come_back_where_a_mapping_was_given(tmp_path):
+def test_save_keras_may_return_a_list_for_a_mapping(tmp_path):
     class Listed(Lstm):
         def save_keras(self):
             return list(super().save_keras().values())
@@ -368,19 +368,19 @@ def test_a_list_may_come_back_where_a_mapping_was_given(tmp_path):
     assert before["model.weights.h5"] == after["model.weights.h5"]
 
 
-def test_rules_of_a_stand_in_are_mentioned(tmp_path):
+def test_rules_of_a_stand_in_cause_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="'kernel_regularizer' of the file are not bound to its stand-in"):
         regtorch.from_keras(file_of("lstm", tmp_path), custom={"LSTM": Lstm})
 
 
 class Flipped(nn.Module):
-    """Takes what Keras' operation takes: the constant and the tensor, at their places."""
+    """Takes the constant and the tensor in the order of Keras' operation."""
 
     def forward(self, a, b):
         return a - b
 
 
-class Alone(nn.Module):
+class TensorOnly(nn.Module):
     def forward(self, x):
         return 2.0 - x
 
@@ -390,7 +390,7 @@ class Times(nn.Module):
         return x * constants[0] if constants else x * torch.tensor([1.0, 2.0, 3.0])
 
 
-@pytest.mark.parametrize("subtract", [Flipped, Alone])
+@pytest.mark.parametrize("subtract", [Flipped, TensorOnly])
 @pytest.mark.parametrize("keys", [("Subtract", "Multiply"), ("subtract", "multiply_1")])
 def test_an_operation_on_constants_has_a_stand_in(subtract, keys, tmp_path):
     arrays = arrays_of("operations")
@@ -400,20 +400,22 @@ def test_an_operation_on_constants_has_a_stand_in(subtract, keys, tmp_path):
     np.testing.assert_allclose(port.predict(arrays["x"]), arrays["predicted"], atol=1e-5)
 
 
-def test_a_constant_that_a_stand_in_does_not_take_is_mentioned(tmp_path):
-    with pytest.warns(UserWarning, match="takes the tensor alone, not \\[2.0\\]"):
-        regtorch.from_keras(file_of("operations", tmp_path), custom={"Subtract": Alone, "Multiply": Times})
+def test_an_ignored_constant_causes_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="takes only the tensor, not \\[2.0\\]"):
+        regtorch.from_keras(file_of("operations", tmp_path), custom={"Subtract": TensorOnly, "Multiply": Times})
 
 
-def test_a_flag_of_a_call_is_not_dropped_in_silence(tmp_path):
-    class Blind(Attention):
+def test_an_ignored_argument_of_a_call_is_refused(tmp_path):
+    class WithoutFlag(Attention):
         def forward(self, query, value):
             return super().forward(query, value)
 
-    with pytest.raises(regtorch.KerasFileError, match="is called with use_causal_mask=True, which neither"):
-        load("attention", tmp_path, {"MultiHeadAttention": Blind})
+    with pytest.raises(
+        regtorch.KerasFileError, match="is called with use_causal_mask=True, which is a parameter of neither"
+    ):
+        load("attention", tmp_path, {"MultiHeadAttention": WithoutFlag})
 
-    class Told(Blind):
+    class WithFlag(WithoutFlag):
         def __init__(self, num_heads, key_dim, use_causal_mask):
             super().__init__(num_heads, key_dim)
             self.causal = use_causal_mask
@@ -421,11 +423,11 @@ def test_a_flag_of_a_call_is_not_dropped_in_silence(tmp_path):
         def forward(self, query, value):
             return Attention.forward(self, query, value, self.causal)
 
-    port, arrays = load("attention", tmp_path, {"MultiHeadAttention": Told}), arrays_of("attention")
+    port, arrays = load("attention", tmp_path, {"MultiHeadAttention": WithFlag}), arrays_of("attention")
     np.testing.assert_allclose(port.predict(arrays["x"]), arrays["predicted"], atol=1e-5)
 
 
-def test_the_optimizer_trains_a_stand_in_or_says_why_not(tmp_path):
+def test_the_optimizer_trains_a_stand_in_or_raises_an_error(tmp_path):
     def compiled(config):
         config["compile_config"] = {"optimizer": {"class_name": "Adam", "config": {"learning_rate": 0.1}}}
 
@@ -454,13 +456,13 @@ def test_a_frozen_layers_stand_in_does_not_train(tmp_path):
     assert any(p.requires_grad for p in port.model.parameters())
 
 
-def test_arrays_of_the_layer_alone_come_as_a_list(tmp_path):
+def test_arrays_without_sublayers_are_passed_as_a_list(tmp_path):
     seen = []
 
-    class Sees(nn.Identity):
+    class Records(nn.Identity):
         def load_keras(self, arrays):
             seen.append(arrays)
 
-    regtorch.from_keras(unpack("refused/custom_layer.keras", tmp_path), custom={"Twice": Sees})
+    regtorch.from_keras(unpack("refused/custom_layer.keras", tmp_path), custom={"Twice": Records})
     assert [array.shape for array in seen[0]] == [(6,)]
     assert not isinstance(seen[0], Mapping)

@@ -26,7 +26,7 @@ import regtorch
 from regtorch import available
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
-from regtorch.data.batches import DealtBatchSampler
+from regtorch.data.batches import DistributedBatchSampler
 from regtorch.registry import component
 from regtorch.testing.ranks import on_two_ranks
 from regtorch.training import RegularizationCallback, data_module
@@ -422,7 +422,7 @@ def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
     rows: int, batch_size: int, ranks: int, drop_last: bool, seed: int
 ) -> None:
     order = np.random.default_rng(seed).permutation(rows).tolist()
-    dealt = [DealtBatchSampler(order, batch_size, drop_last, rank, ranks) for rank in range(ranks)]
+    dealt = [DistributedBatchSampler(order, batch_size, drop_last, rank, ranks) for rank in range(ranks)]
     batches = [list(of_rank) for of_rank in dealt]
     assert {len(of_rank) for of_rank in batches} == {len(of_rank) for of_rank in dealt} == {len(dealt[0])}
     counted: list[int] = []
@@ -438,7 +438,7 @@ def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
             counted += batch[:count]
     whole = batch_size * ranks
     assert counted == order[: rows // whole * whole if drop_last else rows]
-    alone = DealtBatchSampler(order, whole, drop_last)
+    alone = DistributedBatchSampler(order, whole, drop_last)
     together = [
         np.concatenate([b[i][: d.share(i)[0]] for b, d in zip(batches, dealt, strict=True)]) for i in range(len(alone))
     ]
@@ -448,7 +448,7 @@ def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
 @given(rows=st.integers(1, 60), batch_size=st.integers(1, 12), ranks=st.integers(1, 3), data=st.data())
 def test_an_epoch_goes_on_behind_what_is_left_out(rows: int, batch_size: int, ranks: int, data: Any) -> None:
     for rank in range(ranks):
-        dealt = DealtBatchSampler(range(rows), batch_size, False, rank, ranks)
+        dealt = DistributedBatchSampler(range(rows), batch_size, False, rank, ranks)
         whole = [batch.tolist() for batch in dealt]
         dealt.skip = data.draw(st.integers(0, len(dealt)))
         first = dealt.skip

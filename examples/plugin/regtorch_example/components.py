@@ -1,4 +1,4 @@
-"""A penalty, a dropout and a constraint, and a piece of advice about one of them."""
+"""A penalty, a dropout and a constraint, and advice about one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regtorch.functional.keep_mask import keep_mask
 from regtorch.functional.masked import masked
 
 
-@full_precision  # also of weights in half precision, and under autocast
+@full_precision  # also for weights in half precision, and under autocast
 def huber(w: Tensor, strength: float, delta: float) -> Tensor:
     """``strength * sum huber(w)``."""
     inside = w.abs().clamp(max=delta)
@@ -26,7 +26,7 @@ class Huber(regtorch.Regularizer):
 
     Args:
         strength: >= 0.
-        delta: where it turns linear, > 0.
+        delta: boundary between both parts, > 0.
     """
 
     def __init__(self, strength: float = 0.01, delta: float = 0.1) -> None:
@@ -38,13 +38,13 @@ class Huber(regtorch.Regularizer):
         self.strength, self.delta = strength, delta
 
     def forward(self, w: Tensor) -> Tensor:
-        """The penalty of one weight."""
+        """Return the penalty of one weight."""
         return huber(w, self.strength, self.delta)
 
 
 @regtorch.register("dropout", "block")
 class Block(regtorch.ProbabilityDropout):
-    """Drops whole blocks of neighbouring units, ``size`` of them together.
+    """Drops blocks of ``size`` adjacent units.
 
     Args:
         drop_prob: probability that a block is dropped.
@@ -62,11 +62,11 @@ class Block(regtorch.ProbabilityDropout):
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
         if size < 1:
-            raise regtorch.SettingError(f"size={size} is not allowed: it must be a whole number >= 1")
+            raise regtorch.SettingError(f"size={size} is not allowed: it must be an integer >= 1")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` with blocks of its last dimension dropped, while training."""
+        """Drop blocks of the last dimension of `x` in training."""
         if not self.training or self.drop_prob == 0:
             return x
         blocks = -(-x.shape[-1] // self.size)
@@ -91,12 +91,12 @@ class Box(regtorch.Constraint):
         self.limit = limit
 
     def forward(self, w: Tensor) -> Tensor:
-        """The projection of one weight."""
+        """Return the projection of one weight."""
         return w.clamp(-self.limit, self.limit)
 
 
 regtorch.advise_against(
     lambda config: config["constraint"]["name"] == "box" and config["constraint"]["limit"] < 0.01,
-    "a box of less than 0.01 leaves little to learn with; take constraint.limit=0.1",
+    "a box of less than 0.01 leaves little capacity; try constraint.limit=0.1",
     "the authors of this example",
 )

@@ -1,4 +1,4 @@
-"""The plugin's components, held to what regtorch's own are held to: python -m pytest examples/plugin/tests."""
+"""The tests of regtorch's own components, applied to the plugin: python -m pytest examples/plugin/tests."""
 
 from __future__ import annotations
 

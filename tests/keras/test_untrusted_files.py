@@ -1,4 +1,4 @@
-"""A ``.keras`` file is a zip from the internet: whatever is in it, it is read or refused in one line, and nothing else happens."""
+"""Untrusted ``.keras`` files: a file is loaded or refused in one line, without any side effect."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from torch import nn
 
 import regtorch
 from regtorch import KerasFileError
-from tests.keras.hostile import archive_of, members_of, mutated, real_files
+from tests.keras.mutated_files import archive_of, members_of, mutated, real_files
 from tests.keras.reference import cases, unpack
 
-#: what Python says of itself when code is run, a process is started or the network is used
+#: audit events of running code, starting a process or using the network
 _FORBIDDEN = (
     "exec",
     "compile",
@@ -51,7 +51,7 @@ sys.addaudithook(_note)
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """What happens in the block that must not."""
+    """Collect the forbidden audit events in the block."""
     _watched.append([])
     try:
         yield _watched[-1]
@@ -69,12 +69,12 @@ def _watched_load(path: Path) -> tuple[str | None, list[str]]:
 
 
 def load(content: bytes, folder: Path) -> str | None:
-    """Load a file: the one line it was refused with, or None. Nothing is run and nothing is written."""
+    """Load a file, and return the message of its refusal, or None. No code may run and no file may be written."""
     path = folder / "model.keras"
     path.write_bytes(content)
     before = {entry.name for entry in folder.iterdir()}
     message, happened = _watched_load(path)
-    if happened:  # a module that is imported for the first time runs code too, but only once
+    if happened:  # the first import of a module runs code, too
         message, happened = _watched_load(path)
     assert happened == []
     assert {entry.name for entry in folder.iterdir()} == before
@@ -82,20 +82,20 @@ def load(content: bytes, folder: Path) -> str | None:
         return None
     assert message.startswith(f"{path}")
     assert message.isprintable()
-    return message.removeprefix(str(path))  # pytest names folders by the test, so that a word may stand there already
+    return message.removeprefix(str(path))  # the folder has the name of the test, which can contain an expected word
 
 
 def _fuzz(seeds: range, folder: Path) -> tuple[int, int]:
     files, refused = real_files(), 0
     for seed in seeds:
-        chance = random.Random(seed)
-        refused += load(mutated(chance.choice(files), chance), folder) is not None
+        rng = random.Random(seed)
+        refused += load(mutated(rng.choice(files), rng), folder) is not None
     return len(seeds) - refused, refused
 
 
-def test_mutated_files_are_read_or_refused_in_one_line(tmp_path):
+def test_mutated_files_are_loaded_or_refused_in_one_line(tmp_path):
     read, refused = _fuzz(range(700), tmp_path)
-    assert read > 100  # most numbers of a configuration do not matter to its shape
+    assert read > 100  # most numbers in a configuration do not affect its shapes
     assert refused > 300
 
 
@@ -127,18 +127,18 @@ def _first_array(file: h5py.File) -> str:
     return "layers/dense/vars/0"
 
 
-def test_the_file_itself_can_be_read(members, tmp_path):
+def test_the_unchanged_file_is_loaded(members, tmp_path):
     assert load(archive_of(members), tmp_path) is None
 
 
-def test_a_zip_bomb_is_refused_before_memory_is_taken(members, tmp_path):
+def test_a_zip_bomb_is_refused_before_memory_is_allocated(members, tmp_path):
     bomb = archive_of({**members, "model.weights.h5": b"\0" * 200_000_000}, zipfile.ZIP_DEFLATED)
     message = load(bomb, tmp_path)
     assert "model.weights.h5" in message
     assert "bomb" in message
 
 
-def test_a_member_that_lies_about_its_size_is_refused(members, tmp_path):
+def test_a_member_with_a_wrong_size_is_refused(members, tmp_path):
     content = bytearray(archive_of(members, zipfile.ZIP_DEFLATED))
     real = len(members["config.json"]).to_bytes(4, "little")
     small = (len(members["config.json"]) - 100).to_bytes(4, "little")
@@ -147,12 +147,12 @@ def test_a_member_that_lies_about_its_size_is_refused(members, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../escaped", "/absolute", "a/../../b", "C:\\windows\\x", "..\\x"])
-def test_no_path_leaves_the_archive(name, members, tmp_path):
+def test_members_with_paths_outside_the_archive_are_refused(name, members, tmp_path):
     message = load(archive_of({**members, name: b"x"}), tmp_path)
     assert "would leave the archive" in message
 
 
-def test_a_member_that_is_there_twice_is_refused(members, tmp_path):
+def test_a_duplicate_member_is_refused(members, tmp_path):
     content = io.BytesIO(archive_of(members))
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(content, "a") as archive:
         archive.writestr("config.json", "{}")
@@ -166,7 +166,7 @@ def test_a_missing_member_is_named(name, members, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
-def test_a_member_with_one_other_byte_is_named(name, members, tmp_path):
+def test_a_member_with_one_changed_byte_is_named(name, members, tmp_path):
     content = bytearray(archive_of(members))
     place = bytes(content).index(members[name][:200]) + 100
     content[place] ^= 1
@@ -208,19 +208,19 @@ def test_weights_of_another_file_are_not_read(members, tmp_path):
 
     for change in (link, soft, external, virtual):
         message = load(_with_weights(members, change), tmp_path)
-        assert "no array that lies in the file itself" in message, change.__name__
+        assert "not an array stored in the file itself" in message, change.__name__
 
 
-def test_an_array_that_says_it_is_larger_than_the_file_is_refused(members, tmp_path):
+def test_an_array_with_a_declared_size_above_the_file_is_refused(members, tmp_path):
     def huge(file: h5py.File) -> None:
         del file[_first_array(file)]
         file.create_dataset(_first_array(file), (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
 
     message = load(_with_weights(members, huge), tmp_path)
-    assert "more than the file has" in message
+    assert "does not store so many numbers" in message
 
 
-def test_sizes_that_no_memory_holds_are_refused(members, tmp_path):
+def test_sizes_beyond_memory_are_refused(members, tmp_path):
     def units(config: Any) -> None:
         config["config"]["layers"][1]["config"]["units"] = 2**30
 
@@ -228,17 +228,17 @@ def test_sizes_that_no_memory_holds_are_refused(members, tmp_path):
         layer = {"module": "keras.layers", "class_name": "RepeatVector", "config": {"name": "r", "n": 2**30}}
         config["config"]["layers"].insert(1, layer)
 
-    assert "the configuration asks for" in load(_with_config(members, units), tmp_path)
-    assert "would give the shape" in load(_with_config(members, upsampled), tmp_path)
+    assert "the configuration requires" in load(_with_config(members, units), tmp_path)
+    assert "would return the shape" in load(_with_config(members, upsampled), tmp_path)
 
 
-def test_arrays_that_are_no_numbers_are_refused(members, tmp_path):
+def test_arrays_without_numbers_are_refused(members, tmp_path):
     def text(file: h5py.File) -> None:
         shape = file[_first_array(file)].shape
         del file[_first_array(file)]
         file.create_dataset(_first_array(file), data=np.full(shape, b"abcd"))
 
-    assert "no numbers" in load(_with_weights(members, text), tmp_path)
+    assert "not numbers" in load(_with_weights(members, text), tmp_path)
 
 
 def test_deeply_nested_configurations_are_refused(members, tmp_path):
@@ -258,7 +258,7 @@ def test_deeply_nested_configurations_are_refused(members, tmp_path):
 
 
 def test_a_network_that_calls_itself_exponentially_often_is_refused(members, tmp_path):
-    """Thirty models, each of which calls the one inside it eight times: 8^30 calls."""
+    """Each of thirty nested models calls the next one eight times: 8^30 calls."""
 
     def tensor(name: str, call: int) -> dict[str, Any]:
         return {"class_name": "__keras_tensor__", "config": {"shape": [None, 7], "keras_history": [name, call, 0]}}
@@ -312,7 +312,7 @@ def test_a_loop_is_refused(members, tmp_path):
     assert "loop" in load(archive_of({**members, "config.json": json.dumps(config).encode()}), tmp_path)
 
 
-def test_the_checksum_is_looked_at(members, tmp_path):
+def test_the_checksum_is_tested(members, tmp_path):
     assert zlib.crc32(members["config.json"])  # an archive has one for each member
     content = bytearray(archive_of(members))
     checksum = zlib.crc32(members["config.json"]).to_bytes(4, "little")
@@ -320,8 +320,8 @@ def test_the_checksum_is_looked_at(members, tmp_path):
     assert "config.json" in load(wrong, tmp_path)
 
 
-def test_many_layers_with_alike_names_do_not_keep_us_busy(members, tmp_path):
-    """Almost five thousand calls, of layers whose names are one in torch, and of one layer again and again."""
+def test_many_layers_with_the_same_torch_name_are_loaded_quickly(members, tmp_path):
+    """Almost five thousand calls: of layers whose names are equal in torch, and of one shared layer."""
 
     def node(name: str, call: int) -> dict[str, Any]:
         config = {"shape": [None, 7], "keras_history": [name, call, 0]}
@@ -343,7 +343,7 @@ def test_many_layers_with_alike_names_do_not_keep_us_busy(members, tmp_path):
     assert load(archive_of({**members, "config.json": json.dumps(model).encode()}), tmp_path) is None
 
 
-def test_one_array_under_many_names_is_not_read_many_times(members, tmp_path):
+def test_an_array_with_many_names_is_refused(members, tmp_path):
     def linked(file: h5py.File) -> None:
         del file["layers"]
         file["layers/dense/vars/0"] = np.zeros((512, 512), np.float32)
@@ -363,7 +363,7 @@ def test_one_array_under_many_names_is_not_read_many_times(members, tmp_path):
     assert "together larger than the file" in load(content, tmp_path)
 
 
-def test_a_configuration_that_unpacks_to_much_more_is_refused(members, tmp_path):
+def test_a_compressed_or_huge_configuration_is_refused(members, tmp_path):
     content = b"[" + b"[]," * 1_000_000 + b"[]]"
     message = load(archive_of({**members, "config.json": content}, zipfile.ZIP_DEFLATED), tmp_path)
     assert "zip bomb" in message
@@ -371,7 +371,7 @@ def test_a_configuration_that_unpacks_to_much_more_is_refused(members, tmp_path)
     assert "more than" in load(archive_of({**members, "config.json": content}), tmp_path)
 
 
-def test_many_small_members_that_unpack_to_much_more_are_refused(members, tmp_path):
+def test_many_small_members_that_form_a_zip_bomb_are_refused(members, tmp_path):
     many = {f"assets/{index}": b"\0" * 1_000_000 for index in range(30)}
     assert "zip bomb" in load(archive_of({**members, **many}, zipfile.ZIP_DEFLATED), tmp_path)
 
@@ -384,24 +384,24 @@ def test_members_that_keras_would_not_write_are_refused(members, tmp_path):
     assert "encrypted" in load(bytes(content), tmp_path)
 
 
-def test_weights_that_are_whole_numbers_are_refused(members, tmp_path):
-    def whole(file: h5py.File) -> None:
+def test_integer_weights_are_refused(members, tmp_path):
+    def integers(file: h5py.File) -> None:
         shape = file[_first_array(file)].shape
         del file[_first_array(file)]
         file[_first_array(file)] = np.zeros(shape, np.int32)
 
-    assert "must be floating-point numbers" in load(_with_weights(members, whole), tmp_path)
+    assert "must contain floating-point numbers" in load(_with_weights(members, integers), tmp_path)
 
 
-def test_arrays_that_are_too_many_or_too_few_are_refused(members, tmp_path):
+def test_a_wrong_number_of_arrays_is_refused(members, tmp_path):
     def further(file: h5py.File) -> None:
         file["layers/dense/vars/2"] = np.zeros(3, np.float32)
 
     def fewer(file: h5py.File) -> None:
         del file["layers/dense/vars/1"]
 
-    assert "has 2 arrays (kernel, bias), the file has 3 of it" in load(_with_weights(members, further), tmp_path)
-    assert "has 2 arrays (kernel, bias), the file has 1 of it" in load(_with_weights(members, fewer), tmp_path)
+    assert "has 2 arrays (kernel, bias), but the file has 3 for it" in load(_with_weights(members, further), tmp_path)
+    assert "has 2 arrays (kernel, bias), but the file has 1 for it" in load(_with_weights(members, fewer), tmp_path)
 
 
 def test_a_group_that_is_a_link_is_refused(members, tmp_path):
@@ -409,11 +409,11 @@ def test_a_group_that_is_a_link_is_refused(members, tmp_path):
         file.move("layers/dense", "elsewhere")
         file["layers/dense"] = h5py.SoftLink("/elsewhere")
 
-    assert "a link to somewhere else" in load(_with_weights(members, link), tmp_path)
+    assert "is a link" in load(_with_weights(members, link), tmp_path)
 
 
-class Takes(nn.Identity):
-    """A stand-in that reads whatever arrays there are."""
+class AcceptsAll(nn.Identity):
+    """A stand-in that accepts all arrays."""
 
     def load_keras(self, arrays: Any) -> None: ...
 
@@ -421,7 +421,7 @@ class Takes(nn.Identity):
 def _load_stand_in(content: bytes, folder: Path) -> str:
     (folder / "model.keras").write_bytes(content)
     with pytest.raises(KerasFileError) as refused:
-        regtorch.from_keras(folder / "model.keras", custom={"Block": Takes})
+        regtorch.from_keras(folder / "model.keras", custom={"Block": AcceptsAll})
     return str(refused.value)
 
 
@@ -435,7 +435,7 @@ def test_sublayers_that_contain_themselves_are_refused(tmp_path):
     assert "sublayers" in _load_stand_in(_with_weights(stand_in, ring), tmp_path)
 
 
-def test_arrays_of_sublayers_lie_in_the_file_itself(tmp_path):
+def test_arrays_of_sublayers_are_stored_in_the_file_itself(tmp_path):
     stand_in = members_of(unpack("stand_in/block.keras", tmp_path).read_bytes())
     array = "layers/block/parts/dense/vars/0"
 
@@ -443,7 +443,7 @@ def test_arrays_of_sublayers_lie_in_the_file_itself(tmp_path):
         del file[array]
         file[array] = h5py.SoftLink("/layers/block/parts/dense/vars/1")
 
-    def pieces(file: h5py.File) -> None:
+    def chunked(file: h5py.File) -> None:
         del file[array]
         file.create_dataset(array, (2**20, 2**20), "f4", chunks=(1024, 1024), compression="gzip")
 
@@ -451,9 +451,9 @@ def test_arrays_of_sublayers_lie_in_the_file_itself(tmp_path):
         del file["layers/block/parts/dense"]
         file["layers/block/parts/dense"] = h5py.ExternalLink("other.h5", "/")
 
-    assert "lies in the file itself" in _load_stand_in(_with_weights(stand_in, soft), tmp_path)
-    assert "more than the file has" in _load_stand_in(_with_weights(stand_in, pieces), tmp_path)
-    assert "a link to somewhere else" in _load_stand_in(_with_weights(stand_in, group), tmp_path)
+    assert "stored in the file itself" in _load_stand_in(_with_weights(stand_in, soft), tmp_path)
+    assert "does not store so many numbers" in _load_stand_in(_with_weights(stand_in, chunked), tmp_path)
+    assert "is a link" in _load_stand_in(_with_weights(stand_in, group), tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["U400000000", "object", "void", "datetime64[s]", None, ["f4"]])
@@ -469,7 +469,7 @@ def test_constants_of_other_types_are_refused(dtype, tmp_path):
 
 
 def test_arguments_of_a_call_are_read_once(tmp_path, members):
-    """A model that is called a thousand times, each of whose calls has very many arguments."""
+    """A model is called a thousand times, and a call in it has many arguments."""
 
     def tensor(name: str, call: int) -> dict[str, Any]:
         return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, call, 0]}}
@@ -497,27 +497,27 @@ def test_arguments_of_a_call_are_read_once(tmp_path, members):
     assert len(message) < 2000
 
 
-def test_an_array_in_pieces_is_refused(members, tmp_path):
-    def pieces(file: h5py.File) -> None:
+def test_a_chunked_array_is_refused(members, tmp_path):
+    def chunked(file: h5py.File) -> None:
         values = file[_first_array(file)][()]
         del file[_first_array(file)]
         file.create_dataset(_first_array(file), data=values, chunks=True)
 
-    assert "more than the file has" in load(_with_weights(members, pieces), tmp_path)
+    assert "does not store so many numbers" in load(_with_weights(members, chunked), tmp_path)
 
 
 def test_names_with_control_characters_do_not_reach_the_terminal(members, tmp_path):
-    def evil(config: Any) -> None:
+    def with_control_characters(config: Any) -> None:
         config["config"]["layers"][1]["class_name"] = "Evil\n\x1b[31mX"
 
-    assert "\\x1b[31mX" in load(_with_config(members, evil), tmp_path)
+    assert "\\x1b[31mX" in load(_with_config(members, with_control_characters), tmp_path)
     twice = io.BytesIO(archive_of({**members, "x\ny": b""}))
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(twice, "a") as archive:
         archive.writestr("x\ny", "")
-    assert "there twice" in load(twice.getvalue(), tmp_path)
+    assert "in the archive twice" in load(twice.getvalue(), tmp_path)
 
 
-def test_two_layers_of_one_name_are_refused(members, tmp_path):
+def test_two_layers_with_one_name_are_refused(members, tmp_path):
     def same(config: Any) -> None:
         config["config"]["layers"].append(config["config"]["layers"][1])
 
@@ -525,15 +525,15 @@ def test_two_layers_of_one_name_are_refused(members, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [-5, 2**62])
-def test_an_optimizer_that_took_impossible_many_steps_is_refused(steps, tmp_path):
+def test_an_impossible_number_of_optimizer_steps_is_refused(steps, tmp_path):
     name = next(n for n, case in cases().items() if case["kind"] == "optimizer" and "nadam" in n)
     members = members_of(unpack(f"{name}.keras", tmp_path).read_bytes())
 
-    def tell(file: h5py.File) -> None:
+    def set_steps(file: h5py.File) -> None:
         file["optimizer/vars/0"][()] = steps
 
     path = tmp_path / "steps.keras"
-    path.write_bytes(_with_weights(members, tell))
+    path.write_bytes(_with_weights(members, set_steps))
     port = regtorch.from_keras(path)
     with pytest.raises(KerasFileError, match="steps"):
         _ = port.optimizer

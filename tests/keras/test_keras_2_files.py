@@ -1,4 +1,4 @@
-"""Files of Keras 2: names of groups as Windows and as Keras 2.13 wrote them, made from files of tf_keras 2.21."""
+"""Files of Keras 2: group names in the style of Windows and of Keras 2.13, created from files of tf_keras 2.21."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import regtorch
-from tests.keras.hostile import archive_of, members_of
+from tests.keras.mutated_files import archive_of, members_of
 from tests.keras.reference import arrays_of, cases, inputs_of, unpack
 
-OLDER = [name for name, case in cases().items() if name.startswith("k2_") and case["kind"] == "model"]
+MODELS = [name for name, case in cases().items() if name.startswith("k2_") and case["kind"] == "model"]
 FOLDER = "_layer_checkpoint_dependencies"
 
 
@@ -43,12 +43,12 @@ def file_with(arrays: dict[str, list[np.ndarray]]) -> bytes:
 
 
 def windows(arrays):
-    """Keras 2 joined the parts of a path by the separator of the system."""
+    """Keras 2 joined the parts of a path with the separator of the operating system."""
     return {name.replace("/", "\\"): values for name, values in arrays.items()}
 
 
-def doubled(arrays):
-    """Keras 2.13 counted a layer with weights twice, and called the folder differently."""
+def keras_2_13(arrays):
+    """Keras 2.13 counted a layer with weights twice, and named the folder differently."""
     counts: dict[str, itertools.count] = {}
     renamed: dict[str, str] = {"": ""}
     for name in sorted(arrays, key=lambda name: (name.count("/"), len(name), name)):
@@ -70,13 +70,13 @@ def doubled(arrays):
 
 VARIANTS = {
     "windows": windows,
-    "2.13": doubled,
-    "2.13 on windows": lambda arrays: windows(doubled(arrays)),
+    "2.13": keras_2_13,
+    "2.13 on windows": lambda arrays: windows(keras_2_13(arrays)),
 }
 
 
 def rewritten(name, folder, change):
-    """A file of the reference with its groups called otherwise."""
+    """A file of the reference with renamed groups."""
     path = unpack(f"{name}.keras", folder)
     members = members_of(path.read_bytes())
     arrays = arrays_in(members["model.weights.h5"])
@@ -88,8 +88,8 @@ def rewritten(name, folder, change):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", [*OLDER, "k2_optimizer_nadam"])
-def test_groups_are_found_by_whatever_name(name, variant, tmp_path):
+@pytest.mark.parametrize("name", [*MODELS, "k2_optimizer_nadam"])
+def test_groups_are_found_under_all_names(name, variant, tmp_path):
     arrays = arrays_of(name)
     path = rewritten(name, tmp_path, VARIANTS[variant])
     port = regtorch.from_keras(path)
@@ -104,8 +104,8 @@ def test_groups_are_found_by_whatever_name(name, variant, tmp_path):
         assert port.optimizer is not None
 
 
-def test_layers_of_one_class_keep_their_order_beyond_ten(tmp_path):
-    """The eleventh Dense is dense_10 today, and was dense_20: neither comes tenth in the order of letters."""
+def test_more_than_ten_layers_of_one_class_keep_their_order(tmp_path):
+    """The eleventh Dense is dense_10 today, and was dense_20: neither is the eleventh in alphabetical order."""
     layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_input_shape": [None, 2]}}]
     arrays = {"": []}
     for index in range(13):
@@ -125,11 +125,11 @@ def test_layers_of_one_class_keep_their_order_beyond_ten(tmp_path):
 
 
 @pytest.mark.parametrize("gap", [1, 3, 4])
-def test_numbers_that_do_not_fit_together_are_refused(gap, tmp_path):
-    """A group that is missing would give each later layer the arrays of the next."""
+def test_inconsistent_numbers_of_groups_are_refused(gap, tmp_path):
+    """With a missing group, each later layer would get the arrays of the next one."""
 
     def change(arrays):
-        other = doubled(arrays)
+        other = keras_2_13(arrays)
         names = sorted(n for n in other if n.startswith(f"{FOLDER}/dense"))
         other[f"{FOLDER}/dense_{2 + gap}"] = other.pop(names[-1])
         return other
@@ -140,9 +140,9 @@ def test_numbers_that_do_not_fit_together_are_refused(gap, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5, 40, 10**6])
-def test_nadams_product_of_keras_2_is_that_of_its_traced_graph(steps):
-    """Step by step, as the graph computes it: each weight multiplies unless its constant is the number of the step."""
-    from regtorch.keras.optimizer import _older_product_of_momenta
+def test_the_product_of_momenta_of_nadam_matches_the_traced_graph_of_keras_2(steps):
+    """Simulate the graph step by step: each weight multiplies unless its constant is the number of the step."""
+    from regtorch.keras.optimizer import _keras_2_product_of_momenta
 
     weights, beta = 3, 0.9
 
@@ -157,7 +157,7 @@ def test_nadams_product_of_keras_2_is_that_of_its_traced_graph(steps):
                 product *= momentum(step)
             seen.append(product)
     for place in range(weights):
-        given = _older_product_of_momenta(beta, steps, weights, place).item()
+        given = _keras_2_product_of_momenta(beta, steps, weights, place).item()
         assert given * momentum(min(steps, 500) + 1) == pytest.approx(seen[place], rel=1e-5, abs=1e-30)
 
 
@@ -171,7 +171,7 @@ def test_nadams_product_of_keras_2_is_that_of_its_traced_graph(steps):
         ("Adam", {"beta_1": "\x1b" * 9000}, "is not allowed"),
     ],
 )
-def test_optimizers_that_take_other_steps_are_refused_in_one_line(class_name, settings, words, tmp_path):
+def test_optimizers_without_a_counterpart_are_refused_in_one_line(class_name, settings, words, tmp_path):
     members = members_of(unpack("k2_optimizer_adam.keras", tmp_path).read_bytes())
     config = json.loads(members["config.json"])
     config["compile_config"]["optimizer"] = {"class_name": class_name, "config": settings}
@@ -200,7 +200,7 @@ def test_a_schedule_of_a_legacy_optimizer_is_left_to_the_loop(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_a_mode_that_keras_2_fixes_is_mentioned(mode, tmp_path):
+def test_a_mode_that_keras_2_fixes_causes_a_warning(mode, tmp_path):
     path = unpack("k2_nested_of_several.keras", tmp_path)
     members = members_of(path.read_bytes())
     config = json.loads(members["config.json"])

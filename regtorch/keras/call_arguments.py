@@ -1,4 +1,4 @@
-"""What a layer is called with: tensors, and constants beside them."""
+"""The arguments of a call of a layer: tensors and constants."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.errors import KerasFileError
+from regtorch.keras.messages import shown
 from regtorch.keras.settings import Settings
-from regtorch.keras.wording import shown
 
-#: a call of a layer whose result is taken: the layer's name, which of its calls, which of the results
+#: one output of a call: the layer's name, the index of its call, the index of the output
 Reference = tuple[str, int, int]
 
-#: arguments that Keras passes on by itself
-_PASSED_ON = ("training", "mask")
+#: arguments that Keras passes on automatically
+_AUTOMATIC = ("training", "mask")
 
-#: of arrays among the arguments
+#: types of arrays among the arguments
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a tensor in a call: its number among the tensors of the call."""
+    """A placeholder for a tensor in a call: its index among the tensors of the call."""
 
     index: int
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of a call, in their order: a `Slot` for each tensor, all else as it is.
+    """The arguments of a call, in their order, with a `Slot` for each tensor.
 
     Args:
-        positional: those without a name.
-        keywords: those with one.
-        masked: whether a mask comes along.
-        training: the mode that Keras 2 calls the layer in, always; None where that is the model's.
+        positional: the positional arguments.
+        keywords: the keyword arguments.
+        masked: whether the call has a mask.
+        training: the mode in which Keras 2 always calls the layer; None if that is the mode of the model.
 
     Example:
         >>> Arguments((2.0, Slot(0)), {}).call(lambda a, b: a - b, [5.0])
@@ -53,16 +53,16 @@ class Arguments:
 
     @property
     def constants(self) -> list[Any]:
-        """What is no tensor of the network."""
+        """The arguments that are not tensors of the network."""
         return [value for value in (*self.positional, *self.keywords.values()) if not isinstance(value, Slot)]
 
     @property
     def plain(self) -> bool:
-        """Whether these are all tensors of the call in their order."""
+        """Whether the arguments are exactly the tensors of the call, in their order."""
         return not self.keywords and self.positional == tuple(Slot(n) for n in range(len(self.positional)))
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Any]) -> Any:
-        """Call a function with these tensors at their places."""
+        """Call a function with these tensors in their slots."""
         positional = [tensors[value.index] if isinstance(value, Slot) else value for value in self.positional]
         keywords = {
             key: tensors[value.index] if isinstance(value, Slot) else value for key, value in self.keywords.items()
@@ -71,7 +71,7 @@ class Arguments:
 
 
 class Constant(nn.Module):
-    """A tensor that does not depend on the input, such as the array that a layer's output is multiplied by."""
+    """A tensor that does not depend on the input, such as an array by which the output of a layer is multiplied."""
 
     value: Tensor
 
@@ -80,24 +80,24 @@ class Constant(nn.Module):
         self.register_buffer("value", value, persistent=False)
 
     def forward(self) -> Tensor:
-        """The tensor."""
+        """Return the tensor."""
         return self.value
 
     def extra_repr(self) -> str:
-        """Its shape."""
+        """The shape of the tensor."""
         return f"{tuple(self.value.shape)}"
 
 
 def read_call(node: Any, owner: str, name: str) -> tuple[list[Reference], Arguments]:
-    """The tensors that a call takes, and its arguments, as Keras 3 writes them.
+    """Read the tensors and arguments of a call in the format of Keras 3.
 
     Args:
-        node: of the file.
-        owner: what is called, for messages.
-        name: of the layer.
+        node: the call's node in the file.
+        owner: a description of the call, for messages.
+        name: name of the layer.
 
     Raises:
-        KerasFileError: it takes no tensor, or tensors and constants in one list.
+        KerasFileError: the call takes no tensor, or tensors and constants in one list.
     """
     settings = Settings(owner, node)
     args, kwargs = settings.get("args"), settings.get("kwargs") or {}
@@ -114,7 +114,7 @@ def read_call(node: Any, owner: str, name: str) -> tuple[list[Reference], Argume
         positional.extend(slots(value) if _holds_tensor(value) else [_constant(value)])
     for key in sorted(kwargs):  # the order in which Keras flattens them
         value = kwargs[key]
-        if key in _PASSED_ON or value is None:
+        if key in _AUTOMATIC or value is None:
             continue
         if not _holds_tensor(value):
             keywords[key] = _constant(value)
@@ -125,16 +125,16 @@ def read_call(node: Any, owner: str, name: str) -> tuple[list[Reference], Argume
     return found, _checked(found, positional, keywords, kwargs.get("mask") is not None, owner)
 
 
-def read_older_call(node: list[Any], owner: str, name: str) -> tuple[list[Reference], Arguments]:
-    """The same as Keras 2 writes it: ``[[layer, call, tensor, further arguments], ...]``.
+def read_keras_2_call(node: list[Any], owner: str, name: str) -> tuple[list[Reference], Arguments]:
+    """Read a call in the format of Keras 2: ``[[layer, call, tensor, further arguments], ...]``.
 
     Args:
-        node: of the file.
-        owner: what is called, for messages.
-        name: of the layer.
+        node: the call's node in the file.
+        owner: a description of the call, for messages.
+        name: name of the layer.
 
     Raises:
-        KerasFileError: it takes no tensor, or cannot be read.
+        KerasFileError: the call takes no tensor, or is malformed.
     """
     found: list[Reference] = []
     positional: list[Any] = []
@@ -152,7 +152,7 @@ def read_older_call(node: list[Any], owner: str, name: str) -> tuple[list[Refere
         masked |= more.get("mask") is not None
         training = more["training"] if isinstance(more.get("training"), bool) else training
         for key, value in more.items():
-            if key in _PASSED_ON or value is None:
+            if key in _AUTOMATIC or value is None:
                 continue
             keywords[key] = Slot(len(found)) if is_reference(value) else _constant(value)
             if is_reference(value):
@@ -186,7 +186,7 @@ def _holds_tensor(value: Any) -> bool:
 
 
 def _constant(value: Any) -> Any:
-    """A constant as Python has it; an array as a tensor."""
+    """The Python value of a constant; arrays become tensors."""
     kind, config = _class_of(value), value.get("config") if isinstance(value, dict) else None
     if kind in ("__numpy__", "__tensor__") and isinstance(config, dict):
         dtype = config.get("dtype", "float32")
@@ -205,7 +205,7 @@ def _constant(value: Any) -> Any:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value is one [layer, call, tensor]."""
+    """Whether a value is a single [layer, call, tensor]."""
     return (
         isinstance(value, (list, tuple))
         and len(value) == 3
@@ -215,26 +215,26 @@ def is_reference(value: Any) -> bool:
 
 
 def references(value: Any, owner: str) -> list[Reference]:
-    """All [layer, call, tensor] in a structure of lists and mappings, in order.
+    """All [layer, call, tensor] in a nested structure of lists and mappings, in order.
 
     Args:
         value: the structure.
-        owner: whose it is, for messages.
+        owner: name of the layer or model that it belongs to, for messages.
 
     Raises:
-        KerasFileError: something else is in it.
+        KerasFileError: the structure contains something else.
     """
     if is_reference(value):
         return [(value[0], value[1], value[2])]
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value)]  # the order in which Keras flattens them
     if not isinstance(value, list):
-        raise KerasFileError(f"{shown(owner)} refers to {shown(value)}, which is no call of a layer")
+        raise KerasFileError(f"{shown(owner)} refers to {shown(value)}, which is not a call of a layer")
     return [reference for entry in value for reference in references(entry, owner)]
 
 
 def _tensors(value: Any, owner: str) -> Iterator[Reference]:
-    """The references in an argument; anything else that stands there is more than can be read."""
+    """The references in an argument. Other entries next to them are not supported."""
     if _class_of(value) == "__keras_tensor__":
         yield from references(Settings(owner, value.get("config")).get("keras_history"), owner)
     elif _class_of(value) == "__tuple__":

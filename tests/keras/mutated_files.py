@@ -39,7 +39,7 @@ _JUNK: list[Any] = [
 
 
 def real_files() -> list[bytes]:
-    """All files of the reference."""
+    """All ``.keras`` files of the reference."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         return [archive.read(name) for name in archive.namelist() if name.endswith(".keras")]
 
@@ -51,7 +51,7 @@ def members_of(content: bytes) -> dict[str, bytes]:
 
 
 def archive_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """An archive with these members, checksums and all."""
+    """An archive with these members and valid checksums."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", compression) as archive:
         for name, member in members.items():
@@ -59,39 +59,39 @@ def archive_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED)
     return content.getvalue()
 
 
-def mutated(content: bytes, chance: random.Random) -> bytes:
+def mutated(content: bytes, rng: random.Random) -> bytes:
     """One mutation of an archive."""
-    kind = chance.choice(["bytes", "config", "config", "config", "weights", "members"])
+    kind = rng.choice(["bytes", "config", "config", "config", "weights", "members"])
     if kind == "bytes":
-        return _other_bytes(content, chance, chance.choice([1, 2, 8, 64]), cut=0.3)
+        return _with_changed_bytes(content, rng, rng.choice([1, 2, 8, 64]), cut=0.3)
     members = members_of(content)
     if kind == "config":
         config = json.loads(members["config.json"])
-        members["config.json"] = json.dumps(_other_values(config, chance)).encode()
+        members["config.json"] = json.dumps(_with_changed_values(config, rng)).encode()
     elif kind == "weights":
         weights = members["model.weights.h5"]
-        members["model.weights.h5"] = _other_bytes(weights, chance, chance.choice([1, 2, 8, 32]), cut=0.2)
+        members["model.weights.h5"] = _with_changed_bytes(weights, rng, rng.choice([1, 2, 8, 32]), cut=0.2)
     else:
-        name = chance.choice(list(members))
-        match chance.randrange(4):
+        name = rng.choice(list(members))
+        match rng.randrange(4):
             case 0:
                 del members[name]
             case 1:
                 members[f"../{name}"] = members.pop(name)
             case 2:
-                members[name] = members[name][: chance.randrange(len(members[name]) + 1)]
+                members[name] = members[name][: rng.randrange(len(members[name]) + 1)]
             case 3:
-                members[name] = chance.randbytes(chance.randrange(2000))
-    return archive_of(members, chance.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+                members[name] = rng.randbytes(rng.randrange(2000))
+    return archive_of(members, rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 
 
-def _other_bytes(content: bytes, chance: random.Random, times: int, cut: float) -> bytes:
+def _with_changed_bytes(content: bytes, rng: random.Random, times: int, cut: float) -> bytes:
     changed = bytearray(content)
     for _ in range(times):
-        near_the_beginning = chance.random() < 0.7  # where an HDF5 file says what it holds
-        place = chance.randrange(min(len(changed), 8000) if near_the_beginning else len(changed))
-        changed[place] = chance.choice([0, 255, chance.randrange(256)])
-    return bytes(changed[: chance.randrange(len(changed))] if chance.random() < cut else changed)
+        near_the_start = rng.random() < 0.7  # where the metadata of an HDF5 file is
+        place = rng.randrange(min(len(changed), 8000) if near_the_start else len(changed))
+        changed[place] = rng.choice([0, 255, rng.randrange(256)])
+    return bytes(changed[: rng.randrange(len(changed))] if rng.random() < cut else changed)
 
 
 def _places(node: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -107,18 +107,18 @@ def _at(node: Any, place: tuple[Any, ...]) -> Any:
     return node
 
 
-def _other_values(config: Any, chance: random.Random) -> Any:
-    for _ in range(chance.choice([1, 1, 1, 2, 3])):
+def _with_changed_values(config: Any, rng: random.Random) -> Any:
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
         places = list(_places(config))[1:]
-        *around, key = chance.choice(places)
+        *around, key = rng.choice(places)
         node = _at(config, tuple(around))
-        match chance.randrange(10):
+        match rng.randrange(10):
             case 0 | 1 | 2 | 3 | 4 | 5:
-                node[key] = copy.deepcopy(chance.choice(_JUNK))
+                node[key] = copy.deepcopy(rng.choice(_JUNK))
             case 6:
                 del node[key]
             case 7 | 8 if type(node[key]) in (int, float):
-                node[key] = node[key] * chance.choice([0, -1, 2, 7, 1000])
+                node[key] = node[key] * rng.choice([0, -1, 2, 7, 1000])
             case _:
-                node[key] = json.loads(json.dumps(_at(config, chance.choice(places))))
+                node[key] = json.loads(json.dumps(_at(config, rng.choice(places))))
     return config

@@ -1,4 +1,4 @@
-"""The configuration of ``train.py`` that builds the same network with the same rules, where one exists."""
+"""The configuration for ``train.py`` that builds the same network with the same rules, if there is one."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from regtorch.registry import create
 
 NONE = {"name": "none"}
 
-#: one hidden layer: its linear map or convolution, and what stands behind it until the next
+#: one layer with a kernel: its linear map or convolution, and the modules between it and the next one
 Block = tuple[Any, list[nn.Module]]
 
 
-def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
-    """The nodes of ``model``, ``activation``, ``initializer``, dropouts, rules and optimizer.
+def equivalent_config(config: Any, plan: Plan) -> dict[str, Any]:
+    """Return the nodes of ``model``, ``activation``, ``initializer``, dropouts, rules and optimizer.
 
     Args:
-        config: the file's.
-        plan: what was built from it.
+        config: the configuration in the file.
+        plan: the plan of the network that was built from it.
 
     Raises:
-        SettingError: no ``mlp`` or ``cnn`` is the same; the first difference is named.
+        SettingError: no ``mlp`` or ``cnn`` is equal to the network; the message names the first difference.
     """
     modules = [step.module for step in plan.steps if not isinstance(step.module, (Entry, nn.Identity))]
     blocks, entry = _blocks(plan, modules)
     if any(not layer.trainable for layer in plan.graph.layers):
-        raise _none("a layer is frozen")
+        raise _no_config("a layer is frozen")
     _check_ends(config, plan)
-    _check_types_and_starts(plan)
+    _check_types_and_initial_values(plan)
     found: dict[str, Any] = _architecture(blocks, entry)
     found |= _initializers(plan)
     node = optimizer_node(config)
@@ -50,12 +50,12 @@ def equivalent(config: Any, plan: Plan) -> dict[str, Any]:
     return {key: _shortest(value) for key, value in found.items()}
 
 
-def _none(reason: str) -> SettingError:
+def _no_config(reason: str) -> SettingError:
     return SettingError(f"to_config: no configuration builds this network, as {reason}")
 
 
 def _shortest(node: Any) -> Any:
-    """Numbers as they were typed: Keras keeps 0.001 as the nearest float32, which is 0.0010000000474974513."""
+    """Shorten numbers to what the user typed: Keras stores 0.001 as the nearest float32, 0.0010000000474974513."""
     if isinstance(node, dict):
         return {key: _shortest(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -64,10 +64,10 @@ def _shortest(node: Any) -> Any:
 
 
 def _blocks(plan: Plan, modules: list[nn.Module]) -> tuple[list[Block], list[nn.Module]]:
-    """The layers with kernels, each with what follows it, and what comes before the first."""
+    """The layers with kernels, each with the modules after it, and the modules before the first one."""
     chain = len(plan.inputs) == 1 and plan.graph.single and all(layer.calls == 1 for layer in plan.graph.layers)
     if not chain or any(len(step.inputs) != 1 for step in plan.steps):
-        raise _none("it is no chain of layers from one input to one output")
+        raise _no_config("it is not a chain of layers from one input to one output")
     entry: list[nn.Module] = []
     blocks: list[Block] = []
     for module in modules:
@@ -76,27 +76,29 @@ def _blocks(plan: Plan, modules: list[nn.Module]) -> tuple[list[Block], list[nn.
         else:
             (blocks[-1][1] if blocks else entry).append(module)
     if len(blocks) < 2 or blocks[-1][1] or not isinstance(blocks[-1][0], nn.Linear):
-        raise _none("it does not end in hidden layers and one dense layer that gives the logits")
+        raise _no_config("it does not consist of hidden layers and a last dense layer that returns the logits")
     return blocks, entry
 
 
 def _check_ends(config: Any, plan: Plan) -> None:
-    """The input must be flattened as an ``mlp`` does it, and the output be a classifier's."""
+    """Check that the input is flattened as in an ``mlp``, and that the output is that of a classifier."""
     entry = next(step.module for step in plan.steps if isinstance(step.module, Entry))
     flattens = any(isinstance(step.module, (nn.Flatten, Global)) for step in plan.steps)
     if plan.results[0].layout.rank != 1 or (len(entry.sizes) > 1 and not flattens):
-        raise _none("it is not flattened, and gives one row of logits for each position")
+        raise _no_config("it is not flattened, and returns one row of logits for each position")
     if "sigmoid" in plan.split.values():
-        raise _none("it ends in a sigmoid, and a configuration's model is a classifier that ends in a softmax")
+        raise _no_config(
+            "it ends in a sigmoid, and the model of a configuration is a classifier that ends in a softmax"
+        )
     compiled = config.get("compile_config")
     loss = compiled.get("loss") if isinstance(compiled, dict) else None
     name = str(loss.get("class_name") if isinstance(loss, dict) else loss)
     if loss is not None and "categoricalcrossentropy" not in name.lower().replace("_", ""):
-        raise _none(f"it was compiled with the loss {name}, and a configuration's is cross-entropy")
+        raise _no_config(f"it was compiled with the loss {name}, and that of a configuration is cross-entropy")
 
 
-#: how weights that are no kernels begin in a configuration's model
-_STARTS = {
+#: initializers of the weights other than kernels in the model of a configuration
+_FIXED_INITIALIZERS = {
     "bias": "Zeros",
     "beta": "Zeros",
     "moving_mean": "Zeros",
@@ -106,17 +108,17 @@ _STARTS = {
 }
 
 
-def _check_types_and_starts(plan: Plan) -> None:
+def _check_types_and_initial_values(plan: Plan) -> None:
     for layer in plan.graph.layers:
         policy = layer.settings.get("dtype")
         name = policy.get("config", {}).get("name") if isinstance(policy, dict) else policy
         if layer.class_name != "InputLayer" and name not in (None, "float32"):
-            raise _none(f"{layer} computes in {name}")
+            raise _no_config(f"{layer} computes in {name}")
     for weight in plan.weights:
-        node, wanted = rule_of(weight, "initializer"), _STARTS.get(weight.name)
+        node, wanted = rule_of(weight, "initializer"), _FIXED_INITIALIZERS.get(weight.name)
         found = node.get("class_name") if isinstance(node, dict) else node
         if wanted is not None and found is not None and str(found).lower() != wanted.lower():
-            raise _none(f"{weight.layer} draws its {weight.name} by {found}")
+            raise _no_config(f"{weight.layer} initializes its {weight.name} by {found}")
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -128,18 +130,18 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 def _node(module: nn.Module) -> dict[str, Any]:
-    """The node of a registered module; a PReLU's slopes are counted by the model."""
+    """The node of a registered module. The model itself determines the number of slopes of a PReLU."""
     if isinstance(module, nn.PReLU):
         return {"name": "prelu"}
     if not isinstance(module, Configurable) or "registered_as" not in vars(type(module)):
-        raise _none(f"{type(module).__name__} has no name in the configuration")
+        raise _no_config(f"{type(module).__name__} has no name in the configuration")
     return module.to_config()
 
 
-def _one(kind: str, nodes: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
-    """The node that all layers have."""
+def _common(kind: str, nodes: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """The node that all layers have in common."""
     if any(node != nodes[0] for node in nodes):
-        raise _none(f"its layers differ in their {kind}: {nodes}")
+        raise _no_config(f"its layers differ in their {kind}: {nodes}")
     return nodes[0] if nodes and nodes[0] is not None else NONE
 
 
@@ -152,17 +154,17 @@ def _is_dropout(module: nn.Module) -> bool:
 
 
 def _position(block: Block) -> str | None:
-    """Where batch normalisation stands in a layer; None where both "after" and "after_dropout" would do."""
-    behind = block[1]
-    norm = next((i for i, module in enumerate(behind) if _is_norm(module)), None)
+    """The position of batch normalization in a layer; None if both "after" and "after_dropout" are right."""
+    following = block[1]
+    norm = next((i for i, module in enumerate(following) if _is_norm(module)), None)
     if norm is None:
         return "none"
-    before = behind[:norm]
+    before = following[:norm]
     if not any(map(_is_activation, before)):
         return "before"
     if any(map(_is_dropout, before)):
         return "after_dropout"
-    return "after" if any(map(_is_dropout, behind)) else None
+    return "after" if any(map(_is_dropout, following)) else None
 
 
 def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]:
@@ -175,22 +177,22 @@ def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]
         positions.add("after_dropout" if first_dropout else None)
     known = positions - {None}
     if len(known) > 1:
-        raise _none("batch normalisation does not stand at the same place in all its layers")
+        raise _no_config("batch normalization is not at the same position in all its layers")
     order = known.pop() if known else "after"
     normed = {_position(block) != "none" for block in dense} if convs else set()
     if len(normed) > 1:
-        raise _none("some of its dense layers have batch normalisation and some have not")
+        raise _no_config("some of its dense layers have batch normalization and some do not")
     norms = [m for m in (*entry, *(m for block in hidden for m in block[1])) if _is_norm(m)]
     model: dict[str, Any] = {"name": "cnn" if convs else "mlp"}
     model |= {"batch_norm": order, "input_batch_norm": any(map(_is_norm, entry))}
     if norms:
         settings = {(round(1 - float(m.momentum), 12), float(m.eps)) for m in norms}  # type: ignore[arg-type]
         if len(settings) > 1:
-            raise _none("its batch normalisations differ in their momentum or epsilon")
+            raise _no_config("its batch normalizations differ in their momentum or epsilon")
         model["momentum"], model["epsilon"] = settings.pop()
     biases = {block[0].bias is not None for block in hidden}
     if len(biases) > 1 or blocks[-1][0].bias is None:
-        raise _none("some of its layers have a bias and some have not")
+        raise _no_config("some of its layers have a bias and some do not")
     model["bias"] = biases.pop()
     if convs:
         model |= _cnn(convs, dense, normed)
@@ -206,8 +208,8 @@ def _architecture(blocks: list[Block], entry: list[nn.Module]) -> dict[str, Any]
     drop = _first(entry, _is_dropout)
     return {
         "model": model,
-        "activation": _one("activation", [{"name": "identity"} if m is None else _node(m) for m in acts]),
-        "dropout": _one("dropout", [None if m is None else _node(m) for m in placed]) if placed else NONE,
+        "activation": _common("activation", [{"name": "identity"} if m is None else _node(m) for m in acts]),
+        "dropout": _common("dropout", [None if m is None else _node(m) for m in placed]) if placed else NONE,
         "input_dropout": NONE if drop is None else _node(drop),
     }
 
@@ -217,7 +219,7 @@ def _cnn(convs: list[Block], dense: list[Block], normed: set[bool]) -> dict[str,
     pools = [_first(block[1], lambda m: isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))) for block in convs[:-1]]
     kinds: set[Any] = {type(pool) for pool in pools}
     if len(sizes) > 1 or len(kinds) > 1:
-        raise _none("its convolutions differ in the size of their kernels, or in what pools behind them")
+        raise _no_config("its convolutions differ in the size of their kernels, or in the pooling after them")
     pooling = {nn.MaxPool2d: "max", nn.AvgPool2d: "average"}.get(kinds.pop(), "none") if kinds else "max"
     return {
         "channels": [block[0].out_channels for block in convs],
@@ -233,32 +235,32 @@ def _initializers(plan: Plan) -> dict[str, Any]:
     kernels = [weight for weight in plan.weights if weight.name == "kernel"]
     nodes = [initializer_node(rule_of(weight, "initializer")) for weight in kernels]
     if any(node is None for node in nodes):
-        raise _none("an initializer has no name in the configuration")
-    hidden = _one("initializer", nodes[:-1])
+        raise _no_config("an initializer has no name in the configuration")
+    hidden = _common("initializer", nodes[:-1])
     return {"initializer": hidden} | ({} if nodes[-1] == hidden else {"head_initializer": nodes[-1]})
 
 
 def _compare(found: dict[str, Any], plan: Plan, modules: list[nn.Module]) -> None:
-    """Build the model that the configuration describes, without memory, and hold it against the network."""
+    """Build the model of the configuration on the meta device, and compare it with the network."""
     parts = {key: found[key] for key in ("activation", "dropout", "input_dropout")}
     entry = next(step.module for step in plan.steps if isinstance(step.module, Entry))
     shape, classes = entry.sizes, plan.results[0].layout.shape[-1]
     if None in shape:
-        raise _none("the size of its input is not fixed")
+        raise _no_config("the size of its input is not fixed")
     try:
         with torch.device("meta"):
             built = create("model", **found["model"], shape=shape, classes=classes, **parts)
     except SettingError as error:
-        raise _none(f"{error}") from error
+        raise _no_config(f"{error}") from error
     for ours, theirs in zip(_features(built.modules()), _features(modules), strict=False):
         if ours != theirs:
-            raise _none(f"where an {found['model']['name']} has {ours}, it has {theirs}")
+            raise _no_config(f"where an {found['model']['name']} has {ours}, it has {theirs}")
     if len(_features(built.modules())) != len(_features(modules)):
-        raise _none(f"an {found['model']['name']} has other layers")
+        raise _no_config(f"an {found['model']['name']} has other layers")
 
 
 def _features(modules: Any) -> list[Any]:
-    """What makes each module what it is, but for those that only arrange."""
+    """The properties of each module that define what it computes; modules that only reshape are skipped."""
     found: list[Any] = []
     for m in modules:
         name = type(m).__name__
@@ -288,7 +290,7 @@ def _rules(plan: Plan) -> dict[str, Any]:
     for weight in plan.weights:
         for kind in ("regularizer", "constraint"):
             if weight not in kernels and weight not in biases and rule_of(weight, kind) is not None:
-                raise _none(f"a {weight.name} has a {kind}")
+                raise _no_config(f"a {weight.name} has a {kind}")
     return {
         "regularizer": _placed("kernel", [_regularizer(plan, w) for w in kernels]),
         "bias_regularizer": _placed("bias", [_regularizer(plan, w) for w in biases]),
@@ -313,7 +315,7 @@ def _constraint(plan: Plan, weight: Weight) -> dict[str, Any] | None:
     found = rule.to_config()
     rank = len(weight.arrangement.torch_shape)
     if found.get("dims") == (list(range(1, rank)) if rank > 1 else [0]):
-        found["dims"] = None  # as it is without saying so
+        found["dims"] = None  # the default
     return found
 
 
@@ -323,20 +325,20 @@ def _activities(plan: Plan, kernels: list[Weight]) -> list[dict[str, Any] | None
     for layer in plan.graph.layers:
         node = layer.settings.get("activity_regularizer")
         if layer.class_name == "ActivityRegularization" or (node is not None and layer not in owners):
-            raise _none(f"{layer} has an activity regularizer and no kernel")
+            raise _no_config(f"{layer} has an activity regularizer and no kernel")
         if node is not None and layer is not owners[-1] and layer.settings.get("activation") in (None, "linear"):
-            raise _none(
-                f"{layer} has an activity regularizer before its activation, where a configuration has it behind"
+            raise _no_config(
+                f"{layer} has an activity regularizer before its activation, while a configuration has it after"
             )
         if node is not None:
             if layer is owners[-1] and any(plan.split.values()):
-                raise _none(f"{layer} has an activity regularizer behind the final activation")
+                raise _no_config(f"{layer} has an activity regularizer after the final activation")
             found[owners.index(layer)] = make_regularizer(str(layer), node, plan.custom).to_config()
     return found
 
 
 def _placed(kind: str, nodes: list[dict[str, Any] | None]) -> dict[str, Any]:
-    """One node for all, for the hidden layers alone, or one for each layer that has a rule."""
+    """One node for all layers or for the hidden layers only, or one node for each layer that has a rule."""
     if not any(nodes):
         return NONE
     *hidden, head = nodes
