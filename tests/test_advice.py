@@ -10,8 +10,8 @@ from regtorch.cli.composition import compose
 BAD = [
     (["dropout=alpha"], "alpha dropout"),
     (["activation=selu"], "LeCun"),
-    (["activation=selu", "initializer=lecun_normal", "dropout=standard"], "self-normalisation"),
-    (["dropout=standard", "model.batch_norm=after_dropout"], "batch normalisation behind dropout"),
+    (["activation=selu", "initializer=lecun_normal", "dropout=standard"], "self-normalization"),
+    (["dropout=standard", "model.batch_norm=after_dropout"], "batch normalization behind dropout"),
     (["regularizer=l2", "model.batch_norm=before", "optimizer=sgd"], "effective learning rate"),
     (["regularizer=l2"], "decay take adamw"),
     (["regularizer=l2", "optimizer=sgd", "optimizer.weight_decay=0.1"], "both an L2 penalty"),

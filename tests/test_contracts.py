@@ -82,22 +82,22 @@ def model(shape: Any, classes: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("kind", "factory", "said"),
     [
-        ("regularizer", model, "is no class: it must be a subclass of regtorch.regularizers.base.Regularizer"),
+        ("regularizer", model, "is not a class: it must be a subclass of regtorch.regularizers.base.Regularizer"),
         ("initializer", NoFill, "lacks the method fill"),
         ("initializer", HalfFilled, "leaves entries of a weight of shape (3, 4) unfilled"),
         (
             "activation",
             Halves,
-            "gives a tensor of shape (3, 2) for features of shape (3, 4): it must give shape (3, 4)",
+            "returns a tensor of shape (3, 2) for features of shape (3, 4): it must return shape (3, 4)",
         ),
         ("activation", Raises, "cannot be used: IndexError: nothing there"),
         ("optimizer", Explodes, "makes the weights NaN or infinite in its first step"),
-        ("optimizer", NoParams, "takes no argument params: it is made with params="),
+        ("optimizer", NoParams, "does not accept params: it is called with params="),
         ("optimizer", nn.Linear, "must be a subclass of torch.optim.optimizer.Optimizer"),
-        ("schedule", Sinking, "gives factor(0.5) = -0.09999999999999998: it must be a finite number >= 0"),
+        ("schedule", Sinking, "returns factor(0.5) = -0.09999999999999998: it must be a finite number >= 0"),
         ("scheduler", Bare, 'builds a StepLR: it must be None, or {"scheduler": ..., "interval": ...}'),
-        ("augmentation", Shrinks, "gives a tensor of shape (2, 3, 32, 31) for images of shape (2, 3, 32, 32)"),
-        ("model", nn.Linear, "takes no argument shape and no classes: it is made with shape=, classes="),
+        ("augmentation", Shrinks, "returns a tensor of shape (2, 3, 32, 31) for images of shape (2, 3, 32, 32)"),
+        ("model", nn.Linear, "does not accept shape and classes: it is called with shape=, classes="),
         ("data", nn.Linear, "must be a subclass of regtorch.data.base.DataSet"),
     ],
 )
@@ -128,5 +128,7 @@ def test_trying_them_leaves_the_random_state_alone() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a=b", "1a", "ä", "_a", "null", "On", "nan", 3, None])
 def test_a_name_that_could_not_be_said_is_refused(name: Any) -> None:
-    with pytest.raises(regtorch.SettingError, match="is no name for a regularizer: it must be letters"):
+    with pytest.raises(
+        regtorch.SettingError, match="is not allowed as the name of a regularizer: it must consist of letters"
+    ):
         regtorch.register("regularizer", name)

@@ -119,7 +119,7 @@ def test_what_kernel_means_in_other_peoples_models(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", MODELS)
-def test_the_penalised_gradient_is_that_of_the_plain_sum(build: Any) -> None:
+def test_the_penalized_gradient_is_that_of_the_plain_sum(build: Any) -> None:
     torch.manual_seed(0)
     model, x = build()
     penalty = regtorch.WeightPenalty(model, regtorch.L1L2(l1=0.01, l2=0.1))

@@ -66,7 +66,7 @@ def test_memory_that_is_missed_while_training_names_what_asked_for_most(
 
     assert is_out_of_memory(error)
     monkeypatch.setattr(sys.modules["regtorch.training.run"], "run", failing)
-    with pytest.raises(OutOfMemoryError, match=r"not enough memory; model.hidden=\[128, 64\] asks for"):
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory; model.hidden=\[128, 64\] needs memory for"):
         job.train(compose([*SMALL, "model.hidden=[128,64]"]), tmp_path, [])
 
 

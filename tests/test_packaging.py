@@ -73,7 +73,7 @@ def run(code: str, site: Path, folder: Path, *arguments: str) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_wheel_holds_configs_types_and_licence(site: Path) -> None:
+def test_the_wheel_holds_configs_types_and_license(site: Path) -> None:
     names = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
     configs = {f"regtorch/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert configs <= names

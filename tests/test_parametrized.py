@@ -153,7 +153,7 @@ def test_a_constraint_on_what_cannot_be_set_is_refused() -> None:
 
 
 def test_a_weight_of_which_a_part_is_frozen_is_not_moved() -> None:
-    """To set a weight-normalised weight moves its length too, also where that is frozen: it is said instead."""
+    """To set a weight-normalized weight moves its length too, also where that is frozen: it is said instead."""
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     model[0].parametrizations.weight.original0.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -45,17 +45,17 @@ BROKEN = {
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "odd_name": (
         rule("regularizer", "Bad Name,x", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
-        "'Bad Name,x' is no name for a regularizer: it must be letters, digits, _ and -, begin with a letter",
+        "'Bad Name,x' is not allowed as the name of a regularizer: it must consist of letters, digits, _ and -, start with a letter",
     ),
     "no_shape": (
         "import torch\n" + rule("model", "no_shape", "torch.nn.Linear", "def __init__(self): super().__init__(2, 2)"),
-        "model 'no_shape' (no_shape.Rule) takes no argument shape and no classes: it is made with shape=, classes=",
+        "model 'no_shape' (no_shape.Rule) does not accept shape and classes: it is called with shape=, classes=",
     ),
     "nothing": ("", "ValueError: it registers nothing"),
     "taken": (
         rule("regularizer", "first", "regtorch.Regularizer", "def forward(self, w): return w.sum()")
         + rule("regularizer", "l2", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
-        "regularizer 'l2' is taken: regtorch.regularizers.l2.L2 has it, taken.Rule wants it",
+        "regularizer 'l2' is already registered by regtorch.regularizers.l2.L2; taken.Rule needs another name",
     ),
     "base": (
         rule("regularizer", "base", "object", "def __call__(self, w): return w.sum()"),
@@ -63,11 +63,11 @@ BROKEN = {
     ),
     "vector": (
         rule("regularizer", "vector", "regtorch.Regularizer", "def forward(self, w): return w.sum(1)"),
-        "regularizer 'vector' (vector.Rule) gives a tensor of shape (3,) for a weight of shape (3, 4): it must give shape ()",
+        "regularizer 'vector' (vector.Rule) returns a tensor of shape (3,) for a weight of shape (3, 4): it must return shape ()",
     ),
     "shape": (
         rule("constraint", "shape", "regtorch.Constraint", "def forward(self, w): return w[:1]"),
-        "constraint 'shape' (shape.Rule) gives a tensor of shape (1, 4) for a weight of shape (3, 4)",
+        "constraint 'shape' (shape.Rule) returns a tensor of shape (1, 4) for a weight of shape (3, 4)",
     ),
     "where": (
         rule("regularizer", "where", "regtorch.Regularizer", "def __init__(self, where=None): super().__init__()")
@@ -77,12 +77,12 @@ BROKEN = {
     "forgets": (
         rule("regularizer", "forgets", "regtorch.Regularizer", "def __init__(self, size=1): super().__init__()")
         + "    def forward(self, w): return w.sum()",
-        "regularizer 'forgets' (forgets.Rule) keeps no attribute size: each argument must be kept under its name",
+        "regularizer 'forgets' (forgets.Rule) has no attribute size: each argument must be stored under its own name",
     ),
     "drops": (
         rule("dropout", "drops", "regtorch.ProbabilityDropout", "def __init__(self, *, size=1, **settings):")
         + "        super().__init__(**settings)\n    def forward(self, x): return x",
-        "dropout 'drops' (drops.Rule) keeps no attribute size: each argument must be kept under its name",
+        "dropout 'drops' (drops.Rule) has no attribute size: each argument must be stored under its own name",
     ),
     "advises": (
         "import regtorch\nfrom regtorch.advice import advise_against\n"
@@ -379,7 +379,7 @@ def test_plugins_that_import_each_other_keep_what_is_theirs(first: str, tmp_path
     found = listed(site, tmp_path, f"import {first}")
     assert found["a"] in (["rules"], ["shared", "rules"])
     assert found["b"] in (["drops"], ["shared", "drops"])
-    assert found["c"].startswith("regularizer 'one' (one.Rule) gives a tensor of shape (3,)")
+    assert found["c"].startswith("regularizer 'one' (one.Rule) returns a tensor of shape (3,)")
     assert (found["d"], found["e"]) == (["two"], ["asks"])
     program = "from regtorch.cli.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
     assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
@@ -424,8 +424,8 @@ def test_who_owns_what(first: str, tmp_path: Path) -> None:
     assert {name: found[name] for name in "abcde"} == {
         **{"a": ["hards"], "b": ["beside"], "c": ["lab"], "d": ["nest"], "e": ["good"]},
     }
-    assert "gives a tensor of shape (3,)" in found["f"]
-    assert "gives a tensor of shape (3,)" in found["g"]
+    assert "returns a tensor of shape (3,)" in found["f"]
+    assert "returns a tensor of shape (3,)" in found["g"]
     program = (
         f"import {first}, regtorch; from regtorch.advice import added; print(regtorch.create('regularizer', 'good'))"
     )
@@ -455,7 +455,7 @@ def test_threads_that_wait_for_each_other_go_on(tmp_path: Path) -> None:
 
 def test_a_class_of_the_users_own_comes_before_a_plugins(site: Path, tmp_path: Path) -> None:
     mine = "import regtorch; regtorch.register('regularizer', 'by_call')(type('Mine', (regtorch.Regularizer,), {'forward': None}))"
-    assert "regularizer 'by_call' is taken: __main__.Mine has it" in listed(site, tmp_path, mine)["by_call"]
+    assert "regularizer 'by_call' is already registered by __main__.Mine" in listed(site, tmp_path, mine)["by_call"]
 
 
 def test_in_the_background_none_can_come_so_it_is_the_plugins_own(site: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_names_that_there_are_not_are_answered_by_the_nearest(name: str) -> None
     public = max(package.__all__, key=len)
     with pytest.raises(AttributeError, match=f"module '{name}' has no attribute '{public}s'; did you mean .*{public}"):
         getattr(package, f"{public}s")
-    with pytest.raises(AttributeError, match=re.escape(f"'no_such_thing'; dir({name}) lists what there is")):
+    with pytest.raises(AttributeError, match=re.escape(f"'no_such_thing'; dir({name}) lists the names")):
         _ = package.no_such_thing
     assert not hasattr(package, "_no_such_thing")
     with pytest.raises(ImportError, match="cannot import name"):

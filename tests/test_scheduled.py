@@ -360,7 +360,7 @@ def test_what_the_schedule_would_do_is_refused_before_it_starts():
             lambda: regtorch.AlphaDropout(drop_prob=0.5),
             regtorch.CosineSchedule(end=2.0),
             "CosineSchedule(start=1.0, end=2.0) is not allowed for AlphaDropout: at its factor 2.0, drop_prob=1.0 is "
-            "not allowed: it must be a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)",
+            "not allowed: it must be a probability from 0 to below 1 (at 1 nothing is left to preserve the variance)",
         ),
     ]:
         model = make()
@@ -413,11 +413,11 @@ def test_a_very_long_training_is_looked_through_at_some_steps():
             SettingError,
             "schedule=cosine is not allowed: it must be a Schedule, e.g. regtorch.CosineSchedule()",
         ),
-        ({"total_steps": 0}, SettingError, "total_steps=0 is not allowed: it must be a whole number >= 1"),
+        ({"total_steps": 0}, SettingError, "total_steps=0 is not allowed: it must be an integer >= 1"),
         (
             {"total_steps": float("inf")},
             SettingError,
-            "total_steps=inf is not allowed: it must be a whole number >= 1",
+            "total_steps=inf is not allowed: it must be an integer >= 1",
         ),
     ],
 )
@@ -432,7 +432,7 @@ def test_bad_arguments(arguments, error, message):
     [
         ({}, "a Scheduled's state holds steps_taken, got nothing"),
         ({"last_epoch": 3}, "a Scheduled's state holds steps_taken, got last_epoch"),
-        ({"steps_taken": -1}, "steps_taken=-1 is not allowed: it must be a whole number >= 0"),
+        ({"steps_taken": -1}, "steps_taken=-1 is not allowed: it must be an integer >= 0"),
     ],
 )
 def test_a_state_of_something_else_changes_nothing(state, message):

@@ -23,7 +23,7 @@ class _Activation(Configurable):
     if TYPE_CHECKING:
 
         def __call__(self, input: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def __init__(self) -> None:
         super().__init__()

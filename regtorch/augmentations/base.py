@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Augmentation(Configurable):
     """A random change of a batch of images (N, C, H, W); each image draws its own from torch's global random state.
 
-    The transforms of `torchvision.transforms.v2` draw once for a whole batch; these draw once for each of its images.
+    The transforms of `torchvision.transforms.v2` draw once for an entire batch; these draw once for each of its images.
     Subclass it and write `augment`. Needs no torch before the first call.
 
     Raises:

@@ -18,7 +18,7 @@ class Crop(Augmentation):
     """Pads each image with zeros on all sides and cuts its own size out at a random place: a shift by up to `padding`.
 
     Args:
-        padding: pixels, whole, >= 0.
+        padding: pixels, an integer >= 0.
 
     Source: Lee et al., Deeply-supervised nets, 2015, https://arxiv.org/abs/1409.5185.
 

@@ -20,7 +20,7 @@ class CropAndFlip(Augmentation):
     """`Crop`, then `Flip`.
 
     Args:
-        padding: pixels, whole, >= 0.
+        padding: pixels, an integer >= 0.
         flip_prob: 0 to 1.
     """
 

@@ -189,5 +189,5 @@ def _project_shards(rule: Constraint, steps: list[tuple[Bound, float]]) -> None:
     units = turned(held, groups)
     rule.project_all_(units, [step_size for _, step_size in steps])
     for w, of_kernel, result in zip(held, groups, units, strict=True):
-        if of_kernel is not None and not is_sharded(result):  # a whole copy, not a view of the shard
+        if of_kernel is not None and not is_sharded(result):  # a full copy, not a view of the shard
             local_shard(w).copy_(shard_of(units_first(result, of_kernel), w))

@@ -37,7 +37,7 @@ class WeightPenalty:
       checkpointing. In eval mode, and before any training pass, the value is that of the last such pass.
     - `begin_step` forgets outputs that no backward pass will follow.
 
-    Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the whole tensors, a plain tensor
+    Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the full tensors, a plain tensor
     and the same on every process, and each process gets the gradient of its shards: the penalty counts once. It costs
     one reduction of a number for each rule; `Orthogonal`, `Spectral`, rules of one's own and, of those by unit, grouped
     transposed convolutions gather the shards, once a rule.

@@ -124,7 +124,7 @@ def _weight(bound: Bound, trained: dict[tuple[int, str], nn.Parameter]) -> Tenso
 
 
 def _units(use: Use, inputs: int, w: Tensor) -> int:
-    """What a dropout draws for: inputs of the layer behind it, or whole maps that are laid flat before they come there."""
+    """What a dropout draws for: inputs of the layer behind it, or entire maps that are laid flat before they come there."""
     flat = w.ndim == 2 and use.maps is not None and inputs % use.maps == 0
     return use.maps if flat and use.maps is not None else inputs
 

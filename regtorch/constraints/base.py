@@ -49,7 +49,7 @@ class Constraint(Rule):
     def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
         """Constrain several tensors in place, of which some are DTensors.
 
-        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors. A constraint that needs
+        As it stands, the shards are gathered, all at once, and `forward` sees full tensors. A constraint that needs
         less overrides this.
         """
         for w, whole, step_size in zip(weights, wholes(*weights), step_sizes, strict=True):

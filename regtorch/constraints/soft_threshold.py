@@ -37,7 +37,7 @@ class SoftThreshold(EntryConstraint):
     if TYPE_CHECKING:
 
         def __call__(self, w: Tensor, step_size: float = 1.0) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, w: Tensor, step_size: float = 1.0) -> Tensor:
         """One tensor after a proximal step of size `step_size`."""

@@ -52,7 +52,7 @@ class Noise(Configurable, nn.Module):
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -73,7 +73,7 @@ class DropConnect(ProbabilityDropout):
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def around(self, layer: nn.Module) -> DropConnect:
         """A DropConnect with the same settings that wraps `layer`."""

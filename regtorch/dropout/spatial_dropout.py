@@ -1,4 +1,4 @@
-"""Dropout of whole feature maps."""
+"""Dropout of entire feature maps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _SpatialDropout(ProbabilityDropout):
 
 @register("dropout", "spatial1d")
 class SpatialDropout1d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, length). See `regtorch.functional.spatial_dropout`.
+    """Zeroes entire maps of (batch, channels, length). See `regtorch.functional.spatial_dropout`.
 
     Two dimensions are (channels, length), as ``nn.Dropout1d`` takes them.
 
@@ -67,7 +67,7 @@ class SpatialDropout1d(_SpatialDropout):
 
 @register("dropout", "spatial2d")
 class SpatialDropout2d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, height, width). See `regtorch.functional.spatial_dropout`.
+    """Zeroes entire maps of (batch, channels, height, width). See `regtorch.functional.spatial_dropout`.
 
     Any number of sizes will do, also none, as with ``nn.Dropout2d``.
 
@@ -95,7 +95,7 @@ class SpatialDropout2d(_SpatialDropout):
 
 @register("dropout", "spatial3d")
 class SpatialDropout3d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, depth, height, width). See `regtorch.functional.spatial_dropout`.
+    """Zeroes entire maps of (batch, channels, depth, height, width). See `regtorch.functional.spatial_dropout`.
 
     Any other number of dimensions is (channels, *sizes), as ``nn.Dropout3d`` takes it.
 

@@ -30,9 +30,9 @@ def concrete_dropout(
         x: any shape; dimension 0 is the batch.
         logit: ``log p - log(1 - p)`` of the probability p that a unit is dropped; shape (1,) or ().
         temperature: > 0; the smaller, the nearer to ordinary dropout, and the larger the gradient's variance.
-        whole_maps: whether one draw holds for a whole feature map of (batch, channels, *sizes); None: of inputs with two
+        whole_maps: whether one draw holds for an entire feature map of (batch, channels, *sizes); None: of inputs with two
             or three sizes, as convolutions have them, not of (batch, time, features).
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one draw for all rows instead of one each.
 

@@ -26,7 +26,7 @@ def consistent_dropout(
         x: any shape; dimension 0 is the batch.
         drop_prob: probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
         mask: True for units to keep, shaped as `x`, or with a batch dimension of 1; None: it is drawn.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

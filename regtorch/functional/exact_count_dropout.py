@@ -16,7 +16,7 @@ from regtorch.functional.transformed import transformed
 
 
 def dropped_units(drop_prob: float, units: int) -> int:
-    """``ceil(drop_prob * units)``, where a product within 1e-12 of a whole number is that number.
+    """``ceil(drop_prob * units)``, where a product within 1e-12 of an integer is that number.
 
     Example:
         >>> dropped_units(0.07, 100), dropped_units(1 - 0.7, 10), dropped_units(1e-15, 10)
@@ -41,7 +41,7 @@ def exact_count_dropout(
     Args:
         x: (batch, *units).
         drop_prob: share of the units to drop, from 0 to 1; where all are dropped the result is zero.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

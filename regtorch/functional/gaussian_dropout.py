@@ -23,7 +23,7 @@ def gaussian_dropout(
     Args:
         x: any shape; dimension 0 is the batch.
         drop_prob: that of the ordinary dropout with the same variance, from 0 to below 1.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: the same noise for all rows instead of one each.
 

@@ -25,7 +25,7 @@ def gaussian_noise(
     Args:
         x: any shape; dimension 0 is the batch.
         std: standard deviation of the noise, >= 0.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: the same noise for all rows instead of one each.
 

@@ -16,7 +16,7 @@ from regtorch.functional.unit_norms import norms_of_all
 def group_lasso(w: Tensor, /, strength: float) -> Tensor:
     """Sum of the Euclidean norms of the units' incoming weights: ``strength * sum over units u of ||w_u||``.
 
-    Drives whole units, not single weights, to zero. The subgradient at a unit of zeros is 0.
+    Drives entire units, not single weights, to zero. The subgradient at a unit of zeros is 0.
 
     Args:
         w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
@@ -44,7 +44,7 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
 def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
     """The sum of `group_lasso` over weights of which some are sharded.
 
-    Where whole units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
+    Where entire units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
     where units are cut, one more of a number a unit.
     """
     kernels = [w if w.ndim > 1 else w.reshape(-1, 1) for w in weights]

@@ -14,7 +14,7 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
 
     Args:
         w: a matrix; a tensor of more dimensions is read as one row per entry of its first dimension (for a
-            convolution that is its kernel as a matrix, not the operator on the whole image). A vector is one row, a scalar one number.
+            convolution that is its kernel as a matrix, not the operator on the entire image). A vector is one row, a scalar one number.
         strength: what a singular value of 1 costs.
 
     Returns:

@@ -14,7 +14,7 @@ from regtorch.functional.sharded import is_sharded, local_shard, summed_over_sha
 def squared_l1(w: Tensor, /, factor: float) -> Tensor:
     """Squared L1 norm: ``factor * (sum|w|)^2``.
 
-    Its pull on each weight grows with the whole tensor's L1 norm, so a large tensor is shrunk much harder.
+    Its pull on each weight grows with the full tensor's L1 norm, so a large tensor is shrunk much harder.
 
     Args:
         w: a tensor of any shape.

@@ -20,5 +20,5 @@ def step_decay(progress: float, *, decay: float = 0.5, every_fraction: float = 0
         >>> [step_decay(progress) for progress in (0.0, 0.24, 0.25, 0.5, 0.75, 1.0)]
         [1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
     """
-    # 0.3 / 0.1 is a little less than 3 in binary: what is that close to a whole number is one
+    # 0.3 / 0.1 is a little less than 3 in binary: what is that close to an integer is one
     return decay ** math.floor(progress / every_fraction * (1.0 + 1e-12))

@@ -31,7 +31,7 @@ def variational_dropout(
         x: (batch, time, features); or (batch, features), a single step.
         drop_prob: probability that a feature is dropped, from 0 to 1; at 1 the result is zero.
         batch_first: False if sequences are (time, batch, features), as torch's recurrent layers have them by default.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

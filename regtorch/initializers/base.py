@@ -37,7 +37,7 @@ class Initializer(Configurable):
 
         Args:
             tensor: of any floating type; a half one is drawn in float32 and rounded. On the meta device, and when
-                empty, nothing happens. Of a DTensor each process keeps its shard of one whole draw, which is what an
+                empty, nothing happens. Of a DTensor each process keeps its shard of one entire draw, which is what an
                 unsharded tensor gets from the first process' state of randomness.
             generator: where the random numbers come from; torch's global one by default.
         """

@@ -1,4 +1,4 @@
-"""Batch normalisation as Keras has it."""
+"""Batch normalization as Keras has it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
     """Moving variance of the biased batch variance, where torch's is of the unbiased one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised over the batch while training, by the moving statistics in evaluation."""
+        """Normalized over the batch while training, by the moving statistics in evaluation."""
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
@@ -41,7 +41,7 @@ class BatchNorm3d(_KerasStatistics, nn.BatchNorm3d):
 
 
 def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: float = 1e-3) -> nn.Module:
-    """Batch normalisation with Keras' conventions and defaults.
+    """Batch normalization with Keras' conventions and defaults.
 
     ``y = gamma * (x - mean) / sqrt(var + epsilon) + beta``; the moving statistics follow
     ``moving = momentum * moving + (1 - momentum) * batch``, with the biased batch variance.

@@ -39,15 +39,15 @@ class CNN(Configurable, nn.Module):
         initializer: fills the kernels; biases start at zero.
         head_initializer: fills the kernel of the logits instead; None: as the others.
         dropout: where `dropout_at` says.
-        dropout_at: conv, dense, both, or auto: dropouts of whole maps behind the convolutions, others behind the
+        dropout_at: conv, dense, both, or auto: dropouts of entire maps behind the convolutions, others behind the
             dense layers (before the logits where there are none).
         input_dropout: on the image.
         batch_norm: none, before (the activation), after (it), after_dropout; of the convolutions and dense layers.
         dense_batch_norm: whether the dense layers have it too.
-        input_batch_norm: whether the image's channels are normalised too.
-        momentum: of batch normalisation, as in Keras: the share kept at each step.
-        epsilon: of batch normalisation.
-        bias: of the hidden layers; null leaves it out where batch normalisation follows directly.
+        input_batch_norm: whether the image's channels are normalized too.
+        momentum: of batch normalization, as in Keras: the share kept at each step.
+        epsilon: of batch normalization.
+        bias: of the hidden layers; null leaves it out where batch normalization follows directly.
 
     Raises:
         SettingError: a value outside its range, or images too small for so much pooling.
@@ -151,7 +151,7 @@ class CNN(Configurable, nn.Module):
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

@@ -1,4 +1,4 @@
-"""What models are assembled from: fresh activations, normalisation and dropouts that fit the place."""
+"""What models are assembled from: fresh activations, normalization and dropouts that fit the place."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Activity(Regularizer):
     if TYPE_CHECKING:
 
         def __call__(self, w: Tensor, examples: int | None = None) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, w: Tensor, examples: int | None = None) -> Tensor:
         """The penalty of one layer's output (batch, ...), of `examples` examples if that is not its first dimension."""

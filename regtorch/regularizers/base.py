@@ -45,7 +45,7 @@ class Regularizer(Rule):
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
         """The sum over several tensors of which some are DTensors, as a plain 0-dim tensor, the same on all processes.
 
-        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors: what torch does on its own
+        As it stands, the shards are gathered, all at once, and `forward` sees full tensors: what torch does on its own
         with shards is not always right (the gradient of a maximum is not). A regularizer that needs less overrides this.
         """
         return self.total(wholes(*weights))

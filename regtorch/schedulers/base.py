@@ -19,8 +19,8 @@ class Scheduler(Configurable):
 
         Args:
             optimizer: any torch optimizer; its learning rates are the largest ones of the schedule.
-            total_steps: optimizer steps of the whole training.
-            epochs: of the whole training.
+            total_steps: optimizer steps of the entire training.
+            epochs: of the entire training.
             steps_per_epoch: optimizer steps of one epoch.
 
         Returns:

@@ -18,7 +18,7 @@ class PlateauScheduler(Scheduler):
 
     Args:
         decay: what lr is multiplied by, above 0, at most 1.
-        patience: epochs without improvement before that, a whole number >= 0.
+        patience: epochs without improvement before that, an integer >= 0.
         min_lr: the smallest learning rate, >= 0.
         monitor: ``"val_loss"`` (lowest) or ``"val_accuracy"`` (highest).
 

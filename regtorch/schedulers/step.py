@@ -17,7 +17,7 @@ class StepScheduler(Scheduler):
     """Multiplies the learning rate by `decay` after every so many epochs.
 
     Args:
-        every: epochs between two drops, a whole number >= 1.
+        every: epochs between two drops, an integer >= 1.
         decay: what lr is multiplied by, above 0, at most 1.
 
     Raises:

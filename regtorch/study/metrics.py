@@ -37,7 +37,7 @@ METRICS: dict[str, Metric] = {
         *(Metric(f"test.{name}", better, usual=True) for name, better in _MEASURED.items()),
         *(Metric(f"test_mc.{name}", better, usual=True) for name, better in _MEASURED.items()),
         *(Metric(f"val.{name}", better) for name, better in _MEASURED.items()),
-        # a regularised network is meant to fit the training rows less well: there neither direction is the better one
+        # a regularized network is meant to fit the training rows less well: there neither direction is the better one
         *(Metric(f"train_eval.{name}", None, usual=name == "accuracy") for name in _MEASURED),
         *(Metric(f"train.{name}", None) for name in ("loss", "data_loss", "penalty", "accuracy")),
         Metric("sparsity", None, usual=True),

@@ -21,7 +21,7 @@ _TEXTS = Range("a list of texts", lambda v: isinstance(v, list) and all(isinstan
 FIELDS: dict[str, Range] = {
     "status": Range("a word", lambda v: isinstance(v, str)),
     "reason": _TEXT,
-    "seed": Range("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "seed": Range("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "overrides": _TEXTS,
     "epochs": COUNT_OR_ZERO,
     "seconds": NON_NEGATIVE,
@@ -50,7 +50,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder}: there is no {NAME}; is it the folder of a run?")
     try:
         if not isinstance(content := load_json(path), dict):
-            raise DataError("no JSON object")
+            raise DataError("not a JSON object")
         results = check_fields(content, FIELDS, required=("status",))
         for part in _PARTS:
             measured = {f"{part}.{name}": value for name, value in (results.get(part) or {}).items()}

@@ -1,4 +1,4 @@
-"""Student's t distribution with a whole number of degrees of freedom, in closed form."""
+"""Student's t distribution for an integer number of degrees of freedom, in closed form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def central_probability(t: float, degrees: int) -> float:
 
     Args:
         t: any number, infinite ones included.
-        degrees: of freedom, a whole number >= 1.
+        degrees: of freedom, an integer >= 1.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
 
@@ -40,7 +40,7 @@ def critical_value(probability: float, degrees: int) -> float:
 
     Args:
         probability: above 0 and below 1.
-        degrees: of freedom, a whole number >= 1.
+        degrees: of freedom, an integer >= 1.
 
     Example:
         >>> round(critical_value(0.95, 9), 4)

@@ -281,7 +281,7 @@ class DropoutTester:
             assert y.is_contiguous(memory_format=torch.channels_last) or case.acts_on_weights
             if case.dropped is not None and case.independent and case.draw_dims == 4:
                 gone = torch.isclose(y, torch.tensor(case.dropped(0.5)), rtol=0, atol=1e-6).double()
-                for dim in range(4):  # neighbours in any direction are independent
+                for dim in range(4):  # neighbors in any direction are independent
                     a, b = gone.narrow(dim, 0, gone.shape[dim] - 1), gone.narrow(dim, 1, gone.shape[dim] - 1)
                     assert abs((a - 0.5).mul(b - 0.5).mean()) <= SIGMAS * 0.25 / math.sqrt(a.numel())
 

@@ -128,7 +128,7 @@ class RegularizerTester:
 
 
 def check_ranks(rank: int, cases: list[tuple[str, dict[str, Any]]]) -> None:
-    """Under DDP each rank adds the whole penalty; averaged gradients are those of one process with all the data."""
+    """Under DDP each rank adds the entire penalty; averaged gradients are those of one process with all the data."""
     for name, settings in cases:
         torch.manual_seed(0)
         model = nn.Linear(6, 5, dtype=torch.float64)

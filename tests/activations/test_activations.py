@@ -105,7 +105,7 @@ def test_the_configuration_holds_the_defaults(name):
     ("name", "settings", "message"),
     [
         ("leaky_relu", {"negative_slope": -0.1}, "negative_slope=-0.1 is not allowed: it must be a finite number >= 0"),
-        ("prelu", {"num_parameters": 0}, "num_parameters=0 is not allowed: it must be a whole number >= 1"),
+        ("prelu", {"num_parameters": 0}, "num_parameters=0 is not allowed: it must be an integer >= 1"),
         ("elu", {"alpha": 0.0}, "alpha=0.0 is not allowed: it must be a finite number > 0"),
         ("celu", {"alpha": 0.0}, "alpha=0.0 is not allowed: it must be a finite number > 0"),
         ("gelu", {"approximate": True}, "approximate=True is not allowed: it must be one of none, tanh"),

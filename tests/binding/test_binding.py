@@ -68,13 +68,13 @@ def test_the_penalty_is_a_float32_scalar_whatever_autocast_says() -> None:
     assert regtorch.WeightPenalty(the_example().double(), regtorch.L2(0.1))().dtype == torch.float64
 
 
-def test_a_shared_parameter_is_penalised_once() -> None:
+def test_a_shared_parameter_is_penalized_once() -> None:
     model = nn.Sequential(the_example(), nn.ReLU(), nn.Linear(2, 3))
     model[2].weight = model[0].weight
     assert regtorch.WeightPenalty(model, regtorch.L1(0.1))().item() == pytest.approx(1.8)
 
 
-def test_only_what_trains_is_penalised() -> None:
+def test_only_what_trains_is_penalized() -> None:
     layer = the_example()
     penalty = regtorch.WeightPenalty(layer, regtorch.L1(0.1), where="all")
     layer.weight.requires_grad_(False)

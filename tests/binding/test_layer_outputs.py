@@ -117,7 +117,9 @@ def test_a_model_that_is_one_layer(layer: nn.Module, where: Any) -> None:
 
 
 def test_a_place_that_is_no_layer_of_a_bare_one() -> None:
-    with pytest.raises(NothingBoundError, match=r"it is one layer, which torch\.nn\.Sequential gives a name$"):
+    with pytest.raises(
+        NothingBoundError, match=r"it is a single layer; wrap it in torch\.nn\.Sequential to give it a name$"
+    ):
         regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.Activity(regtorch.L2(0.1)), where="head")
 
 

@@ -186,7 +186,7 @@ def test_bounds_hold_for_what_half_precision_stores(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_rounding_goes_to_the_neighbour_on_the_wanted_side(dtype: torch.dtype) -> None:
+def test_rounding_goes_to_the_neighbor_on_the_wanted_side(dtype: torch.dtype) -> None:
     numbers = torch.arange(1 << 15, dtype=torch.int16).view(dtype).float()  # all that are not negative, in order
     numbers = numbers[numbers.isfinite()]
     torch.manual_seed(0)

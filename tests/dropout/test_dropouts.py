@@ -245,7 +245,7 @@ def test_exact_count_needs_a_batch() -> None:
         regtorch.ExactCountDropout(drop_prob=0.5)(torch.tensor(1.0))
 
 
-# whole maps and blocks
+# entire maps and blocks
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_order_of_a_layers_parts(order: str, expected: list[str]) -> None:
     assert (conv.hidden[0].conv.bias is None) == (order == "before")
 
 
-def test_the_input_is_normalised_and_dropped() -> None:
+def test_the_input_is_normalized_and_dropped() -> None:
     model = built("model.input_batch_norm=true", "dropout@input_dropout=alpha", "input_dropout.drop_prob=0.2")
     assert [name for name, _ in model.input.named_children()] == ["batch_norm", "dropout"]
     assert model.input.dropout.drop_prob == 0.2
@@ -123,7 +123,7 @@ def test_each_prelu_and_dropout_is_its_own() -> None:
     assert model.hidden[0].dropout is not model.hidden[1].dropout
 
 
-def test_kernels_are_initialised_and_biases_zero() -> None:
+def test_kernels_are_initialized_and_biases_zero() -> None:
     model = built("initializer=constant", "initializer.value=0.25")
     assert (model.hidden[0].linear.weight == 0.25).all()
     assert (model.head.bias == 0).all()

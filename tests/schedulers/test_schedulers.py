@@ -121,9 +121,9 @@ def test_the_configuration_holds_the_defaults(name):
     ("name", "settings", "message"),
     [
         ("cosine", {"min_lr": -1.0}, "min_lr=-1.0 is not allowed: it must be a finite number >= 0"),
-        ("step", {"every": 0}, "every=0 is not allowed: it must be a whole number >= 1"),
+        ("step", {"every": 0}, "every=0 is not allowed: it must be an integer >= 1"),
         ("exponential", {"decay": 0.0}, "decay=0.0 is not allowed: it must be a number above 0, at most 1"),
-        ("plateau", {"patience": -1}, "patience=-1 is not allowed: it must be a whole number >= 0"),
+        ("plateau", {"patience": -1}, "patience=-1 is not allowed: it must be an integer >= 0"),
         ("plateau", {"monitor": "x"}, "monitor=x is not allowed: it must be one of val_loss, val_accuracy"),
         ("one_cycle", {"warmup_fraction": 1.5}, "warmup_fraction=1.5 is not allowed: it must be a number from 0 to 1"),
         ("none", {"decay": 0.5}, "decay=0.5: scheduler none has no such setting; it has: none"),

@@ -1,4 +1,4 @@
-"""Sharded parameters on two processes: every rule and every initializer does what it does to whole ones."""
+"""Sharded parameters on two processes: every rule and every initializer does what it does to full ones."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Box(regtorch.Constraint):
 
 
 class Sorted(regtorch.Constraint):
-    """Needs whole units, and operations without a rule for shards."""
+    """Needs entire units, and operations without a rule for shards."""
 
     by_unit = True
 

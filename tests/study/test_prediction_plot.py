@@ -25,11 +25,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     pyplot.close("all")
 
 
-def draw(out: Path, rows: int, classes: list[str], labelled: bool, images: bool) -> tuple[np.ndarray, np.ndarray]:
+def draw(out: Path, rows: int, classes: list[str], labeled: bool, images: bool) -> tuple[np.ndarray, np.ndarray]:
     mean = RNG.dirichlet([0.5] * len(classes), rows)
     entropy = -(mean * np.log(mean.clip(1e-30))).sum(1)
-    labels = RNG.integers(0, len(classes), rows) if labelled else None
-    compared = {"dropout off": (mean, 0.1), "mean of 8 samples": (mean, 0.2)} if labelled else {}
+    labels = RNG.integers(0, len(classes), rows) if labeled else None
+    compared = {"dropout off": (mean, 0.1), "mean of 8 samples": (mean, 0.2)} if labeled else {}
     moments = {"mean": mean, "std": mean / 4, "predictive_entropy": entropy}
     draw_predictions(
         moments, labels, classes, lambda chosen: RNG.random((len(chosen), 8, 8)) if images else None, out, compared
@@ -80,11 +80,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("rows", "classes", "labelled", "images"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("rows", "classes", "labeled", "images"), CASES.values(), ids=CASES)
 def test_no_text_covers_another(
-    rows: int, classes: list[str], labelled: bool, images: bool, figures: list, tmp_path: Path
+    rows: int, classes: list[str], labeled: bool, images: bool, figures: list, tmp_path: Path
 ) -> None:
-    draw(tmp_path / "predictions.png", rows, classes, labelled, images)
+    draw(tmp_path / "predictions.png", rows, classes, labeled, images)
     (figure,) = figures
     assert overlaps(figure) == []
     assert (tmp_path / "predictions.png").stat().st_size > 10_000

@@ -45,10 +45,10 @@ def test_a_run_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("results", "words"),
     [
-        ('{"status": "comp', "no JSON"),
-        ("[]", "no JSON object"),
-        ("", "no JSON"),
-        (b"\xff\xfe{}".decode("latin1"), "no JSON"),
+        ('{"status": "comp', "not JSON"),
+        ("[]", "not a JSON object"),
+        ("", "not JSON"),
+        (b"\xff\xfe{}".decode("latin1"), "not JSON"),
         ({**RESULTS, "status": None}, "status=None"),
         ({**RESULTS, "seed": "3"}, "seed=3"),
         ({**RESULTS, "seed": True}, "seed=True"),
