@@ -148,7 +148,7 @@ def test_a_constraint_on_what_cannot_be_set_is_refused() -> None:
         ):
             regtorch.WeightConstraint(nn.Sequential(layer), regtorch.MaxNorm(max_value=1.0))
     model = nn.Sequential(by_parametrize(nn.Linear(4, 4), Halved()))
-    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight"):
+    with pytest.raises(SettingError, match=r"cannot be enforced for 0\.weight"):
         regtorch.WeightConstraint(model, regtorch.UnitNorm()).project()
 
 
@@ -158,7 +158,7 @@ def test_a_weight_of_which_a_part_is_frozen_is_not_moved() -> None:
     model[0].parametrizations.weight.original0.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=100.0)).project()
-    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight: 1 of the parameters .* are frozen"):
+    with pytest.raises(SettingError, match=r"cannot be enforced for 0\.weight: 1 of the parameters .* are frozen"):
         regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model[0].parametrizations.weight.original0.requires_grad_(True)

@@ -24,7 +24,7 @@ def drop_connect(
         drop_prob: probability that a weight is dropped, from 0 to 1; at 1 the result is zero.
         training: False returns `w` unchanged.
         generator: source of all randomness; by default torch's own.
-        shared: taken as by the other dropouts, without effect: a weight's mask holds for the entire batch anyway.
+        shared: accepted as by the other dropouts, but without effect, as a weight's mask holds for all rows anyway.
 
     Source: Wan et al., "Regularization of neural networks using DropConnect", 2013.
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: dropout of an entire branch."""
+"""Stochastic depth: dropout of branches."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from regtorch.functional.masked import masked
 
 
 def keep_scale(drop_prob: float) -> float:
-    """What keeps the expected value when it multiplies kept units: ``1 / (1 - drop_prob)``; 0 if none is kept."""
+    """The factor of kept units that preserves the expected value: ``1 / (1 - drop_prob)``; 0 if none is kept."""
     return 1 / (1 - drop_prob) if drop_prob < 1 else 0.0
 
 

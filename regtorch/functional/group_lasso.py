@@ -16,12 +16,12 @@ from regtorch.functional.unit_norms import norms_of_all
 def group_lasso(w: Tensor, /, strength: float) -> Tensor:
     """Sum of the Euclidean norms of the units' incoming weights: ``strength * sum over units u of ||w_u||``.
 
-    Drives entire units, not single weights, to zero. The subgradient at a unit of zeros is 0.
+    Drives units, not single weights, to zero. The subgradient at a unit of zeros is 0.
 
     Args:
-        w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
+        w: a weight with output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
             each entry is a unit; a scalar is one unit.
-        strength: what a unit of norm 1 costs.
+        strength: penalty of a unit of norm 1.
 
     Returns:
         A 0-dim tensor, float32 or wider.
@@ -42,10 +42,10 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
 
 
 def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
-    """The sum of `group_lasso` over weights of which some are sharded.
+    """The sum of `group_lasso` over weights, some of them sharded.
 
-    Where entire units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
-    where units are cut, one more of a number a unit.
+    If each unit is on one process, as under FSDP, this takes one reduction of a number for all weights; if units are
+    split, one more reduction with a number per unit.
     """
     kernels = [w if w.ndim > 1 else w.reshape(-1, 1) for w in weights]
     norms = norms_of_all(kernels, [tuple(range(1, w.ndim)) for w in kernels])

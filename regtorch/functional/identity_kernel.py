@@ -1,4 +1,4 @@
-"""Weights that hand their input on."""
+"""Weights of the identity map."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from regtorch.errors import SettingError
 
 
 def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
-    """Fill with ``gain * 1``: output unit i gives ``gain`` times input i; a convolution's at the center of its kernel.
+    """Fill with ``gain * 1``: output unit i is ``gain`` times input i; for convolutions at the center of the kernel.
 
     Args:
-        w: a matrix (out, in) or a kernel (out, in, *kernel); changed in place. Units beyond the inputs give 0.
-        gain: what the input is multiplied by.
+        w: a matrix (out, in) or a kernel (out, in, *kernel); changed in place. Units beyond the inputs output 0.
+        gain: factor of the input.
 
     Returns:
         `w`.

@@ -16,7 +16,7 @@ from regtorch.settings import check
 
 @register("scheduler", "cosine")
 class CosineScheduler(Scheduler):
-    """From lr down to `min_lr` along half a cosine, over all steps. Source: Loshchilov and Hutter, "SGDR", 2017.
+    """Falls from lr to `min_lr` along half a cosine over all steps. Source: Loshchilov and Hutter, "SGDR", 2017.
 
     Args:
         min_lr: the smallest learning rate, >= 0.

@@ -57,7 +57,7 @@ def test_each_image_draws_its_own(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_vectors_are_an_error(name):
-    with pytest.raises(SettingError, match=rf"augmentation={name} needs images .* \(20,\): take augmentation=none"):
+    with pytest.raises(SettingError, match=rf"augmentation={name} needs images .* \(20,\); use augmentation=none"):
         create("augmentation", name)(torch.rand(4, 20))
 
 

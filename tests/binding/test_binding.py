@@ -256,7 +256,7 @@ def test_bfloat16_weights_are_scaled_by_a_float32_norm() -> None:
 def test_what_is_no_model_and_no_optimizer_is_named() -> None:
     model = nn.Linear(3, 2)
     with pytest.raises(
-        regtorch.SettingError, match="a list has no parameters to bind a rule to: give the model itself"
+        regtorch.SettingError, match="a list has no parameters to bind a rule to: pass the model itself"
     ):
         regtorch.WeightPenalty(list(model.parameters()), regtorch.L2(0.1))  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match=r"^regularizer=a Linear is not allowed: it must be a Regularizer"):

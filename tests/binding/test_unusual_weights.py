@@ -153,7 +153,7 @@ def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
             return w.clamp(min=0).sum()
 
     layer = nn.Linear(3, 2, dtype=torch.complex64)
-    for rule, reason in ((Squares(), "it gives a complex number"), (Positive(), "clamp")):
+    for rule, reason in ((Squares(), "it returns a complex number"), (Positive(), "clamp")):
         with pytest.raises(
             SettingError, match=rf"not possible for weight, whose weights are complex: .*{reason}.*where="
         ):
@@ -161,7 +161,7 @@ def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
     layer = nn.Linear(3, 2)
     penalty = regtorch.WeightPenalty(layer, Squares())
     layer.weight = nn.Parameter(layer.weight.detach().to(torch.complex64))
-    with pytest.raises(SettingError, match="gives a complex number for weight"):
+    with pytest.raises(SettingError, match="returns a complex number for weight"):
         penalty()
     model = nn.Sequential(nn.Linear(3, 2, dtype=torch.complex64))
     regtorch.WeightPenalty(model, regtorch.Activity(Squares()))

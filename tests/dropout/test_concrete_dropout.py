@@ -116,7 +116,7 @@ def test_feature_maps_are_dropped_whole(whole_maps: bool | None, shape: tuple[in
 def test_the_penalty_and_its_gradient_are_those_of_the_formula(autocast: bool) -> None:
     model = network()
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.7))
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         value = penalty()
         value.backward()
@@ -237,7 +237,7 @@ def test_a_dropout_belongs_to_the_layers_that_take_what_it_gives() -> None:
     model = Attention()
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))
     assert penalty.names == [
-        *("first.weight", "query.weight behind drop", "key.weight behind drop", "last.weight behind late"),
+        *("first.weight", "query.weight after drop", "key.weight after drop", "last.weight after late"),
     ]
     assert penalty().item() == pytest.approx(-float(4 * entropy(0.25) + 4 * entropy(0.5)), rel=1e-6)  # each mask once
 
@@ -252,13 +252,13 @@ def test_what_is_added_up_first_is_in_front_of_the_kernel_registered_next() -> N
         def forward(self, x: Tensor) -> Tensor:
             return self.last(self.before(x + self.branch(x)))
 
-    assert regtorch.WeightPenalty(Residual(), regtorch.Concrete()).names == ["last.weight behind before, branch"]
+    assert regtorch.WeightPenalty(Residual(), regtorch.Concrete()).names == ["last.weight after before, branch"]
 
 
 def test_hooks_are_not_asked_what_is_behind_a_dropout() -> None:
     model, seen = nn.Sequential(nn.Sequential(network())), []
     model[0].register_forward_hook(lambda *_: seen.append(1))
-    assert "0.0.3.weight behind 0.0.2" in regtorch.WeightPenalty(model, regtorch.Concrete()).names
+    assert "0.0.3.weight after 0.0.2" in regtorch.WeightPenalty(model, regtorch.Concrete()).names
     assert not seen
 
 
@@ -268,7 +268,7 @@ def test_without_a_trace_it_is_the_kernel_registered_next() -> None:
             return super().forward(x) if x.sum() > 0 else x
 
     penalty = regtorch.WeightPenalty(Untraceable(*network()), regtorch.Concrete())
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
 
 
 @pytest.mark.parametrize("normed", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
@@ -276,7 +276,7 @@ def test_a_weight_that_is_computed_is_a_kernel_too(normed: Callable[[nn.Module],
     model = network()
     normed(model[3])
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.0))
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
     model.eval()
     w = model[3].weight.square().sum() / 0.8 + model[0].weight.square().sum() + model[5].weight.square().sum() / 0.6
     assert penalty().item() == pytest.approx(0.3 * w.item(), rel=1e-6)
@@ -289,14 +289,14 @@ def test_a_recurrent_layer_has_it_before_its_first_kernels() -> None:
     names = regtorch.WeightPenalty(
         nn.Sequential(regtorch.ConcreteDropout(drop_prob=0.1), lstm), regtorch.Concrete()
     ).names
-    assert [name for name in names if "behind" in name] == [
-        *("1.weight_ih_l0 behind 0", "1.weight_ih_l0_reverse behind 0")
+    assert [name for name in names if "after" in name] == [
+        *("1.weight_ih_l0 after 0", "1.weight_ih_l0_reverse after 0")
     ]
 
 
 def test_where_says_which_kernels() -> None:
     penalty = regtorch.WeightPenalty(network(), regtorch.Concrete(), where="kernel:5*")
-    assert penalty.names == ["5.weight behind 4"]
+    assert penalty.names == ["5.weight after 4"]
 
 
 def test_a_frozen_kernel_leaves_its_probability_to_learn() -> None:
@@ -307,7 +307,7 @@ def test_a_frozen_kernel_leaves_its_probability_to_learn() -> None:
 
 
 def test_a_dropout_with_nothing_behind_it_is_an_error() -> None:
-    with pytest.raises(NothingBoundError, match="behind the ConcreteDropout 1"):
+    with pytest.raises(NothingBoundError, match="follows the ConcreteDropout 1"):
         regtorch.WeightPenalty(
             nn.Sequential(nn.Linear(2, 2), regtorch.ConcreteDropout(drop_prob=0.1)), regtorch.Concrete()
         )
@@ -328,10 +328,10 @@ def test_our_models_pair_dropouts_with_the_layers_behind_them(make: type[nn.Modu
     model = make((1, 8, 8), 3, dropout=node, input_dropout=node, **sizes)
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete())
     drops = [name for name, module in model.named_modules() if isinstance(module, regtorch.ConcreteDropout)]
-    paired = [part for name in penalty.names if " behind " in name for part in name.split(" behind ")[1].split(", ")]
+    paired = [part for name in penalty.names if " after " in name for part in name.split(" after ")[1].split(", ")]
     assert paired == drops
     assert len(drops) == 3 + (make is CNN and len(drops) > 3)
-    assert any(name.startswith("head") and " behind " in name for name in penalty.names)
+    assert any(name.startswith("head") and " after " in name for name in penalty.names)
 
 
 # learning

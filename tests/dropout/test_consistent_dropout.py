@@ -98,7 +98,7 @@ def test_masks_of_something_else_are_refused() -> None:
         net(x[:3])
     with regtorch.consistent(net, masks):
         net(x)
-        with pytest.raises(SettingError, match="masks have none for 2#2; they are for: 2#0"):
+        with pytest.raises(SettingError, match="there is no mask for 2#2; there are masks for: 2#0"):
             net(x)
     with pytest.raises(SettingError), regtorch.consistent(net, {}):
         net(x)
