@@ -55,14 +55,14 @@ def test_a_step_towards_a_set_is_no_projection() -> None:
     ConstraintTester().test_projections_are_idempotent(case(projection=False))
     with pytest.raises(AssertionError):
         ConstraintTester().test_projections_are_idempotent(case())
-    with pytest.raises(pytest.skip.Exception, match="moves every weight"):
+    with pytest.raises(pytest.skip.Exception, match="changes every weight"):
         ConstraintTester().test_inside_stays_bit_for_bit(case())
 
 
 def test_a_projection_is_none_but_in_name() -> None:
     constraint(lambda self, w: w.clamp(-0.1, 0.1))
     ConstraintTester().test_projections_are_idempotent(case())
-    with pytest.raises(AssertionError, match="take projection=False out"):
+    with pytest.raises(AssertionError, match="remove projection=False"):
         ConstraintTester().test_projections_are_idempotent(case(projection=False))
 
 
@@ -93,11 +93,11 @@ def test_a_dropout_of_weights_under_another_name() -> None:
         "theirs", regtorch.DropConnect, within=WeightsAsUnits, acts_on_weights=True, state=("layer.weight",)
     )
     tester = DropoutTester()
-    tester.test_shared_noise_is_one_row_for_all(found)
+    tester.test_shared_noise_is_the_same_for_all_rows(found)
     tester.test_strided_input(found)
     tester.test_function_transforms(found)
     with pytest.raises(AssertionError):
-        tester.test_shared_noise_is_one_row_for_all(DropoutCase("theirs", within=WeightsAsUnits))
+        tester.test_shared_noise_is_the_same_for_all_rows(DropoutCase("theirs", within=WeightsAsUnits))
 
 
 def test_a_dropout_that_must_keep_some() -> None:
@@ -112,7 +112,7 @@ def test_a_dropout_that_must_keep_some() -> None:
 def test_noise_that_is_no_probability() -> None:
     found = dropout("theirs", regtorch.GaussianNoise, probability="std", can_drop_all=False, dropped=None)
     DropoutTester().test_bad_settings(found)
-    DropoutTester().test_arguments_without_a_meaning(found)
+    DropoutTester().test_ambiguous_arguments(found)
     DropoutTester().test_nothing_to_drop(found)
 
 

@@ -42,7 +42,7 @@ class Constraint(Rule):
         result = self(w)
         if result.shape != w.shape:
             raise SettingError(
-                f"{type(self).__name__} returned shape {tuple(result.shape)} for a weight of shape {tuple(w.shape)}: it must keep the shape"
+                f"{type(self).__name__} returned shape {tuple(result.shape)}: it must keep the shape {tuple(w.shape)}"
             )
         w.copy_(result)
 

@@ -67,7 +67,7 @@ def unit_mask(x: Tensor, drop_prob: float, *, generator: torch.Generator | None,
         return mask
     return mask.as_strided(
         mask.shape, torch.empty_like(x, device="meta").stride()
-    )  # with the memory layout of x, which is faster to apply
+    )  # in the memory layout of x, which is faster
 
 
 def feature_mask(x: Tensor, drop_prob: float, *, dims: int, generator: torch.Generator | None, shared: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""``results.json``: read at one place, and checked for the type and range of each entry before anybody uses it."""
+"""Reading of ``results.json``: type and range of each entry are checked before it is used."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ FIELDS: dict[str, Range] = {
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a run's ``results.json`` holds.
+    """Read a run's ``results.json``.
 
     Raises:
-        DataError: there is none, or it is not what a run writes; one line names the file and the entry.
+        DataError: it is missing or invalid; the message names the file and the entry.
 
     Example:
         >>> import tempfile
@@ -61,7 +61,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """The same, or nothing where there is none that can be used."""
+    """Read a run's ``results.json``; empty if there is no valid one."""
     try:
         return read_results(folder)
     except DataError:

@@ -207,7 +207,7 @@ def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
         ("mlp", {"hidden": [3, 0]}, "hidden="),
         ("mlp", {"batch_norm": "behind"}, "batch_norm=behind"),
         ("cnn", {"kernel_size": 2}, "kernel_size=2"),
-        ("cnn", {"channels": [4] * 6}, "leave nothing of 8x8"),
+        ("cnn", {"channels": [4] * 6}, "8x8 pixels are too few for"),
         ("cnn", {"dropout_at": "head"}, "dropout_at=head"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_picture_is_drawn(
     [
         (TABLE, ["absent"], "run=absent: there is no such folder"),
         (TABLE, ["."], ""),
-        ("", ["a"], "metrics.csv holds no finished epoch"),
+        ("", ["a"], "metrics.csv contains no finished epoch"),
         ("epoch,loss\n1,2\n", ["a"], "has no column data_loss or accuracy; it has: epoch, loss"),
         (TABLE, ["a", "--out=c.xyz"], "--out=c.xyz is not allowed: its name must end in one of"),
         (TABLE, ["a", "--out=absent/c.png"], "--out=absent/c.png cannot be written"),

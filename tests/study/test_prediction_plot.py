@@ -112,4 +112,4 @@ def test_the_legend_says_the_calibration_errors(figures: list, tmp_path: Path) -
     legends = [panel.get_legend() for panel in figures[0].axes if panel.get_legend() is not None]
     (legend,) = legends
     said = [text.get_text() for text in legend.get_texts()]
-    assert said == ["as sure as it is right", "dropout off (ECE 0.100)", "mean of 8 samples (ECE 0.200)"]
+    assert said == ["perfectly calibrated", "dropout off (ECE 0.100)", "mean of 8 samples (ECE 0.200)"]

@@ -104,7 +104,7 @@ def test_folders_are_searched_in_the_order_of_their_numbers_and_each_run_is_foun
 
 
 def test_a_folder_without_runs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no results\.json in it or below it"):
+    with pytest.raises(DataError, match=r"there is no results\.json in it or its subfolders"):
         find_runs([tmp_path])
     with pytest.raises(DataError, match=r"there is no results\.json"):
         read_run(tmp_path)
