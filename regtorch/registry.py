@@ -249,7 +249,7 @@ def create(kind: str, /, name: str, **settings: Any) -> Any:
         kind: e.g. ``"regularizer"``.
         name: the registered name.
         **settings: what the component's class takes. A rule (regularizer, constraint) also takes ``where``,
-            the place it is bound to unless the binding says otherwise.
+            its place unless the binding overrides it.
 
     Raises:
         UnknownNameError: no such kind or name.

@@ -1,4 +1,4 @@
-"""Every command and every block of Python in the README runs as it stands."""
+"""Every command and every Python block in the README runs unchanged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.testers.command import ended
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INDENTED = [line[4:] for line in README.splitlines() if re.match(r"    (python|regtorch)", line)]
-#: what CI runs in a fresh environment, the studies, and what needs a GPU
+#: commands that CI runs in a fresh environment, the studies, and those that need a GPU
 ELSEWHERE = ("pip install", "pytest -m slow", "pytest -m gpu")
 COMMANDS = [line for line in INDENTED if not any(part in line for part in ELSEWHERE)]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-#: an example's file, and what of it is shown
+#: file of an example, and the excerpt shown
 EXCERPTS = re.findall(r"```py\n# examples/(\w+\.py)\n(.*?)```", README, re.DOTALL)
 
 
@@ -33,7 +33,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the scripts, two finished runs and data of one's own, as the README supposes."""
+    """A folder with the scripts, two finished runs and user data, as the README assumes."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "scripts").symlink_to(ROOT / "scripts")
     options = ["dropout=standard", "trainer.max_epochs=1", "mc.samples=2"]
@@ -61,8 +61,8 @@ def test_the_readme_has_commands_and_programs() -> None:
     assert len(INDENTED) - len(COMMANDS) == 4
 
 
-def test_what_is_shown_of_the_examples_is_in_them() -> None:
-    """Which are run as they stand."""
+def test_excerpts_of_the_examples_are_up_to_date() -> None:
+    """The examples themselves run unchanged."""
     assert {name for name, _ in EXCERPTS} == {path.name for path in (ROOT / "examples").glob("*.py")} - {
         "plain_loop.py"
     }
@@ -131,7 +131,7 @@ def test_the_readme_lists_every_option() -> None:
             assert path.stem in row, f"{group}={path.stem}"
 
 
-def test_the_pictures_are_there() -> None:
+def test_the_pictures_exist() -> None:
     pictures = re.findall(r"!\[.*\]\((.*)\)", README)
     assert len(pictures) == 2
     assert all((ROOT / picture).stat().st_size > 10_000 for picture in pictures)

@@ -1,4 +1,4 @@
-"""Runs are read from their folders, and damaged ones are told from finished ones."""
+"""Runs are read from their folders, and damaged ones are distinguished from finished ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_damaged_results_are_one_line(results: object, words: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("config", [None, "optimizer: [", "- 1", "a: ${"])
-def test_a_run_that_does_not_say_what_was_trained(config: str | None, tmp_path: Path) -> None:
+def test_a_run_without_a_recipe(config: str | None, tmp_path: Path) -> None:
     run = read_run(write(tmp_path / "run", config=config))
     with pytest.raises(DataError, match=r"config\.yaml"):
         _ = run.recipe
@@ -78,7 +78,7 @@ def test_a_failed_run_needs_no_measurements(tmp_path: Path) -> None:
     assert (run.completed, run.reason) == (False, "the loss became NaN")
 
 
-def test_a_recipe_is_all_but_the_seed_where_it_began_and_what_it_logs() -> None:
+def test_a_recipe_excludes_seed_start_and_logging() -> None:
     one = {
         "seed": 1,
         "resume": "outputs/a",
@@ -110,7 +110,7 @@ def test_a_folder_without_runs(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_runs_that_a_study_has_put_aside_are_left_out(tmp_path: Path) -> None:
+def test_runs_that_a_study_has_moved_aside_are_left_out(tmp_path: Path) -> None:
     write(tmp_path / "study/runs/a/1")
     write(tmp_path / "study/earlier/a/1")
     assert [run.folder for run in find_runs([tmp_path / "study"])] == [tmp_path / "study/runs/a/1"]
