@@ -85,7 +85,7 @@ ADVICE = (
     ),
     Advice(
         lambda c: _penalizes_squares(c) and c["model"].get("batch_norm") == "before",
-        "L2 on weights that batch normalization follows does not shrink the function, it raises the effective learning rate",
+        "L2 on weights before batch normalization does not shrink the function; it raises the effective learning rate",
         "van Laarhoven, L2 Regularization versus Batch and Weight Normalization, 2017",
     ),
     Advice(
@@ -102,7 +102,7 @@ ADVICE = (
         lambda c: (
             _penalizes_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
         ),
-        "both an L2 penalty and weight_decay shrink the weights: coupled, weight_decay=d adds what l2=d/2 does",
+        "both the L2 penalty and weight_decay shrink the weights: coupled weight_decay=d is equivalent to another l2=d/2",
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
     Advice(
@@ -136,7 +136,7 @@ def advise_against(applies: Callable[[Config], bool], text: str, source: str) ->
     Args:
         applies: whether the advice applies to a configuration of `train.py`, given as plain containers.
         text: why the combination is bad, and what to use instead.
-        source: who found it.
+        source: the publication that shows it.
 
     Example:
         >>> advise_against(lambda c: c["dropout"]["name"] == "mine" and c["seed"] == 13, "it is unlucky", "folklore")

@@ -1,4 +1,4 @@
-"""Run something once after every real optimizer step."""
+"""Callbacks after every real optimizer step."""
 
 from __future__ import annotations
 

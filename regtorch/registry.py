@@ -150,11 +150,11 @@ def near(name: str, names: Any) -> str:
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:
-    """Make a class (or a function that builds one) known as `name` among the components of `kind`.
+    """Register a class, or a function that builds one, as the component `name` of a kind.
 
     Args:
         kind: one of `regtorch.registry.PACKAGES`, e.g. ``"regularizer"``.
-        name: what configurations and `create` call it.
+        name: its name in configurations and for `create`.
 
     Raises:
         SettingError: the name cannot be used on a command line.
@@ -248,7 +248,7 @@ def create(kind: str, /, name: str, **settings: Any) -> Any:
     Args:
         kind: e.g. ``"regularizer"``.
         name: the registered name.
-        **settings: what the component's class takes. A rule (regularizer, constraint) also takes ``where``,
+        **settings: settings of the component's class. A rule (regularizer, constraint) also takes ``where``,
             its place unless the binding overrides it.
 
     Raises:

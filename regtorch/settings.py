@@ -15,7 +15,7 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
-_MOST = 2**63 - 1  # the largest integer that torch and NumPy can count with
+_MOST = 2**63 - 1  # the largest integer of torch and NumPy
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ def _number(value: Any) -> bool:
 
 
 def _integer(value: Any) -> bool:
-    return (
-        isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _MOST
-    )  # NumPy integers too
+    # NumPy integers are Integral too
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _MOST
 
 
 def _counts(value: Any, *lengths: int) -> bool:

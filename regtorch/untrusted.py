@@ -12,7 +12,7 @@ from typing import Any
 from regtorch.errors import DataError
 from regtorch.settings import Range
 
-#: a run's largest text file, with many overrides and advice, has some 100 kB
+#: the largest text files of a run, with many overrides and advice, have about 100 kB
 _MOST_BYTES = 16 * 2**20
 _MOST_BYTES_OF_YAML = 2**20
 _MOST_DEPTH = 64

@@ -1,4 +1,4 @@
-"""Activations: each is torch's module of that name, so ``isinstance(x, nn.ReLU)`` holds, and has `to_config`.
+"""Activations: subclasses of torch's modules, so ``isinstance(x, nn.ReLU)`` holds, with settings and `to_config`.
 
 Example:
     >>> import torch, regtorch

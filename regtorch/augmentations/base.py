@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Augmentation(Configurable):
-    """A random change of a batch of images (N, C, H, W); each image draws its own from torch's global random state.
+    """A random change of a batch of images (N, C, H, W); random numbers are drawn separately for each image.
 
     The transforms of `torchvision.transforms.v2` draw once per batch; these draw once per image.
     Subclass it and write `augment`. Needs no torch before the first call.

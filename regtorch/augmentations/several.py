@@ -1,4 +1,4 @@
-"""Several augmentations, one after the other."""
+"""Several augmentations in sequence."""
 
 from __future__ import annotations
 

@@ -142,9 +142,8 @@ class BoundActivity:
                 self._traced, self._traced_was_read = [], False
             self._traced.append(value)
             return
-        if len(self._traced_without_gradients) >= len(
-            self.modules
-        ):  # without a call of the model, the start of a pass is unknown
+        # without a call of the model itself, the start of a pass is unknown
+        if len(self._traced_without_gradients) >= len(self.modules):
             self._traced_without_gradients = []
         self._traced_without_gradients.append(value)
 

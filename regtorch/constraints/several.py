@@ -1,4 +1,4 @@
-"""Several constraints, one after the other."""
+"""Several constraints in sequence."""
 
 from __future__ import annotations
 

@@ -65,9 +65,8 @@ def unit_mask(x: Tensor, drop_prob: float, *, generator: torch.Generator | None,
     mask = keep_mask(rows_shape(x, shared), drop_prob, device=x.device, generator=generator)
     if shared or x.is_contiguous() or not x.is_cpu or transformed():
         return mask
-    return mask.as_strided(
-        mask.shape, torch.empty_like(x, device="meta").stride()
-    )  # in the memory layout of x, which is faster
+    # in the memory layout of x, which is faster to apply
+    return mask.as_strided(mask.shape, torch.empty_like(x, device="meta").stride())
 
 
 def feature_mask(x: Tensor, drop_prob: float, *, dims: int, generator: torch.Generator | None, shared: bool) -> Tensor:

@@ -25,9 +25,8 @@ def is_sharded(w: object) -> TypeGuard[Any]:
     """
     if type(w) in (Tensor, nn.Parameter):
         return False
-    tensors = sys.modules.get(
-        "torch.distributed.tensor"
-    )  # the slow import is needed only if DTensors exist, and then it was done
+    # the import is slow, and it was done if there are DTensors
+    tensors = sys.modules.get("torch.distributed.tensor")
     return tensors is not None and isinstance(w, tensors.DTensor)
 
 
@@ -87,9 +86,8 @@ def summed_over_shards(
     for (mesh, across), members in together.items():
         summed = _reduced(torch.cat([parts[i].reshape(-1) for i in members]), mesh, across)
         for i, total in zip(members, summed.split([parts[i].numel() for i in members]), strict=True):
-            totals[i] = total.reshape(parts[i].shape).to(
-                parts[i]
-            )  # shards may be stored on the CPU and reduced on GPUs
+            # shards may be stored on the CPU and reduced on GPUs
+            totals[i] = total.reshape(parts[i].shape).to(parts[i])
     return totals
 
 

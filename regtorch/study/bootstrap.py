@@ -46,9 +46,8 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, resamples: int 
     sample = np.sort(np.asarray(values, dtype=np.float64))
     mean = math.fsum(sample) / n
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * critical_value(level, n - 1))
-    means = (sample - mean)[_draws(n, resamples)].mean(
-        1
-    )  # of deviations, so that equal values yield an interval of length 0
+    # means of deviations, so that equal values yield an interval of length 0
+    means = (sample - mean)[_draws(n, resamples)].mean(1)
     low, high = np.quantile(means, [tail, 1 - tail])
     return mean + float(low), mean + float(high)
 

@@ -136,9 +136,8 @@ def _draw_reliability(area: Any, labels: np.ndarray, compared: Mapping[str, tupl
     upper.set_ylabel("accuracy")
     upper.set_ylim(0, 1.02)
     upper.set_xlim(0, 1)
-    upper.legend(
-        frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1)
-    )  # lines may cross any part of the plot
+    # outside the axes, as lines may cross any part of them
+    upper.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1))
     upper.grid(alpha=0.3)
     lower.set_ylabel("rows")
     lower.set_xlabel("confidence (probability of the predicted class)")

@@ -15,4 +15,4 @@ def _gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         pytest.skip(f"needs {needed} GPU{'s' * (needed > 1)} with CUDA, but this machine has {there}")
     monkeypatch.setattr(
         torch.backends.cudnn, "allow_tf32", False
-    )  # TF32 is the default for convolutions and has only 10 bits of precision
+    )  # TF32, the default for convolutions, has 10 bits only

@@ -44,8 +44,8 @@ class Command:
         first: Callable[[], None] | None = None,
     ) -> None:
         self.folder = folder
-        self._said = Path(tempfile.mkdtemp())
-        self.process = _processes.Process(target=_run, args=(folder, self._said, script, arguments, file_size, first))
+        self._output = Path(tempfile.mkdtemp())
+        self.process = _processes.Process(target=_run, args=(folder, self._output, script, arguments, file_size, first))
         self.process.start()
 
     @property
@@ -74,12 +74,12 @@ class Command:
     @property
     def stderr(self) -> str:
         """Its text on standard error."""
-        return (self._said / "stderr").read_text()
+        return (self._output / "stderr").read_text()
 
     @property
     def stdout(self) -> str:
         """Its text on standard output."""
-        return (self._said / "stdout").read_text()
+        return (self._output / "stdout").read_text()
 
     @property
     def errors(self) -> list[str]:
