@@ -131,9 +131,8 @@ def test_a_constraint_changes_computed_weights_only_if_they_violate_it() -> None
         assert model[0].weight.norm(dim=1).max() <= 0.3 + 1e-6
         assert model[1].weight.min() >= 0
         assert torch.equal(model[1].weight, model[1].weight.mT)
-    model[0].parametrizations.weight.original1.data.mul_(
-        2
-    )  # the same weight, but different from the one that would be assigned
+    # the weight stays the same, but its originals differ from those that an assignment would set
+    model[0].parametrizations.weight.original1.data.mul_(2)
     before = copy.deepcopy(model.state_dict())
     loose = regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=9.0), where="0.weight")
     loose.project()

@@ -273,7 +273,7 @@ def test_settings_come_from_the_class_or_from_the_plugins_file(here: None) -> No
         "name": "odd",
         "many": [1, 2],
         "where": None,
-    }  # a file cannot contain the object
+    }  # a configuration file cannot contain the default object
     assert config["regularizer"] == {"name": "huber", "strength": 0.01, "delta": 0.1, "where": None}
     assert config["dropout"] == {"name": "block", "drop_prob": None, "keep_prob": None, "size": 4}
 

@@ -49,9 +49,9 @@ def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
     """
     kernels = [w if w.ndim > 1 else w.reshape(-1, 1) for w in weights]
     norms = norms_of_all(kernels, [tuple(range(1, w.ndim)) for w in kernels])
-    alike: dict[Any, list[int]] = {}
+    by_mesh: dict[Any, list[int]] = {}
     for i, w in enumerate(kernels):
-        alike.setdefault((w.device_mesh, spread(w, [0])) if is_sharded(w) else None, []).append(i)
-    parts = [torch.stack([norms[i].sum() for i in group]).sum() for group in alike.values()]
-    of_units = [kernels[group[0]] for group in alike.values()]
-    return strength * torch.stack(summed_over_shards(parts, of_units, [[0]] * len(parts))).sum()
+        by_mesh.setdefault((w.device_mesh, spread(w, [0])) if is_sharded(w) else None, []).append(i)
+    parts = [torch.stack([norms[i].sum() for i in group]).sum() for group in by_mesh.values()]
+    unit_kernels = [kernels[group[0]] for group in by_mesh.values()]
+    return strength * torch.stack(summed_over_shards(parts, unit_kernels, [[0]] * len(parts))).sum()

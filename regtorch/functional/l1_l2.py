@@ -62,11 +62,11 @@ def _of_plain_operations(weights: Sequence[Tensor], l1: float, l2: float) -> Ten
 
 def _of_shards(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
     """The sum over this process' shards, then over all processes."""
-    alike: dict[Any, list[Tensor]] = {}
+    by_mesh: dict[Any, list[Tensor]] = {}
     for w in weights:
-        alike.setdefault((w.device_mesh, spread(w)) if is_sharded(w) else None, []).append(w)
-    parts = [l1_l2(*map(local_shard, group), l1=l1, l2=l2) for group in alike.values()]
-    return torch.stack(summed_over_shards(parts, [group[0] for group in alike.values()])).sum()
+        by_mesh.setdefault((w.device_mesh, spread(w)) if is_sharded(w) else None, []).append(w)
+    parts = [l1_l2(*map(local_shard, group), l1=l1, l2=l2) for group in by_mesh.values()]
+    return torch.stack(summed_over_shards(parts, [group[0] for group in by_mesh.values()])).sum()
 
 
 class _L1L2(torch.autograd.Function):

@@ -41,8 +41,8 @@ class _Masked(torch.autograd.Function):
         ctx.scale = scale
         wide = widened(x) if shift else x  # without a shift only the scaling rounds
         kept = mask.view(torch.uint8).to(wide.dtype)  # the conversion from bool is 6 times slower
-        alike = kept.shape == wide.shape and kept.stride() == wide.stride()
-        out = kept if alike else torch.empty_like(wide)  # with the memory layout of x
+        same_layout = kept.shape == wide.shape and kept.stride() == wide.stride()
+        out = kept if same_layout else torch.empty_like(wide)  # with the memory layout of x
         if shift:  # one pass for kept * (1 + x / shift), another one for the scale and the fill
             torch.addcmul(kept, kept, wide, value=1 / shift, out=out)
             torch.add(out.new_tensor(fill), out, alpha=scale * shift, out=out)

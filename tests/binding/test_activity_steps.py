@@ -147,7 +147,7 @@ def test_in_eval_mode_the_value_is_that_of_the_last_pass(model: Any) -> None:
     (penalty() + model.decoder.weight.sum()).backward()  # a constant that autograd still accepts
 
 
-def test_evaluation_without_reading_does_not_pile_up(model: Any) -> None:
+def test_outputs_of_unread_evaluations_do_not_accumulate(model: Any) -> None:
     penalty = bound(model)
     model.eval()
     for step in range(5):

@@ -74,7 +74,7 @@ def test_a_shared_parameter_is_penalized_once() -> None:
     assert regtorch.WeightPenalty(model, regtorch.L1(0.1))().item() == pytest.approx(1.8)
 
 
-def test_only_what_trains_is_penalized() -> None:
+def test_only_trainable_parameters_are_penalized() -> None:
     layer = the_example()
     penalty = regtorch.WeightPenalty(layer, regtorch.L1(0.1), where="all")
     layer.weight.requires_grad_(False)

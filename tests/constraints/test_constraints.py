@@ -166,9 +166,8 @@ def test_bounds_hold_for_stored_half_precision_weights(
         rules.append(create("constraint", "max_norm", max_value=high, dims=dims))
     torch.manual_seed(0)
     eps = torch.finfo(dtype).eps
-    reachable = (
-        low if low * (1 + eps) <= high else low * (1 - eps)
-    )  # otherwise no rounding is certain to be between the bounds
+    # if the bounds are closer, no rounding is certain to be between them
+    reachable = low if low * (1 + eps) <= high else low * (1 - eps)
     for spread in (1e-3, 0.1, 1.0, 30.0):
         w = (spread * torch.rand(shape[:1] + (1,) * (len(shape) - 1)) * torch.randn(shape)).to(dtype)
         before = torch.linalg.vector_norm(w.float(), dim=dims, keepdim=True)

@@ -117,7 +117,7 @@ def test_a_subclass_that_does_more_is_run_unchanged(base: Any, after: Any) -> No
     torch.testing.assert_close(predictor_with(made(kind))(x).std, predictor_with(made(one_by_one))(x).std)
 
 
-def test_trying_a_dropout_changes_neither_it_nor_the_global_random_state() -> None:
+def test_trials_change_neither_the_dropout_nor_the_global_random_state() -> None:
     class Noisy(regtorch.Dropout):
         seen = 0
 
@@ -135,7 +135,7 @@ def test_trying_a_dropout_changes_neither_it_nor_the_global_random_state() -> No
 
 
 class DropsRows(regtorch.ProbabilityDropout):
-    """Drops a layer's output units by their weights, and is not derived from our class that drops weights."""
+    """Drops a layer's output units via their weights, without deriving from our class that drops weights."""
 
     acts_on_weights = True
     not_settings = frozenset({"layer"})

@@ -64,7 +64,7 @@ class Tagger(nn.Module):
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_monte_carlo_samples_are_of_one_network_for_all_rows_and_steps(batch_first: bool) -> None:
+def test_a_monte_carlo_sample_uses_one_network_for_all_rows_and_steps(batch_first: bool) -> None:
     torch.manual_seed(0)
     model, x = Tagger(batch_first).eval(), torch.randn(4, 6, 5)
     predict = regtorch.MCPredictor(model, samples=400, transform=None, keep_samples=True, seed=3)

@@ -13,6 +13,5 @@ def _gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there < needed:
         pytest.skip(f"needs {needed} GPU{'s' * (needed > 1)} with CUDA, but this machine has {there}")
-    monkeypatch.setattr(
-        torch.backends.cudnn, "allow_tf32", False
-    )  # TF32, the default for convolutions, has 10 bits only
+    # the default for convolutions is TF32 with 10 bits
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

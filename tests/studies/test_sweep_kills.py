@@ -57,7 +57,7 @@ def is_valid(path: Path) -> bool:
     return json.loads(path.read_text())["status"] == "completed"
 
 
-def test_35_points_and_the_reason_of_the_other(tmp_path: Path) -> None:
+def test_one_failed_point_is_reported_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "grid" / "7").mkdir(parents=True)
     (tmp_path / "grid" / "7" / "checkpoints").write_text("a file where a folder must be")
     done = swept(tmp_path, *GRID[:-1], "trainer.max_epochs=2", "hydra.sweep.dir=grid")

@@ -47,7 +47,7 @@ def verdicts(results: dict, **chosen) -> dict[str, str]:
         ("train_eval.accuracy", HIGHER, LOWER),
     ],
 )
-def test_the_better_direction_is_the_metrics(metric: str, up: str, down: str) -> None:
+def test_the_better_direction_depends_on_the_metric(metric: str, up: str, down: str) -> None:
     results = {"a": runs(0.5, metric), "b": runs(0.6, metric, noise=-1), "c": runs(0.4, metric, noise=-1)}
     assert verdicts(results) == {"a": BASELINE, "b": up, "c": down}
 
@@ -147,9 +147,8 @@ DRAWS: dict[str, Callable] = {
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_false_positives_are_at_most_one_in_twenty(draw: Callable, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four equal recipes: any difference in the three comparisons is a false positive."""
-    monkeypatch.setattr(
-        module, "mean_interval", lambda values: (0.0, 0.0)
-    )  # it does not influence the verdict and is slow
+    # the interval is slow and does not influence the verdict
+    monkeypatch.setattr(module, "mean_interval", lambda values: (0.0, 0.0))
     rng = np.random.default_rng(seeds)
     wrong = 0
     for _ in range(2000):

@@ -55,9 +55,8 @@ def test_default_panels_are_the_test_set(drawn: dict[str, list], tmp_path: Path)
         "test.nll (lower is better)",
     ]
     drawn["set_xlabel"].clear()
-    draw_comparison(
-        compare({"a": {1: {"sparsity": 0.5}}}), tmp_path / "picture.pdf"
-    )  # equal ends, one seed, none of the usual
+    # an axis with equal ends, a single seed, and none of the usual metrics
+    draw_comparison(compare({"a": {1: {"sparsity": 0.5}}}), tmp_path / "picture.pdf")
     assert drawn["set_xlabel"] == [("sparsity",)]
 
 
