@@ -14,7 +14,7 @@ BAD = [
     (["dropout=standard", "model.batch_norm=after_dropout"], "batch normalization after dropout"),
     (["regularizer=l2", "model.batch_norm=before", "optimizer=sgd"], "effective learning rate"),
     (["regularizer=l2"], "decay use adamw"),
-    (["regularizer=l2", "optimizer=sgd", "optimizer.weight_decay=0.1"], "both an L2 penalty"),
+    (["regularizer=l2", "optimizer=sgd", "optimizer.weight_decay=0.1"], "both the L2 penalty"),
     (["regularizer=l1"], "soft_threshold"),
     (["dropout=spatial2d"], "one pixel"),
     (["dropout=concrete"], "learned probability"),
