@@ -40,7 +40,7 @@ class Place:
 
     @property
     def held(self) -> list[nn.Parameter]:
-        """The parameters behind this place that an optimizer holds."""
+        """The parameters of this place that an optimizer holds."""
         w = self.module._parameters.get(self.attribute)
         return computed(self.module).get(self.attribute, []) if w is None else [w]
 
