@@ -42,7 +42,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, resamples: int 
     """
     n = len(values)
     if n < 2:
-        raise ValueError(f"an interval over seeds needs two seeds or more, got {n}")
+        raise ValueError(f"an interval over seeds needs two or more seeds, got {n}")
     sample = np.sort(np.asarray(values, dtype=np.float64))
     mean = math.fsum(sample) / n
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * critical_value(level, n - 1))
