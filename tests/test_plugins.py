@@ -242,7 +242,7 @@ def here(site: Path) -> Iterator[None]:
     """Load the same plugins in this process."""
     caches = (plugin_options._nodes_of_plugins, validation._of_file)
     store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
-    before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._of_plugins)
+    before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._plugin_advice)
     sys.path.insert(0, str(site))
     plugins._loaded = None
     for cache in caches:
@@ -250,7 +250,7 @@ def here(site: Path) -> Iterator[None]:
     yield
     sys.path.remove(str(site))
     plugins._loaded, store.repo, registry._registered = loaded, before, registered
-    advice._of_plugins[:] = advised
+    advice._plugin_advice[:] = advised
     for cache in caches:
         cache.cache_clear()
     for name in set(sys.modules) - modules:

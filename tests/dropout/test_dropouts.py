@@ -355,7 +355,7 @@ def test_drop_connect_around_a_layer() -> None:
     assert free.layer is None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert bound(torch.ones(2, 3)).dtype == layer(torch.ones(2, 3)).dtype == torch.bfloat16
-    with pytest.raises(SettingError, match="weights=recurrent is not allowed: a Linear has none"):
+    with pytest.raises(SettingError, match="weights=recurrent is not allowed: a Linear has no recurrent weights"):
         regtorch.DropConnect(nn.Linear(2, 2), drop_prob=0.1, weights="recurrent")
     with pytest.raises(SettingError, match="got ReLU"):
         regtorch.DropConnect(nn.ReLU(), drop_prob=0.1)
