@@ -12,8 +12,8 @@ from regtorch.errors import SettingError
 #: error numbers for the limits of this process and of the machine
 TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
-_OF_A_WORKER = 3  # lower bound: the pipe of its queue, and the one that signals its end
-_OTHERS = 16  # lower bound for everything else: queues of batches, logs, checkpoints
+_FILES_PER_WORKER = 3  # lower bound: the pipe of its queue, and the one that signals its end
+_OTHER_FILES = 16  # lower bound for everything else: queues of batches, logs, checkpoints
 
 
 class TooManyFilesError(SettingError, OSError):
@@ -50,7 +50,7 @@ def check_open_files(workers: int) -> None:
         >>> check_open_files(0)
     """
     allowed = limit()
-    if not workers or allowed is None or _open_now() + _OTHERS + _OF_A_WORKER * workers <= allowed:
+    if not workers or allowed is None or _open_now() + _OTHER_FILES + _FILES_PER_WORKER * workers <= allowed:
         return
     raise TooManyFilesError(too_many_files(workers))
 

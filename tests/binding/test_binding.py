@@ -265,5 +265,7 @@ def test_wrong_models_and_optimizers_are_named_in_the_message() -> None:
         regtorch.WeightConstraint(regtorch.MaxNorm(max_value=1.0), model)  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match="a generator has no parameters"):
         regtorch.WeightConstraint(model.parameters(), regtorch.MaxNorm(max_value=1.0))  # type: ignore[arg-type]
-    with pytest.raises(regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be a torch.optim.Optimizer"):
+    with pytest.raises(
+        regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be a torch.optim.Optimizer"
+    ):
         regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=1.0)).attach(model)  # type: ignore[arg-type]
