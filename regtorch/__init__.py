@@ -1,4 +1,4 @@
-"""Regularisation for PyTorch: penalties, dropouts, norm constraints and Monte Carlo dropout.
+"""Regularization for PyTorch: penalties, dropouts, norm constraints and Monte Carlo dropout.
 
 Names resolve on first use: ``import regtorch`` alone imports no torch, so that listing names, ``--help`` and
 configuration errors are quick.
@@ -16,7 +16,7 @@ from regtorch.lazy_package import make_lazy as _make_lazy
 
 __version__ = "0.1.0"
 
-#: name -> module, for what is no registered component (those are found by `registry`)
+#: name -> module of the public names that are not registered components (`registry` finds those)
 _HOMES = {
     "Regularizer": "regtorch.regularizers.base",
     "Constraint": "regtorch.constraints.base",
@@ -48,7 +48,7 @@ _HOMES = {
     "NothingBoundError": "regtorch.errors",
     "DataError": "regtorch.errors",
 }
-#: but for `testing`, which needs pytest
+#: without `testing`, which needs pytest
 _SUBPACKAGES = (
     "activations",
     "augmentations",
@@ -83,8 +83,8 @@ def _registered(name: str) -> object:
 _make_lazy(__name__, _homes, _SUBPACKAGES, _registered)
 
 
-class _ConfigurationOfACheckout:
-    """Finds ``regtorch.conf`` in a checkout, where conf/ is beside the package, and nothing else that is there."""
+class _CheckoutConfigFinder:
+    """Finds ``regtorch.conf`` in a checkout, where conf/ is next to the package, and no other module next to it."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> _ModuleSpec | None:
@@ -92,4 +92,4 @@ class _ConfigurationOfACheckout:
 
 
 if not _path.isdir(_path.join(__path__[0], "conf")):
-    _sys.meta_path.append(_ConfigurationOfACheckout)
+    _sys.meta_path.append(_CheckoutConfigFinder)

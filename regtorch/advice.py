@@ -16,12 +16,12 @@ _log = logging.getLogger("regtorch")
 
 @dataclass(frozen=True)
 class Advice:
-    """When a configuration is known to do badly, why, and who found it."""
+    """A condition on a configuration that is known to work badly, the reason, and the source."""
 
     applies: Callable[[Config], bool]
     text: str
     source: str
-    #: the modules that were being imported when it was added
+    #: the modules that were being imported when the advice was added
     importing: tuple[str, ...] = ()
 
 
@@ -33,17 +33,17 @@ def _decays(config: Config, *optimizers: str) -> bool:
     return _name(config, "optimizer") in optimizers and bool(config["optimizer"].get("weight_decay"))
 
 
-def _penalises_squares(config: Config) -> bool:
+def _penalizes_squares(config: Config) -> bool:
     return bool(config["regularizer"].get("l2"))
 
 
-def _holds_probabilities_up(config: Config) -> bool:
+def _regularizes_drop_prob(config: Config) -> bool:
     rules = config["regularizer"].get("rules") or [config["regularizer"]]
     return any(rule["name"] == "concrete" and rule.get("dropout_regularizer") != 0 for rule in rules)
 
 
-def _is_trial(config: Config) -> bool:
-    """Whether settings of Lightning's Trainer leave rows out: a number of batches, or a fraction of them below 1."""
+def _is_test_run(config: Config) -> bool:
+    """Whether Trainer settings skip rows: a limit given as a number of batches, or as a fraction below 1."""
     trainer = config.get("trainer", {})
     limits = (trainer.get(f"limit_{part}_batches") for part in ("train", "test"))
     limited = any(limit is not None and (type(limit) is int or limit < 1) for limit in limits)
@@ -52,62 +52,62 @@ def _is_trial(config: Config) -> bool:
 
 ADVICE = (
     Advice(
-        _is_trial,
-        "a trial, not a result: fast_dev_run, overfit_batches and limit_*_batches train or measure on a part of the rows",
+        _is_test_run,
+        "a test run, not a result: fast_dev_run, overfit_batches and limit_*_batches train or measure on part of the rows",
         "PyTorch Lightning, Trainer, section Trainer flags",
     ),
     Advice(
         lambda c: _name(c, "dropout") in ("alpha", "feature_alpha") and _name(c, "activation") != "selu",
-        "alpha dropout keeps mean and variance for selu only; take activation=selu initializer=lecun_normal, or dropout=standard",
+        "alpha dropout keeps mean and variance for selu only; use activation=selu initializer=lecun_normal, or dropout=standard",
         "Klambauer et al., Self-Normalizing Neural Networks, 2017",
     ),
     Advice(
         lambda c: _name(c, "activation") == "selu" and _name(c, "initializer") != "lecun_normal",
-        "selu normalises itself only with LeCun normal weights; take initializer=lecun_normal",
+        "selu normalizes itself only with LeCun normal weights; use initializer=lecun_normal",
         "Klambauer et al., Self-Normalizing Neural Networks, 2017",
     ),
     Advice(
         lambda c: _name(c, "dropout") == "standard" and _name(c, "activation") == "selu",
-        "ordinary dropout breaks selu's self-normalisation; take dropout=alpha",
+        "ordinary dropout breaks selu's self-normalization; use dropout=alpha",
         "Klambauer et al., Self-Normalizing Neural Networks, 2017",
     ),
     Advice(
         lambda c: (
             _name(c, "dropout") not in ("none", "drop_connect") and c["model"].get("batch_norm") == "after_dropout"
         ),
-        "batch normalisation behind dropout sees another variance in evaluation than in training; put dropout last",
+        "batch normalization after dropout sees a different variance in evaluation than in training; put dropout last",
         "Li et al., Understanding the Disharmony between Dropout and Batch Normalization by Variance Shift, 2019",
     ),
     Advice(
-        lambda c: "concrete" in (_name(c, "dropout"), _name(c, "input_dropout")) and not _holds_probabilities_up(c),
+        lambda c: "concrete" in (_name(c, "dropout"), _name(c, "input_dropout")) and not _regularizes_drop_prob(c),
         "the loss alone drives a learned probability to zero; add regularizer=concrete",
         "Gal, Hron and Kendall, Concrete Dropout, 2017",
     ),
     Advice(
-        lambda c: _penalises_squares(c) and c["model"].get("batch_norm") == "before",
-        "L2 on weights that batch normalisation follows does not shrink the function, it raises the effective learning rate",
+        lambda c: _penalizes_squares(c) and c["model"].get("batch_norm") == "before",
+        "L2 on weights before batch normalization does not shrink the function; it raises the effective learning rate",
         "van Laarhoven, L2 Regularization versus Batch and Weight Normalization, 2017",
     ),
     Advice(
-        # L1 and L2 together are chosen as a penalty; L2 alone is often meant as decay
+        # users of L1 and L2 together want a penalty; L2 alone is often meant as decay
         lambda c: (
             _name(c, "regularizer") == "l2"
-            and _penalises_squares(c)
+            and _penalizes_squares(c)
             and _name(c, "optimizer") in ("adam", "adamw", "nadam", "adamax", "rmsprop")
         ),
-        "L2 in the loss of an adaptive optimizer is scaled by its step sizes and is not weight decay; for decay take adamw",
+        "L2 in the loss of an adaptive optimizer is scaled by its step sizes and is not weight decay; for decay use adamw",
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
     Advice(
         lambda c: (
-            _penalises_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
+            _penalizes_squares(c) and _decays(c, "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
         ),
-        "both an L2 penalty and weight_decay shrink the weights: coupled, weight_decay=d adds what l2=d/2 does",
+        "both the L2 penalty and weight_decay shrink the weights: coupled weight_decay=d is equivalent to another l2=d/2",
         "Loshchilov and Hutter, Decoupled Weight Decay Regularization, 2019",
     ),
     Advice(
         lambda c: _name(c, "regularizer") == "l1",
-        "an L1 penalty in the loss leaves small weights, not zeros; for exact zeros take constraint=soft_threshold",
+        "an L1 penalty in the loss leaves small weights, not zeros; for exact zeros use constraint=soft_threshold",
         "Beck and Teboulle, A Fast Iterative Shrinkage-Thresholding Algorithm, 2009",
     ),
     Advice(
@@ -116,60 +116,60 @@ ADVICE = (
             and _name(c, "dropout")
             in ("spatial1d", "spatial2d", "spatial3d", "drop_block2d", "drop_block3d", "feature_alpha")
         ),
-        "in an mlp a feature is a map of one pixel, so dropping whole maps is dropping units; take model=cnn or dropout=standard",
+        "in an mlp a feature is a map of one pixel, so dropping maps is dropping units; use model=cnn or dropout=standard",
         "Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015",
     ),
     Advice(
         lambda c: _name(c, "initializer") in ("zeros", "ones", "constant"),
-        "units that start equal stay equal: every hidden layer learns one unit; take a random initializer",
+        "units that start equal stay equal: every hidden layer learns one unit; use a random initializer",
         "Goodfellow, Bengio and Courville, Deep Learning, 2016, section 8.4",
     ),
 )
 
 
-_of_plugins: list[Advice] = []
+_plugin_advice: list[Advice] = []
 
 
 def advise_against(applies: Callable[[Config], bool], text: str, source: str) -> None:
-    """Add to what is known to be bad, as a plugin does of its own components.
+    """Add advice against a combination of settings, for example in a plugin about its own components.
 
     Args:
-        applies: to a configuration of `train.py`, as plain containers.
-        text: why, and what to take instead.
-        source: who found it.
+        applies: whether the advice applies to a configuration of `train.py`, given as plain containers.
+        text: why the combination is bad, and what to use instead.
+        source: the publication that shows it.
 
     Example:
         >>> advise_against(lambda c: c["dropout"]["name"] == "mine" and c["seed"] == 13, "it is unlucky", "folklore")
     """
-    _of_plugins.append(Advice(applies, text, source, being_imported()))
+    _plugin_advice.append(Advice(applies, text, source, being_imported()))
 
 
 def added() -> list[Advice]:
-    """What is not built in."""
-    return list(_of_plugins)
+    """The advice that is not built in."""
+    return list(_plugin_advice)
 
 
 def forget(added: Collection[Advice]) -> None:
-    """Take advice out again."""
-    _of_plugins[:] = [a for a in _of_plugins if a not in added]
+    """Remove advice."""
+    _plugin_advice[:] = [a for a in _plugin_advice if a not in added]
 
 
 def advise(config: Config) -> list[dict[str, str]]:
-    """What is known to be bad about a configuration of `train.py`.
+    """The advice that applies to a configuration of `train.py`.
 
     Args:
-        config: as plain containers.
+        config: the configuration as plain containers.
 
     Returns:
-        A list of ``{"text": ..., "source": ...}``, empty when nothing is known.
+        A list of ``{"text": ..., "source": ...}``, empty if none applies.
     """
     loaded()
-    theirs = [a for a in _of_plugins if _applies(a, config)]
-    return [{"text": a.text, "source": a.source} for a in (*(a for a in ADVICE if a.applies(config)), *theirs)]
+    from_plugins = [a for a in _plugin_advice if _applies(a, config)]
+    return [{"text": a.text, "source": a.source} for a in (*(a for a in ADVICE if a.applies(config)), *from_plugins)]
 
 
 def _applies(advice: Advice, config: Config) -> bool:
-    """Whether a plugin's advice applies; one that fails, as it knows only its own components, is said and left out."""
+    """Whether a plugin's advice applies; if it raises, for it may know only its own components, log that and skip it."""
     try:
         return bool(advice.applies(config))
     except Exception as error:

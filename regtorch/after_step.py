@@ -1,4 +1,4 @@
-"""Run something once after every real optimizer step."""
+"""Callbacks after every real optimizer step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 def after_step(optimizer: Optimizer, action: Callable[[Optimizer], None]) -> RemovableHandle:
-    """Call ``action(optimizer)`` after each step that the optimizer really takes.
+    """Call ``action(optimizer)`` after each step that the optimizer actually takes.
 
     A step that a ``GradScaler`` skips does not count: the scaler does not call ``step`` then, or, with a fused
     optimizer, calls it with ``found_inf`` set. An LBFGS step with many closure calls counts once, and so does the step of
@@ -24,7 +24,7 @@ def after_step(optimizer: Optimizer, action: Callable[[Optimizer], None]) -> Rem
         action: called with the optimizer.
 
     Returns:
-        A handle whose ``remove()`` undoes it.
+        A handle; ``handle.remove()`` stops the calls.
     """
     return optimizer.register_step_post_hook(_hook(action))
 
@@ -32,24 +32,24 @@ def after_step(optimizer: Optimizer, action: Callable[[Optimizer], None]) -> Rem
 def after_step_of_any(
     optimizers: Callable[[], Iterable[Optimizer]], action: Callable[[Optimizer], None]
 ) -> RemovableHandle:
-    """Call ``action(optimizer)`` after each real step of the optimizers that ``optimizers()`` gives by then.
+    """Call ``action(optimizer)`` after each real step of the optimizers that ``optimizers()`` returns at that time.
 
-    What counts as a step is as for `after_step`. An optimizer that takes another's place, a copy for example, needs
-    no hook of its own.
+    Steps are counted as in `after_step`. An optimizer that replaces another one, a copy for example, needs no hook
+    of its own.
 
     Args:
-        optimizers: gives the optimizers that count, looked up after each step of any optimizer.
+        optimizers: returns the watched optimizers; called after each step of any optimizer.
         action: called with the optimizer that stepped.
 
     Returns:
-        A handle whose ``remove()`` undoes it.
+        A handle; ``handle.remove()`` stops the calls.
     """
 
-    def of_one_that_counts(stepped: Optimizer) -> None:
+    def act_if_watched(stepped: Optimizer) -> None:
         if any(stepped is optimizer for optimizer in optimizers()):
             action(stepped)
 
-    return register_optimizer_step_post_hook(_hook(of_one_that_counts))
+    return register_optimizer_step_post_hook(_hook(act_if_watched))
 
 
 def _hook(action: Callable[[Optimizer], None]) -> Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]:
@@ -62,10 +62,10 @@ def _hook(action: Callable[[Optimizer], None]) -> Callable[[Optimizer, tuple[Any
 
 
 def _within_another_step(optimizer: Optimizer, wrapper: Any) -> bool:
-    """Whether a step of the same optimizer is still going on around the one whose hooks run.
+    """Whether the step whose hooks run is nested in another step of the same optimizer.
 
-    torch wraps ``step`` of each class in a function that runs the hooks, so that ``super().step()`` runs them too early,
-    and once too often. `wrapper` is that function's frame.
+    torch wraps ``step`` of each class in a function that runs the hooks, so ``super().step()`` runs them too early and
+    one time too many. `wrapper` is the frame of that function.
     """
     frame = wrapper.f_back
     while frame is not None:

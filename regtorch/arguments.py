@@ -1,4 +1,4 @@
-"""Whether what a function is given is of the kind that it takes."""
+"""Checks of argument types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from regtorch.errors import SettingError
 
 
 def described(value: object) -> str:
-    """A value of the wrong kind as a message names it: numbers and strings themselves, anything else by its type.
+    """Describe a value of the wrong type for a message: numbers and strings by value, anything else by type.
 
     Example:
         >>> described(5), described([1.0])
@@ -21,25 +21,25 @@ def described(value: object) -> str:
 
 
 def check_module(model: object, name: str = "model") -> None:
-    """Refuse what is not a module.
+    """Raise an error unless the argument is a module.
 
     Raises:
-        SettingError: names the argument and the type that was given.
+        SettingError: it is not; the message names the argument and its type.
     """
     if not isinstance(model, nn.Module):
         raise SettingError(f"{name}={described(model)} is not allowed: it must be a torch.nn.Module")
 
 
-def check_tensor(value: object, taker: str = "this function") -> None:
-    """Refuse what is neither a tensor nor stands for one, as the values in a ``torch.fx`` trace do.
+def check_tensor(value: object, function: str = "this function") -> None:
+    """Raise an error unless the argument is a tensor or stands for one, as the values in a ``torch.fx`` trace do.
 
     Raises:
-        SettingError: names the type that was given.
+        SettingError: it is not; the message names its type.
     """
     if not isinstance(value, Tensor) and not hasattr(value, "__torch_function__"):
         advice = (
             "bind it to a model with WeightPenalty or WeightConstraint"
             if isinstance(value, nn.Module)
-            else ("torch.as_tensor makes one")
+            else "torch.as_tensor makes one"
         )
-        raise SettingError(f"{taker} of {described(value)} is not allowed: it must be a torch.Tensor; {advice}")
+        raise SettingError(f"{function} of {described(value)} is not allowed: it must be a torch.Tensor; {advice}")

@@ -1,4 +1,4 @@
-"""Which concrete dropouts are in front of which kernels."""
+"""Pairs each kernel with the concrete dropouts that precede it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Use:
     """One use of a dropout in a model.
 
     Args:
-        name: of the module.
-        dropout: itself.
-        maps: how many feature maps it drops whole, where that is known from the convolution in front of it; else None.
+        name: name of the module.
+        dropout: the module.
+        maps: number of feature maps that it drops as units, if the preceding convolution shows it; else None.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Use:
     maps: int | None = None
 
 
-#: modules of torch's that give a map for each map
+#: torch modules that return one map for each input map
 _KEEPING_MAPS = (
     *(nn.Identity, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm),
     *(nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout, Noise),
@@ -44,7 +44,7 @@ _KEEPING_MAPS = (
     *(nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
     *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign, nn.LogSigmoid),
 )
-#: functions and methods that do; of several inputs only where all have the same maps, as in a shortcut
+#: functions and methods that do so too; with several inputs only if all have the same maps, as in a shortcut
 _FUNCTIONS_KEEPING_MAPS = (
     *("relu", "relu_", "relu6", "leaky_relu", "elu", "celu", "selu"),
     *("gelu", "silu", "mish", "tanh", "sigmoid", "hardtanh"),
@@ -59,14 +59,14 @@ Kernel = tuple[int, str]
 
 
 def dropouts_before(model: nn.Module) -> dict[Kernel, list[Use]]:
-    """The kernels behind concrete dropouts, each with those dropouts.
+    """Map each kernel to the concrete dropouts that precede it.
 
-    Behind a dropout are the layers that take what it gives, with nothing but layers without kernels between. Where that
-    cannot be followed (the model cannot be traced, or what is dropped is first added to something), it is the layer that comes next
-    in the order in which the model registers its modules.
+    A dropout precedes a layer if the layer receives its output, with only kernel-free layers in between. If that cannot
+    be traced (the model cannot be traced, or the dropped tensor is first added to another one), the dropout precedes the
+    next layer in the order in which the model registers its modules.
 
     Raises:
-        NothingBoundError: no kernel is behind a dropout, so nobody knows how many units it drops.
+        NothingBoundError: no kernel follows a dropout, so the number of units that it drops is unknown.
     """
     if not any(isinstance(module, ConcreteDropout) for module in model.modules()):
         return {}
@@ -81,13 +81,13 @@ def dropouts_before(model: nn.Module) -> dict[Kernel, list[Use]]:
             waiting = []
     if waiting:
         raise NothingBoundError(
-            f"no layer with a kernel comes behind the ConcreteDropout {waiting[0].name or 'itself'} in {type(model).__name__}"
+            f"no layer with a kernel follows the ConcreteDropout {waiting[0].name or 'itself'} in {type(model).__name__}"
         )
     return found
 
 
 def _first_kernels(module: nn.Module) -> list[str]:
-    """The kernels of a layer, without those in it that take the output of others."""
+    """The kernels of a layer that read its input, not the output of its other kernels."""
     held = {name: w for name, w in module._parameters.items() if w is not None}
     held |= {name: effective(module, name) for name in computed(module)}  # type: ignore[misc]
     kernels = [name for name, w in held.items() if is_kernel(module, name, w)]
@@ -95,7 +95,7 @@ def _first_kernels(module: nn.Module) -> list[str]:
 
 
 def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
-    """What can be found by tracing; nothing, if the model cannot be traced."""
+    """The pairs that tracing finds; empty if the model cannot be traced."""
     from torch.fx import Tracer
 
     class _Tracer(Tracer):
@@ -104,11 +104,11 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
             return ours or super().is_leaf_module(m, module_qualified_name)
 
         def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-            return super().call_module(m, m.forward, args, kwargs)  # without its hooks, which know nothing of a trace
+            return super().call_module(m, m.forward, args, kwargs)  # without its hooks, which may not support tracing
 
     try:
         nodes = list(_Tracer().trace(model).nodes)
-    except Exception:  # whatever a model's code does with what is no tensor
+    except Exception:  # model code may do anything with a proxy that is not a tensor
         return {}
     modules = dict(model.named_modules(remove_duplicate=False))
     found: dict[Kernel, list[Use]] = {}
@@ -133,7 +133,7 @@ def _by_graph(model: nn.Module) -> dict[Kernel, list[Use]]:
 
 
 def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module]) -> int | None:
-    """How many maps a dropout drops whole, by the convolutions in front of it; None where that cannot be told."""
+    """Number of maps that a dropout drops as units, from the preceding convolutions; None if unknown."""
     found: dict[Node, tuple[int, int] | None] = {}
 
     def of(node: Node) -> tuple[int, int] | None:
@@ -142,7 +142,7 @@ def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module
         return found[node]
 
     def look(node: Node) -> tuple[int, int] | None:
-        """The channels of what a node gives, and how many sizes its maps have."""
+        """Number of channels of a node's output, and number of spatial dimensions of its maps."""
         sources = [of(source) for source in node.all_input_nodes if source.op != "get_attr"]
         if node.op == "call_module":
             layer = modules[str(node.target)]
@@ -163,5 +163,5 @@ def _maps(start: Node, dropout: ConcreteDropout, modules: Mapping[str, nn.Module
     maps = of(start.all_input_nodes[0]) if start.all_input_nodes else None
     if maps is None:
         return None
-    whole = maps[1] > 1 if dropout.whole_maps is None else dropout.whole_maps
-    return maps[0] if whole else None
+    drops_maps = maps[1] > 1 if dropout.whole_maps is None else dropout.whole_maps
+    return maps[0] if drops_maps else None

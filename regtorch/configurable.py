@@ -1,4 +1,4 @@
-"""`to_config`: a component gives back the configuration node that `create` builds it from."""
+"""`to_config`: a component returns the configuration node from which `create` builds it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regtorch.errors import SettingError
 
 
 def plain(value: Any) -> Any:
-    """A setting's value as it stands in a configuration: components become their nodes, tuples lists."""
+    """Convert a setting's value for a configuration: components become nodes, tuples become lists."""
     if isinstance(value, Configurable):
         return value.to_config()
     if isinstance(value, (list, tuple)):
@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
 
 
 def _arguments(cls: type[Configurable]) -> list[str]:
-    """The constructor's arguments that have a name of their own."""
+    """Names of the constructor's arguments, without ``*args`` and ``**kwargs``."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, parameter in inspect.signature(cls).parameters.items() if parameter.kind in named]
 
@@ -37,7 +37,7 @@ class Configurable:
     """Mixin for registered classes whose constructor arguments are stored under their own names."""
 
     registered_as: ClassVar[tuple[str, str] | None] = None
-    #: arguments of the constructor that are no settings (a layer to wrap, parameters to optimise)
+    #: constructor arguments that are not settings (a layer to wrap, parameters to optimize)
     not_settings: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
@@ -45,7 +45,7 @@ class Configurable:
         """Build one from a configuration node's settings.
 
         Raises:
-            SettingError: a setting that the constructor does not have; the ones it has are listed.
+            SettingError: the constructor does not have a setting; the message lists those it has.
         """
         known = _arguments(cls)
         for key, value in settings.items():
@@ -60,9 +60,9 @@ class Configurable:
         return {name: plain(getattr(self, name)) for name in _arguments(type(self)) if name not in self.not_settings}
 
     def to_config(self) -> dict[str, Any]:
-        """The node that ``create(kind, **node)`` builds an equal component from."""
+        """The node from which ``create(kind, **node)`` builds an equal component."""
         if "registered_as" not in vars(type(self)) or self.registered_as is None:
-            raise TypeError(f"{type(self).__qualname__} is not registered: put @register(kind, name) over it")
+            raise TypeError(f"{type(self).__qualname__} is not registered: decorate it with @register(kind, name)")
         node = {"name": self.registered_as[1], **self.settings()}
         where = getattr(self, "where", None)
         return node if where is None else {**node, "where": where}

@@ -1,4 +1,4 @@
-"""What a component of each kind must be: its base, what its constructor is given beside its settings, what it then does."""
+"""Requirements on components by kind: base class, constructor arguments besides the settings, and behavior."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contract:
-    """What holds for all components of a kind.
+    """Requirements on all components of a kind.
 
     Args:
-        base: the class that theirs are subclasses of, ``module:name``.
-        method: that a subclass must define.
-        given: what the constructor is given by name, beside the settings.
-        offered: what it is given if it takes it.
-        functions: whether a function that builds one will do, too.
+        base: the required base class, ``module:name``.
+        method: the method that a subclass must define.
+        given: keyword arguments that the constructor receives in addition to the settings.
+        offered: keyword arguments that it receives if it accepts them.
+        functions: whether a function that builds a component is allowed instead of a class.
     """
 
     base: str
@@ -57,11 +57,11 @@ CONTRACTS = {
 }
 
 
-def taken(factory: Callable[..., Any], names: Iterable[str]) -> list[str]:
-    """Those of the names that a class or function takes as keyword arguments.
+def accepted_names(factory: Callable[..., Any], names: Iterable[str]) -> list[str]:
+    """The names among `names` that a class or function accepts as keyword arguments.
 
     Example:
-        >>> taken(lambda shape, *, dropout=None: None, ["shape", "classes", "dropout"])
+        >>> accepted_names(lambda shape, *, dropout=None: None, ["shape", "classes", "dropout"])
         ['shape', 'dropout']
     """
     parameters = inspect.signature(factory).parameters
@@ -72,10 +72,10 @@ def taken(factory: Callable[..., Any], names: Iterable[str]) -> list[str]:
 
 
 def check_contract(component: Component) -> None:
-    """Check that a class is what its kind is used as; what can be made without a setting is made, and tried.
+    """Check that a component meets the requirements of its kind; build and try it if that needs no settings.
 
     Raises:
-        ContractError: it is not.
+        ContractError: it does not.
     """
     kind, factory = component.kind, component.load()
     contract = CONTRACTS[kind]
@@ -83,7 +83,7 @@ def check_contract(component: Component) -> None:
     module, _, name = contract.base.partition(":")
     base: type = getattr(import_module(module), name)
     if not callable(factory):
-        raise ContractError(f"{called} is nothing that can be called")
+        raise ContractError(f"{called} is not callable")
     if isinstance(factory, type):
         if not issubclass(factory, base):
             raise ContractError(f"{called} must be a subclass of {base.__module__}.{base.__qualname__}")
@@ -92,11 +92,11 @@ def check_contract(component: Component) -> None:
         if contract.method not in _defined(factory, base):
             raise ContractError(f"{called} lacks the method {contract.method}")
     elif not contract.functions:
-        raise ContractError(f"{called} is no class: it must be a subclass of {base.__module__}.{base.__qualname__}")
-    accepted = taken(factory, contract.given)
+        raise ContractError(f"{called} is not a class: it must be a subclass of {base.__module__}.{base.__qualname__}")
+    accepted = accepted_names(factory, contract.given)
     if refused := [name for name in contract.given if name not in accepted]:
         raise ContractError(
-            f"{called} takes no argument {' and no '.join(refused)}: it is made with {'=, '.join(contract.given)}="
+            f"{called} does not accept {' and '.join(refused)}: it is called with {'=, '.join(contract.given)}="
         )
     reserved = {"name", *(["where"] if kind in ("regularizer", "constraint") else [])}
     parameters = inspect.signature(factory).parameters.values()
@@ -115,23 +115,23 @@ def check_contract(component: Component) -> None:
 
 
 def _check_kept(called: str, factory: Callable[..., Any], settings: Mapping[str, Any]) -> None:
-    """Refuse a class of ours that forgets an argument, if one can be made with these settings."""
+    """Raise if a `Configurable` does not store each argument, provided that it can be built with these settings."""
     if not (isinstance(factory, type) and issubclass(factory, Configurable)):
         return
     try:
         made = factory.from_config(**settings)
-    except Exception:  # it needs others, which its author knows
+    except Exception:  # it needs other settings, which are not known here
         return
     try:
         made.settings()
     except AttributeError as error:
         raise ContractError(
-            f"{called} keeps no attribute {error.name}: each argument must be kept under its name, for to_config()"
+            f"{called} has no attribute {error.name}: each argument must be stored under its own name, for to_config()"
         ) from error
 
 
 def stand_ins(kind: str) -> dict[str, Any]:
-    """What the constructor is given beside the settings, to try whether one can be made."""
+    """Arguments in addition to the settings, for a trial construction."""
     if kind != "optimizer":
         return {}
     import torch
@@ -140,7 +140,7 @@ def stand_ins(kind: str) -> dict[str, Any]:
 
 
 def _needs_nothing_but(factory: Callable[..., Any], given: Iterable[str]) -> bool:
-    """Whether one can be made without a setting."""
+    """Whether a component can be built without settings."""
     parameters = inspect.signature(factory).parameters.items()
     return all(
         p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or name in given
@@ -149,13 +149,13 @@ def _needs_nothing_but(factory: Callable[..., Any], given: Iterable[str]) -> boo
 
 
 def _defined(factory: type, base: type) -> set[str]:
-    """Names that a class or those between it and its base define."""
+    """Names defined by a class or by the classes between it and its base."""
     above = set(base.__mro__)
     return {name for cls in factory.__mro__ if cls not in above for name in vars(cls)}
 
 
 def _try(kind: str, factory: Callable[..., Any]) -> str:
-    """Make one and let it work, on a few numbers; what it does wrong, or nothing."""
+    """Build a component and run it on a few numbers; return what is wrong, or an empty string."""
     import torch
 
     given = stand_ins(kind)
@@ -165,7 +165,7 @@ def _try(kind: str, factory: Callable[..., Any]) -> str:
 
 
 def _of_shape(shape: tuple[int, ...], wanted: tuple[int, ...], what: str) -> Callable[[Any], str]:
-    """A trial of what maps a tensor of one shape to one of another."""
+    """A trial of a component that maps a tensor of one shape to a tensor of another."""
 
     def trial(made: Any) -> str:
         import torch
@@ -175,14 +175,14 @@ def _of_shape(shape: tuple[int, ...], wanted: tuple[int, ...], what: str) -> Cal
         found = tuple(result.shape) if isinstance(result, torch.Tensor) else None
         if found == wanted:
             return ""
-        gives = f"a tensor of shape {found}" if found is not None else f"a {type(result).__name__}"
-        return f"gives {gives} for {what} of shape {shape}: it must give shape {wanted}"
+        returned = f"a tensor of shape {found}" if found is not None else f"a {type(result).__name__}"
+        return f"returns {returned} for {what} of shape {shape}: it must return shape {wanted}"
 
     return trial
 
 
 def _of_either(*trials: Callable[[Any], str]) -> Callable[[Any], str]:
-    """A trial that is passed by what raises nothing in one of them, as rules may be for layers of one sort."""
+    """A trial that uses the first one that does not raise, as some rules support only one type of layer."""
 
     def trial(made: Any) -> str:
         wrong: Exception | None = None
@@ -235,12 +235,12 @@ def _factors(made: Any) -> str:
     for progress in (0.0, 0.5, 1.0):
         factor = made.factor(progress)
         if not (isinstance(factor, Real) and math.isfinite(float(factor)) and float(factor) >= 0):
-            return f"gives factor({progress}) = {factor}: it must be a finite number >= 0"
+            return f"returns factor({progress}) = {factor}: it must be a finite number >= 0"
     return ""
 
 
-#: kind -> what one is tried with. Not a dropout, which may be for images only, nor data and a model, which are tried when
-#: they are chosen
+#: kind -> its trial. There is none for dropouts, which may support images only, nor for data sets and models, which are
+#: tried when they are selected
 _TRIALS: dict[str, Callable[[Any], str]] = {
     "regularizer": _of_either(_of_shape((3, 4), (), "a weight"), _of_shape((4, 3, 3, 3), (), "a weight")),
     "constraint": _of_either(_of_shape((3, 4), (3, 4), "a weight"), _of_shape((4, 3, 3, 3), (4, 3, 3, 3), "a weight")),

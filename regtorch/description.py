@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: checked for the type and range of each entry before anybody uses it."""
+"""The metadata in a checkpoint: type and range of each entry are checked before it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NUMBERS = Range(
     lambda v: isinstance(v, Mapping) and all(isinstance(k, str) and ANY_NUMBER.holds(n) for k, n in v.items()),
 )
 _SHAPE = Range(
-    "a list of one to four whole numbers >= 1",
+    "a list of one to four integers >= 1",
     lambda v: isinstance(v, (list, tuple)) and 1 <= len(v) <= 4 and all(map(COUNT.holds, v)),
 )
 
@@ -35,13 +35,13 @@ FIELDS: dict[str, Range] = {
     "factors": _NUMBERS,
     "ranks": Range("a list of mappings", lambda v: isinstance(v, list) and all(isinstance(r, Mapping) for r in v)),
 }
-#: of the checkpoint's other entries, which Lightning writes
+#: the checkpoint's other entries, written by Lightning
 _OTHERS: dict[str, Range] = {
     "state_dict": Range("a mapping of names to tensors", lambda v: isinstance(v, Mapping)),
     "global_step": COUNT_OR_ZERO,
     "callbacks": Range("a mapping", lambda v: isinstance(v, Mapping)),
     "DataModule": Range(
-        "a mapping of epochs and batches to whole numbers >= 0",
+        "a mapping of epochs and batches to integers >= 0",
         lambda v: (
             isinstance(v, Mapping) and set(v) == {"epochs", "batches"} and all(map(COUNT_OR_ZERO.holds, v.values()))
         ),
@@ -50,25 +50,25 @@ _OTHERS: dict[str, Range] = {
 
 
 def checked_content(content: Any, named: str) -> dict[str, Any]:
-    """A checkpoint's content, with what it says about itself checked.
+    """Check a checkpoint's metadata and return its content.
 
     Args:
         content: plain containers, with tensors or stand-ins for them.
-        named: the file, for the message.
+        named: the file's name for messages.
 
     Raises:
-        DataError: it is not one of a regtorch run, or an entry is not what it must be; one line names file and entry.
+        DataError: it is not a checkpoint of a regtorch run, or an entry is invalid; the message names the file and the entry.
 
     Example:
         >>> checked_content({"state_dict": {}, "regtorch": {"epochs": "many"}}, "last.ckpt")
         Traceback (most recent call last):
-        regtorch.errors.DataError: last.ckpt is damaged: it says regtorch.epochs=many: it must be a whole number >= 0
+        regtorch.errors.DataError: last.ckpt is damaged: regtorch.epochs=many: it must be an integer >= 0
     """
     if not isinstance(content, dict) or "state_dict" not in content:
-        raise DataError(f"{named} is no checkpoint of a regtorch run")
+        raise DataError(f"{named} is not a checkpoint of a regtorch run")
     described = content.get("regtorch", {})
     if not isinstance(described, Mapping):
-        raise DataError(f"{named} is no checkpoint of a regtorch run")
+        raise DataError(f"{named} is not a checkpoint of a regtorch run")
     try:
         check_bounded(content)
         check_fields(content, _OTHERS)
@@ -77,5 +77,5 @@ def checked_content(content: Any, named: str) -> dict[str, Any]:
     try:
         check_fields(described, FIELDS)
     except DataError as error:
-        raise DataError(f"{named} is damaged: it says regtorch.{error}") from error
+        raise DataError(f"{named} is damaged: regtorch.{error}") from error
     return content

@@ -1,10 +1,10 @@
-"""What regtorch raises for a user's mistake: one line that names the key, the value and what would be right."""
+"""Exceptions for user errors: one line that names the key, the value and the remedy."""
 
 from regtorch.printable import printable
 
 
 class RegtorchError(Exception):
-    """A mistake of the caller's; the command line prints its one line and exits with a status that is not 0."""
+    """A user error; the command line prints its message as one line and exits with a nonzero status."""
 
 
 class SettingError(RegtorchError, ValueError):
@@ -12,35 +12,35 @@ class SettingError(RegtorchError, ValueError):
 
 
 class NamingError(SettingError, TypeError):
-    """An argument given in a way that does not say what it means, such as a probability by position."""
+    """An argument whose meaning is unclear, such as a probability given by position."""
 
 
 class UnknownNameError(RegtorchError, LookupError):
-    """A name that nothing is registered under."""
+    """A name under which nothing is registered."""
 
 
 class NameTakenError(RegtorchError, ValueError):
-    """A name that another component has already."""
+    """A name that another component already uses."""
 
 
 class ContractError(RegtorchError, TypeError):
-    """A component that is not what its kind is used as."""
+    """A component that does not meet the requirements of its kind."""
 
 
 class NothingBoundError(RegtorchError, ValueError):
-    """A rule that no parameter of the model is bound to."""
+    """A rule that matches no parameter of the model."""
 
 
 class DataError(RegtorchError, ValueError):
-    """Data that is missing, unreadable or not what it must be."""
+    """Data that is missing, unreadable or invalid."""
 
 
 class KerasFileError(RegtorchError, ValueError):
-    """A ``.keras`` file that is damaged, or that holds what cannot be read here."""
+    """A ``.keras`` file that is damaged, or that contains something unsupported."""
 
 
 def as_one_line(error: BaseException) -> str:
-    """An error in one line of printable characters: of ours what it says, of others the name of its type, too.
+    """Format an error as one line of printable characters; for errors of other libraries the type comes first.
 
     Example:
         >>> as_one_line(KeyError("a")), as_one_line(SettingError("a=1 is not allowed"))

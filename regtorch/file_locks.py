@@ -1,4 +1,4 @@
-"""Locks on open files, which end with the process that took them."""
+"""Locks on open files; they are released when the process that took them ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def try_lock(descriptor: int) -> bool:
-        """Lock an open file; gives back whether no other process has locked it."""
+        """Lock an open file; return False if another process holds the lock."""
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -22,7 +22,7 @@ if sys.platform == "win32":
         return True
 
     def lock(descriptor: int) -> None:
-        """Lock an open file, and wait until no other process has locked it."""
+        """Lock an open file; wait until no other process holds the lock."""
         while not try_lock(descriptor):
             time.sleep(0.1)
 
@@ -30,7 +30,7 @@ else:
     import fcntl
 
     def try_lock(descriptor: int) -> bool:
-        """Lock an open file; gives back whether no other process has locked it."""
+        """Lock an open file; return False if another process holds the lock."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -38,5 +38,5 @@ else:
         return True
 
     def lock(descriptor: int) -> None:
-        """Lock an open file, and wait until no other process has locked it."""
+        """Lock an open file; wait until no other process holds the lock."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Files that are there complete or not at all, and the lock of a folder."""
+"""Atomic writing of files, and the lock of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regtorch.forks import closed_in_children
 
 
 class BusyError(SettingError):
-    """A folder that another process writes to."""
+    """Another process is writing to the folder."""
 
 
 _UNFINISHED = ".unfinished-"
@@ -28,10 +28,10 @@ _tidied: set[Path] = set()
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, to be written in the block: it takes its place if the block ends well.
+    """A temporary file next to `path`, to be written in the block; it replaces `path` atomically if the block succeeds.
 
-    Its name ends as `path` does, for writers that look at the suffix. If the block raises, `path` is as it was.
-    The first time that a process writes into a folder, it removes what killed processes have left there.
+    Its name has the suffix of `path`, for writers that choose the format by suffix. If the block raises, `path` does not
+    change. The first time that a process writes to a folder, it removes leftovers of killed processes.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,28 +48,28 @@ def replaced(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.umask(umask := os.umask(0))  # there is no other way to ask for it
+            os.umask(umask := os.umask(0))  # there is no other way to read the umask
             temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-                error.filename = str(path)  # a disk that is full does not say of what
+                error.filename = str(path)  # the error of a full disk names no file
             raise
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A new file beside `path`, locked while it is written: one that nobody has locked was left by a killed process."""
+    """A new file next to `path`, locked while it is written: an unlocked one was left by a killed process."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED, suffix=f".{path.name}")
     try:
         if not RENAMES_OPEN_FILES:
             os.close(descriptor)
             yield Path(name)
             return
-        with suppress(OSError):  # of a file system without locks
+        with suppress(OSError):  # the file system may not support locks
             lock(descriptor)
-        if not os.fstat(descriptor).st_nlink:  # another process has removed it before it was locked
+        if not os.fstat(descriptor).st_nlink:  # another process removed it before it was locked
             Path(name).touch()
         with closed_in_children(descriptor):
             yield Path(name)
@@ -79,7 +79,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON under a temporary name beside `path`, then rename it.
+    """Write JSON atomically: under a temporary name next to `path`, then rename it.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that processes which were killed while they wrote have left in a folder."""
+    """Remove the temporary files of processes that were killed while writing to a folder."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         with suppress(OSError):  # on Windows a file that another process has open cannot be removed
             if not RENAMES_OPEN_FILES:
@@ -108,14 +108,14 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, message: str | None) -> Iterator[None]:
-    """Keep a second process from the same block; the lock ends with the process, also if its workers outlive it.
+    """Let only one process run the block; the lock ends with the process, even if its workers outlive it.
 
     Args:
-        folder: where the lock is kept.
-        message: of the error, if another process has it; None: it is waited for.
+        folder: the folder of the lock file.
+        message: message of the error if another process holds the lock; None: wait for it.
 
     Raises:
-        BusyError: another process has it.
+        BusyError: another process holds the lock.
     """
     path, own = folder / ".lock", os.getpid()
     while True:
@@ -127,13 +127,13 @@ def locked(folder: Path, message: str | None) -> Iterator[None]:
                 elif not try_lock(descriptor):
                     raise BusyError(message)
                 if RENAMES_OPEN_FILES and not os.fstat(descriptor).st_nlink:
-                    continue  # it was removed by the process that had it: others lock a new one
+                    continue  # the previous holder removed the file; other processes lock a new one
                 try:
                     yield
                     return
                 finally:
-                    if RENAMES_OPEN_FILES and os.getpid() == own:  # not in a child that leaves the block, too
+                    if RENAMES_OPEN_FILES and os.getpid() == own:  # not in a forked child that leaves the block too
                         path.unlink(missing_ok=True)
         finally:
-            with suppress(OSError):  # closed in such a child
+            with suppress(OSError):  # already closed in such a child
                 os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Descriptors that a forked child, such as a worker that fetches batches, must not keep open."""
+"""Descriptors that a forked child, such as a data-loading worker, must not keep open."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ _descriptors: set[int] = set()
 
 @contextmanager
 def closed_in_children(descriptor: int) -> Iterator[None]:
-    """Close a descriptor in each child that is forked in the block; this process keeps it open.
+    """Close a descriptor in each child that is forked during the block; this process keeps it open.
 
-    A lock on a file and the end of a pipe last as long as any process holds them. A child that outlives this process,
-    as orphaned workers do for seconds, would hold them on. Programs that are started instead of forked inherit
-    no descriptor anyway.
+    A file lock or a pipe end lasts as long as any process holds it. A child that outlives this process, as orphaned
+    workers do for seconds, would keep it. Spawned programs inherit no descriptors.
 
     Args:
-        descriptor: an open one; it must stay open in the block.
+        descriptor: an open descriptor; it must stay open during the block.
 
     Example:
         >>> read, write = os.pipe()

@@ -1,4 +1,4 @@
-"""Whether torchrun or Slurm started this process, and as which of how many; no torch."""
+"""Rank and world size if torchrun or Slurm started this process; needs no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def started_as() -> tuple[int, int, int] | None:
-    """(rank, ranks, ranks on this machine) if a launcher started this process as one of several; else None.
+    """(rank, world size, local world size) if a launcher started this process as one of several; else None.
 
-    A step of Slurm with one task is a process like any other: it may start others itself.
+    A Slurm step with one task counts as an ordinary process, which may start other ranks itself.
 
     Example:
         >>> started_as() is None
@@ -25,11 +25,11 @@ def started_as() -> tuple[int, int, int] | None:
 
 
 def by_slurm() -> bool:
-    """Whether it was Slurm."""
+    """Whether Slurm started this process."""
     return not os.environ.get("RANK") and started_as() is not None
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks."""
+    """Whether this process is rank 0, which writes files and prints."""
     place = started_as()
     return place is None or place[0] == 0

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 class LazyPackage(ModuleType):
     """A package that imports a public name when it is first looked up, and lists all of them without an import.
 
-    A submodule that is called like a public name does not replace it: `regtorch.functional.l1` is the function,
+    A submodule with the name of a public object does not replace it: `regtorch.functional.l1` is the function,
     whether or not the module ``regtorch.functional.l1`` has been imported.
     """
 
     _homes: Callable[[], Mapping[str, str]]
-    #: the homes that are known without a search, which would import modules that are only being imported
+    #: the homes that are known without a search; a search would import modules that are still being imported
     _known_homes: Mapping[str, str]
     _subpackages: Sequence[str]
     _otherwise: Callable[[str], Any] | None
@@ -61,9 +61,9 @@ def make_lazy(
 
     Args:
         package: its ``__name__``.
-        homes: public name -> module that defines it; a function, if finding the names takes time.
-        subpackages: modules and packages in it that are public, too.
-        otherwise: is asked for other names; raises AttributeError for what there is not.
+        homes: public name -> module that defines it; or a function that returns this, if finding the names takes time.
+        subpackages: its public modules and packages.
+        otherwise: looks up other names; raises AttributeError for unknown ones.
     """
     module: Any = sys.modules[package]
     module.__class__ = LazyPackage
@@ -78,10 +78,10 @@ def make_lazy(
 
 
 def no_attribute(module: Any, name: str) -> AttributeError:
-    """What to raise for a name that a package does not have, with the nearest ones."""
+    """The error for a name that a package does not have; it lists the nearest names."""
     from difflib import get_close_matches
 
     close = get_close_matches(name.lower(), {known.lower() for known in module.__all__}, n=3)
     near = [known for lower in close for known in module.__all__ if known.lower() == lower]
-    meant = f"did you mean {' or '.join(near)}?" if near else f"dir({module.__name__}) lists what there is"
+    meant = f"did you mean {' or '.join(near)}?" if near else f"dir({module.__name__}) lists the names"
     return AttributeError(f"module {module.__name__!r} has no attribute {name!r}; {meant}")

@@ -1,4 +1,4 @@
-"""How much memory there is, and which setting asks for how much of it; needs no torch."""
+"""Available memory, and how much of it each setting needs; needs no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch.errors import RegtorchError, SettingError
 from regtorch.models.sizes import check_image
 
 _NUMBER = 4  # bytes of a float32
-#: what torch, NumPy and the C++ library say where memory cannot be had
+#: parts of the messages of torch, NumPy and the C++ library for failed allocations
 _WORDS = (
     *("not enough memory", "can't allocate memory", "cannot allocate memory", "unable to allocate", "out of memory"),
     *("std::bad_alloc", "alloc_cpu", "storage size calculation overflowed", "numel: integer multiplication overflow"),
@@ -22,18 +22,18 @@ _WORDS = (
 
 
 class OutOfMemoryError(RegtorchError, MemoryError):
-    """Memory that could not be had; names the setting that asked for most of it."""
+    """Memory could not be allocated; the message names the setting that needs most of it."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one setting asks for, at least.
+    """A lower bound of the memory that one setting needs.
 
     Args:
-        key: of the configuration.
-        value: its value.
+        key: key of the setting in the configuration.
+        value: value of the setting.
         of: what the memory is for.
-        bytes: how much.
+        bytes: size of the memory.
     """
 
     key: str
@@ -42,17 +42,17 @@ class Demand:
     bytes: int
 
     def words(self) -> str:
-        """For a message.
+        """Describe the demand for a message.
 
         Example:
             >>> Demand("data.rows", 10**12, "rows of 20 numbers", 80 * 10**12).words()
-            'data.rows=1000000000000 asks for rows of 20 numbers, at least 80 TB'
+            'data.rows=1000000000000 needs memory for rows of 20 numbers, at least 80 TB'
         """
-        return f"{self.key}={self.value} asks for {self.of}, at least {_in_units(self.bytes)}"
+        return f"{self.key}={self.value} needs memory for {self.of}, at least {_in_units(self.bytes)}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had, in Python's, NumPy's or torch's words.
+    """Whether an error of Python, NumPy or torch reports a failed allocation.
 
     Example:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:127] ..."))
@@ -66,7 +66,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory() -> int | None:
-    """Bytes that a process of this machine can have at all, swap included; None where that is not known."""
+    """Most bytes that a process can have on this machine, including swap; None if unknown."""
     found = []
     with suppress(OSError, ValueError, IndexError):
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
@@ -86,19 +86,19 @@ def memory() -> int | None:
 def demands(
     config: Mapping[str, Any], shape: Sequence[int], classes: int, rows: int, *, training: bool = True
 ) -> Iterator[Demand]:
-    """What the settings of a configuration ask for, at least: weights, gradients and what layers give out.
+    """Lower bounds of the memory that settings need for weights, gradients and activations.
 
     Args:
-        config: checked, as plain containers.
-        shape: of one row.
-        classes: how many.
-        rows: to train on.
-        training: whether there are gradients too.
+        config: a checked configuration as plain containers.
+        shape: shape of one row.
+        classes: number of classes.
+        rows: number of training rows.
+        training: whether gradients are computed.
 
     Example:
         >>> mlp = {"name": "mlp", "hidden": [10**12]}
         >>> next(demands({"model": mlp, "data": {}}, (20,), 4, 60)).words()
-        'model.hidden=[1000000000000] asks for 24,000,000,000,000 weights for rows of shape (20,), at least 192 TB'
+        'model.hidden=[1000000000000] needs memory for 24,000,000,000,000 weights for rows of shape (20,), at least 192 TB'
     """
     model = config["model"]
     key, widths, weights, outputs = "", 0, 0, math.prod(shape)
@@ -120,7 +120,7 @@ def demands(
 
 
 def _convolutional(model: Mapping[str, Any], shape: Sequence[int]) -> tuple[str, int, int, int]:
-    """The setting with the largest number, the width in front of the head, the weights up to there, and what layers give out."""
+    """The key of the largest setting, the width before the head, the number of weights up to there, and of activations."""
     height, width = check_image(shape, model["channels"], model["pooling"])
     channels = [shape[0], *model["channels"]]
     kernels = [a * b * model["kernel_size"] ** 2 for a, b in pairwise(channels)]
@@ -140,51 +140,51 @@ def _convolutional(model: Mapping[str, Any], shape: Sequence[int]) -> tuple[str,
 
 
 def rows_demand(data: Mapping[str, Any]) -> Demand | None:
-    """What data that is made up, not read, asks for."""
+    """The memory that synthetic data needs; None for other data."""
     if data.get("name") != "synthetic":
         return None
     numbers = math.prod(data["row_shape"])
     of_rows, of_classes = data["rows"] * numbers, data["classes"] * numbers
     key = "classes" if of_classes > of_rows else "rows" if data["rows"] >= numbers else "row_shape"
-    # the numbers that are drawn, the rows that are made of them, and the parts
+    # the random numbers, the rows made of them, and the splits
     return Demand(f"data.{key}", data[key], f"{of_rows + of_classes:,} numbers", (3 * of_rows + of_classes) * _NUMBER)
 
 
-def check_memory(demand: Demand | None, there: int | None = None) -> None:
-    """Refuse what no process of this machine can have.
+def check_memory(demand: Demand | None, available: int | None = None) -> None:
+    """Raise if no process on this machine can have so much memory.
 
     Args:
-        demand: None: nothing.
-        there: bytes that there are; None: as `memory` says.
+        demand: the memory that a setting needs; None: nothing.
+        available: bytes of memory; None: the result of `memory`.
 
     Raises:
-        SettingError: names the setting.
+        SettingError: the memory does not suffice; the message names the setting.
 
     Example:
-        >>> check_memory(Demand("data.rows", 10**12, "rows", 80 * 10**12), there=16 * 10**9)
+        >>> check_memory(Demand("data.rows", 10**12, "rows", 80 * 10**12), available=16 * 10**9)
         Traceback (most recent call last):
-        regtorch.errors.SettingError: data.rows=1000000000000 is not allowed: it asks for rows, at least 80 TB, and there are \
-16 GB of memory; take less
+        regtorch.errors.SettingError: data.rows=1000000000000 is not allowed: it needs memory for rows, at least 80 TB, but \
+16 GB are available; use less
     """
-    there = memory() if there is None else there
-    if demand is not None and there is not None and demand.bytes > there:
+    available = memory() if available is None else available
+    if demand is not None and available is not None and demand.bytes > available:
         raise SettingError(
-            f"{demand.key}={demand.value} is not allowed: it asks for {demand.of}, at least {_in_units(demand.bytes)}, and "
-            f"there are {_in_units(there)} of memory; take less"
+            f"{demand.key}={demand.value} is not allowed: it needs memory for {demand.of}, at least "
+            f"{_in_units(demand.bytes)}, but {_in_units(available)} are available; use less"
         )
 
 
 def out_of_memory(error: BaseException, asked: Sequence[Demand | None]) -> OutOfMemoryError:
-    """The error to raise for one that says that memory could not be had: names what asked for most of it."""
+    """The error to raise for a failed allocation; it names the setting that needs most memory."""
     most = max((demand for demand in asked if demand is not None), key=lambda demand: demand.bytes, default=None)
-    said = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     return OutOfMemoryError(
-        f"there is not enough memory{'' if most is None else f'; {most.words()}: take less'} ({said})"
+        f"there is not enough memory{'' if most is None else f'; {most.words()}: use less'} ({cause})"
     )
 
 
 def _in_units(size: int) -> str:
-    """Bytes for a reader.
+    """Format a number of bytes.
 
     Example:
         >>> _in_units(123_456_789), _in_units(5 * 10**30)
@@ -192,6 +192,5 @@ def _in_units(size: int) -> str:
     """
     for exponent, unit in ((18, "EB"), (15, "PB"), (12, "TB"), (9, "GB"), (6, "MB")):
         if size >= 10**exponent:
-            whole = size // 10**exponent
-            return f"{whole:,} {unit}"
+            return f"{size // 10**exponent:,} {unit}"
     return f"{size:,} bytes"

@@ -1,4 +1,4 @@
-"""How many files a process may have open, which workers that fetch batches take up."""
+"""The limit of open files, which data-loading workers use up."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from regtorch.errors import SettingError
 
-#: what the operating system answers when this process, or the machine, has no more
+#: error numbers for the limits of this process and of the machine
 TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
-_OF_A_WORKER = 3  # at least: the pipe of its queue, and the one that tells its end
-_OTHERS = 16  # at least, besides: queues for what the workers fetch, logs, checkpoints
+_FILES_PER_WORKER = 3  # lower bound: the pipe of its queue, and the one that signals its end
+_OTHER_FILES = 16  # lower bound for everything else: queues of batches, logs, checkpoints
 
 
 class TooManyFilesError(SettingError, OSError):
@@ -21,7 +21,7 @@ class TooManyFilesError(SettingError, OSError):
 
 
 def limit() -> int | None:
-    """How many files this process may have open, after the limit is raised as far as it may be; None: unknown.
+    """Raise the limit of open files as far as permitted and return it; None: unknown or unlimited.
 
     Example:
         >>> (limit() or 1000) > 0
@@ -34,35 +34,35 @@ def limit() -> int | None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if soft != unlimited and (hard == unlimited or soft < hard):
-        with suppress(ValueError, OSError):  # macOS allows less than it says
+        with suppress(ValueError, OSError):  # macOS permits less than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if soft == unlimited else soft
 
 
 def check_open_files(workers: int) -> None:
-    """Refuse so many workers that this process cannot open enough files for them.
+    """Raise if this process cannot open enough files for so many workers.
 
     Raises:
-        TooManyFilesError: it certainly cannot; fewer may fail too.
+        TooManyFilesError: it certainly cannot; somewhat fewer workers may fail too.
 
     Example:
         >>> check_open_files(0)
     """
     allowed = limit()
-    if not workers or allowed is None or _open_now() + _OTHERS + _OF_A_WORKER * workers <= allowed:
+    if not workers or allowed is None or _open_now() + _OTHER_FILES + _FILES_PER_WORKER * workers <= allowed:
         return
     raise TooManyFilesError(too_many_files(workers))
 
 
 def too_many_files(workers: int) -> str:
-    """What to say, and to do, where open files run out."""
+    """Message and remedy for too many open files."""
     allowed = limit()
-    may = "the open files ran out" if allowed is None else f"this process may have {allowed} files open, too few"
+    reason = "too many files are open" if allowed is None else f"this process may open only {allowed} files"
     remedy = "raise the limit (ulimit -n)"
     if workers:
-        return f"data.workers={workers} is not allowed: {may}; take fewer workers, or {remedy}"
-    return f"{may}; {remedy}"
+        return f"data.workers={workers} is not allowed: {reason}; use fewer workers, or {remedy}"
+    return f"{reason}; {remedy}"
 
 
 def _open_now() -> int:

@@ -1,4 +1,4 @@
-"""An override as it is typed: quoted for Hydra, and for the shell around it."""
+"""Quoting of overrides, for Hydra and for the shell."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 import shlex
 from collections.abc import Mapping
 
-#: what Hydra reads as text, and a shell as one word, without quotes
+#: text that needs no quotes, neither for Hydra nor for a shell
 _PLAIN = re.compile(
     r"(?!(?:null|true|false|nan|inf)$)[A-Za-z_][\w.-]*|[\w.@%+-]*/[\w.@%+/-]*", re.ASCII | re.IGNORECASE
 )
 
 
 def is_for_hydra(override: str) -> bool:
-    """Whether it is about how runs are started, not about what they are.
+    """Whether an override configures Hydra, that is how runs are started, not the runs themselves.
 
     Example:
         >>> is_for_hydra("+hydra.launcher.n_jobs=2"), is_for_hydra("hydra/launcher=joblib"), is_for_hydra("seed=1")
@@ -23,7 +23,7 @@ def is_for_hydra(override: str) -> bool:
 
 
 def describes_run(override: str) -> bool:
-    """Whether it is needed to compose a run's configuration: all that is not for Hydra, and where options are looked for.
+    """Whether an override is needed to compose a run's configuration: all that are not for Hydra, and the search path.
 
     Example:
         >>> describes_run("hydra.searchpath=[file://mine]"), describes_run("hydra/launcher=joblib")
@@ -33,7 +33,7 @@ def describes_run(override: str) -> bool:
 
 
 def quoted(value: str) -> str:
-    """A value as it must be written for Hydra to read it back.
+    """Quote a text so that Hydra reads it back unchanged.
 
     Example:
         >>> print(quoted("it's"))
@@ -44,7 +44,7 @@ def quoted(value: str) -> str:
 
 
 def unquoted(value: str) -> str:
-    """A value without the quotes that Hydra needs around some names, for commands that need none.
+    """Remove the quotes that Hydra needs around some names, for commands that need none.
 
     Example:
         >>> unquoted("'odd name=1'"), unquoted("it's"), unquoted("")
@@ -55,7 +55,7 @@ def unquoted(value: str) -> str:
 
 
 def written(value: object) -> str:
-    """A value of any plain type as Hydra reads it back.
+    """Write a value of any plain type so that Hydra reads it back unchanged.
 
     Example:
         >>> print(written([{"name": "l1", "l1": 1e-05, "where": None}, True, "head.*"]))
@@ -73,7 +73,7 @@ def written(value: object) -> str:
 
 
 def typed(key: str, value: object) -> str:
-    """An override that can be pasted into a shell, whatever is in its value.
+    """An override with any value, quoted so that it can be pasted into a shell.
 
     Example:
         >>> print(typed("resume", "outputs/a"), typed("resume", "a=1, b"))

@@ -1,4 +1,4 @@
-"""Weights that are no parameters but are computed from some: ``torch.nn.utils.parametrize``, weight normalisation, pruning."""
+"""Weights that are computed from parameters: ``torch.nn.utils.parametrize``, weight normalization, pruning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regtorch.functional.full_precision import autocast_off
 
 
 def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The names of a module's computed tensors, each with the parameters it is computed from.
+    """Map the name of each computed tensor of a module to the parameters from which it is computed.
 
     Example:
         >>> import torch
@@ -28,7 +28,7 @@ def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def effective(module: nn.Module, name: str) -> Tensor:
-    """What the module computes with, as it is now, with autocast off and nothing drawn or updated by the way."""
+    """The current tensor that the module uses, computed with autocast off and without side effects."""
     with autocast_off(_device(module)):
         lists = _parametrizations(module)
         if name not in lists:
@@ -44,7 +44,7 @@ def effective(module: nn.Module, name: str) -> Tensor:
 
 
 def can_be_set(module: nn.Module, name: str) -> bool:
-    """Whether a value can be assigned to it: each of its parametrizations has a ``right_inverse``."""
+    """Whether a value can be assigned to the tensor: each of its parametrizations has a ``right_inverse``."""
     lists = _parametrizations(module)
     return name in lists and all(hasattr(part, "right_inverse") for part in lists[name])
 
@@ -55,7 +55,7 @@ def _parametrizations(module: nn.Module) -> Any:
 
 
 def _by_hook(module: nn.Module) -> list[tuple[str, Any]]:
-    """Tensors that torch's older means put in place before each forward pass, and how they are computed."""
+    """Tensors that torch's older hooks set before each forward pass, and functions that compute them."""
     found: list[tuple[str, Any]] = []
     for hook in module._forward_pre_hooks.values():
         if type(hook).__module__ == "torch.nn.utils.prune":

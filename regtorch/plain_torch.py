@@ -1,4 +1,4 @@
-"""A trained model in torch's own modules: what is left when regtorch has done its work."""
+"""Conversion of a trained model to torch's own modules, so that it runs without regtorch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from regtorch.models.parts import AsMaps
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """A copy of a model in eval mode that needs no regtorch: without dropouts, of torch's own modules.
+    """A copy of a model in eval mode that does not need regtorch: without dropouts, made of torch's own modules.
 
-    Dropouts become ``nn.Identity``, and what lies in a `DropConnect` stands in its place. Layers that are torch's with
-    another behaviour in training become torch's; `MLP` and `CNN` become ``nn.Sequential`` with the same names in their
-    ``state_dict``. Modules of other libraries stay. It is the same function in evaluation, and goes on to
+    Dropouts become ``nn.Identity``, and a `DropConnect` becomes the layer that it wraps. Subclasses of torch's layers that
+    differ in training only become torch's layers; `MLP` and `CNN` become ``nn.Sequential`` with the same names in their
+    ``state_dict``. Modules of other libraries stay. The copy computes the same function in evaluation, and is suited to
     ``torch.export``, ``torch.onnx`` and ``torch.save``.
 
     Args:
         model: any module.
 
     Raises:
-        SettingError: it is no module, or a part keeps code of regtorch's own, such as a layer of a Keras model that torch
-            does not have; ``torch.export.export`` and ``torch.onnx.export`` take such a model as it is.
+        SettingError: it is not a module, or a part needs code of regtorch, such as a Keras layer that torch does not
+            have; ``torch.export.export`` and ``torch.onnx.export`` take such a model as it is.
 
     Example:
         >>> import torch, regtorch
@@ -54,13 +54,13 @@ def plain(model: nn.Module) -> nn.Module:
         if type(module).__module__.split(".")[0] == "regtorch":
             raise SettingError(
                 f"{name or 'the model'} is a {type(module).__name__}, which torch does not have: "
-                "export the model as it is, by torch.export.export or torch.onnx.export"
+                "export the model as it is, with torch.export.export or torch.onnx.export"
             )
     return found
 
 
 def _plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
-    """A module's plain counterpart; the same one wherever it stands."""
+    """The plain counterpart of a module; a shared module stays shared."""
     if module not in made:
         made[module] = _made_plain(module, made)
     return made[module]
@@ -71,17 +71,17 @@ def _made_plain(module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Modul
         return _plain(module.layer, made)
     if is_dropout(module) or isinstance(module, AsMaps):
         return nn.Identity()
-    for name, child in list(module._modules.items()):  # named_children leaves out what stands twice
+    for name, child in list(module._modules.items()):  # named_children skips repeated modules
         if child is not None:
             setattr(module, name, _plain(child, made))
-    _take_off_hooks(module)
+    _remove_hooks(module)
     if isinstance(module, MLP):
         parts = {"flatten": nn.Flatten(), "input": module.input, "hidden": module.hidden, "head": module.head}
         return nn.Sequential(OrderedDict(parts))
     if isinstance(module, CNN):
         return _plain_cnn(module)
-    if type(module).__module__.startswith("regtorch.") and (torchs := _torch_class(module)) is not None:
-        module.__class__ = torchs
+    if type(module).__module__.startswith("regtorch.") and (torch_class := _torch_class(module)) is not None:
+        module.__class__ = torch_class
         vars(module).pop("given", None)
     return module
 
@@ -98,13 +98,13 @@ def _plain_cnn(model: CNN) -> nn.Module:
 
 
 def _torch_class(module: nn.Module) -> type[nn.Module] | None:
-    """The class of torch's that a module of ours is a kind of, which does the same in evaluation."""
+    """The torch class from which our module's class derives; it computes the same in evaluation."""
     of_torch = (cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.modules."))
     return next((cls for cls in of_torch if cls is not nn.Module and not cls.__name__.startswith("_")), None)
 
 
-def _take_off_hooks(module: nn.Module) -> None:
-    """Those of penalties on activities."""
+def _remove_hooks(module: nn.Module) -> None:
+    """Remove the hooks of activity penalties."""
     for hooks in (module._forward_hooks, module._forward_pre_hooks):
         for key, hook in list(hooks.items()):
             if str(getattr(hook, "__module__", "")).startswith("regtorch."):

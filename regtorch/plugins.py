@@ -1,7 +1,7 @@
-"""Packages that add components: found by their entry points, taken whole or left out with one line that says why.
+"""Packages that add components: found by entry point, and loaded completely or skipped with a one-line reason.
 
-A package declares ``[project.entry-points."regtorch.plugins"]`` with a module of its own, which registers components when
-it is imported. The modules are imported when a component is first looked for.
+A package declares ``[project.entry-points."regtorch.plugins"]`` with one of its modules, which registers components on
+import. The modules are imported when a component is first looked up.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Plugin:
     """One installed plugin.
 
     Args:
-        name: of its entry point.
-        module: that it names.
-        package: the distribution it came in, with its version.
-        components: that it added.
-        advice: likewise.
-        reason: why it is left out; empty: it is not.
-        folder: of its module; its own configuration files are in ``conf/`` there.
+        name: name of its entry point.
+        module: the module that the entry point names.
+        package: its distribution and version.
+        components: the components that it registered.
+        advice: the advice that it registered.
+        reason: why it is left out; empty if it is loaded.
+        folder: folder of its module; its configuration files are in the subfolder ``conf/``.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Plugin:
 
 
 _loaded: list[Plugin] | None = None
-#: entry points that are to be imported yet; of those of which a module is being imported, by the user's own code
+#: entry points whose modules are still to be imported; user code is importing some of them at the moment
 _waiting: list[Any] = []
-#: of all entry points
+#: modules of all entry points
 _modules: set[str] = set()
 _lock = threading.RLock()
-#: how long one thread waits for the plugins that another one imports, which may itself wait for what the first imports
+#: how long a thread waits for another one that imports the plugins, which may in turn wait for an import of the first
 _PATIENCE = 10.0
 
 
 def loaded() -> list[Plugin]:
-    """All installed plugins, imported; those that are broken with the reason, which was said once.
+    """Import all installed plugins and return them; broken ones have a reason, which is logged once.
 
     Example:
         >>> all(plugin.components or plugin.reason for plugin in loaded())
@@ -79,7 +79,7 @@ def loaded() -> list[Plugin]:
     alone = _lock.acquire(timeout=_PATIENCE)
     try:
         if _loaded is None:
-            _loaded = []  # what plugins look for while they are imported is there already
+            _loaded = []  # plugins may look up components while they are imported
             entries = set(metadata.entry_points(group=GROUP))
             _modules.clear()
             _modules.update(entry.module for entry in entries)
@@ -100,13 +100,13 @@ def loaded() -> list[Plugin]:
 
 
 def leave_out(plugin: Plugin, reason: str) -> None:
-    """Take a plugin's components and advice out again, and say why."""
+    """Remove a plugin's components and advice, and log the reason."""
     _forget(plugin, reason)
     _log.warning("plugin %s is left out: %s", plugin.name, reason)
 
 
 def being_imported() -> tuple[str, ...]:
-    """The modules whose code is running in this thread, the innermost first; of what we import ourselves no further ones."""
+    """The modules whose code is running in this thread, innermost first, out to a plugin that is being loaded."""
     names: list[str] = []
     for frame in _frames():
         if frame.f_code.co_name == "<module>":
@@ -141,27 +141,27 @@ def _load(entry: Any) -> Plugin:
     plugin = Plugin(entry.name, entry.value, package)
     known = advice.added()
 
-    def take() -> None:
-        """What it has registered, also where it was imported before; not what another plugin did that it imports."""
+    def claim() -> None:
+        """Assign to the plugin what it registered, also in an earlier import, but not what another plugin registered."""
         others = {id(c) for other in _loaded or () for c in other.components}
         mine = [c for c in registry.registered() if id(c) not in others and _owns(entry.module, c)]
         plugin.components = mine
-        plugin.advice = [a for a in advice.added() if a not in known or _last_of_ours(a.importing) == entry.module]
+        plugin.advice = [a for a in advice.added() if a not in known or _innermost_plugin(a.importing) == entry.module]
 
-    with _looking_out_for_ctrl_c() as came:
+    with _watching_for_ctrl_c() as came:
         try:
             module = import_module(entry.module)
             if entry.attr and callable(found := entry.load()) and not isinstance(found, type):
-                found()  # a function that registers
-            if module.__file__ and module.__package__:  # beside a module of its own there are the files of others
+                found()  # a function that registers components
+            if module.__file__ and module.__package__:  # a top-level module is next to files of other packages
                 plugin.folder = Path(module.__file__).parent
-            take()
+            claim()
             if not plugin.components:
                 raise ValueError("it registers nothing")
             for component in plugin.components:
                 check_contract(component)
-        except BaseException as error:  # whatever its code does, also sys.exit
-            take()
+        except BaseException as error:  # plugin code may do anything, even call sys.exit
+            claim()
             _forget(plugin, as_one_line(error))
             if isinstance(error, KeyboardInterrupt) and came():
                 raise
@@ -169,12 +169,12 @@ def _load(entry: Any) -> Plugin:
 
 
 def _owns(module: str, component: Component) -> bool:
-    """Whether a component is of the plugin with this module.
+    """Whether a component belongs to the plugin with this module.
 
-    It is of the plugin whose module was being imported when it was registered, the innermost one. If none was, it is of
-    the one that has it, or the module it is in, among its own names.
+    It belongs to the innermost plugin whose module was being imported when the component was registered. If there was
+    none, it belongs to a plugin that has the component or its module among its names.
     """
-    if (importing := _last_of_ours(component.importing)) is not None:
+    if (importing := _innermost_plugin(component.importing)) is not None:
         return importing == module
     if component.module == module or component.module.startswith(f"{module}."):
         return True
@@ -186,22 +186,22 @@ def _owns(module: str, component: Component) -> bool:
     )
 
 
-def _last_of_ours(importing: Iterable[str]) -> str | None:
-    """The innermost of the modules being imported that is a plugin's."""
+def _innermost_plugin(importing: Iterable[str]) -> str | None:
+    """The innermost plugin module among the modules being imported."""
     return next((name for name in importing if name in _modules), None)
 
 
 def _is_being_imported(name: str) -> bool:
-    """Whether the code of a module, or of a package that it is in, is running further up, and calls us."""
+    """Whether the code of a module, or of its package, is running further up in the stack."""
     running = {str(f.f_globals.get("__name__")) for f in _frames() if f.f_code.co_name == "<module>"}
     return any(f"{name}.".startswith(f"{other}.") for other in running)
 
 
 @contextmanager
-def _looking_out_for_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C came in the block, which a plugin that raises KeyboardInterrupt itself is not; in doubt it did."""
+def _watching_for_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed in the block, as a plugin may raise KeyboardInterrupt itself; True if unknown."""
     before, came = signal.getsignal(signal.SIGINT), []
-    if before is signal.SIG_IGN:  # in the background of a script it does not come
+    if before is signal.SIG_IGN:  # background jobs of a script ignore Ctrl-C
         yield lambda: False
         return
     if not callable(before) or threading.current_thread() is not threading.main_thread():
@@ -216,5 +216,5 @@ def _looking_out_for_ctrl_c() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(came)
     finally:
-        if signal.getsignal(signal.SIGINT) is note:  # a plugin may have its own reasons
+        if signal.getsignal(signal.SIGINT) is note:  # a plugin may have set another handler
             signal.signal(signal.SIGINT, before)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-#: characters that one message, one cell or one value of a message may have
+#: the limit for a message, for a cell and for a value in a message
 MOST_CHARACTERS = 500
 
 _LEFT_OUT = " [...] "
 
 
 def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
-    r"""A text on one line, with control characters, escape sequences and changes of direction shown as escapes.
+    r"""Put a text on one line, with control characters, escape sequences and direction marks shown as escapes.
 
     Args:
-        text: whatever stands in a file, was typed, or is the message of an exception.
-        most: characters; a longer text loses its middle. None: it keeps all.
+        text: any text from a file, the command line or an exception.
+        most: number of characters; a longer text loses its middle. None: no limit.
 
     Example:
         >>> print(printable("seed=\x1b[31mred\nsecond   line \u202e"))
@@ -26,7 +26,7 @@ def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""A text with every character that is not printable shown as an escape; those in `keep` stay.
+    r"""Show every unprintable character of a text as an escape, except those in `keep`.
 
     Example:
         >>> print(escaped("a\x1b[0m\nb", keep="\n"))
@@ -39,7 +39,7 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
-    """A text without its middle, where it is longer than `most` characters.
+    """Remove the middle of a text that is longer than `most` characters.
 
     Example:
         >>> shortened("short"), len(shortened("a" * 10_000))
@@ -52,7 +52,7 @@ def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def cell(text: object) -> str:
-    """A text as a cell of a table that a spreadsheet may open, which does not take it for a formula.
+    """Write a text as a table cell that a spreadsheet does not read as a formula.
 
     Example:
         >>> cell("=HYPERLINK(1)"), cell("-0.5"), cell("l2")
@@ -64,11 +64,11 @@ def cell(text: object) -> str:
 
 def _as_text(text: object, most: int | None) -> str:
     try:
-        whole = str(text)
-    except Exception as error:  # of a class whose text cannot be made
+        complete = str(text)
+    except Exception as error:  # the object's __str__ may be broken
         return f"{type(text).__name__} ({type(error).__name__})"
     # a text of gigabytes is cut before each of its characters is looked at
-    return whole if most is None else shortened(whole, 20 * most)
+    return complete if most is None else shortened(complete, 20 * most)
 
 
 def _escaped(character: str) -> str:

@@ -1,8 +1,8 @@
 """Names -> components, without importing torch.
 
-A component is a class under the line ``@register("<kind>", "<name>")``. The built-in ones are found by
-reading that line in the source files of the kind's package, so that they can be listed, and looked up,
-before anything heavy is imported; a component is imported when it is first created.
+A component is a class decorated with ``@register("<kind>", "<name>")``. Built-in components are found by reading this
+line in the source files of the kind's package, so they can be listed and looked up before anything heavy is imported.
+A component is imported when it is first created.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from regtorch.schedulers.base import Scheduler
     from regtorch.schedules.base import Schedule
 
-# Plugins add to these; they are imported when a component is first looked for.
+# Plugins add components; they are imported when a component is first looked up.
 
-#: kind -> the package its built-in components live in
+#: kind -> the package of its built-in components
 PACKAGES = {
     "regularizer": "regularizers",
     "dropout": "dropout",
@@ -50,8 +50,8 @@ PACKAGES = {
 }
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-#: what YAML or Hydra read as something else than a word
-_NO_WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
+#: words that YAML or Hydra do not read as text
+_RESERVED = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
 
 _DECLARATION = re.compile(r'^@register\("(\w+)", "(\w+)"\)\n(?:@.*\n)*(?:class|def) (\w+)', re.MULTILINE)
 
@@ -60,14 +60,14 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Component:
-    """One registered component: what it is called and where it comes from."""
+    """The name and the source of a registered component."""
 
     kind: str
     name: str
     module: str
     attribute: str
     factory: Callable[..., Any] | None = None
-    #: the modules that were being imported when it was registered
+    #: the modules that were being imported when the component was registered
     importing: tuple[str, ...] = ()
 
     @property
@@ -82,7 +82,7 @@ class Component:
 
 @cache
 def _declared(package: str) -> tuple[Component, ...]:
-    """Every component that a source file in one of our packages declares."""
+    """All components declared in the source files of one of our packages."""
     return tuple(
         Component(kind, name, f"regtorch.{package}.{path.stem}", attribute)
         for path in sorted((Path(__file__).parent / package).glob("*.py"))
@@ -92,12 +92,12 @@ def _declared(package: str) -> tuple[Component, ...]:
 
 @cache
 def _builtin() -> dict[tuple[str, str], Component]:
-    """Every component of ours, by kind and name."""
+    """All built-in components, by kind and name."""
     return {(found.kind, found.name): found for package in PACKAGES.values() for found in _declared(package)}
 
 
 def homes(*packages: str) -> dict[str, str]:
-    """Python name -> module of each component of ours in these packages, e.g. ``"regularizers"``; without any, in all.
+    """Python name -> module of the built-in components in these packages, e.g. ``"regularizers"``; by default in all.
 
     Example:
         >>> homes("constraints")["MaxNorm"]
@@ -115,23 +115,23 @@ def _components() -> dict[tuple[str, str], Component]:
 
 
 def registered() -> list[Component]:
-    """Everything that is not built in."""
+    """All components that are not built in."""
     return [component for place, component in _registered.items() if place not in _builtin()]
 
 
-def own() -> list[Component]:
-    """What neither we nor an installed plugin have registered: a user's own script or notebook has."""
-    theirs = {id(component) for plugin in loaded() for component in plugin.components}
-    return [component for component in registered() if id(component) not in theirs]
+def user_components() -> list[Component]:
+    """The components that the user's script or notebook registered: neither built in nor from a plugin."""
+    from_plugins = {id(component) for plugin in loaded() for component in plugin.components}
+    return [component for component in registered() if id(component) not in from_plugins]
 
 
 def is_registered(kind: str, name: str) -> bool:
-    """Whether there is a component of that name."""
+    """Whether a component of that name is registered."""
     return (kind, name) in _components()
 
 
 def forget(components: Sequence[Component]) -> None:
-    """Take components out again."""
+    """Remove components."""
     for component in components:
         _registered.pop((component.kind, component.name), None)
 
@@ -142,7 +142,7 @@ def _check_kind(kind: str) -> None:
 
 
 def near(name: str, names: Any) -> str:
-    """What was perhaps meant, and what there is, to end a message with."""
+    """The end of a message about an unknown name: near names and all names."""
     known = sorted(names)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     listed = ", ".join(known)
@@ -150,15 +150,15 @@ def near(name: str, names: Any) -> str:
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:
-    """Make a class (or a function that builds one) known as `name` among the components of `kind`.
+    """Register a class, or a function that builds one, as the component `name` of a kind.
 
     Args:
         kind: one of `regtorch.registry.PACKAGES`, e.g. ``"regularizer"``.
-        name: what configurations and `create` call it.
+        name: its name in configurations and for `create`.
 
     Raises:
-        SettingError: a name that could not be said on a command line.
-        NameTakenError: another component has that name; both owners are named.
+        SettingError: the name cannot be used on a command line.
+        NameTakenError: another component has that name; the message names both owners.
 
     Example:
         >>> import regtorch
@@ -170,10 +170,10 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         True
     """
     _check_kind(kind)
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _NO_WORDS:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _RESERVED:
         raise SettingError(
-            f"{name!r} is no name for a {kind}: it must be letters, digits, _ and -, begin with a letter, "
-            f"and be none of {', '.join(_NO_WORDS)}"
+            f"{name!r} is not allowed as the name of a {kind}: it must consist of letters, digits, _ and -, start with a "
+            f"letter, and not be one of {', '.join(_RESERVED)}"
         )
 
     def decorate(factory: C) -> C:
@@ -183,11 +183,13 @@ def register(kind: str, name: str) -> Callable[[C], C]:
                 f"{kind}"
             )
         new = Component(kind, name, factory.__module__, factory.__qualname__, factory, being_imported())
-        # plugins are not asked: this may be one that is being imported, or the user's own class, which comes first
+        # do not load plugins here: a plugin may be calling this, and a class of the user's script takes precedence
         taken = (_builtin() | _registered).get((kind, name))
         reloaded = taken is not None and taken.owner == new.owner and "<locals>" not in new.owner
         if taken is not None and not reloaded:
-            raise NameTakenError(f"{kind} {name!r} is taken: {taken.owner} has it, {new.owner} wants it")
+            raise NameTakenError(
+                f"{kind} {name!r} is already registered by {taken.owner}; {new.owner} needs another name"
+            )
         _registered[kind, name] = new
         factory.registered_as = (kind, name)  # type: ignore[attr-defined]
         return factory
@@ -246,8 +248,8 @@ def create(kind: str, /, name: str, **settings: Any) -> Any:
     Args:
         kind: e.g. ``"regularizer"``.
         name: the registered name.
-        **settings: what the component's class takes. A rule (regularizer, constraint) also takes ``where``,
-            the place it is bound to unless the binding says otherwise.
+        **settings: settings of the component's class. A rule (regularizer, constraint) also takes ``where``,
+            its place unless the binding overrides it.
 
     Raises:
         UnknownNameError: no such kind or name.
@@ -263,7 +265,7 @@ def create(kind: str, /, name: str, **settings: Any) -> Any:
 
 
 def attribute(name: str) -> Any:
-    """The class or function that a plugin, or a user's own code, has registered under this Python name.
+    """The class or function with this Python name that a plugin or user code has registered.
 
     Raises:
         AttributeError: no component has that name.

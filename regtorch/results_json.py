@@ -1,4 +1,4 @@
-"""What ``results.json`` of a run says of its state; no torch."""
+"""The status of a run according to its ``results.json``; needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "results.json"
 
 
 def is_completed(folder: Path) -> bool:
-    """Whether a run's folder holds the results of a run that is complete.
+    """Whether a folder holds the results of a completed run.
 
     Example:
         >>> is_completed(Path("nowhere"))

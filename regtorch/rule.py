@@ -1,4 +1,4 @@
-"""What regularizers and constraints have in common: settings, and a place they are bound to."""
+"""The common base of regularizers and constraints: settings, and the place where they are bound."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Where = str | Callable[[nn.Module, str, nn.Parameter], bool]
 
 
 class Rule(Configurable, nn.Module):
-    """A function of one tensor with settings, and optionally the place (`where`) it is meant for."""
+    """A function of one tensor with settings, and optionally the place (`where`) to bind it."""
 
-    #: the place a configuration names; a binding without `where=` takes it, else "kernel"
+    #: the place given in a configuration; a binding without `where=` uses it, or else "kernel"
     where: Where | None = None
-    #: whether the formula reads a weight as one row per output unit, so that a transposed convolution's is turned first
+    #: whether the formula reads a weight as one row per output unit, so that transposed convolutions are permuted first
     by_unit: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 
         def __call__(self, w: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            """The rule of one tensor.
+            """Apply the rule to one tensor.
 
             Raises:
-                SettingError: it is given something else.
+                SettingError: the argument is not a tensor.
             """
             if args:
                 check_tensor(args[0], type(self).__name__)
@@ -47,6 +47,6 @@ class Rule(Configurable, nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, as the constructor takes them."""
-        shown = {key: value for key, value in self.settings().items() if key != "rules"}  # those are shown as modules
+        shown = {key: value for key, value in self.settings().items() if key != "rules"}  # they are shown as submodules
         shown = shown if self.where is None else {**shown, "where": self.where}
         return ", ".join(f"{key}={value}" for key, value in shown.items())

@@ -20,7 +20,7 @@ from regtorch.regularizers.base import Regularizer
 from regtorch.schedules.base import Schedule
 from regtorch.settings import check
 
-#: a training that is longer is looked through at so many evenly spread steps only, as each takes 0.3 us
+#: the factors of a longer training are checked at this many evenly spaced steps only, as each check takes 0.3 us
 MOST_STEPS_TRIED = 1_000_000
 
 
@@ -28,25 +28,24 @@ class Scheduled:
     """Sets a penalty's strength, or the probabilities of dropouts, to nominal value times the schedule's factor.
 
     After ``k`` optimizer steps the factor is ``schedule.factor(min(1, k / total_steps))``, so before the first step
-    it is ``schedule.factor(0)``, and after the last it stays ``schedule.factor(1)``. Of a penalty it becomes the
-    `factor`. In a module it multiplies the `drop_prob` of regtorch's dropouts, the `std` of `GaussianNoise` and the
-    `p` of torch's dropout modules; nominal is what they have when they are bound. A probability that
-    is learned stays as it is, and so does what is no module: ``F.dropout`` calls, the ``dropout=`` of attention and
-    recurrent layers.
+    it is ``schedule.factor(0)``, and after the last it stays ``schedule.factor(1)``. It is assigned to the `factor` of a
+    penalty. In a module it multiplies the `drop_prob` of regtorch's dropouts, the `std` of `GaussianNoise` and the
+    `p` of torch's dropout modules; nominal values are those at binding. Learned probabilities stay as they are, and so
+    does dropout outside dropout modules: ``F.dropout`` calls, the ``dropout=`` of attention and recurrent layers.
 
     In a compiled model the probabilities of regtorch's dropouts are inputs of the graph. torch's own dropouts are
-    compiled anew for each value, eight times at most: give those to `regtorch.convert_dropout` first. With a
-    schedule, `DropBlock2d` takes a graph break for each value: ``fullgraph=True`` is an error.
+    recompiled for each value, eight times at most: convert them with `regtorch.convert_dropout` first. With a
+    schedule, `DropBlock2d` has a graph break for each value: ``fullgraph=True`` is an error.
 
     Args:
         target: a `WeightPenalty`, or a module with dropouts in it.
         schedule: a `Schedule`, e.g. ``regtorch.CosineSchedule()``.
-        total_steps: optimizer steps of the whole training, >= 1.
+        total_steps: number of optimizer steps in the training, >= 1.
 
     Raises:
-        SettingError: a target or schedule of another kind, `total_steps` below 1, or a step at which the schedule's
-            factor would be negative or not finite, or give a dropout a value outside its range.
-        NothingBoundError: a module without a dropout.
+        SettingError: the target or the schedule has the wrong type, `total_steps` is below 1, or at some step the factor
+            is negative or not finite or moves a dropout's value outside its range.
+        NothingBoundError: the module has no dropout.
 
     Example:
         >>> import regtorch
@@ -74,45 +73,45 @@ class Scheduled:
 
     @property
     def steps_taken(self) -> int:
-        """Optimizer steps so far, beyond `total_steps` too."""
+        """Number of optimizer steps so far; it may exceed `total_steps`."""
         return self._steps_taken
 
     @property
     def factor(self) -> float:
-        """What the nominal values are multiplied by now."""
+        """The current multiplier of the nominal values."""
         return self._factor_after(self._steps_taken)
 
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
-        """Advance by one after each step that the optimizer really takes, not after one that a GradScaler skips.
+        """Advance after each step that the optimizer actually takes, not after one that a GradScaler skips.
 
         The hook is lost when the optimizer is copied or unpickled.
 
         Returns:
-            A handle whose ``remove()`` detaches it.
+            A handle; ``handle.remove()`` detaches the schedule.
         """
         return after_step(optimizer, lambda stepped: self.advance())
 
     def advance(self) -> None:
-        """One step further; what `attach` does after each step."""
+        """Advance by one step; `attach` calls this after each optimizer step."""
         self._steps_taken += 1
         self._set(self.factor)
 
     def restore(self) -> None:
-        """Give the target its nominal values back, e.g. when the training is over; `advance` follows on as before."""
+        """Reset the target to its nominal values, e.g. after the training; `advance` continues the schedule."""
         self._set(1.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the training is, as plain numbers that ``torch.load(..., weights_only=True)`` reads.
+        """The number of steps so far, as plain numbers that ``torch.load(..., weights_only=True)`` reads.
 
-        The schedule and the nominal values are settings, not state: build a `Scheduled` as before to load it into.
+        The schedule and the nominal values are settings, not state: build an equal `Scheduled` and load the state.
         """
         return {"steps_taken": self._steps_taken}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there: the target has the value of that step at once.
+        """Continue from a state: the target gets the value of that step immediately.
 
         Raises:
-            SettingError: what `state_dict` does not give.
+            SettingError: the state does not come from `state_dict`.
         """
         if set(state) != {"steps_taken"}:
             raise SettingError(f"a Scheduled's state holds steps_taken, got {', '.join(map(str, state)) or 'nothing'}")
@@ -130,12 +129,12 @@ class Scheduled:
         return float(self.schedule.factor(min(1.0, steps / self.total_steps)))
 
     def _set(self, factor: float) -> None:
-        _let_compiled_values_vary()
+        _clear_dynamo_specializations()
         for place in self._places:
             place.set(factor)
 
     def _refuse_impossible_values(self) -> None:
-        """Try the smallest and the largest value that will come: better an error now than in the middle."""
+        """Try the smallest and the largest value, so that errors occur before the training starts."""
         stride = max(1, self.total_steps // MOST_STEPS_TRIED)
         factors = [self._factor_after(steps) for steps in (*range(0, self.total_steps, stride), self.total_steps)]
         for factor in factors:
@@ -153,12 +152,12 @@ class Scheduled:
                     place.set(1.0)
 
 
-def _let_compiled_values_vary() -> None:
-    """Keep one compilation from making all later ones take a value that follows a schedule for a constant.
+def _clear_dynamo_specializations() -> None:
+    """Prevent that one compilation makes later ones specialize on a scheduled value.
 
-    A graph for a dropout at 0 does not use the value, and Dynamo notes that it is to be a constant there; it should
-    do so for that compilation only, but (torch 2.14) the note stays. The next graphs, also those of other models with
-    a dropout in the same place, would then be for one value each, and the ninth an error.
+    A graph for a dropout at 0 does not use the value, and Dynamo marks the value as a constant. The mark should hold
+    for that compilation only, but it persists (torch 2.14). Later graphs, also those of other models with a dropout in
+    the same place, would then be specialized on one value each, and the ninth would be an error.
     """
     dynamo = sys.modules.get("torch._dynamo.symbolic_convert")  # not imported unless something was compiled
     if dynamo is not None and hasattr(dynamo, "TensorifyState"):
@@ -198,7 +197,7 @@ def _places(target: WeightPenalty | nn.Module) -> list[_Place]:
 
 
 def _strength(module: nn.Module) -> str | None:
-    """The attribute that says how much a dropout does; None for other modules."""
+    """The name of the attribute with a dropout's strength; None for other modules."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return "p"
     if isinstance(module, Noise) and not module.learned:

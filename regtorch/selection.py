@@ -1,4 +1,4 @@
-"""Which parameters of a model a rule is bound to: ``where=``."""
+"""Selection of the parameters to which a rule is bound: ``where=``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Place:
-    """One parameter's place in a model: it is looked up anew each time, so that it may be moved, cast or sharded."""
+    """The place of a parameter in a model; the parameter is looked up each time, as it may be moved, cast or sharded."""
 
     module: nn.Module
     attribute: str
@@ -29,42 +29,42 @@ class Place:
 
     @property
     def is_computed(self) -> bool:
-        """Whether what is there is no parameter but computed from some, as by ``torch.nn.utils.parametrize``."""
+        """Whether the tensor is computed from parameters, as by ``torch.nn.utils.parametrize``, and is not one itself."""
         return self.module._parameters.get(self.attribute) is None
 
     @property
     def parameter(self) -> nn.Parameter:
-        """The parameter that is there now; where it is computed, what the layer computes with."""
+        """The current parameter; for a computed tensor, its current value."""
         w = self.module._parameters.get(self.attribute)
         return effective(self.module, self.attribute) if w is None else w  # type: ignore[return-value]
 
     @property
     def held(self) -> list[nn.Parameter]:
-        """The parameters that an optimizer holds of it."""
+        """The parameters of this place that an optimizer holds."""
         w = self.module._parameters.get(self.attribute)
         return computed(self.module).get(self.attribute, []) if w is None else [w]
 
     @property
     def groups(self) -> int | None:
-        """For a kernel whose second dimension are its units, as a transposed convolution's, its number of groups, else None."""
+        """Number of groups of a kernel whose second dimension is the units, as in transposed convolutions; else None."""
         if self.attribute != "weight":
             return None
         if type(self.module).__name__ == "Conv1D" and hasattr(self.module, "nf"):
-            return 1  # transformers' (GPT-2): a linear layer whose kernel is (in, out)
+            return 1  # Conv1D of transformers (GPT-2) is a linear layer with a kernel (in, out)
         return self.module.groups if isinstance(self.module, _TRANSPOSED) else None
 
 
 def reshard(model: nn.Module) -> None:
-    """Let a fully sharded model keep whole parameters no longer, as it may after a forward pass, but its shards only."""
+    """Free the full parameters that a fully sharded model may keep after a forward pass; its shards remain."""
     for module in _fully_sharded(model):
         module.reshard()
 
 
 def trained_parameters(model: nn.Module) -> dict[tuple[int, str], nn.Parameter]:
-    """The parameters that the optimizer holds of a fully sharded model, by the module's id and the attribute.
+    """The parameters of a fully sharded model that the optimizer holds, by the module's id and the attribute.
 
-    After a forward pass ``fully_shard`` may have put whole copies in their place, cast to the type of its mixed precision
-    and gone after the backward pass. Empty if there is nothing of the kind.
+    After a forward pass ``fully_shard`` may have replaced them by full copies, cast to the type of its mixed precision;
+    the backward pass removes these. Empty if the model is not fully sharded.
     """
     found: dict[tuple[int, str], nn.Parameter] = {}
     for module in _fully_sharded(model):
@@ -81,7 +81,7 @@ def trained_parameters(model: nn.Module) -> dict[tuple[int, str], nn.Parameter]:
 
 
 def _fully_sharded(model: nn.Module) -> list[Any]:
-    """The modules to which ``fully_shard`` was applied; none can be without processes."""
+    """The modules to which ``fully_shard`` was applied; without a process group there are none."""
     processes = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not processes or torch.compiler.is_compiling():
         return []
@@ -102,7 +102,7 @@ def units_first(w: Tensor, groups: int) -> Tensor:
     return split.transpose(1, 2).reshape(groups * w.shape[1], w.shape[0] // groups, *w.shape[2:])
 
 
-def _is_normalisation(module: nn.Module) -> bool:
+def _is_normalization(module: nn.Module) -> bool:
     return "norm" in type(module).__name__.lower()
 
 
@@ -113,26 +113,26 @@ def _is_embedding(module: nn.Module) -> bool:
 def is_kernel(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
     """Whether a parameter is what Keras calls a kernel: the weight of a linear or convolution layer.
 
-    That is the ``weight`` of a Linear or convolution layer and of what derives from them. Elsewhere it has two
-    dimensions or more and is called ``weight``, or ``*_proj_weight`` (attention) or ``weight_ih_l*``
-    (the input kernel of a recurrent layer; ``weight_hh_l*`` is what Keras calls the recurrent kernel), and its
-    module is no normalisation layer and no embedding.
+    That is the ``weight`` of a Linear or convolution layer or of a subclass of one. In other modules a kernel has at
+    least two dimensions and is named ``weight``, ``*_proj_weight`` (attention) or ``weight_ih_l*`` (the input kernel of a
+    recurrent layer; ``weight_hh_l*`` is what Keras calls the recurrent kernel), and the module is neither a
+    normalization layer nor an embedding.
     """
     if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
         return attribute == "weight"
     named = attribute == "weight" or attribute.endswith("proj_weight") or attribute.startswith("weight_ih")
-    if not named or _is_normalisation(module) or _is_embedding(module):
+    if not named or _is_normalization(module) or _is_embedding(module):
         return False
     return is_lazy(parameter) or parameter.ndim >= 2
 
 
 def is_bias(module: nn.Module, attribute: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a layer's bias; a normalisation layer's shift is none."""
-    return (attribute.startswith("bias") or attribute.endswith("_bias")) and not _is_normalisation(module)
+    """Whether a parameter is a layer's bias; the shift of a normalization layer is not a bias."""
+    return (attribute.startswith("bias") or attribute.endswith("_bias")) and not _is_normalization(module)
 
 
 def places(model: nn.Module) -> Iterator[Place]:
-    """Every parameter's place, once each, in the order of ``named_parameters``."""
+    """The place of each parameter, once, in the order of ``named_parameters``."""
     seen: set[int] = set()
     for prefix, module in model.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
@@ -142,7 +142,7 @@ def places(model: nn.Module) -> Iterator[Place]:
 
 
 def select(model: nn.Module, where: Where) -> list[Place]:
-    """The places of the parameters that `where` means.
+    """The places of the parameters that `where` selects.
 
     Args:
         model: any module.
@@ -150,12 +150,13 @@ def select(model: nn.Module, where: Where) -> list[Place]:
             (``"kernel:hidden.*"``), or a callable ``(module, name, parameter) -> bool``, where name is the
             parameter's full name in the model. A shared parameter counts once; a glob may match any of its names.
             A weight that is computed from parameters (``torch.nn.utils.parametrize``, weight and spectral norm,
-            pruning) is meant under its own name, ``"0.weight"``, as the layer computes with it; what it is computed from
-            is meant only by a `where` that does not mean the weight itself (``"0.parametrizations.*"``).
+            pruning) is selected under its own name, ``"0.weight"``, with the value that the layer uses. The parameters
+            from which it is computed are selected only if `where` does not match the weight itself
+            (``"0.parametrizations.*"``).
 
     Raises:
         NothingBoundError: nothing matches; the model's parameter names are listed.
-        SettingError: a `where` of another form.
+        SettingError: `where` has another form.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
@@ -169,11 +170,11 @@ def select(model: nn.Module, where: Where) -> list[Place]:
 
 
 def matching(model: nn.Module, where: Where) -> list[Place]:
-    """All places that `where` means, as `select` gives them, each place of a shared parameter or module among them.
+    """All places that `where` selects, with every place of a shared parameter or module.
 
     Raises:
         NothingBoundError: nothing matches; the model's parameter names are listed.
-        SettingError: a `where` of another form.
+        SettingError: `where` has another form.
     """
     found: dict[str, Place] = {}
     within: set[int] = set()
@@ -211,14 +212,14 @@ def _matches(where: Where, module: nn.Module, attribute: str, name: str, paramet
 
 
 def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]:
-    """The layers whose output `where` means, by name; one that is shared by its first name.
+    """The names and the layers whose output `where` selects; a shared layer has its first name.
 
     Args:
         model: any module.
-        where: ``"kernel"`` and ``"all"``: every layer that has a kernel; ``"bias"``: that has a bias; a glob over module
-            names: the outermost modules that match; ``"kernel:<glob>"``: the layers with a kernel among them; a
-            callable as for `select`, asked about each layer's kernel. A block that names its activation (an attribute
-            ``activation``) gives out what its activation does, as a layer with an activation does in Keras.
+        where: ``"kernel"`` and ``"all"``: every layer with a kernel; ``"bias"``: every layer with a bias; a glob over module
+            names: the outermost modules that match; ``"kernel:<glob>"``: those of them with a kernel; a callable as for
+            `select`, called with each layer's kernel. The output of a block with an attribute ``activation`` is that of
+            the activation, as for a layer with an activation in Keras.
 
     Raises:
         NothingBoundError: nothing matches; the model's module names are listed.
@@ -233,28 +234,32 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
     any_module = kind == "all" and where != "all"
     found: dict[str, nn.Module] = {}
 
-    def means(name: str, module: nn.Module) -> bool:
+    def selects(name: str, module: nn.Module) -> bool:
         owned = [(m, n, w) for m in _parts(module) for n, w in _parameters_of(m) if belongs(m, n, w)]
         if callable(where):
             owned = [(m, n, w) for m, n, w in owned if where(m, f"{name}.{n}" if name else n, w)]
         return fnmatchcase(name, pattern) and (any_module or bool(owned))
 
     is_a_layer = type(model).__module__.startswith("torch.nn.")
-    if is_a_layer and not any_module and means("", model):
+    if is_a_layer and not any_module and selects("", model):
         return [(type(model).__name__, _output_of(model))]
     within: set[int] = set()
     for name, module in model.named_modules(remove_duplicate=False):
         if any(name.startswith(f"{outer}.") for outer in found):
             within.add(id(module))
-        elif name and id(module) not in within and means(name, module):
+        elif name and id(module) not in within and selects(name, module):
             found[name] = module
-    if not found and means("", model):
+    if not found and selects("", model):
         return [(type(model).__name__, _output_of(model))]
     if not found:
         names = [name for name, _ in model.named_modules() if name]
         raise NothingBoundError(
             f"where={where} matches no layer of {type(model).__name__}; "
-            + (f"it has: {', '.join(names)}" if names else "it is one layer, which torch.nn.Sequential gives a name")
+            + (
+                f"it has: {', '.join(names)}"
+                if names
+                else "it is a single layer; wrap it in torch.nn.Sequential to give it a name"
+            )
         )
     outputs: dict[int, tuple[str, nn.Module]] = {}
     for name, module in found.items():
@@ -264,14 +269,14 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
 
 
 def _parameters_of(module: nn.Module) -> list[tuple[str, Any]]:
-    """A module's own parameters, and the tensors that are computed from some."""
+    """A module's own parameters and its computed tensors."""
     with torch.no_grad():
         by_computation = [(name, effective(module, name)) for name in computed(module)]
     return [*module.named_parameters(recurse=False), *by_computation]
 
 
 def _parts(module: nn.Module) -> list[nn.Module]:
-    """The module itself and, in a block with an activation, its direct parts."""
+    """The module itself and, for a block with an activation, its children."""
     return [module, *module.children()] if _has_activation(module) else [module]
 
 

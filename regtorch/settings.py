@@ -1,6 +1,6 @@
-"""What a setting may be, by its name: the one place where ranges are written; needs no torch.
+"""The allowed values of each setting, by its name; needs no torch.
 
-Classes check their arguments here, and the command line checks a whole configuration here before
+Classes check their arguments here, and the command line checks an entire configuration here before
 anything heavy is imported.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
-_MOST = 2**63 - 1  # the largest whole number that torch and NumPy can count with
+_MOST = 2**63 - 1  # the largest integer of torch and NumPy
 
 
 @dataclass(frozen=True)
 class Range:
-    """A set of allowed values and the words for it."""
+    """A set of allowed values and its description."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -33,7 +33,7 @@ class Range:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: strings without quotes, unless they would look like something else.
+    """Format a value for a message: strings without quotes, unless they would look like another type.
 
     Example:
         >>> shown("max"), shown("5"), shown(5)
@@ -50,16 +50,17 @@ def shown(value: Any) -> str:
 
 def _number(value: Any) -> bool:
     if isinstance(value, Integral):
-        return _whole(value)
+        return _integer(value)
     return isinstance(value, Real) and math.isfinite(value)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _MOST  # NumPy's too
+def _integer(value: Any) -> bool:
+    # NumPy integers are Integral too
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _MOST
 
 
 def _counts(value: Any, *lengths: int) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) in lengths and all(_whole(v) and v >= 1 for v in value)
+    return isinstance(value, (list, tuple)) and len(value) in lengths and all(_integer(v) and v >= 1 for v in value)
 
 
 def one_of(*choices: Any) -> Range:
@@ -74,32 +75,32 @@ NON_NEGATIVE = Range("a finite number >= 0", lambda v: _number(v) and v >= 0)
 POSITIVE = Range("a finite number > 0", lambda v: _number(v) and v > 0)
 PROBABILITY = Range("a probability from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 DROP_BELOW_ONE = Range(
-    "a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)",
+    "a probability from 0 to below 1 (at 1 nothing is left to preserve the variance)",
     lambda v: _number(v) and 0 <= v < 1,
 )
 KEEP_ABOVE_ZERO = Range(
-    "a probability from above 0 to 1 (at 0 nothing is left that could keep the variance)",
+    "a probability from above 0 to 1 (at 0 nothing is left to preserve the variance)",
     lambda v: _number(v) and 0 < v <= 1,
 )
 LEARNABLE = Range(
-    "a probability above 0 and below 1 (from neither end it could be learned)", lambda v: _number(v) and 0 < v < 1
+    "a probability above 0 and below 1 (it cannot be learned from 0 or 1)", lambda v: _number(v) and 0 < v < 1
 )
 FRACTION = Range("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
 FRACTION_BELOW_ONE = Range("a number from 0 to below 1", lambda v: _number(v) and 0 <= v < 1)
-COUNT = Range("a whole number >= 1", lambda v: _whole(v) and v >= 1)
-COUNT_OR_ZERO = Range("a whole number >= 0", lambda v: _whole(v) and v >= 0)
+COUNT = Range("an integer >= 1", lambda v: _integer(v) and v >= 1)
+COUNT_OR_ZERO = Range("an integer >= 0", lambda v: _integer(v) and v >= 0)
 DIMS = Range(
     "null, a dimension or a list of dimensions",
-    lambda v: v is None or _whole(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_whole, v))),
+    lambda v: v is None or _integer(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and all(map(_integer, v))),
 )
-COUNT_FROM_TWO = Range("a whole number >= 2", lambda v: _whole(v) and v >= 2)
+COUNT_FROM_TWO = Range("an integer >= 2", lambda v: _integer(v) and v >= 2)
 INSIDE_ZERO_ONE = Range("a number above 0 and below 1", lambda v: _number(v) and 0 < v < 1)
-CLASS_DIM = Range("a dimension other than 0, the batch, or None", lambda v: v is None or (_whole(v) and v != 0))
-SEED = Range("a whole number from 0 to 4294967295", lambda v: _whole(v) and 0 <= v < 2**32)
+CLASS_DIM = Range("a dimension other than 0, the batch, or None", lambda v: v is None or (_integer(v) and v != 0))
+SEED = Range("an integer from 0 to 4294967295", lambda v: _integer(v) and 0 <= v < 2**32)
 PATH = Range("the name of a file or folder", lambda v: isinstance(v, (str, PathLike)) and str(v) != "")
 SWITCH = Range("true or false", lambda v: isinstance(v, bool))
 
-#: a setting's name -> what it may be, wherever it appears
+#: a setting's name -> its allowed values, in all components
 RANGES: dict[str, Range] = {
     "l1": NON_NEGATIVE,
     "l2": NON_NEGATIVE,
@@ -130,8 +131,8 @@ RANGES: dict[str, Range] = {
     "standardize": one_of("none", "train", "all"),
     "layout": one_of("auto", "nchw", "nhwc"),
     "classes": COUNT_FROM_TWO,
-    "image_size": Range("[height, width], two whole numbers >= 1", lambda v: _counts(v, 2)),
-    "row_shape": Range("[features] or [channels, height, width], whole numbers >= 1", lambda v: _counts(v, 1, 3)),
+    "image_size": Range("[height, width], two integers >= 1", lambda v: _counts(v, 2)),
+    "row_shape": Range("[features] or [channels, height, width], integers >= 1", lambda v: _counts(v, 1, 3)),
     "rows": COUNT,
     "noise": NON_NEGATIVE,
     "flip_prob": PROBABILITY,
@@ -173,25 +174,25 @@ RANGES: dict[str, Range] = {
 
 
 _COUNTS = Range(
-    "a non-empty list of whole numbers >= 1",
+    "a non-empty list of integers >= 1",
     lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and _counts(v, len(v)),
 )
-_COUNTS_OR_EMPTY = Range("a list of whole numbers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
+_COUNTS_OR_EMPTY = Range("a list of integers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
 _NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
-_SWITCH_OR_NONE = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
+_SWITCH_OR_NULL = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
 _SHAPE_AND_CLASSES = {"shape": _COUNTS, "classes": COUNT}
 _ORDER = {
     "batch_norm": one_of("none", "before", "after", "after_dropout"),
     "input_batch_norm": SWITCH,
     "momentum": FRACTION_BELOW_ONE,
     "epsilon": POSITIVE,
-    "bias": _SWITCH_OR_NONE,
+    "bias": _SWITCH_OR_NULL,
 }
 
-#: (kind, name) -> ranges of settings that mean something of their own there
+#: (kind, name) -> ranges of settings that have a special meaning in this component
 OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("dropout", "alpha"): _NEEDS_SOME_KEPT,
-    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE, "whole_maps": _SWITCH_OR_NONE},
+    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE, "whole_maps": _SWITCH_OR_NULL},
     ("dropout", "drop_connect"): {"weights": one_of("all", "recurrent")},
     ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
     ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
@@ -204,7 +205,7 @@ OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
     ("model", "mlp"): {"hidden": _COUNTS, **_SHAPE_AND_CLASSES, **_ORDER},
     ("model", "cnn"): {
         "channels": _COUNTS,
-        "kernel_size": Range("an odd whole number >= 1", lambda v: _whole(v) and v >= 1 and v % 2 == 1),
+        "kernel_size": Range("an odd integer >= 1", lambda v: _integer(v) and v >= 1 and v % 2 == 1),
         "pooling": one_of("max", "average", "none"),
         "head": _COUNTS_OR_EMPTY,
         "global_pooling": SWITCH,
@@ -221,11 +222,11 @@ def check(prefix: str = "", *, component: tuple[str, str] | None = None, **setti
 
     Args:
         prefix: put before the key in the message, e.g. ``"regularizer."``.
-        component: (kind, name) of the component whose settings these are, if it has ranges of its own.
+        component: (kind, name) of the component that has these settings, for ranges that only it has.
         **settings: name -> value.
 
     Raises:
-        SettingError: the first value outside its range.
+        SettingError: a value is outside its range; the first one is reported.
 
     Example:
         >>> check(l1=0.1, drop_prob=0.5)
@@ -240,6 +241,6 @@ def check(prefix: str = "", *, component: tuple[str, str] | None = None, **setti
 
 
 def ranges_of(kind: type) -> tuple[str, str] | None:
-    """(kind, name) of the component whose ranges hold for a class: its own, or that of the class it is derived from."""
+    """(kind, name) of the component whose special ranges apply to a class: itself, or a base class."""
     names = (vars(cls).get("registered_as") for cls in kind.__mro__)
     return next((name for name in names if name in OF_COMPONENT), None)

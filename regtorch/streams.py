@@ -1,4 +1,4 @@
-"""Standard output and error of a command: usable where they were closed, and no failure where their reader is gone."""
+"""Standard streams of a command: reopened if they were closed, and no error if their reader is gone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-_GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ESHUTDOWN)  # nobody reads any more: a pipe, a terminal, a socket
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ESHUTDOWN)  # the reader is gone: a pipe, a terminal, a socket
 _hooked = False
 
 
-class _Outlet(io.RawIOBase):
-    """A descriptor to write to. What nobody can read any more is dropped; another failure is raised once.
+class _RawWriter(io.RawIOBase):
+    """Writes to a descriptor. Output without a reader is dropped; any other failure is raised once.
 
-    A command then comes to its own end, and its exit status says how that was.
+    So the command runs to its end, and its exit status reports its result.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -44,9 +44,9 @@ class _Outlet(io.RawIOBase):
 
 
 def make_streams_usable() -> None:
-    """Open what was closed when this process was started, and let output whose reader is gone be no failure.
+    """Reopen standard streams that were closed at the start of the process, and ignore that a reader is gone.
 
-    Without it the next file that is opened takes the place of a closed standard output, and is printed into.
+    Otherwise the next opened file gets the descriptor of a closed standard output, and prints go into it.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -68,9 +68,9 @@ def make_streams_usable() -> None:
 
 
 def fresh_streams_in_children() -> None:
-    """Give each child that is forked from now on standard streams of its own.
+    """Give each child that is forked from now on its own standard streams.
 
-    A thread that prints or reads while another one forks holds its stream's lock, in the child for ever.
+    If a thread prints or reads while another one forks, its stream stays locked in the child forever.
     """
     global _hooked
     if not _hooked and hasattr(os, "register_at_fork"):
@@ -90,7 +90,7 @@ def _refresh() -> None:
 
 def _text(descriptor: int, like: Any) -> io.TextIOWrapper:
     encoding, errors = getattr(like, "encoding", None) or "utf-8", getattr(like, "errors", None) or "backslashreplace"
-    buffer = io.BufferedWriter(_Outlet(descriptor))
+    buffer = io.BufferedWriter(_RawWriter(descriptor))
     by_line = descriptor == 2 or bool(getattr(like, "line_buffering", False))
     at_once = bool(getattr(like, "write_through", False))
     return io.TextIOWrapper(buffer, encoding=encoding, errors=errors, line_buffering=by_line, write_through=at_once)

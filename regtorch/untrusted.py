@@ -1,4 +1,4 @@
-"""Reading JSON and YAML of untrusted origin: bounded in size, nesting and what it unfolds to; nothing in it is evaluated."""
+"""Reading of untrusted JSON and YAML: size, nesting and expansion are limited, and nothing is evaluated."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from regtorch.errors import DataError
 from regtorch.settings import Range
 
-#: a run's largest text file, with many overrides and advice, has some 100 kB
+#: the largest text files of a run, with many overrides and advice, have about 100 kB
 _MOST_BYTES = 16 * 2**20
 _MOST_BYTES_OF_YAML = 2**20
 _MOST_DEPTH = 64
 _MOST_ITEMS = 1_000_000
 _MOST_YAML_EVENTS = 100_000
-#: a larger whole number is no count, seed or size
+#: counts, seeds and sizes are not larger
 _MOST_NUMBER = 2**64
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
-        DataError: it is missing, not a regular file, too large, nested too deeply, or no JSON; the text is the reason
-            alone, for a message that names the file.
+        DataError: it is missing, not a regular file, too large, nested too deeply, or not JSON; the text is only the
+            reason, to be used in a message that names the file.
 
     Example:
         >>> import tempfile
@@ -44,16 +44,16 @@ def load_json(path: Path) -> Any:
     except RecursionError as error:
         raise DataError("it is nested too deeply") from error
     except ValueError as error:
-        raise DataError(f"no JSON: {error}") from error
+        raise DataError(f"not JSON: {error}") from error
     check_bounded(value)
     return value
 
 
 def load_yaml(path: Path) -> Any:
-    """What a YAML file of plain data holds, read as OmegaConf reads it; interpolations stay as they are written.
+    """Read a YAML file of plain data as OmegaConf does; interpolations are not resolved.
 
     Raises:
-        DataError: as `load_json`; also for an alias, which no file of ours has: few of them can stand for any number of items.
+        DataError: as in `load_json`; also for aliases, a few of which could expand to any number of items.
     """
     from omegaconf import OmegaConf
 
@@ -64,30 +64,30 @@ def load_yaml(path: Path) -> Any:
         return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
     except DataError:
         raise
-    except Exception as error:  # of YAML's and OmegaConf's own kinds
-        raise DataError(f"no YAML of plain data: {type(error).__name__}") from error
+    except Exception as error:  # YAML and OmegaConf have their own exceptions
+        raise DataError(f"not YAML of plain data: {type(error).__name__}") from error
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """The text of a regular file of bounded size.
+    """Read a regular file of limited size as text.
 
     Raises:
-        DataError: as `load_json`.
+        DataError: as in `load_json`.
     """
     try:
-        # a pipe would be waited for, and a device read until memory ends
+        # a pipe would block, and a device could fill the memory
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise DataError("it is no regular file")
+                raise DataError("it is not a regular file")
             if status.st_size > most_bytes:
-                raise DataError(f"it has {status.st_size:,} bytes, more than the {most_bytes:,} that it may have")
+                raise DataError(f"it has {status.st_size:,} bytes, more than the allowed {most_bytes:,}")
             return file.read(most_bytes + 1).decode("utf-8")
     except OSError as error:
         raise DataError(f"it cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise DataError("it is no text in UTF-8") from error
+        raise DataError("it is not UTF-8 text") from error
     except ValueError as error:
         if isinstance(error, DataError):
             raise
@@ -95,7 +95,7 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def check_bounded(value: Any, most_items: int = _MOST_ITEMS, most_depth: int = _MOST_DEPTH) -> None:
-    """Refuse containers that unfold to very many items or levels: the same list may stand in many places.
+    """Raise if containers expand to too many items or levels, as one list may be contained many times.
 
     Raises:
         DataError: they do.
@@ -106,7 +106,7 @@ def check_bounded(value: Any, most_items: int = _MOST_ITEMS, most_depth: int = _
         ...     nested = [nested, nested]
         >>> check_bounded(nested)
         Traceback (most recent call last):
-        regtorch.errors.DataError: it unfolds to more than 1,000,000 items
+        regtorch.errors.DataError: it expands to more than 1,000,000 items
     """
     left = most_items
     pending: list[Iterator[Any]] = [iter((value,))]
@@ -114,7 +114,7 @@ def check_bounded(value: Any, most_items: int = _MOST_ITEMS, most_depth: int = _
         for item in pending[-1]:
             left -= 1
             if left < 0:
-                raise DataError(f"it unfolds to more than {most_items:,} items")
+                raise DataError(f"it expands to more than {most_items:,} items")
             if isinstance(item, int) and not -_MOST_NUMBER <= item <= _MOST_NUMBER:
                 raise DataError("it holds a number with too many digits")
             if isinstance(item, (Mapping, list, tuple)):
@@ -127,15 +127,15 @@ def check_bounded(value: Any, most_items: int = _MOST_ITEMS, most_depth: int = _
 
 
 def check_fields(value: Any, fields: Mapping[str, Range], required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What a file says of itself, with each known entry checked for its type and range; others are left as they are.
+    """Check type and range of each known entry of a mapping from a file; other entries are not checked.
 
     Args:
-        value: as it was read.
-        fields: entry -> what it may be.
-        required: entries that must be there.
+        value: the content of the file.
+        fields: entry -> its allowed values.
+        required: entries that must be present.
 
     Raises:
-        DataError: it is no mapping, an entry is missing or is not what it may be; the text names the entry.
+        DataError: it is not a mapping, or an entry is missing or invalid; the text names the entry.
 
     Example:
         >>> from regtorch.settings import COUNT
@@ -143,7 +143,7 @@ def check_fields(value: Any, fields: Mapping[str, Range], required: tuple[str, .
         [-20]
         >>> check_fields({"classes": "many"}, {"classes": COUNT})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        regtorch.errors.DataError: classes=many: it must be a whole number...
+        regtorch.errors.DataError: classes=many: it must be an integer...
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise DataError("it must be a mapping with names as keys")
@@ -157,7 +157,7 @@ def check_fields(value: Any, fields: Mapping[str, Range], required: tuple[str, .
 
 
 def _check_events(text: str) -> None:
-    """Refuse what would unfold, before anything is built."""
+    """Raise for text that would expand, before anything is built."""
     import yaml
 
     depth = 0
@@ -166,7 +166,7 @@ def _check_events(text: str) -> None:
         if count > _MOST_YAML_EVENTS:
             raise DataError(f"it has more than {_MOST_YAML_EVENTS:,} entries")
         if isinstance(event, yaml.AliasEvent):
-            raise DataError("it has an alias, which no file of a run has")
+            raise DataError("it has an alias, which is not allowed in a run folder")
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
             if depth > _MOST_DEPTH:
@@ -178,6 +178,6 @@ def _check_events(text: str) -> None:
 
 
 def _is_shallow(text: str) -> bool:
-    """Whether interpolations in a text are few and not within each other: reading others takes very long."""
+    """Whether a text has few interpolations and no nested ones; OmegaConf takes very long to read others."""
     parts = text.split("${")
     return len(text) <= 10_000 and len(parts) <= 100 and all("}" in part for part in parts[1:-1])

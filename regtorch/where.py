@@ -1,4 +1,4 @@
-"""How a place is written (``where=``), as text; needs no torch."""
+"""Parsing of ``where=``; needs no torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from regtorch.errors import SettingError
 
 KINDS = ("kernel", "bias", "all")
 
-#: what a rule at a place of a configuration is bound to unless its node says otherwise
+#: key of the configuration -> the default `where` of its rule
 OF_PLACE = {"regularizer": "kernel", "bias_regularizer": "bias", "constraint": "kernel", "bias_constraint": "bias"}
 
 
 def split_where(where: str) -> tuple[str, str]:
-    """A kind and a glob: ``"kernel:hidden.*"`` -> ("kernel", "hidden.*"), ``"bias"`` -> ("bias", "*").
+    """Split into a kind and a glob: ``"kernel:hidden.*"`` -> ("kernel", "hidden.*"), ``"bias"`` -> ("bias", "*").
 
     Raises:
-        SettingError: neither a kind, nor a glob, nor ``kind:glob``.
+        SettingError: it is neither a kind, nor a glob, nor ``kind:glob``.
 
     Example:
         >>> split_where("head.*")
@@ -27,13 +27,13 @@ def split_where(where: str) -> tuple[str, str]:
         return kind, pattern or "*"
     if colon or not kind:
         raise SettingError(
-            f"where={where} is not allowed: it must be {', '.join(KINDS)}, a glob over names, or one of those, a colon and a glob"
+            f"where={where} is not allowed: it must be {', '.join(KINDS)}, a glob over names, or kind:glob"
         )
     return "all", where
 
 
 def matches(where: str, name: str, kernel: bool, bias: bool) -> bool:
-    """Whether `where` means the parameter of this name.
+    """Whether `where` selects the parameter of this name.
 
     Args:
         where: a kind, a glob or both.

@@ -1,6 +1,6 @@
-"""For all tests: one thread a process, no time limits, and with several workers each file's tests on one of them.
+"""For all tests: one thread per process, no time limits, and all tests of a file on the same pytest worker.
 
-The models are small, and processes that share cores slow each other's threads down greatly.
+The models are small, and processes that share cores slow down each other's threads.
 """
 
 import os
@@ -18,7 +18,7 @@ settings.load_profile("untimed")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """What a file's tests have in common, such as a trained run, is then made once."""
+    """Fixtures that the tests of a file share, such as a trained run, are then created once."""
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)

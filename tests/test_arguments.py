@@ -1,4 +1,4 @@
-"""What is given something of the wrong kind says so in one line."""
+"""Arguments of the wrong type are errors of one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_components_of_one_tensor(kind: str, name: str, value: Any) -> None:
         one_line(lambda training=training: made(kind, name).train(training)(value))
 
 
-#: the formulas that users call, one for each component, with what they need besides
+#: the public formula of each component, with its further arguments
 FORMULAS: dict[str, dict[str, Any]] = {
     "l1": {"l1": 0.1},
     "l2": {"l2": 0.1},
@@ -103,7 +103,7 @@ def test_functions_of_a_model(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, "text", [1]], ids=str)
-def test_what_cannot_be_registered(value: Any) -> None:
+def test_objects_that_cannot_be_registered(value: Any) -> None:
     one_line(lambda: regtorch.register("regularizer", "of_no_class")(value))
     assert "of_no_class" not in regtorch.available("regularizer")
 

@@ -1,4 +1,4 @@
-"""The benchmarks start, with the names that the library has now; what they measure no test looks at."""
+"""The benchmarks start with the current names of the library; their measurements are not tested."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
 
 
-def test_there_are_some() -> None:
+def test_there_are_benchmarks() -> None:
     assert {"communication.py", "dropout.py", "mc.py", "rules.py", "training.py"} <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "mc_keras.py"])  # that one needs Keras
-def test_it_starts(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "mc_keras.py"])  # it needs Keras
+def test_the_benchmark_starts(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", [script, "--help"])
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     with pytest.raises(SystemExit) as ended:

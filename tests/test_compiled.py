@@ -1,4 +1,4 @@
-"""Compiled training steps: one graph, and the numbers of the eager ones."""
+"""Compiled training steps: one graph, and the same numbers as eager steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def in_one_graph(function: Any, backend: str = "aot_eager") -> Any:
 
 
 def network() -> nn.Module:
-    """One of each kind of layer that a penalty reads in a way of its own."""
+    """One layer of each kind that penalties treat differently."""
     torch.manual_seed(1)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Tanh(), nn.ConvTranspose2d(4, 2, 3, groups=2), nn.Flatten(), nn.Linear(32, 3)
@@ -59,7 +59,7 @@ def eager(model: nn.Module, regularizer: Node) -> Step:
     return lambda x, y: cross_entropy(model(x), y) + penalty()
 
 
-def whole_step(model: nn.Module, regularizer: Node) -> Step:
+def complete_step(model: nn.Module, regularizer: Node) -> Step:
     return in_one_graph(eager(model, regularizer))
 
 
@@ -101,9 +101,9 @@ def check_same_step(compiled: Step, of_compiled: nn.Module, plain: Step, of_plai
 
 
 @every_regularizer
-def test_a_whole_step_is_one_graph(regularizer: Node) -> None:
+def test_a_complete_step_is_one_graph(regularizer: Node) -> None:
     one, other = network(), network()
-    check_same_step(whole_step(one, regularizer), one, eager(other, regularizer), other)
+    check_same_step(complete_step(one, regularizer), one, eager(other, regularizer), other)
 
 
 WAYS = [bound_before_the_model_is_compiled, bound_to_the_compiled_model, compiled_in_place, penalty_alone]
@@ -111,10 +111,10 @@ WAYS = [bound_before_the_model_is_compiled, bound_to_the_compiled_model, compile
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("name", ["l1_l2", "activity"])
-def test_model_and_penalty_are_compiled_apart(way: Callable[..., Step], name: str) -> None:
+def test_model_and_penalty_are_compiled_separately(way: Callable[..., Step], name: str) -> None:
     regularizer = next(node for node in REGULARIZERS if node["name"] == name)
     if name == "activity" and way is penalty_alone:
-        return  # it is what a forward pass left behind: there is nothing to compile without one
+        return  # it needs the outputs of a forward pass, so it cannot be compiled alone
     one, other = network(), network()
     check_same_step(way(one, regularizer), one, eager(other, regularizer), other)
     if way is compiled_in_place:
@@ -158,14 +158,12 @@ def models(kind: str, name: str) -> nn.ModuleList:
         parts |= {"batch_norm": "before", "input_batch_norm": True}
         parts |= {} if name in ("drop_connect", "variational") else {"input_dropout": {"name": name}}
     torch.manual_seed(3)
-    images = (
-        {"dropout_at": "both"} if kind == "dropout" and name != "variational" else {}
-    )  # that of sequences, not maps
+    images = {"dropout_at": "both"} if kind == "dropout" and name != "variational" else {}  # for sequences, not maps
     cnn = CNN(SHAPE, 3, channels=[2], kernel_size=3, head=[3], **parts, **images)
     return nn.ModuleList([MLP(SHAPE, 3, hidden=[4], **parts), cnn]).train()
 
 
-#: one of each sort is always tried, and the others with ``pytest -m slow``
+#: one of each kind is always tested, the others with ``pytest -m slow``
 ALWAYS = {
     "dropout": ["standard", "alpha", "spatial2d", "concrete", "consistent", "drop_connect"],
     "activation": ["prelu"],
@@ -192,7 +190,7 @@ def test_our_models_train_in_one_graph(kind: str, name: str, monkeypatch: pytest
     torch.manual_seed(0)
     loss = in_one_graph(step_of(one))(x, y)
     loss.backward()
-    # eager dropouts draw in another, quicker way; this lets them draw as compiled ones do
+    # eager dropouts use a faster way to draw; here they draw like compiled ones
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.manual_seed(0)
     expected = step_of(other)(x, y)
@@ -204,7 +202,7 @@ def test_our_models_train_in_one_graph(kind: str, name: str, monkeypatch: pytest
         torch.testing.assert_close(buffer, plain)
 
 
-# inductor, torch's default backend, writes C++
+# inductor, torch's default backend, generates C++
 
 needs_a_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in ("g++", "clang++", "c++")), reason="inductor needs a C++ compiler"
@@ -273,7 +271,7 @@ def test_lightning_trains_a_compiled_module(loop: str, regularizer: Node, in_pla
         module.model.compile(fullgraph=True, backend="aot_eager")
         fit(module, **LOOPS[loop]())
     else:
-        fit(in_one_graph(module), **LOOPS[loop]())  # the whole training_step, with what the base class adds to it
+        fit(in_one_graph(module), **LOOPS[loop]())  # the complete training_step, including that of the base class
     assert list(module.state_dict()) == list(plain.state_dict())
     assert not any("_orig_mod" in name for name in module.state_dict())
     for name, w in plain.state_dict().items():

@@ -1,4 +1,4 @@
-"""Config files are documentation: what each is, and what its keys may be."""
+"""Config files are documented: purpose of each file, and allowed values of its keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPONENTS = [path for path in FILES if path.parent.name in PACKAGES]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
-def test_it_opens_with_what_it_is_and_every_key_says_what_it_may_be(path: Path) -> None:
+def test_config_files_start_with_a_description_and_document_every_key(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     opening = next(line for line in lines if not line.startswith("# @package"))
     assert re.match(r"# \S.{20,}", opening), opening
@@ -30,7 +30,7 @@ def test_it_opens_with_what_it_is_and_every_key_says_what_it_may_be(path: Path) 
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
-def test_no_key_and_no_option_reads_as_a_yaml_boolean(path: Path) -> None:
+def test_no_key_or_option_is_read_as_a_yaml_boolean(path: Path) -> None:
     assert path.stem not in ("on", "off", "yes", "no", "true", "false", "y", "n", "null")
 
     def keys(node: object) -> list[object]:
@@ -39,7 +39,7 @@ def test_no_key_and_no_option_reads_as_a_yaml_boolean(path: Path) -> None:
     assert all(isinstance(key, str) for key in keys(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
-def test_every_component_has_a_file_under_its_name_and_the_other_way_round() -> None:
+def test_components_and_config_files_correspond() -> None:
     for kind in PACKAGES:
         own = {name for name in available(kind) if component(kind, name).module.startswith("regtorch.")}
         files = {path.stem for path in (CONF / kind).glob("*.yaml")}

@@ -1,4 +1,4 @@
-"""What a component of each kind must be: ours are, and others are told what they lack."""
+"""Requirements on components: built-in ones meet them, and violations are reported."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from regtorch.schedulers.base import Scheduler
 from regtorch.schedules.base import Schedule
 
 
-def test_there_is_one_for_each_kind() -> None:
+def test_each_kind_has_a_contract() -> None:
     assert CONTRACTS.keys() == PACKAGES.keys()
 
 
 @pytest.mark.parametrize("kind", PACKAGES)
-def test_our_own_components_keep_them(kind: str) -> None:
+def test_builtin_components_meet_their_contracts(kind: str) -> None:
     for name in available(kind):
-        if name != "drop_connect":  # its base is that of what is around a layer
+        if name != "drop_connect":  # it wraps a layer
             check_contract(component(kind, name))
 
 
@@ -80,34 +80,34 @@ def model(shape: Any, classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("kind", "factory", "said"),
+    ("kind", "factory", "message"),
     [
-        ("regularizer", model, "is no class: it must be a subclass of regtorch.regularizers.base.Regularizer"),
+        ("regularizer", model, "is not a class: it must be a subclass of regtorch.regularizers.base.Regularizer"),
         ("initializer", NoFill, "lacks the method fill"),
         ("initializer", HalfFilled, "leaves entries of a weight of shape (3, 4) unfilled"),
         (
             "activation",
             Halves,
-            "gives a tensor of shape (3, 2) for features of shape (3, 4): it must give shape (3, 4)",
+            "returns a tensor of shape (3, 2) for features of shape (3, 4): it must return shape (3, 4)",
         ),
         ("activation", Raises, "cannot be used: IndexError: nothing there"),
         ("optimizer", Explodes, "makes the weights NaN or infinite in its first step"),
-        ("optimizer", NoParams, "takes no argument params: it is made with params="),
+        ("optimizer", NoParams, "does not accept params: it is called with params="),
         ("optimizer", nn.Linear, "must be a subclass of torch.optim.optimizer.Optimizer"),
-        ("schedule", Sinking, "gives factor(0.5) = -0.09999999999999998: it must be a finite number >= 0"),
+        ("schedule", Sinking, "returns factor(0.5) = -0.09999999999999998: it must be a finite number >= 0"),
         ("scheduler", Bare, 'builds a StepLR: it must be None, or {"scheduler": ..., "interval": ...}'),
-        ("augmentation", Shrinks, "gives a tensor of shape (2, 3, 32, 31) for images of shape (2, 3, 32, 32)"),
-        ("model", nn.Linear, "takes no argument shape and no classes: it is made with shape=, classes="),
+        ("augmentation", Shrinks, "returns a tensor of shape (2, 3, 32, 31) for images of shape (2, 3, 32, 32)"),
+        ("model", nn.Linear, "does not accept shape and classes: it is called with shape=, classes="),
         ("data", nn.Linear, "must be a subclass of regtorch.data.base.DataSet"),
     ],
 )
-def test_what_does_not_is_told_what_it_lacks(kind: str, factory: Any, said: str) -> None:
+def test_violations_are_reported(kind: str, factory: Any, message: str) -> None:
     with pytest.raises(ContractError) as raised:
         check_contract(Component(kind, "theirs", "their_package", "Theirs", factory))
-    assert str(raised.value).startswith(f"{kind} 'theirs' (their_package.Theirs) {said}")
+    assert str(raised.value).startswith(f"{kind} 'theirs' (their_package.Theirs) {message}")
 
 
-def test_a_function_that_builds_a_model_is_one() -> None:
+def test_a_function_that_builds_a_model_is_allowed() -> None:
     check_contract(Component("model", "theirs", "their_package", "model", model))
 
 
@@ -116,17 +116,19 @@ class OfMaps(Regularizer):
         return w.sum((2, 3)).square().sum()
 
 
-def test_a_rule_for_convolutions_only_is_one() -> None:
+def test_a_rule_for_convolutions_only_is_allowed() -> None:
     check_contract(Component("regularizer", "theirs", "their_package", "OfMaps", OfMaps))
 
 
-def test_trying_them_leaves_the_random_state_alone() -> None:
+def test_trials_do_not_change_the_random_state() -> None:
     before = torch.get_rng_state()
     check_contract(component("initializer", "he_normal"))
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a=b", "1a", "ä", "_a", "null", "On", "nan", 3, None])
-def test_a_name_that_could_not_be_said_is_refused(name: Any) -> None:
-    with pytest.raises(regtorch.SettingError, match="is no name for a regularizer: it must be letters"):
+def test_invalid_names_are_refused(name: Any) -> None:
+    with pytest.raises(
+        regtorch.SettingError, match="is not allowed as the name of a regularizer: it must consist of letters"
+    ):
         regtorch.register("regularizer", name)

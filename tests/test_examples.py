@@ -1,4 +1,4 @@
-"""The examples run as they stand; and what holds of models that were written without regtorch."""
+"""The examples run unchanged; and the behavior with models that were written without regtorch."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def is_documented_kernel(module: nn.Module, name: str, w: Tensor) -> bool:
 
 
 @pytest.mark.parametrize("build", MODELS)
-def test_what_kernel_means_in_other_peoples_models(build: Any) -> None:
+def test_kernels_of_models_of_other_libraries(build: Any) -> None:
     model, _ = build()
     expected = {
         f"{prefix}.{name}"
@@ -109,7 +109,7 @@ def test_what_kernel_means_in_other_peoples_models(build: Any) -> None:
     }
     assert len(expected) >= 8
     assert set(regtorch.WeightPenalty(model, regtorch.L2(1.0)).names) == expected
-    for name, w in model.named_parameters():  # what else has two dimensions are embeddings
+    for name, w in model.named_parameters():  # other parameters with two dimensions are embeddings
         assert (
             w.ndim < 2
             or name in expected
@@ -119,7 +119,7 @@ def test_what_kernel_means_in_other_peoples_models(build: Any) -> None:
 
 
 @pytest.mark.parametrize("build", MODELS)
-def test_the_penalised_gradient_is_that_of_the_plain_sum(build: Any) -> None:
+def test_the_penalized_gradient_equals_that_of_the_formula(build: Any) -> None:
     torch.manual_seed(0)
     model, x = build()
     penalty = regtorch.WeightPenalty(model, regtorch.L1L2(l1=0.01, l2=0.1))
@@ -144,7 +144,7 @@ def test_the_units_of_transformers_linear_layer_are_its_second_dimension() -> No
     torch.testing.assert_close(norms, torch.full((48,), 0.05))
 
 
-def test_a_converted_timm_model_computes_what_it_did_and_drops_as_often() -> None:
+def test_a_converted_timm_model_is_equivalent() -> None:
     model, x = timm_model()
     before = model.eval()(x)
     torch.testing.assert_close(regtorch.convert_dropout(model)(x), before)
@@ -153,7 +153,7 @@ def test_a_converted_timm_model_computes_what_it_did_and_drops_as_often() -> Non
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_hugging_faces_trainer_takes_the_steps_of_the_hand_written_loop(accumulate: int, tmp_path: Path) -> None:
+def test_the_hugging_face_trainer_matches_the_hand_written_loop(accumulate: int, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     trainer_class = runpy.run_path(str(ROOT / "examples/hugging_face.py"))["RegularizedTrainer"]
@@ -186,7 +186,7 @@ def test_hugging_faces_trainer_takes_the_steps_of_the_hand_written_loop(accumula
     hand.train()
     for start in range(0, len(batches), accumulate):
         window = batches[start : start + accumulate]
-        # the Trainer leaves the division to models that take keyword arguments for their loss; this one's means add up
+        # the Trainer does not divide the loss of models that accept loss keyword arguments; this model's means add up
         parts = 1 if trainer.model_accepts_loss_kwargs else len(window)
         optimizer.zero_grad()
         for batch in window:

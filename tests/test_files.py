@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Files are written atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from regtorch.files import BusyError, locked, remove_unfinished, replaced, write_json
 
 
-def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_block_that_raises_does_not_change_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("before")
 
@@ -32,7 +32,7 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_is_full_is_said_of_the_file(tmp_path: Path) -> None:
+def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path) -> None:
     for name in (None, "the temporary one"):
 
         def fail(name: str | None = name) -> None:
@@ -44,13 +44,13 @@ def test_a_disk_that_is_full_is_said_of_the_file(tmp_path: Path) -> None:
         assert raised.value.filename == str(tmp_path / "file.txt")
 
 
-def test_an_error_of_words_keeps_them(tmp_path: Path) -> None:
-    """Libraries raise an OSError without a number, too, such as for a picture's format."""
+def test_an_error_without_a_number_keeps_its_message(tmp_path: Path) -> None:
+    """Libraries also raise OSErrors without a number, for example for image formats."""
     with pytest.raises(OSError, match=r"^no such format$"), replaced(tmp_path / "picture.png"):
         raise OSError("no such format")
 
 
-def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, seen = tmp_path / "file.txt", []
     path.write_text("before")
     fsync = os.fsync
@@ -66,14 +66,14 @@ def test_it_is_on_the_disk_before_it_takes_the_place(tmp_path: Path, monkeypatch
     assert path.read_text() == "after"
 
 
-def test_others_may_read_it_as_any_new_file(tmp_path: Path) -> None:
+def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     write_json(tmp_path / "results.json", {})
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "results.json")]
     assert modes[0] == modes[1]
 
 
-def test_json_that_would_be_none_is_not_written(tmp_path: Path) -> None:
+def test_invalid_json_is_not_written(tmp_path: Path) -> None:
     write_json(tmp_path / "results.json", {"loss": 1.0})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "results.json", {"loss": math.nan})
@@ -81,7 +81,7 @@ def test_json_that_would_be_none_is_not_written(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     for name in (".unfinished-abc.last.ckpt", ".hidden", "last.ckpt"):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path)
@@ -89,20 +89,20 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "last.ckpt"]
 
 
-def test_leftovers_are_removed_where_a_process_first_writes(tmp_path: Path) -> None:
+def test_leftovers_are_removed_when_a_process_first_writes_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / ".unfinished-abc.results.json").touch()
     write_json(tmp_path / "other.json", {})
     assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
 
 
-def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+def test_files_that_are_being_written_are_not_leftovers(tmp_path: Path) -> None:
     with replaced(tmp_path / "file.txt") as temporary:
         remove_unfinished(tmp_path)
         temporary.write_text("complete")
     assert (tmp_path / "file.txt").read_text() == "complete"
 
 
-def test_a_lock_is_held_in_the_block_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_lock_is_held_during_the_block_and_leaves_no_file(tmp_path: Path) -> None:
     def take() -> None:
         with locked(tmp_path, "busy"):
             pass
@@ -116,7 +116,7 @@ def test_a_lock_is_held_in_the_block_and_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits has the file open that the one before removes: two could hold locks of two files."""
+    """A waiting process has the file open that the previous holder removes: two locks on two files must not coexist."""
     from regtorch import files
 
     def removed_first(descriptor: int) -> None:
@@ -130,17 +130,17 @@ def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path: Path, m
         assert (tmp_path / ".lock").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_a_lock_ends_with_its_process_also_where_a_forked_child_lives_on(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_lock_ends_with_its_process_even_if_a_forked_child_survives(tmp_path: Path) -> None:
     read, write = os.pipe()
-    ready, said = os.pipe()
+    ready, notify = os.pipe()
     if not (pid := os.fork()):
         os.close(write)
         with locked(tmp_path, "busy"):
             if os.fork():
-                os.write(said, b"!")
+                os.write(notify, b"!")
                 signal.pause()
-            os.read(read, 1)  # until the test closes its end
+            os.read(read, 1)  # blocks until the test closes its end
             os._exit(0)
     try:
         os.read(ready, 1)
@@ -151,5 +151,5 @@ def test_a_lock_ends_with_its_process_also_where_a_forked_child_lives_on(tmp_pat
         with locked(tmp_path, "busy"):
             pass
     finally:
-        for descriptor in (read, write, ready, said):
+        for descriptor in (read, write, ready, notify):
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Memory that no process can have is refused before it is asked for, and names the setting that asked."""
+"""Impossible memory demands are refused before the allocation, with the name of the setting."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ IMAGES = [*SMALL, "model=cnn", "data.row_shape=[3,8,8]"]
         ([*SMALL, "data.rows=9223372036854775808"], "data.rows"),
     ],
 )
-def test_the_setting_is_named(overrides: list[str], key: str) -> None:
+def test_the_message_names_the_setting(overrides: list[str], key: str) -> None:
     with pytest.raises(SettingError, match=rf"^{key}=\S+( \S+)* is not allowed: "):
         validate(compose(overrides))
 
 
 @pytest.mark.parametrize("overrides", [SMALL, IMAGES, [*IMAGES, "model.head=[7]", "model.global_pooling=true"]])
-def test_the_weights_are_those_of_the_network(overrides: list[str]) -> None:
-    """Kernels alone: biases and normalization are few beside them."""
+def test_the_number_of_weights_is_that_of_the_network(overrides: list[str]) -> None:
+    """Only kernels count: biases and normalization are small in comparison."""
     config = compose(overrides)
     shape = tuple(config["data"]["row_shape"])
     kernels = sum(p.numel() for p in make_model(config, shape, 4).parameters() if p.ndim > 1)
@@ -58,7 +58,7 @@ def test_the_weights_are_those_of_the_network(overrides: list[str]) -> None:
         RuntimeError("std::bad_alloc"),
     ],
 )
-def test_memory_that_is_missed_while_training_names_what_asked_for_most(
+def test_running_out_of_memory_names_the_largest_demand(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     def failing(*given: Any) -> Any:
@@ -66,7 +66,7 @@ def test_memory_that_is_missed_while_training_names_what_asked_for_most(
 
     assert is_out_of_memory(error)
     monkeypatch.setattr(sys.modules["regtorch.training.run"], "run", failing)
-    with pytest.raises(OutOfMemoryError, match=r"not enough memory; model.hidden=\[128, 64\] asks for"):
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory; model.hidden=\[128, 64\] needs memory for"):
         job.train(compose([*SMALL, "model.hidden=[128,64]"]), tmp_path, [])
 
 

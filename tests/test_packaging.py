@@ -1,4 +1,4 @@
-"""The wheel carries everything, and works without a checkout."""
+"""The wheel is complete and works without a checkout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build(kind: str, source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The source distribution, and the wheel that is built from it alone."""
+    """The source distribution, and the wheel built only from it."""
     folder = tmp_path_factory.mktemp("dist")
     source = build("sdist", ROOT, folder)
     with tarfile.open(source) as archive:
@@ -45,14 +45,14 @@ def site(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "site"
 
 
-def test_both_could_be_uploaded(built: tuple[Path, Path]) -> None:
+def test_both_distributions_are_valid(built: tuple[Path, Path]) -> None:
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("PASSED") == 2
 
 
-def test_the_source_distribution_holds_what_a_user_would_look_for(built: tuple[Path, Path]) -> None:
+def test_the_source_distribution_is_complete(built: tuple[Path, Path]) -> None:
     with tarfile.open(built[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {
@@ -74,22 +74,22 @@ def run(code: str, site: Path, folder: Path, *arguments: str) -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_wheel_holds_configs_types_and_licence(site: Path) -> None:
+def test_the_wheel_holds_configs_types_and_license(site: Path) -> None:
     names = {str(path.relative_to(site)) for path in site.rglob("*") if path.is_file()}
     configs = {f"regtorch/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert configs <= names
     assert {"regtorch/py.typed", "regtorch/conf/__init__.py", "regtorch/data/digits.npz"} <= names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "regtorch").rglob("*.pyi")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"regtorch"}  # nothing beside the package
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"regtorch"}  # nothing besides the package
     (points,) = site.glob("*.dist-info/entry_points.txt")
     for command in ("train", "compare", "curves"):
         assert f"regtorch-{command} = regtorch.cli.{command}:main" in points.read_text()
 
 
-#: distribution -> module, where the two are called otherwise
+#: distribution -> module, if their names differ
 MODULES = {"hydra-core": "hydra", "pillow": "PIL", "pyyaml": "yaml"}
-#: what is imported and comes with something else that is required, by that; what is needed and imported by others
+#: imported packages that another requirement installs; and required packages that only others import
 COMES_WITH = {"omegaconf": "hydra-core", "pyyaml": "omegaconf", "pillow": "matplotlib", "sqlalchemy": "optuna"}
 IMPORTED_BY_LIGHTNING = {"tensorboard"}
 
@@ -99,7 +99,7 @@ def module_of(requirement: str) -> str:
     return MODULES.get(name, name.replace("-", "_"))
 
 
-def test_what_is_required_is_imported_and_what_is_imported_is_required(site: Path) -> None:
+def test_requirements_and_imports_correspond(site: Path) -> None:
     (folder,) = site.glob("*.dist-info")
     required = metadata.PathDistribution(folder).requires or []
     always = {module_of(line) for line in required if "extra ==" not in line}
@@ -113,14 +113,14 @@ def test_what_is_required_is_imported_and_what_is_imported_is_required(site: Pat
     assert imported - {module_of(line) for line in required} == {module_of(name) for name in COMES_WITH}
 
 
-def test_the_package_has_the_configuration_and_nothing_beside(site: Path, tmp_path: Path) -> None:
+def test_the_package_contains_conf_and_nothing_else(site: Path, tmp_path: Path) -> None:
     code = "import regtorch, regtorch.conf, importlib.util as u; print(len(regtorch.__path__), regtorch.conf.__file__)"
     code += "; print([n for n in ('regtorch', 'tests', 'scripts', 'examples') if u.find_spec(f'regtorch.{n}')])"
     done = run(code, site, tmp_path)
     assert done.stdout.splitlines() == [f"1 {site / 'regtorch/conf/__init__.py'}", "[]"], done.stderr
 
 
-def test_a_plugins_tests_subclass_the_testers_of_the_wheel(site: Path, tmp_path: Path) -> None:
+def test_plugins_can_subclass_the_testers_of_the_wheel(site: Path, tmp_path: Path) -> None:
     code = (
         f"import sys, pytest; sys.path.insert(0, {str(ROOT / 'examples/plugin')!r}); import regtorch_example.components"
     )

@@ -1,4 +1,4 @@
-"""Rules on weights that are computed from parameters: they see what the layer computes with."""
+"""Rules on weights that are computed from parameters: they use the value that the layer uses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Positive(nn.Module):
 
 
 class Halved(nn.Module):
-    """Says that it can be set, and then has another value."""
+    """Has a right_inverse, but then returns another value."""
 
     def forward(self, w: Tensor) -> Tensor:
         return w / 2
@@ -65,7 +65,7 @@ def model(request: pytest.FixtureRequest) -> nn.Sequential:
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
 @pytest.mark.parametrize("where", ["kernel", "kernel:*", "*weight*", lambda m, name, w: w.ndim >= 2])
-def test_a_penalty_is_that_of_the_weights_that_layers_compute_with(model: nn.Sequential, where: Any) -> None:
+def test_a_penalty_uses_the_weights_that_layers_use(model: nn.Sequential, where: Any) -> None:
     penalty = regtorch.WeightPenalty(model, regtorch.L2(0.1), where)
     assert sorted(penalty.names) == ["0.weight", "1.weight"]
     with torch.no_grad():
@@ -76,9 +76,9 @@ def test_a_penalty_is_that_of_the_weights_that_layers_compute_with(model: nn.Seq
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     tensors = list(model.parameters())
     ours = torch.autograd.grad(found, tensors, allow_unused=True)
-    model.eval()  # spectral norm's own iteration goes on in training mode
+    model.eval()  # in training mode spectral norm continues its power iteration
     if not isinstance(model[0], nn.ConvTranspose1d):
-        model(torch.ones(1, 4))  # torch's older means set the weight in the forward pass
+        model(torch.ones(1, 4))  # torch's older hooks set the weight in the forward pass
     expected = 0.1 * (model[0].weight.square().sum() + model[1].weight.square().sum())
     torch.testing.assert_close(found, expected)
     theirs = torch.autograd.grad(expected, tensors, allow_unused=True)
@@ -88,7 +88,7 @@ def test_a_penalty_is_that_of_the_weights_that_layers_compute_with(model: nn.Seq
             torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
-def test_what_a_weight_is_computed_from_is_bound_by_its_own_name_alone() -> None:
+def test_original_parameters_are_bound_only_under_their_own_names() -> None:
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
 
     def names(where: str) -> list[str]:
@@ -105,7 +105,7 @@ def test_what_a_weight_is_computed_from_is_bound_by_its_own_name_alone() -> None
     assert [place.name for place in select(pruned, "0.bias_orig")] == ["0.bias_orig"]
 
 
-def test_a_parametrization_that_comes_or_goes_after_binding() -> None:
+def test_a_parametrization_that_is_added_or_removed_after_binding() -> None:
     model = nn.Sequential(nn.Linear(4, 4))
     penalty = regtorch.WeightPenalty(model, regtorch.L2(1.0))
     before = penalty()
@@ -117,7 +117,7 @@ def test_a_parametrization_that_comes_or_goes_after_binding() -> None:
     torch.testing.assert_close(penalty(), 4 * before)
 
 
-def test_a_constraint_moves_the_weight_that_the_layer_computes_with_and_only_from_outside() -> None:
+def test_a_constraint_changes_computed_weights_only_if_they_violate_it() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)), by_parametrize(nn.Linear(4, 4), Symmetric()))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -131,7 +131,8 @@ def test_a_constraint_moves_the_weight_that_the_layer_computes_with_and_only_fro
         assert model[0].weight.norm(dim=1).max() <= 0.3 + 1e-6
         assert model[1].weight.min() >= 0
         assert torch.equal(model[1].weight, model[1].weight.mT)
-    model[0].parametrizations.weight.original1.data.mul_(2)  # the same weight, but other than what would be assigned
+    # the weight stays the same, but its originals differ from those that an assignment would set
+    model[0].parametrizations.weight.original1.data.mul_(2)
     before = copy.deepcopy(model.state_dict())
     loose = regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=9.0), where="0.weight")
     loose.project()
@@ -141,28 +142,28 @@ def test_a_constraint_moves_the_weight_that_the_layer_computes_with_and_only_fro
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_a_constraint_on_what_cannot_be_set_is_refused() -> None:
+def test_a_constraint_on_an_unsettable_weight_is_refused() -> None:
     for layer in (by_parametrize(nn.Linear(4, 4), Positive()), prune.l1_unstructured(nn.Linear(4, 4), "weight", 0.5)):
         with pytest.raises(
             SettingError, match=r"cannot be bound to 0\.weight, which is computed from other parameters"
         ):
             regtorch.WeightConstraint(nn.Sequential(layer), regtorch.MaxNorm(max_value=1.0))
     model = nn.Sequential(by_parametrize(nn.Linear(4, 4), Halved()))
-    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight"):
+    with pytest.raises(SettingError, match=r"cannot be enforced for 0\.weight"):
         regtorch.WeightConstraint(model, regtorch.UnitNorm()).project()
 
 
-def test_a_weight_of_which_a_part_is_frozen_is_not_moved() -> None:
-    """To set a weight-normalised weight moves its length too, also where that is frozen: it is said instead."""
+def test_a_partially_frozen_weight_is_not_changed() -> None:
+    """Assigning a weight-normalized weight changes its length too, even if that is frozen: this is an error instead."""
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     model[0].parametrizations.weight.original0.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=100.0)).project()
-    with pytest.raises(SettingError, match=r"cannot be kept by 0\.weight: 1 of the parameters .* are frozen"):
+    with pytest.raises(SettingError, match=r"cannot be enforced for 0\.weight: 1 of the parameters .* are frozen"):
         regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model[0].parametrizations.weight.original0.requires_grad_(True)
-    model[0].parametrizations.weight.original1.requires_grad_(False)  # to move the lengths is all that max-norm asks
+    model[0].parametrizations.weight.original1.requires_grad_(False)  # max-norm only needs to change the lengths
     regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=0.1)).project()
     torch.testing.assert_close(model[0].weight.norm(dim=1), torch.full((4,), 0.1))
     directions = "0.parametrizations.weight.original1"

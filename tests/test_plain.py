@@ -1,4 +1,4 @@
-"""A trained model leaves the house: the same function, without regtorch."""
+"""Export of a trained model: the same function, without regtorch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def built(kind: str, dropout: str, activation: str = "prelu", **settings: object
     )  # fmt: skip
     x = torch.randn(6, 2, 8, 8)
     model.train()
-    for _ in range(3):  # moving statistics that are not the first ones
+    for _ in range(3):  # moving statistics other than the initial ones
         model(x)
     return model.eval(), x
 
@@ -51,7 +51,7 @@ def same(found: nn.Module, model: nn.Module, x: torch.Tensor) -> None:
 
 
 def assert_as_exact_as_torch(found: np.ndarray, model: nn.Module, x: torch.Tensor) -> None:
-    """Another runtime adds in another order: it may be off from double precision as far as torch itself in float32."""
+    """Another runtime sums in another order: its deviation from float64 may be as large as that of torch in float32."""
     with torch.no_grad():
         single = model(x).double().numpy()
         exact = copy.deepcopy(model).double()(x.double()).numpy()
@@ -64,13 +64,13 @@ def assert_as_exact_as_torch(found: np.ndarray, model: nn.Module, x: torch.Tenso
     ("kind", "dropout"),
     [(kind, name) for kind in ("mlp", "cnn") for name in DROPOUTS if (kind, name) != ("mlp", "drop_block2d")],
 )
-def test_it_is_the_same_function_of_torch_s_own_modules(kind: str, dropout: str) -> None:
+def test_the_plain_model_is_equivalent_and_uses_only_torch_modules(kind: str, dropout: str) -> None:
     model, x = built(kind, dropout)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     found = regtorch.plain(model)
     assert {type(module).__module__.split(".")[0] for module in found.modules()} == {"torch"}
     same(found, model, x)
-    kept = [key for key in before if not key.endswith(".logit")]  # of a dropout that learns
+    kept = [key for key in before if not key.endswith(".logit")]  # parameters of a learned dropout
     assert [key.replace(".layer.", ".") for key in kept] == list(found.state_dict())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -81,7 +81,7 @@ def test_activations(activation: str) -> None:
     same(regtorch.plain(model), model, x)
 
 
-def test_hooks_of_activity_penalties_stay_behind() -> None:
+def test_hooks_of_activity_penalties_are_removed() -> None:
     model, x = built("mlp", "standard")
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)))
     found = regtorch.plain(model)
@@ -90,7 +90,7 @@ def test_hooks_of_activity_penalties_stay_behind() -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in found.modules())
 
 
-def test_models_of_others_and_keras_layers() -> None:
+def test_models_of_other_libraries_and_keras_layers() -> None:
     model = torchvision.models.mobilenet_v3_small(num_classes=4)
     regtorch.convert_dropout(model)
     found = regtorch.plain(model)
@@ -122,7 +122,7 @@ def test_another_process_without_regtorch_loads_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 @pytest.mark.parametrize("made_plain", [True, False])
-def test_torch_export_takes_it_at_any_batch_size(kind: str, made_plain: bool) -> None:
+def test_torch_export_supports_any_batch_size(kind: str, made_plain: bool) -> None:
     model, x = built(kind, "standard")
     source = regtorch.plain(model) if made_plain else model
     exported = torch.export.export(source, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
@@ -133,8 +133,8 @@ def test_torch_export_takes_it_at_any_batch_size(kind: str, made_plain: bool) ->
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_onnx_computes_the_same(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="an extra of its own: pip install 'regtorch[onnx]'")
-    runtime = pytest.importorskip("onnxruntime", reason="an extra of its own: pip install 'regtorch[onnx]'")
+    pytest.importorskip("onnxscript", reason="needs an extra: pip install 'regtorch[onnx]'")
+    runtime = pytest.importorskip("onnxruntime", reason="needs an extra: pip install 'regtorch[onnx]'")
     model, x = built(kind, "alpha", "selu")
     path = tmp_path / "model.onnx"
     with warnings.catch_warnings():
@@ -144,7 +144,7 @@ def test_onnx_computes_the_same(kind: str, tmp_path: Path) -> None:
     assert_as_exact_as_torch(found, model, x)
 
 
-def test_weights_go_from_torch_s_dropouts_to_ours_and_back() -> None:
+def test_weights_can_be_exchanged_between_torchs_dropouts_and_ours() -> None:
     def network() -> nn.Module:
         return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.ReLU(), nn.AlphaDropout(0.1), nn.Linear(8, 3))
 
@@ -159,7 +159,7 @@ def test_weights_go_from_torch_s_dropouts_to_ours_and_back() -> None:
 
 
 @pytest.mark.parametrize("dropout", [regtorch.Dropout(drop_prob=0.5), nn.Dropout(0.5)], ids=["ours", "torch's"])
-def test_a_dropout_that_stands_twice_is_gone_from_both_places(dropout: nn.Module) -> None:
+def test_a_shared_dropout_is_removed_from_both_places(dropout: nn.Module) -> None:
     layer = nn.Linear(4, 4)
     model = nn.Sequential(layer, dropout, layer, dropout)
     found = regtorch.plain(model)
@@ -181,7 +181,7 @@ def export(run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return ended(run, *arguments, script="export.py")
 
 
-def test_a_run_is_exported_at_the_shell(run: Path) -> None:
+def test_a_run_is_exported_on_the_command_line(run: Path) -> None:
     raw = regtorch.create("data", "digits", standardize="none").load().test
     scaled = torch.from_numpy(np.asarray(regtorch.create("data", "digits").load().test.x))
     for name in ("model.pt", "model.pt2", "model.onnx"):
@@ -195,14 +195,14 @@ def test_a_run_is_exported_at_the_shell(run: Path) -> None:
     assert_as_exact_as_torch(torch.export.load(run / "model.pt2").module()(x).detach().numpy(), layers, scaled)
     results = json.loads((run / "a/results.json").read_text())
     assert (results["class_names"], results["output_transform"]) == (list("0123456789"), "softmax")
-    runtime = pytest.importorskip("onnxruntime", reason="an extra of its own: pip install 'regtorch[onnx]'")
+    runtime = pytest.importorskip("onnxruntime", reason="needs an extra: pip install 'regtorch[onnx]'")
     (found,) = runtime.InferenceSession(str(run / "model.onnx")).run(None, {"x": x.numpy()})
     assert_as_exact_as_torch(found, layers, scaled)
     assert (found.argmax(1) == raw.y).mean() == pytest.approx(results["test"]["accuracy"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["run=a"], "out= is missing"),
         (["run=a", "out=model.h5"], "out=model.h5 is not allowed: its name must end in .pt, .pt2, .onnx"),
@@ -222,14 +222,14 @@ def test_a_run_is_exported_at_the_shell(run: Path) -> None:
         (["rnu=a", "out=model.pt"], "rnu=a: there is no such key; did you mean run?"),
     ],
 )
-def test_mistakes_are_one_line(run: Path, arguments: list[str], said: str) -> None:
+def test_mistakes_are_one_line(run: Path, arguments: list[str], message: str) -> None:
     done = export(run, *arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_what_is_no_model_is_named() -> None:
+def test_the_message_names_an_invalid_model() -> None:
     with pytest.raises(regtorch.SettingError, match=r"model=3 is not allowed: it must be an nn\.Module"):
         regtorch.plain(3)  # type: ignore[arg-type]
 
@@ -243,18 +243,18 @@ BROKEN: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), BROKEN.values(), ids=BROKEN)
-def test_broken_weights_are_not_exported(run: Path, change: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_weights_are_not_exported(run: Path, change: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     content = torch.load(run / "a/checkpoints/best.ckpt", weights_only=True)
     name = "model.hidden.0.linear.weight"
     torch.save({**content, "state_dict": {**content["state_dict"], name: change(content["state_dict"][name])}}, path)
-    with pytest.raises(DataError, match=re.escape(said)):
+    with pytest.raises(DataError, match=re.escape(message)):
         _write(compose([]), path, NetworkInput((1, 8, 8), tuple("0123456789")), tmp_path / "out.pt", True)
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_a_run_of_an_older_version_is_scaled_as_its_data_is(run: Path, tmp_path: Path) -> None:
+def test_a_run_of_an_older_version_is_scaled_like_its_data(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     content = torch.load(run / "a/checkpoints/best.ckpt", weights_only=True)
     described = {

@@ -1,4 +1,4 @@
-"""Plugins: found by their entry points, taken whole or left out with one line, everything else as before."""
+"""Plugins: found by entry point, and loaded completely or left out with a one-line reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rule(kind: str, name: str, base: str, body: str) -> str:
     return RULE.format(kind=kind, name=name, base=base, body=body)
 
 
-#: module -> its source, and why it is left out
+#: module -> its source, and the reason why it is left out
 BROKEN = {
     "no_import": ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
     "no_syntax": ("def broken(:", "SyntaxError: invalid syntax"),
@@ -45,17 +45,17 @@ BROKEN = {
     "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "odd_name": (
         rule("regularizer", "Bad Name,x", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
-        "'Bad Name,x' is no name for a regularizer: it must be letters, digits, _ and -, begin with a letter",
+        "'Bad Name,x' is not allowed as the name of a regularizer: it must consist of letters, digits, _ and -, start with a letter",
     ),
     "no_shape": (
         "import torch\n" + rule("model", "no_shape", "torch.nn.Linear", "def __init__(self): super().__init__(2, 2)"),
-        "model 'no_shape' (no_shape.Rule) takes no argument shape and no classes: it is made with shape=, classes=",
+        "model 'no_shape' (no_shape.Rule) does not accept shape and classes: it is called with shape=, classes=",
     ),
     "nothing": ("", "ValueError: it registers nothing"),
     "taken": (
         rule("regularizer", "first", "regtorch.Regularizer", "def forward(self, w): return w.sum()")
         + rule("regularizer", "l2", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
-        "regularizer 'l2' is taken: regtorch.regularizers.l2.L2 has it, taken.Rule wants it",
+        "regularizer 'l2' is already registered by regtorch.regularizers.l2.L2; taken.Rule needs another name",
     ),
     "base": (
         rule("regularizer", "base", "object", "def __call__(self, w): return w.sum()"),
@@ -63,11 +63,11 @@ BROKEN = {
     ),
     "vector": (
         rule("regularizer", "vector", "regtorch.Regularizer", "def forward(self, w): return w.sum(1)"),
-        "regularizer 'vector' (vector.Rule) gives a tensor of shape (3,) for a weight of shape (3, 4): it must give shape ()",
+        "regularizer 'vector' (vector.Rule) returns a tensor of shape (3,) for a weight of shape (3, 4): it must return shape ()",
     ),
     "shape": (
         rule("constraint", "shape", "regtorch.Constraint", "def forward(self, w): return w[:1]"),
-        "constraint 'shape' (shape.Rule) gives a tensor of shape (1, 4) for a weight of shape (3, 4)",
+        "constraint 'shape' (shape.Rule) returns a tensor of shape (1, 4) for a weight of shape (3, 4)",
     ),
     "where": (
         rule("regularizer", "where", "regtorch.Regularizer", "def __init__(self, where=None): super().__init__()")
@@ -77,16 +77,16 @@ BROKEN = {
     "forgets": (
         rule("regularizer", "forgets", "regtorch.Regularizer", "def __init__(self, size=1): super().__init__()")
         + "    def forward(self, w): return w.sum()",
-        "regularizer 'forgets' (forgets.Rule) keeps no attribute size: each argument must be kept under its name",
+        "regularizer 'forgets' (forgets.Rule) has no attribute size: each argument must be stored under its own name",
     ),
     "drops": (
         rule("dropout", "drops", "regtorch.ProbabilityDropout", "def __init__(self, *, size=1, **settings):")
         + "        super().__init__(**settings)\n    def forward(self, x): return x",
-        "dropout 'drops' (drops.Rule) keeps no attribute size: each argument must be kept under its name",
+        "dropout 'drops' (drops.Rule) has no attribute size: each argument must be stored under its own name",
     ),
     "advises": (
         "import regtorch\nfrom regtorch.advice import advise_against\n"
-        "advise_against(lambda c: True, 'by one that is left out', 'nobody')\nraise ValueError('no')",
+        "advise_against(lambda c: True, 'by a plugin that is left out', 'unknown')\nraise ValueError('no')",
         "ValueError: no",
     ),
     "no_forward": (
@@ -95,7 +95,7 @@ BROKEN = {
     ),
 }
 
-#: plugin -> a configuration file that it ships, what is in it, and what is wrong with that
+#: plugin -> a configuration file of it, the content, and the error
 BAD_FILES = {
     "no_yaml": ("regularizer/no_yaml.yaml", "strength: [1", "ParserError"),
     "no_group": ("regularizers/no_group.yaml", "name: no_group", "there is no group regularizers; did you mean "),
@@ -114,8 +114,8 @@ BAD_FILES = {
     ),
 }
 
-#: a model without parts, a dropout with torch's p, and what fails when it is used
-STRANGER = """
+#: a model without components, a dropout with torch's p, and components that fail in use
+THIRD_PARTY = """
 import torch
 import regtorch
 from regtorch.data.base import DataSet
@@ -154,7 +154,7 @@ class Unread(DataSet):
 
 
 def install(folder: Path, name: str, module: str, package: str = "") -> None:
-    """What pip leaves of a plugin: its module, and its entry point."""
+    """Install a plugin as pip does: its module and its entry point."""
     info = folder / f"{package or name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package or name}\nVersion: 1.0\n")
@@ -163,7 +163,7 @@ def install(folder: Path, name: str, module: str, package: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example plugin, one of a function that registers, and all the broken ones."""
+    """The example plugin, a plugin with a registering function, and all broken ones."""
     site = tmp_path_factory.mktemp("site")
     shutil.copytree(EXAMPLE / "regtorch_example", site / "regtorch_example")
     install(site, "example", "regtorch_example.components", "regtorch-example")
@@ -189,8 +189,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(content)
         (site / name / "__init__.py").write_text(rule("regularizer", name, "regtorch.Regularizer", body))
         install(site, name, name)
-    (site / "stranger.py").write_text(STRANGER)
-    install(site, "stranger", "stranger")
+    (site / "third_party.py").write_text(THIRD_PARTY)
+    install(site, "third_party", "third_party")
     for name, (source, _) in BROKEN.items():
         (site / f"{name}.py").write_text(source)
         install(site, name, name)
@@ -207,7 +207,7 @@ TRAIN = str(ROOT / "scripts/train.py")
 SMALL = ["trainer.max_epochs=1", "data.batch_size=256", "mc.samples=2", "logger.tensorboard=false"]
 
 
-def test_a_list_of_what_is_there_and_what_is_broken(site: Path, tmp_path: Path) -> None:
+def test_the_list_of_loaded_and_broken_plugins(site: Path, tmp_path: Path) -> None:
     done = run(site, tmp_path, str(ROOT / "scripts/plugins.py"))
     assert done.returncode == 0, done.stderr
     for text in ("regtorch-example 1.0", "regularizer=huber", "dropout=block", "constraint=box", "regularizer=by_call"):
@@ -218,10 +218,10 @@ def test_a_list_of_what_is_there_and_what_is_broken(site: Path, tmp_path: Path) 
         assert f"{name} is left out: its conf/{file}: {reason}" in done.stdout
     assert done.stdout.count("is left out") == len(BROKEN) + len(BAD_FILES)
     assert not done.stderr
-    assert "first" not in done.stdout  # the rest of a plugin that is left out is left out too
+    assert "first" not in done.stdout  # of a plugin that is left out, nothing is loaded
 
 
-def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> None:
+def test_plugins_on_the_command_line_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> None:
     chosen = ["dropout=block", "dropout.size=2", "constraint=box", "constraint.limit=0.005", *SMALL]
     done = run(site, tmp_path, TRAIN, "-m", "regularizer=huber,l2", "hydra.sweep.dir=grid", *chosen)
     assert done.returncode == 0, done.stderr
@@ -239,10 +239,10 @@ def test_at_the_shell_with_advice_and_in_a_sweep(site: Path, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def here(site: Path) -> Iterator[None]:
-    """The same plugins in this process."""
+    """Load the same plugins in this process."""
     caches = (plugin_options._nodes_of_plugins, validation._of_file)
     store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
-    before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._of_plugins)
+    before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._plugin_advice)
     sys.path.insert(0, str(site))
     plugins._loaded = None
     for cache in caches:
@@ -250,7 +250,7 @@ def here(site: Path) -> Iterator[None]:
     yield
     sys.path.remove(str(site))
     plugins._loaded, store.repo, registry._registered = loaded, before, registered
-    advice._of_plugins[:] = advised
+    advice._plugin_advice[:] = advised
     for cache in caches:
         cache.cache_clear()
     for name in set(sys.modules) - modules:
@@ -258,7 +258,7 @@ def here(site: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
-def test_from_python_and_in_the_lists(here: None) -> None:
+def test_plugins_from_python_and_in_the_lists(here: None) -> None:
     rule = regtorch.create("regularizer", "huber", delta=0.5)
     assert rule.to_config() == {"name": "huber", "strength": 0.01, "delta": 0.5}
     assert "block" in regtorch.available("dropout")
@@ -267,15 +267,19 @@ def test_from_python_and_in_the_lists(here: None) -> None:
     assert all(f" {name}," in help_text() for name in ("huber", "block", "box", "by_call"))
 
 
-def test_its_settings_are_those_of_its_class_or_its_own_file(here: None) -> None:
+def test_settings_come_from_the_class_or_from_the_plugins_file(here: None) -> None:
     config = job.checked(["regularizer=huber", "regularizer@bias_regularizer=odd", "dropout=block"])
-    assert config["bias_regularizer"] == {"name": "odd", "many": [1, 2], "where": None}  # no file can say an object
+    assert config["bias_regularizer"] == {
+        "name": "odd",
+        "many": [1, 2],
+        "where": None,
+    }  # a configuration file cannot contain the default object
     assert config["regularizer"] == {"name": "huber", "strength": 0.01, "delta": 0.1, "where": None}
     assert config["dropout"] == {"name": "block", "drop_prob": None, "keep_prob": None, "size": 4}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ["regularizer=huber", "regularizer.detla=1"],
@@ -303,20 +307,20 @@ def test_its_settings_are_those_of_its_class_or_its_own_file(here: None) -> None
         (["data=unread"], "data=unread cannot be read: KeyError: 'no such table'"),
     ],
 )
-def test_mistakes_are_one_line(here: None, arguments: list[str], said: str) -> None:
+def test_mistakes_are_one_line(here: None, arguments: list[str], message: str) -> None:
     with pytest.raises(regtorch.RegtorchError) as raised:
         job.checked(arguments)
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("chosen", ["model=lin", "dropout=theirs"])
-def test_what_a_stranger_wrote_is_taken_as_it_is(here: None, chosen: str) -> None:
+def test_third_party_components_work_unchanged(here: None, chosen: str) -> None:
     config = job.checked([chosen, *SMALL])
     assert config["model"] in ({"name": "lin", "width": 8, "flat": True}, job.checked([])["model"])
 
 
-def test_what_fails_in_a_run_is_named_in_its_results(here: None, tmp_path: Path) -> None:
+def test_results_report_a_plugins_failure(here: None, tmp_path: Path) -> None:
     config = job.checked(["activation=fails", "activation.when=training", *SMALL])
     with pytest.raises(job.RunError, match="KeyError: 'training'"):
         job.train(config, tmp_path, [])
@@ -328,7 +332,7 @@ def test_ctrl_c_ends_the_program_while_a_plugin_is_imported(tmp_path: Path, monk
         "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(9): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs may ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             plugins._load(metadata.EntryPoint("slow", "slow", plugins.GROUP))
@@ -349,7 +353,7 @@ class Rule(regtorch.Regularizer):
 
 
 def listed(site: Path, folder: Path, program: str) -> dict[str, list[str]]:
-    """Plugin -> its components' names (or why it is left out), after a program that a user has written."""
+    """Run a user's program; return plugin -> names of its components, or the reason why it is left out."""
     program += "; from regtorch.plugins import loaded; import json"
     program += "; print(json.dumps({p.name: [c.name for c in p.components] or p.reason for p in loaded()}))"
     done = run(site, folder, "-c", program)
@@ -358,8 +362,8 @@ def listed(site: Path, folder: Path, program: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("first", ["one", "two", "pair.rules", "pair.drops", "regtorch", "asks"])
-def test_plugins_that_import_each_other_keep_what_is_theirs(first: str, tmp_path: Path) -> None:
-    """Whoever imports what first, and where one of them is broken."""
+def test_plugins_that_import_each_other_keep_their_components(first: str, tmp_path: Path) -> None:
+    """In any order of imports, and also if one of them is broken."""
     site = tmp_path / "site"
     (site / "pair" / "conf" / "regularizer").mkdir(parents=True)
     (site / "pair" / "conf" / "regularizer" / "strong.yaml").write_text("name: drops\n")
@@ -372,22 +376,22 @@ def test_plugins_that_import_each_other_keep_what_is_theirs(first: str, tmp_path
         PAIR.format(imported="math", name="asks", formula="sum()")
         + "\nassert 'asks' in regtorch.available('regularizer')"
     )
-    (site / "conf" / "regularizer").mkdir(parents=True)  # beside the modules, and nobody's
+    (site / "conf" / "regularizer").mkdir(parents=True)  # next to the modules, but not part of a plugin
     (site / "conf" / "regularizer" / "stray.yaml").write_text("name: nothing\n")
     for name, module in (("a", "pair.rules"), ("b", "pair.drops"), ("c", "one"), ("d", "two"), ("e", "asks")):
         install(site, name, module)
     found = listed(site, tmp_path, f"import {first}")
     assert found["a"] in (["rules"], ["shared", "rules"])
     assert found["b"] in (["drops"], ["shared", "drops"])
-    assert found["c"].startswith("regularizer 'one' (one.Rule) gives a tensor of shape (3,)")
+    assert found["c"].startswith("regularizer 'one' (one.Rule) returns a tensor of shape (3,)")
     assert (found["d"], found["e"]) == (["two"], ["asks"])
     program = "from regtorch.cli.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
     assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
 
 
 @pytest.mark.parametrize("first", ["regtorch", "act", "plug", "lab.experiment", "nest.rules", "two_in_one"])
-def test_who_owns_what(first: str, tmp_path: Path) -> None:
-    """A class of torch's, rules in a package beside the plugin, drafts of the user's own, two plugins in one module."""
+def test_ownership_of_components(first: str, tmp_path: Path) -> None:
+    """A torch class, rules in another package, the user's own drafts, and two plugins in one module."""
     site = tmp_path / "site"
     for package in ("lab", "nest", "beside"):
         (site / package).mkdir(parents=True)
@@ -411,7 +415,7 @@ def test_who_owns_what(first: str, tmp_path: Path) -> None:
     (site / "two_in_one.py").write_text("import regtorch\n" + functions)
     (site / "adv").mkdir()
     (site / "adv" / "advices.py").write_text(
-        "from regtorch.advice import advise_against\nadvise_against(lambda c: True, 'by one that is left out', 'nobody')\n"
+        "from regtorch.advice import advise_against\nadvise_against(lambda c: True, 'by a plugin that is left out', 'unknown')\n"
     )
     (site / "adv" / "__init__.py").write_text(
         "import adv.advices\n" + PAIR.format(imported="math", name="adv", formula="sum(1)")
@@ -424,8 +428,8 @@ def test_who_owns_what(first: str, tmp_path: Path) -> None:
     assert {name: found[name] for name in "abcde"} == {
         **{"a": ["hards"], "b": ["beside"], "c": ["lab"], "d": ["nest"], "e": ["good"]},
     }
-    assert "gives a tensor of shape (3,)" in found["f"]
-    assert "gives a tensor of shape (3,)" in found["g"]
+    assert "returns a tensor of shape (3,)" in found["f"]
+    assert "returns a tensor of shape (3,)" in found["g"]
     program = (
         f"import {first}, regtorch; from regtorch.advice import added; print(regtorch.create('regularizer', 'good'))"
     )
@@ -433,8 +437,8 @@ def test_who_owns_what(first: str, tmp_path: Path) -> None:
     assert run(site, tmp_path, "-c", program).stdout == f"Rule()\n0 {first == 'lab.experiment'}\n"
 
 
-def test_threads_that_wait_for_each_other_go_on(tmp_path: Path) -> None:
-    """One imports the plugins, one of which imports what the other one imports, which asks what there is."""
+def test_threads_that_wait_for_each_other_do_not_deadlock(tmp_path: Path) -> None:
+    """One thread imports the plugins, and one of these imports a module that another thread imports, which lists components."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "slow.py").write_text(
@@ -453,17 +457,17 @@ def test_threads_that_wait_for_each_other_go_on(tmp_path: Path) -> None:
     assert done.stdout == "['plug']\n", done.stderr
 
 
-def test_a_class_of_the_users_own_comes_before_a_plugins(site: Path, tmp_path: Path) -> None:
+def test_a_user_class_takes_precedence_over_a_plugin(site: Path, tmp_path: Path) -> None:
     mine = "import regtorch; regtorch.register('regularizer', 'by_call')(type('Mine', (regtorch.Regularizer,), {'forward': None}))"
-    assert "regularizer 'by_call' is taken: __main__.Mine has it" in listed(site, tmp_path, mine)["by_call"]
+    assert "regularizer 'by_call' is already registered by __main__.Mine" in listed(site, tmp_path, mine)["by_call"]
 
 
-def test_in_the_background_none_can_come_so_it_is_the_plugins_own(site: Path, tmp_path: Path) -> None:
+def test_in_the_background_keyboard_interrupt_is_raised_by_the_plugin(site: Path, tmp_path: Path) -> None:
     program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     assert listed(site, tmp_path, program)["interrupts"] == "KeyboardInterrupt"
 
 
-def test_our_testers_are_its_testers(site: Path, tmp_path: Path) -> None:
+def test_a_plugin_uses_our_testers(site: Path, tmp_path: Path) -> None:
     tests = EXAMPLE / "tests"
     done = run(site, tmp_path, "-m", "pytest", "-q", str(tests), "-p", "no:cacheprovider", f"--rootdir={tmp_path}")
     assert done.returncode == 0, done.stdout

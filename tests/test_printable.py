@@ -1,4 +1,4 @@
-"""What is shown of names, values and messages is printable, on one line and bounded, and stays what it was where it can."""
+"""Names, values and messages are shown as one printable line of bounded length, unchanged if possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXTS = st.text(st.characters(), max_size=600) | st.text("\x1b\u202e\ud800\x00 \
 
 
 @given(TEXTS)
-def test_it_is_printable_and_bounded(text: str) -> None:
+def test_texts_are_printable_and_bounded(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert len(shown) <= 500
@@ -24,7 +24,7 @@ def test_it_is_printable_and_bounded(text: str) -> None:
 
 
 @given(TEXTS, st.integers(20, 100))
-def test_what_is_left_out_is_the_middle(text: str, most: int) -> None:
+def test_the_middle_is_removed(text: str, most: int) -> None:
     short = shortened(text, most)
     assert len(short) <= most
     assert short[:5] == text[:5]

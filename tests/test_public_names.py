@@ -1,4 +1,4 @@
-"""Public names: listed, found, the same for a type checker, and hidden by nothing."""
+"""Public names: listed, importable, equal for type checkers, and not hidden by submodules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LAZY = {package.__name__: package for package in stubs.lazy_packages()}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_every_package_says_what_is_public(name: str) -> None:
+def test_every_package_lists_its_public_names(name: str) -> None:
     package = import_module(name)
     assert sorted(package.__all__) == sorted(set(package.__all__))
     assert set(package.__all__) <= set(dir(package))
@@ -61,12 +61,12 @@ def test_type_checkers_see_the_same_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAZY)
-def test_names_that_there_are_not_are_answered_by_the_nearest(name: str) -> None:
+def test_unknown_names_suggest_near_ones(name: str) -> None:
     package = LAZY[name]
     public = max(package.__all__, key=len)
     with pytest.raises(AttributeError, match=f"module '{name}' has no attribute '{public}s'; did you mean .*{public}"):
         getattr(package, f"{public}s")
-    with pytest.raises(AttributeError, match=re.escape(f"'no_such_thing'; dir({name}) lists what there is")):
+    with pytest.raises(AttributeError, match=re.escape(f"'no_such_thing'; dir({name}) lists the names")):
         _ = package.no_such_thing
     assert not hasattr(package, "_no_such_thing")
     with pytest.raises(ImportError, match="cannot import name"):
@@ -80,13 +80,13 @@ def test_functional_has_the_documented_functions_and_nothing_else() -> None:
         assert "Example:" in inspect.getdoc(function), f"if {name} is shared by formulas, it belongs to _SHARED"
 
 
-def test_errors_are_all_there() -> None:
+def test_all_errors_are_public() -> None:
     for name, value in vars(import_module("regtorch.errors")).items():
         if isinstance(value, type) and issubclass(value, RegtorchError):
             assert getattr(regtorch, name) is value
 
 
-def test_the_package_has_the_configuration_and_nothing_else_of_a_checkout() -> None:
+def test_in_a_checkout_the_package_contains_conf_and_nothing_else() -> None:
     assert len(regtorch.__path__) == 1
     assert import_module("regtorch.conf").__path__ == [str(ROOT / "conf")]
     beside = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"} - {"conf"}
@@ -110,7 +110,7 @@ for file in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="each module is imported by a process of its own, which is forked")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each module is imported in a forked process")
 def test_each_module_may_be_imported_first() -> None:
     package = Path(regtorch.__path__[0])
     done = subprocess.run(

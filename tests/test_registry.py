@@ -13,7 +13,7 @@ from regtorch import registry
 from regtorch.errors import NameTakenError, SettingError, UnknownNameError
 
 
-def test_available_lists_what_is_there() -> None:
+def test_available_lists_all_names() -> None:
     assert regtorch.available("regularizer") == sorted(regtorch.available("regularizer"))
     assert {"l1", "l2", "l1_l2", "none"} <= set(regtorch.available("regularizer"))
     for kind in registry.PACKAGES:
@@ -39,7 +39,7 @@ def test_importing_regtorch_imports_neither_lightning_nor_hydra() -> None:
     subprocess.run([sys.executable, "-c", f"{code}; assert not {bad}, {bad}"], check=True)
 
 
-def test_a_registered_class_is_there_by_name() -> None:
+def test_a_registered_class_is_available_by_name() -> None:
     @regtorch.register("regularizer", "test_huber")
     class Huber(regtorch.Regularizer):
         def __init__(self, strength: float = 0.5) -> None:
@@ -55,7 +55,7 @@ def test_a_registered_class_is_there_by_name() -> None:
     assert regtorch.WeightPenalty(torch.nn.Linear(2, 2), rule)().item() > 0
 
 
-def test_a_name_taken_twice_names_both_owners() -> None:
+def test_a_duplicate_name_reports_both_owners() -> None:
     with pytest.raises(NameTakenError) as caught:
 
         @regtorch.register("regularizer", "l1")
@@ -67,7 +67,7 @@ def test_a_name_taken_twice_names_both_owners() -> None:
     assert type(regtorch.create("regularizer", "l1")) is regtorch.L1
 
 
-def test_two_classes_from_one_place_are_two_owners() -> None:
+def test_two_local_classes_are_distinct_owners() -> None:
     def declare() -> type:
         @regtorch.register("regularizer", "test_twin")
         class Twin(regtorch.Regularizer):
@@ -95,7 +95,7 @@ def test_an_unknown_setting_lists_the_known_ones() -> None:
         regtorch.create("regularizer", "l1_l2", l3=1)
 
 
-def test_a_node_is_built_as_it_stands() -> None:
+def test_a_node_can_be_built_directly() -> None:
     node = {"name": "l1_l2", "l1": 1e-5, "l2": 1e-4, "where": "kernel"}
     assert regtorch.create("regularizer", **node).to_config() == node
 

@@ -23,7 +23,7 @@ STEPS = 10
 
 
 class Own(regtorch.Schedule):
-    """A schedule of the test's own, with a factor for each step of ten."""
+    """A schedule with a given factor for each of ten steps."""
 
     def __init__(self, *factors: float) -> None:
         self.factors = factors
@@ -34,7 +34,7 @@ class Own(regtorch.Schedule):
 
 @dataclass(frozen=True)
 class Target:
-    """Something that can follow a schedule, and how its strength is read."""
+    """An object that can follow a schedule, and how to read its strength."""
 
     name: str
     make: Callable[[], object]
@@ -55,7 +55,7 @@ def _dropout(name: str) -> Target:
 
 TARGETS = [
     Target("penalty", lambda: regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.5)), "factor", nominal=1.0),
-    *(_dropout(name) for name in available("dropout") if name not in ("none", "concrete")),  # that learns its own
+    *(_dropout(name) for name in available("dropout") if name not in ("none", "concrete")),  # it learns its probability
     *(
         Target(f"torch {kind.__name__}", lambda kind=kind: kind(0.4), "p")
         for kind in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -66,7 +66,7 @@ every_target = pytest.mark.parametrize("target", TARGETS, ids=str)
 
 @every_target
 @pytest.mark.parametrize("name", available("schedule"))
-def test_it_is_the_nominal_value_times_the_factor_of_each_step(target, name):
+def test_values_are_the_nominal_value_times_the_factor_of_each_step(target, name):
     bound, schedule = target.make(), create("schedule", name)
     scheduled = regtorch.Scheduled(bound, schedule, total_steps=STEPS)
     for steps in range(STEPS + 3):
@@ -76,7 +76,7 @@ def test_it_is_the_nominal_value_times_the_factor_of_each_step(target, name):
         scheduled.advance()
 
 
-def test_the_strength_of_a_penalty_is_the_penalty():
+def test_a_schedule_scales_the_penalty():
     penalty = regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.5))
     full = penalty()
     scheduled = regtorch.Scheduled(penalty, RISING, total_steps=4)
@@ -103,7 +103,7 @@ def test_all_dropouts_of_a_module_keep_their_ratio_and_nothing_else_changes():
     )
 
 
-def test_restore_gives_the_nominal_values_back_until_the_next_step():
+def test_restore_resets_the_nominal_values_until_the_next_step():
     drop = regtorch.Dropout(drop_prob=0.4)
     scheduled = regtorch.Scheduled(drop, FALLING, total_steps=2)
     scheduled.advance()
@@ -167,7 +167,7 @@ def test_a_step_of_lbfgs_counts_once():
     assert scheduled.steps_taken == 3
 
 
-def test_a_removed_handle_advances_no_more():
+def test_a_removed_handle_no_longer_advances():
     layer = nn.Linear(2, 1)
     optimizer = optim.SGD(layer.parameters(), lr=0.1)
     scheduled = regtorch.Scheduled(nn.Dropout(0.5), FALLING, total_steps=STEPS)
@@ -179,11 +179,11 @@ def test_a_removed_handle_advances_no_more():
     assert scheduled.steps_taken == 1
 
 
-# -- going on
+# -- resume
 
 
 class Training:
-    """A training whose penalty and dropouts follow schedules."""
+    """A training with scheduled penalty and dropouts."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
@@ -222,7 +222,7 @@ class Training:
 
 
 @pytest.mark.parametrize("interrupted_after", [0, 4, STEPS, STEPS + 2])
-def test_a_resumed_training_is_an_undisturbed_one(interrupted_after):
+def test_a_resumed_training_equals_an_uninterrupted_one(interrupted_after):
     undisturbed = Training().run(STEPS + 5)
     stored = Training().run(interrupted_after).saved()
     resumed = Training().run(3).load(stored).run(STEPS + 5 - interrupted_after)
@@ -231,7 +231,7 @@ def test_a_resumed_training_is_an_undisturbed_one(interrupted_after):
 
 
 @every_target
-def test_a_loaded_state_holds_at_once(target):
+def test_a_loaded_state_applies_immediately(target):
     before = regtorch.Scheduled(target.make(), RISING, total_steps=STEPS)
     for _ in range(3):
         before.advance()
@@ -269,7 +269,7 @@ def scale(prob: float) -> float:
     return 1 / (1 - prob)
 
 
-#: dropout -> what of its output for ones shows how strong it is, and its value; the mean is 1 for all of them
+#: dropout -> a statistic of its output for ones that shows its strength, and the value; the mean is 1 for all
 SHOWN = {
     "standard": (Tensor.amax, scale),
     "spatial1d": (Tensor.amax, scale),
@@ -284,8 +284,8 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_compiled_a_dropout_follows_more_values_than_it_may_be_compiled_for(name):
-    """Dynamo gives up after eight graphs of one function; a float that changes becomes an input of the graph."""
+def test_compiled_dropouts_follow_more_values_than_the_recompilation_limit(name):
+    """Dynamo stops after eight graphs of one function; a changing float becomes an input of the graph."""
     assert len(set(VALUES)) > torch._dynamo.config.recompile_limit
     rows = {"spatial1d": (1000, 8, 5), "spatial3d": (1000, 8, 2, 2, 2)}.get(name, (1000, 8, 5, 5))
     attribute = "std" if name == "gaussian_noise" else "drop_prob"
@@ -307,18 +307,18 @@ def test_compiled_a_dropout_follows_more_values_than_it_may_be_compiled_for(name
 
 @pytest.mark.parametrize("name", ["alpha", "feature_alpha"])
 @pytest.mark.parametrize("fullgraph", [True, False])
-def test_compiled_what_keeps_the_moments_follows_too(name, fullgraph):
+def test_compiled_moment_preserving_dropouts_follow_too(name, fullgraph):
     torch._dynamo.reset()
     module = create("dropout", name, drop_prob=0.9)
     scheduled = regtorch.Scheduled(module, Own(*VALUES), total_steps=len(VALUES) - 1)
-    forward = torch.compile(module, fullgraph=fullgraph)  # only the default backend took one value for all
+    forward = torch.compile(module, fullgraph=fullgraph)  # only the default backend used one value for all
     for _ in VALUES:
         compiled_values, values = (f(torch.ones(1000, 8)).unique() for f in (forward, module))
         torch.testing.assert_close(compiled_values, values)
         scheduled.advance()
 
 
-def test_compiled_one_training_does_not_fix_the_values_of_the_next():
+def test_compiled_trainings_do_not_affect_each_other():
     torch._dynamo.reset()
     schedule = Own(1.0, *(value / 0.9 for value in VALUES), 0.0)
     for _ in range(3):
@@ -330,7 +330,7 @@ def test_compiled_one_training_does_not_fix_the_values_of_the_next():
             scheduled.advance()
 
 
-def test_compiled_a_penalty_follows_more_values_than_it_may_be_compiled_for():
+def test_compiled_penalties_follow_more_values_than_the_recompilation_limit():
     penalty = regtorch.WeightPenalty(nn.Linear(5, 4), regtorch.L1L2(l1=0.1, l2=0.1))
     total = compiled(lambda: penalty())
     scheduled = regtorch.Scheduled(penalty, Own(*VALUES), total_steps=len(VALUES) - 1)
@@ -339,10 +339,10 @@ def test_compiled_a_penalty_follows_more_values_than_it_may_be_compiled_for():
         scheduled.advance()
 
 
-# -- what is refused
+# -- errors
 
 
-def test_what_the_schedule_would_do_is_refused_before_it_starts():
+def test_impossible_values_are_refused_before_the_training():
     for make, schedule, message in [
         (
             lambda: nn.Sequential(nn.Identity(), regtorch.Dropout(drop_prob=0.6)),
@@ -360,7 +360,7 @@ def test_what_the_schedule_would_do_is_refused_before_it_starts():
             lambda: regtorch.AlphaDropout(drop_prob=0.5),
             regtorch.CosineSchedule(end=2.0),
             "CosineSchedule(start=1.0, end=2.0) is not allowed for AlphaDropout: at its factor 2.0, drop_prob=1.0 is "
-            "not allowed: it must be a probability from 0 to below 1 (at 1 nothing is left that could keep the variance)",
+            "not allowed: it must be a probability from 0 to below 1 (at 1 nothing is left to preserve the variance)",
         ),
     ]:
         model = make()
@@ -374,7 +374,7 @@ def test_what_the_schedule_would_do_is_refused_before_it_starts():
 @pytest.mark.parametrize("factor", [-0.5, float("nan"), float("inf")])
 @pytest.mark.parametrize("step", [0, 5, STEPS])
 @pytest.mark.parametrize("target", TARGETS[:2], ids=str)
-def test_a_factor_that_is_none_at_a_single_step_is_refused(target, step, factor):
+def test_an_invalid_factor_at_a_single_step_is_refused(target, step, factor):
     factors = [factor if taken == step else 1.0 for taken in range(STEPS + 1)]
     with pytest.raises(SettingError, match=f"is not allowed: its factor {factor} must be finite and >= 0"):
         regtorch.Scheduled(target.make(), Own(*factors), total_steps=STEPS)
@@ -385,7 +385,7 @@ def test_a_peak_between_the_ends_is_refused():
         regtorch.Scheduled(regtorch.Dropout(drop_prob=0.5), Own(1.0, 1.0, 3.0, 1.0), total_steps=3)
 
 
-def test_a_very_long_training_is_looked_through_at_some_steps():
+def test_a_very_long_training_is_checked_at_some_steps():
     scheduled = regtorch.Scheduled(regtorch.Dropout(drop_prob=0.5), FALLING, total_steps=10**12)
     assert scheduled.factor == 1.0
 
@@ -413,11 +413,11 @@ def test_a_very_long_training_is_looked_through_at_some_steps():
             SettingError,
             "schedule=cosine is not allowed: it must be a Schedule, e.g. regtorch.CosineSchedule()",
         ),
-        ({"total_steps": 0}, SettingError, "total_steps=0 is not allowed: it must be a whole number >= 1"),
+        ({"total_steps": 0}, SettingError, "total_steps=0 is not allowed: it must be an integer >= 1"),
         (
             {"total_steps": float("inf")},
             SettingError,
-            "total_steps=inf is not allowed: it must be a whole number >= 1",
+            "total_steps=inf is not allowed: it must be an integer >= 1",
         ),
     ],
 )
@@ -432,10 +432,10 @@ def test_bad_arguments(arguments, error, message):
     [
         ({}, "a Scheduled's state holds steps_taken, got nothing"),
         ({"last_epoch": 3}, "a Scheduled's state holds steps_taken, got last_epoch"),
-        ({"steps_taken": -1}, "steps_taken=-1 is not allowed: it must be a whole number >= 0"),
+        ({"steps_taken": -1}, "steps_taken=-1 is not allowed: it must be an integer >= 0"),
     ],
 )
-def test_a_state_of_something_else_changes_nothing(state, message):
+def test_an_invalid_state_changes_nothing(state, message):
     scheduled = regtorch.Scheduled(nn.Dropout(0.5), FALLING, total_steps=STEPS)
     with pytest.raises(SettingError) as raised:
         scheduled.load_state_dict(state)
@@ -443,7 +443,7 @@ def test_a_state_of_something_else_changes_nothing(state, message):
     assert scheduled.steps_taken == 0
 
 
-def test_a_rule_that_is_not_bound_is_named() -> None:
+def test_an_unbound_rule_is_named_in_the_message() -> None:
     with pytest.raises(
         regtorch.SettingError, match=r"L2\(l2=0.1\) is not bound yet: schedule a WeightPenalty\(model, L2"
     ):

@@ -1,4 +1,4 @@
-"""Which parameters a rule is bound to."""
+"""Selection of parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regtorch.selection import select, select_layers, units_first
 
 
 class Everything(nn.Module):
-    """One of each kind of layer that a rule may meet."""
+    """One layer of each kind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def test_a_callable_sees_module_full_name_and_parameter() -> None:
     assert (nn.Linear, "linear.weight", torch.Size([3, 3])) in seen
 
 
-def test_a_shared_parameter_counts_once_and_answers_to_each_name() -> None:
+def test_a_shared_parameter_counts_once_and_matches_each_name() -> None:
     model = nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 4, bias=False), nn.Linear(3, 4, bias=False))
     model[1].weight = model[2].weight = nn.Parameter(model[0].weight.data)
     assert [place.name for place in select(model, "kernel")] == ["1.weight"]
@@ -94,12 +94,12 @@ def test_nothing_bound_lists_the_names() -> None:
 
 
 @pytest.mark.parametrize("where", ["kernels:head", "kernel:", "", 3, None])
-def test_a_place_of_another_form_is_refused(where: object) -> None:
+def test_invalid_where_is_refused(where: object) -> None:
     with pytest.raises(SettingError, match="where="):
         select(nn.Linear(2, 2), where)
 
 
-def test_layers_are_read_behind_their_activation() -> None:
+def test_outputs_are_read_after_the_activation() -> None:
     block = nn.Sequential()
     block.add_module("linear", nn.Linear(2, 3))
     block.add_module("activation", nn.ReLU())
@@ -118,7 +118,7 @@ def test_the_units_of_a_transposed_convolution_are_its_output_channels(groups: i
     layer = nn.ConvTranspose2d(8, 4 * groups, 3, groups=groups, bias=False)
     turned = units_first(layer.weight, groups)
     assert torch.equal(units_first(turned, groups), layer.weight)
-    for channel in range(4 * groups):  # a channel's output depends on just those weights
+    for channel in range(4 * groups):  # a channel's output depends only on these weights
         layer.zero_grad()
         layer(torch.rand(1, 8, 5, 5))[0, channel].sum().backward()
         used = units_first(layer.weight.grad, groups) != 0
@@ -126,7 +126,7 @@ def test_the_units_of_a_transposed_convolution_are_its_output_channels(groups: i
         assert used.sum() == turned[channel].numel()
 
 
-def test_what_derives_from_a_linear_or_convolution_layer_has_a_kernel_whatever_it_is_called() -> None:
+def test_subclasses_of_linear_and_convolution_layers_have_a_kernel() -> None:
     class PatchEmbedding(nn.Conv2d): ...
 
     class NormalizedLinear(nn.Linear): ...

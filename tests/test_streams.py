@@ -1,4 +1,4 @@
-"""Standard output whose reader is gone, or that was closed, is no failure; a forked child has streams of its own."""
+"""A closed standard output, or one without a reader, is not an error; a forked child has its own streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 START = "import os, sys; from regtorch.streams import *; make_streams_usable(); fresh_streams_in_children()\n"
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="closes descriptors as shells of POSIX do")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="closes descriptors like POSIX shells")
 
 
 def python(code: str, redirected: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -24,10 +24,10 @@ def python(code: str, redirected: str, folder: Path) -> subprocess.CompletedProc
     ("redirected", "status"),
     [
         ("| true", 0), ("2>&1 | true", 0), (">&-", 0), ("2>&-", 0), ("<&-", 0), ("<&- >&- 2>&-", 0),
-        ("> /dev/full", 1),  # what was to be kept was not
+        ("> /dev/full", 1),  # the redirected output was lost
     ],
 )  # fmt: skip
-def test_output_that_nobody_reads(redirected: str, status: int, tmp_path: Path) -> None:
+def test_output_without_a_reader(redirected: str, status: int, tmp_path: Path) -> None:
     code = (
         "import time; time.sleep(0.2)\n"
         "kept = open('kept.txt', 'w')\n"
@@ -37,10 +37,10 @@ def test_output_that_nobody_reads(redirected: str, status: int, tmp_path: Path) 
     )
     done = python(code, redirected, tmp_path)
     assert done.returncode == status, done.stderr
-    assert (tmp_path / "kept.txt").read_text() == ("" if status else "complete")  # not what was printed
+    assert (tmp_path / "kept.txt").read_text() == ("" if status else "complete")  # without printed text
 
 
-def test_a_child_that_is_forked_while_a_thread_reads_ends(tmp_path: Path) -> None:
+def test_a_child_forked_while_a_thread_reads_does_not_hang(tmp_path: Path) -> None:
     code = """
 import multiprocessing, threading
 

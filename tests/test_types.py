@@ -1,4 +1,4 @@
-"""What a type checker sees of the public names: run by pytest, and checked by mypy, which counts unused ignores as errors."""
+"""Types of the public names: run by pytest, and checked by mypy, for which unused ignores are errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_names() -> None:
         regtorch.functional.rows_shape  # type: ignore[attr-defined] # noqa: B018
 
 
-def test_a_component_of_ones_own() -> None:
+def test_a_user_defined_component() -> None:
     @regtorch.register("regularizer", "typed_huber")
     class Huber(regtorch.Regularizer):
         def __init__(self, delta: float = 1.0) -> None:
@@ -84,7 +84,7 @@ def test_a_component_of_ones_own() -> None:
         Huber(detla=0.5)  # type: ignore[call-arg]
 
 
-def test_the_rest() -> None:
+def test_other_public_names() -> None:
     assert_type(Adam(model().parameters(), lr=1e-3), Adam)
     assert_type(RegularizationCallback, type[RegularizationCallback])
     assert callable(run)

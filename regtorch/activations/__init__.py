@@ -1,4 +1,4 @@
-"""Activations: torch's own modules, with their settings, under the names configurations use."""
+"""Activations: torch's own modules with settings, under the names used in configurations."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

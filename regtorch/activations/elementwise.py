@@ -1,4 +1,4 @@
-"""Activations: each is torch's module of that name, so ``isinstance(x, nn.ReLU)`` holds, and has `to_config`.
+"""Activations: subclasses of torch's modules, so ``isinstance(x, nn.ReLU)`` holds, with settings and `to_config`.
 
 Example:
     >>> import torch, regtorch
@@ -18,12 +18,12 @@ from regtorch.settings import check
 
 
 class _Activation(Configurable):
-    """An activation without settings; torch's `inplace` is none, as penalties on outputs need them unchanged."""
+    """An activation without settings. It has no `inplace`, as activity penalties need unchanged outputs."""
 
     if TYPE_CHECKING:
 
         def __call__(self, input: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Activation(Configurable):
 
 @register("activation", "identity")
 class NoActivation(_Activation, nn.Identity):
-    """``x``: no activation, Keras' ``linear``."""
+    """The identity, Keras' ``linear``."""
 
 
 @register("activation", "relu")
@@ -97,8 +97,8 @@ class LeakyReLU(Configurable, nn.LeakyReLU):
     """``x if x > 0 else negative_slope * x``.
 
     Args:
-        negative_slope: >= 0. The default is that of Keras' ``LeakyReLU`` layer; ``activation="leaky_relu"`` there
-            has 0.2, and torch's own default is 0.01.
+        negative_slope: >= 0. The default is that of Keras' ``LeakyReLU`` layer; Keras' ``activation="leaky_relu"``
+            uses 0.2, and torch's default is 0.01.
 
     Raises:
         SettingError: a slope outside its range.
@@ -111,14 +111,14 @@ class LeakyReLU(Configurable, nn.LeakyReLU):
 
 @register("activation", "prelu")
 class PReLU(Configurable, nn.PReLU):
-    """``x if x > 0 else slope * x``, the slopes learned, starting at 0 as in Keras.
+    """``x if x > 0 else slope * x`` with learned slopes, which start at 0 as in Keras.
 
     Args:
-        num_parameters: how many slopes: one for each unit or channel (dimension 1), or one for all, which null means
-            too. A model that builds the activation from its node gives each layer's number of units.
+        num_parameters: number of slopes: one for each unit or channel (dimension 1), or one for all; null means one for
+            all. A model that builds the activation from its node passes each layer's number of units.
 
     Raises:
-        SettingError: a number of slopes that is no count.
+        SettingError: the number of slopes is not an integer >= 1.
 
     Source: He et al., "Delving deep into rectifiers", 2015 (starting at 0.25).
     """

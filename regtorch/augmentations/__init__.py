@@ -1,4 +1,4 @@
-"""Augmentations: random changes of whole batches of training images, drawn for each image anew."""
+"""Augmentations: random changes of batches of training images, drawn separately for each image."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Augmentation(Configurable):
-    """A random change of a batch of images (N, C, H, W); each image draws its own from torch's global random state.
+    """A random change of a batch of images (N, C, H, W); random numbers are drawn separately for each image.
 
-    The transforms of `torchvision.transforms.v2` draw once for a whole batch; these draw once for each of its images.
+    The transforms of `torchvision.transforms.v2` draw once per batch; these draw once per image.
     Subclass it and write `augment`. Needs no torch before the first call.
 
     Raises:
@@ -42,8 +42,8 @@ class Augmentation(Configurable):
         if len(shape) != 3:
             name = (self.registered_as or ("", type(self).__name__))[1]
             raise SettingError(
-                f"augmentation={name} needs images (channels, height, width), "
-                f"the data's rows have the shape {tuple(shape)}: take augmentation=none"
+                f"augmentation={name} needs images (channels, height, width), but "
+                f"the data's rows have shape {tuple(shape)}; use augmentation=none"
             )
 
     def augment(self, x: Tensor) -> Tensor:

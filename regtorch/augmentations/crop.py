@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @register("augmentation", "crop")
 @dataclass(kw_only=True)
 class Crop(Augmentation):
-    """Pads each image with zeros on all sides and cuts its own size out at a random place: a shift by up to `padding`.
+    """Pads each image with zeros on all sides and crops it to its size at a random place: a shift by up to `padding`.
 
     Args:
-        padding: pixels, whole, >= 0.
+        padding: number of pixels, >= 0.
 
     Source: Lee et al., Deeply-supervised nets, 2015, https://arxiv.org/abs/1409.5185.
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @register("augmentation", "cutout")
 @dataclass(kw_only=True)
 class Cutout(Augmentation):
-    """Sets a square in each image to zero, in all channels; its centre may be any pixel, so part of it may lie outside.
+    """Sets a square in each image to zero in all channels. Its center may be any pixel, so part of it may be outside.
 
     Args:
-        length: of the square's side, in pixels, whole, >= 1.
+        length: side of the square in pixels, >= 1.
 
     Source: DeVries and Taylor, Improved regularization of convolutional neural networks with cutout, 2017,
         https://arxiv.org/abs/1708.04552.
@@ -36,8 +36,8 @@ class Cutout(Augmentation):
         import torch
 
         def inside(size: int) -> Tensor:
-            centre = torch.randint(size, (len(x), 1), device=x.device)
-            start = centre - self.length // 2
+            center = torch.randint(size, (len(x), 1), device=x.device)
+            start = center - self.length // 2
             place = torch.arange(size, device=x.device)
             return (place >= start) & (place < start + self.length)
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @register("augmentation", "none")
 @dataclass(kw_only=True)
 class NoAugmentation(Augmentation):
-    """The batch as it is, images or not."""
+    """Returns the batch unchanged, images or not."""
 
     def check_shape(self, shape: Sequence[int]) -> None:
-        """Any shape will do."""
+        """Accept any shape."""
 
     def augment(self, x: Tensor) -> Tensor:
         """`x` itself."""

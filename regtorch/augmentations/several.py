@@ -1,4 +1,4 @@
-"""Several augmentations, one after the other."""
+"""Several augmentations in sequence."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 @register("augmentation", "several")
 @dataclass(kw_only=True)
 class SeveralAugmentations(Augmentation):
-    """Several augmentations in turn, each on what the one before has made.
+    """Several augmentations in turn, each applied to the result of the previous one.
 
     Args:
         rules: augmentations, or their configuration nodes.
 
     Raises:
         UnknownNameError: a node names no registered augmentation.
-        SettingError: an empty list, or something else in it.
+        SettingError: the list is empty or has an invalid entry.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The augmentation that results on small images are usually reported with."""
+"""The usual augmentation of small images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CropAndFlip(Augmentation):
     """`Crop`, then `Flip`.
 
     Args:
-        padding: pixels, whole, >= 0.
+        padding: number of pixels, >= 0.
         flip_prob: 0 to 1.
     """
 

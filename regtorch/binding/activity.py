@@ -1,4 +1,4 @@
-"""An activity regularizer bound to layers, whose outputs it reads by forward hooks."""
+"""An activity regularizer bound to layers; forward hooks read their outputs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from regtorch.selection import select_layers
 
 
 class BoundActivity:
-    """One activity regularizer and the layers that it is bound to; see `WeightPenalty` for what a step is.
+    """One activity regularizer and the layers to which it is bound; `WeightPenalty` explains the term step.
 
-    Each output is asked once where it belongs: to a transformed function, to a training step, or to a pass without
-    gradients or in eval mode. Outputs that a backward pass recomputes belong nowhere.
+    Each output is assigned once: to a transformed function, to a training step, or to a pass without gradients or in
+    eval mode. Outputs that a backward pass recomputes are not assigned.
     """
 
     def __init__(self, model: nn.Module, regularizer: Activity, where: Where) -> None:
@@ -38,11 +38,11 @@ class BoundActivity:
         self._bind()
 
     def _start(self) -> None:
-        """Have no outputs; they have graphs and can be neither copied nor pickled."""
+        """Start without outputs; outputs have graphs and can be neither copied nor pickled."""
         self._step = StepOutputs()
         self._last_pass = LastPass()
         self._transformed = TransformedOutputs()
-        # of compiled passes, whose graphs can append to a list but know nothing of the other three
+        # for compiled passes, whose graphs can append to a list but not use the other three
         self._traced: list[Tensor] = []
         self._traced_without_gradients: list[Tensor] = []
         self._traced_was_read = False
@@ -56,7 +56,7 @@ class BoundActivity:
         self.modules = [layer for _, layer in layers]
         of_transformers = inside_transformers(self.model)
         self._of_transformers = [each for each in of_transformers if any(each[0] is layer for layer in self.modules)]
-        #: whether what a layer gives out is changed in place afterwards; None: not seen yet
+        #: whether a layer's output is changed in place afterwards; None: unknown yet
         self._changed_in_place: list[bool | None] = [None] * len(layers)
         self._watched: dict[int, tuple[Tensor, int]] = {}
         self._links = Links(self.model, names_of(self.model, self.modules))
@@ -65,7 +65,7 @@ class BoundActivity:
         self._hooks.append(self.model.register_forward_hook(self._leave, always_call=True))
 
     def _bind_again(self) -> bool:
-        """Bind to the layers that took the place of replaced ones; False if there are none, or old ones are wrapped."""
+        """Bind to replacement layers; return False if no layer was replaced or the old ones are only wrapped."""
         if torch.compiler.is_compiling() or not self._links.broken:
             return False
         names, before = self._links.wrapped(), self.modules
@@ -118,7 +118,7 @@ class BoundActivity:
         self._last_pass.add(layer, self._cost(layer, output, _copied(tensor)), without_graph)
 
     def _collect_checkpointed(self, checkpoint: Checkpoint, layer: nn.Module, output: Any, tensor: Tensor) -> None:
-        """In a reentrant checkpoint: a value whose gradient the backward pass passes on."""
+        """In a reentrant checkpoint: collect a value whose gradient the recomputation uses."""
         recomputed = Recomputed(self._name(layer))
         value = self._cost(layer, output, tensor).detach().requires_grad_()
         value.register_hook(recomputed)  # type: ignore[no-untyped-call]
@@ -131,8 +131,8 @@ class BoundActivity:
         checkpoint = running_checkpoint()
         recomputed = None if checkpoint is None else checkpoint.take(self, layer)
         if checkpoint is None or recomputed is None:
-            # nothing is counted twice; computed all the same, as a checkpoint counts what is saved, and checks no
-            # version of it: of a copy, always, as a later change in place would be a wrong gradient and no error
+            # Do not count it twice, but compute it, as the checkpoint compares the number of saved tensors. It does not
+            # check their versions: without a copy, a later change in place would silently give a wrong gradient.
             self._cost(layer, output, tensor.clone())
         elif checkpoint.forward is not None:  # nested checkpoints: the inner one recomputes it once more
             checkpoint.add(self, layer, recomputed)
@@ -148,7 +148,8 @@ class BoundActivity:
                 self._traced, self._traced_was_read = [], False
             self._traced.append(value)
             return
-        if len(self._traced_without_gradients) >= len(self.modules):  # of parts that are called, nobody tells the first
+        # without a call of the model itself, the start of a pass is unknown
+        if len(self._traced_without_gradients) >= len(self.modules):
             self._traced_without_gradients = []
         self._traced_without_gradients.append(value)
 
@@ -166,21 +167,21 @@ class BoundActivity:
         value: Tensor = self.regularizer(tensor, examples(layer, output, tensor, batch_first))
         if value.is_complex():
             raise SettingError(
-                f"{type(self.regularizer).__name__} gives a complex number for the output of {self._name(layer)}: it must be real"
+                f"{type(self.regularizer).__name__} returns a complex number for the output of {self._name(layer)}: it must be real"
             )
         return value
 
     def _unchanged(self, layer: nn.Module, tensor: Tensor) -> Tensor:
-        """The output, or a copy of it where later code changes it in place, as ``nn.ReLU(inplace=True)`` does.
+        """The output, or a copy if later code changes it in place, as ``nn.ReLU(inplace=True)`` does.
 
-        The first pass takes a copy, and the second one knows.
+        The first pass always copies; from the second one on it is known.
         """
         index = next((i for i, module in enumerate(self.modules) if module is layer), None)
-        if index is None:  # a replica's, as nn.DataParallel makes them
+        if index is None:  # a layer of a replica made by nn.DataParallel
             return tensor.clone()
         if self._changed_in_place[index] is None:
             if index not in self._watched:
-                shared = tensor.detach()  # shares the count of changes, but not the graph
+                shared = tensor.detach()  # shares the version counter, but not the graph
                 self._watched[index] = (shared, shared._version)
                 return tensor.clone()
             shared, version = self._watched.pop(index)
@@ -206,8 +207,8 @@ class BoundActivity:
     def _read(self) -> list[Tensor]:
         if self._bind_again():
             raise SettingError(
-                f"{type(self.regularizer).__name__} does not have this step's outputs of layers that took the place of others: "
-                "run the model's own forward, or begin_step() after replacing them"
+                f"{type(self.regularizer).__name__} has no outputs in this step for layers that replaced others: "
+                "call the model's own forward, or call begin_step() after replacing layers"
             )
         if torch._C._are_functorch_transforms_active():
             return self._transformed.read()
@@ -223,16 +224,16 @@ class BoundActivity:
         if not values and self._transformed.lost_some():
             raise SettingError(
                 f"{type(self.regularizer).__name__} is not possible outside the function that torch.func transforms (vmap, grad, jvp): "
-                "read the penalty inside it, where the layers run"
+                "read the penalty inside it, where the layers are called"
             )
         return values if torch.is_inference_mode_enabled() else [value.clone() for value in values]
 
     def _step_comes_first(self) -> bool:
-        """In eval mode: whether outputs of the training step still wait for their backward pass, and this is for it."""
+        """In eval mode: whether outputs of the training step still await their backward pass, and gradients are enabled."""
         return torch.is_grad_enabled() and self._step.waiting
 
     def _take_traced(self) -> None:
-        """What compiled passes have left since the last time."""
+        """Take over the outputs of compiled passes since the last call."""
         if self._traced:
             outputs = [Output(value) for value in self._traced]
             for output in outputs:
@@ -247,7 +248,7 @@ class BoundActivity:
             self._traced_without_gradients = []
 
     def check_gradients(self, optimizer: Optimizer) -> None:
-        """Raise a `SettingError` if a reentrant checkpoint was to pass on a gradient to the optimizer, and did not."""
+        """Raise a `SettingError` if a reentrant checkpoint failed to pass a penalty's gradient to the optimizer."""
         missing = [output.recomputed for output in self._step.all if output.recomputed and output.recomputed.is_missing]
         if not missing:
             return
@@ -257,19 +258,19 @@ class BoundActivity:
             raise SettingError(missing[0].explanation)
 
     def step_taken(self) -> None:
-        """An optimizer has taken a step."""
+        """Record that an optimizer has taken a step."""
         self._take_traced()
         self._step.step_taken()
 
     def forget(self) -> None:
-        """Forget all outputs: a new step begins."""
+        """Forget all outputs, as a new step starts."""
         self._bind_again()
         self._step.clear()
         self._transformed.clear()
         self._traced, self._traced_was_read = [], False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in _OF_A_STEP}
+        return {key: value for key, value in vars(self).items() if key not in _STEP_STATE}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -277,7 +278,7 @@ class BoundActivity:
         self._start()
 
 
-_OF_A_STEP = frozenset(
+_STEP_STATE = frozenset(
     {"_step", "_last_pass", "_transformed", "_traced", "_traced_without_gradients", "_traced_was_read", "_watched"}
 )
 _all_bound: weakref.WeakSet[BoundActivity] = weakref.WeakSet()
@@ -290,7 +291,7 @@ def _copied(tensor: Tensor) -> Tensor:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _read_eagerly(bound: BoundActivity) -> list[Tensor]:
-    """What passes that were not compiled have left."""
+    """The values of passes that were not compiled."""
     return bound._read()
 
 
@@ -304,6 +305,6 @@ def _before_any_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         bound.check_gradients(optimizer)
 
 
-# one for all: an optimizer is not known here, and may be made later
+# global hooks, as the optimizer is unknown here and may be created later
 register_optimizer_step_pre_hook(_before_any_step)
 register_optimizer_step_post_hook(_after_any_step)

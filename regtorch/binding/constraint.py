@@ -9,9 +9,9 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.after_step import after_step
 from regtorch.arguments import described
-from regtorch.binding.place_of_rule import check_model, place_of
+from regtorch.binding.arguments import check_model, resolve_where
 from regtorch.binding.places import Bound, BoundPlaces
-from regtorch.binding.weights import turned
+from regtorch.binding.weights import all_units_first
 from regtorch.constraints.base import Constraint
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.functional.sharded import is_sharded, local_shard, shard_of
@@ -23,18 +23,18 @@ from regtorch.selection import Place, reshard, units_first
 class WeightConstraint:
     """A constraint bound to parameters of a model, applied by hand or after each step of an optimizer.
 
-    Each parameter that trains is changed in place, without gradient; frozen ones are left alone while they are. A weight
-    with a ``torch.nn.utils.parametrize`` parametrization is constrained as the layer computes with it, by assigning to it
-    (which needs a ``right_inverse``), and only when it is outside. Of a transposed convolution the unit is the output
-    channel, grouped or not, unless the constraint's `dims` say otherwise.
+    Each parameter that trains is changed in place, without gradient; frozen ones are not changed. A weight with a
+    ``torch.nn.utils.parametrize`` parametrization is constrained as the layer uses it, by assignment (which needs a
+    ``right_inverse``), and only if it violates the constraint. The unit of a transposed convolution, grouped or not, is
+    the output channel, unless the constraint sets other `dims`.
 
     Args:
         model: any module.
         constraint: a `Constraint`; `SeveralConstraints` binds each of its rules to its own place.
-        where: which parameters, as for `WeightPenalty`.
+        where: which parameters to bind, as for `WeightPenalty`.
 
     Raises:
-        NothingBoundError: the rule is bound to nothing; the parameter names are listed.
+        NothingBoundError: `where` matches no parameter; the message lists the parameter names.
 
     Example:
         >>> import regtorch
@@ -56,7 +56,7 @@ class WeightConstraint:
         self.constraint = constraint
         self._bound: list[tuple[Constraint, BoundPlaces]] = []
         for rule in constraint.parts():
-            bound = BoundPlaces(model, rule, place_of(rule, constraint, where), rule.project_)
+            bound = BoundPlaces(model, rule, resolve_where(rule, constraint, where), rule.project_)
             for place in bound.places:
                 if place.is_computed and not can_be_set(place.module, place.attribute):
                     raise SettingError(
@@ -77,7 +77,7 @@ class WeightConstraint:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """The modules that have the bound parameters."""
+        """The modules with the bound parameters."""
         return [module for _, bound in self._bound for module in bound.modules]
 
     @torch.no_grad()
@@ -85,28 +85,28 @@ class WeightConstraint:
         """Constrain every bound parameter that trains.
 
         Args:
-            step_size: what `SoftThreshold` multiplies its strength with; others ignore it.
+            step_size: multiplies the strength of `SoftThreshold`; other constraints ignore it.
         """
         reshard(self.model)
         for rule, bound in self._bound:
             _project(rule, [(each, step_size) for each in bound.ready()])
 
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
-        """Constrain, after each real step of the optimizer, those bound parameters that it holds.
+        """Constrain the bound parameters that the optimizer holds after each of its real steps.
 
-        `SoftThreshold`'s step size is the learning rate of the parameter's group. Steps that a ``GradScaler`` skips
-        change nothing.
+        The step size of `SoftThreshold` is the learning rate of the parameter's group. After steps that a ``GradScaler``
+        skips, nothing is constrained.
 
         Returns:
-            A handle whose ``remove()`` detaches it.
+            A handle; ``handle.remove()`` detaches the constraint.
 
         Raises:
             NothingBoundError: the optimizer holds none of the bound parameters.
-            SettingError: it is no optimizer.
+            SettingError: the argument is not an optimizer.
         """
         if not isinstance(optimizer, Optimizer):
             raise SettingError(
-                f"attach({type(optimizer).__name__}) is not allowed: it must be an optimizer of torch.optim's kind; project() "
+                f"attach({type(optimizer).__name__}) is not allowed: it must be a torch.optim.Optimizer; project() "
                 "constrains by hand"
             )
         reshard(self.model)
@@ -118,7 +118,7 @@ class WeightConstraint:
 
     @torch.no_grad()
     def after_step(self, optimizer: Optimizer) -> None:
-        """Constrain those bound parameters that the optimizer holds; what `attach` calls after each step."""
+        """Constrain the bound parameters that the optimizer holds; `attach` calls this after each step."""
         reshard(self.model)
         step_sizes = {id(w): group["lr"] for group in optimizer.param_groups for w in group["params"]}
         for rule, bound in self._bound:
@@ -133,7 +133,7 @@ class WeightConstraint:
 
 
 def _project(rule: Constraint, steps: list[tuple[Bound, float]]) -> None:
-    """Constrain some parameters, each after a step of its own size."""
+    """Constrain parameters, each with its own step size."""
     sharded: list[tuple[Bound, float]] = []
     for bound, step_size in steps:
         w = bound.weight
@@ -141,7 +141,7 @@ def _project(rule: Constraint, steps: list[tuple[Bound, float]]) -> None:
             _project_computed(rule, bound.place, bound.place.parameter, step_size)
         elif is_sharded(w):
             sharded.append((bound, step_size))
-        elif groups := _turned_groups(rule, bound.groups):
+        elif groups := _groups_to_permute(rule, bound.groups):
             turned = units_first(w, groups)
             rule.project_(turned, step_size)
             w.copy_(units_first(turned, groups))
@@ -152,8 +152,8 @@ def _project(rule: Constraint, steps: list[tuple[Bound, float]]) -> None:
 
 
 def _project_computed(rule: Constraint, place: Place, w: Tensor, step_size: float) -> None:
-    """Constrain a weight that is computed from parameters, by assigning to it; one that is inside is left alone."""
-    groups = _turned_groups(rule, place.groups)
+    """Constrain a computed weight by assignment, unless it satisfies the constraint already."""
+    groups = _groups_to_permute(rule, place.groups)
     constrained = units_first(w, groups) if groups else w.clone()
     rule.project_(constrained, step_size)
     constrained = units_first(constrained, groups) if groups else constrained
@@ -172,22 +172,22 @@ def _project_computed(rule: Constraint, place: Place, w: Tensor, step_size: floa
             f"{frozen} of the parameters that it is computed from are frozen, and" if frozen else "its parametrization"
         )
         raise SettingError(
-            f"{rule} cannot be kept by {place.name}: {why} gives another value than was assigned to it; "
-            "bind the rule to what it is computed from, where='*.original*'"
+            f"{rule} cannot be enforced for {place.name}: {why} returns another value than the one assigned; "
+            "bind the rule to the original parameters, where='*.original*'"
         )
 
 
-def _turned_groups(rule: Constraint, groups: int | None) -> int | None:
-    """The groups of a transposed convolution whose kernel the rule reads units first, else None."""
+def _groups_to_permute(rule: Constraint, groups: int | None) -> int | None:
+    """The groups of a transposed convolution if the rule needs its kernel with units first, else None."""
     return groups if rule.by_unit and rule.dims is None else None
 
 
 def _project_shards(rule: Constraint, steps: list[tuple[Bound, float]]) -> None:
-    """All at once, so that the rule may exchange at once what it needs."""
+    """Constrain all sharded weights together, so that the rule can communicate once."""
     held = [bound.place.parameter for bound, _ in steps]
-    groups = [_turned_groups(rule, bound.groups) for bound, _ in steps]
-    units = turned(held, groups)
+    groups = [_groups_to_permute(rule, bound.groups) for bound, _ in steps]
+    units = all_units_first(held, groups)
     rule.project_all_(units, [step_size for _, step_size in steps])
     for w, of_kernel, result in zip(held, groups, units, strict=True):
-        if of_kernel is not None and not is_sharded(result):  # a whole copy, not a view of the shard
+        if of_kernel is not None and not is_sharded(result):  # a full copy, not a view of the shard
             local_shard(w).copy_(shard_of(units_first(result, of_kernel), w))

@@ -1,4 +1,4 @@
-"""The tensor in what a layer gives out, and how many examples it is of."""
+"""The tensor in a layer's output, and its number of examples."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ _SEQUENCES = (nn.RNNBase, nn.MultiheadAttention, *_TRANSFORMERS)
 
 
 def examples(layer: nn.Module, output: Any, tensor: Tensor, batch_first: bool | None = None) -> int:
-    """How many examples a layer's output is of, at least 1: what its activity penalty is divided by.
+    """Number of examples in a layer's output, at least 1; activity penalties are divided by it.
 
-    That is the size of the first dimension; of a ``PackedSequence`` the number of its sequences; of a layer with
-    ``batch_first=False``, as `nn.LSTM` is by default, the size of the second one, and 1 without a batch dimension.
+    It is the size of the first dimension; for a ``PackedSequence`` the number of sequences; for a layer with
+    ``batch_first=False``, the default of `nn.LSTM`, the size of the second dimension, or 1 without a batch dimension.
 
     Args:
         layer: the layer.

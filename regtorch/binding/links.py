@@ -1,4 +1,4 @@
-"""The paths from a model to some of its modules, so that a module that was replaced is noticed."""
+"""The paths from a model to some of its modules, to detect replaced modules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 
 class Links:
-    """The steps from a model down to some of its modules; `broken` costs one dictionary lookup a step.
+    """The paths from a model to some of its modules; `broken` costs one dictionary lookup per path segment.
 
     Args:
         model: any module.
-        names: the modules' names in it, as ``named_modules`` gives them.
+        names: the modules' names in it, as returned by ``named_modules``.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2))
@@ -38,7 +38,7 @@ class Links:
 
     @property
     def broken(self) -> bool:
-        """Whether a module on one of the paths was replaced or taken out."""
+        """Whether a module on one of the paths was replaced or removed."""
         return any(parent._modules.get(step) is not child for parent, step, child in self._steps)
 
     def wrapped(self) -> list[str] | None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from regtorch.arguments import described
 from regtorch.binding.activity import BoundActivity
-from regtorch.binding.place_of_rule import check_model, place_of
+from regtorch.binding.arguments import check_model, resolve_where
 from regtorch.binding.weights import BoundConcrete, BoundWeights
 from regtorch.errors import SettingError
 from regtorch.functional.scaled import scaled
@@ -19,37 +19,37 @@ from regtorch.rule import Where
 
 
 class WeightPenalty:
-    """A regularizer bound to parameters of a model: calling it gives the penalty, to be added to the loss.
+    """A regularizer bound to parameters of a model: calling it returns the penalty, to be added to the loss.
 
-    The value is a real 0-dim tensor, float32 or wider, computed with autocast off. A parameter that two layers share
-    counts once, also when it is tied or untied after binding, and a module that was replaced is looked up again. Only
-    parameters that train count (``requires_grad``, asked each time: one that is thawed later counts
-    from then on). A weight that is computed from parameters (``torch.nn.utils.parametrize``, weight norm, pruning) counts
-    as the layer computes with it. Inside ``torch.func`` (``functional_call``, ``vmap``, ``grad``, ``jvp``, ``jacfwd``,
-    ``hessian``) value and derivative are those outside.
+    The value is a real 0-dim tensor, float32 or wider, computed with autocast off. A parameter that several layers
+    share counts once, also when it is tied or untied after binding, and replaced modules are looked up again. Only
+    parameters that train count (``requires_grad`` is read at each call, so a parameter that is unfrozen later counts from
+    then on). A weight that is computed from parameters (``torch.nn.utils.parametrize``, weight norm, pruning) counts with
+    the value that the layer uses. Inside ``torch.func`` (``functional_call``, ``vmap``, ``grad``, ``jvp``, ``jacfwd``,
+    ``hessian``) value and derivatives are the same as outside.
 
-    An `Activity` regularizer is bound to layers instead. Its penalty is that of the layers' outputs produced for this
-    step, whether the model's own ``forward`` or parts of it are called, and two passes through a layer count twice.
+    An `Activity` regularizer is bound to layers instead. Its penalty is computed from the layers' outputs of the current
+    step, whether the model's own ``forward`` or parts of it are called. Two passes through a layer count twice.
 
-    - A step ends with a backward pass through an output that frees its graph, or with an optimizer's step: the next
-      output of a layer then begins a new one. Reading the value ends nothing, so that it may be read any number of times.
+    - A step ends with a backward pass that frees the graph of an output, or with an optimizer step; the next output of a
+      layer starts a new step. Reading the value does not end a step, so it may be read any number of times.
     - Passes in eval mode or without gradients add nothing, and neither does recomputation under activation
       checkpointing. In eval mode, and before any training pass, the value is that of the last such pass.
     - `begin_step` forgets outputs that no backward pass will follow.
 
-    Of sharded parameters (DTensors, as ``fully_shard`` makes them) the value is that of the whole tensors, a plain tensor
-    and the same on every process, and each process gets the gradient of its shards: the penalty counts once. It costs
-    one reduction of a number for each rule; `Orthogonal`, `Spectral`, rules of one's own and, of those by unit, grouped
-    transposed convolutions gather the shards, once a rule.
+    For sharded parameters (DTensors of ``fully_shard``) the value is that of the full tensors: a plain tensor, the same on
+    every rank. Each rank gets the gradient of its shards, so the penalty counts once. This costs one reduction of a
+    number per rule. `Orthogonal`, `Spectral`, user-defined rules and, for rules by unit, grouped transposed convolutions
+    gather the shards once per rule.
 
     Args:
         model: any module.
         regularizer: a `Regularizer`; `SeveralRegularizers` binds each of its rules to its own place.
-        where: which parameters: ``"kernel"``, ``"bias"``, ``"all"``, a glob, ``"kernel:<glob>"`` or a callable
+        where: which parameters to bind: ``"kernel"``, ``"bias"``, ``"all"``, a glob, ``"kernel:<glob>"`` or a callable
             ``(module, name, parameter) -> bool``. Default: the regularizer's own `where`, else ``"kernel"``.
 
     Raises:
-        NothingBoundError: the rule is bound to nothing; the parameter names are listed.
+        NothingBoundError: `where` matches no parameter; the message lists the parameter names.
 
     Example:
         >>> import regtorch
@@ -67,12 +67,12 @@ class WeightPenalty:
         check_model(model)
         self.model = model
         self.regularizer = regularizer
-        #: multiplies the penalty; what a schedule changes
+        #: multiplies the penalty; schedules change it
         self.factor = 1.0
         self._weights: list[BoundWeights] = []
         self._activities: list[BoundActivity] = []
         for rule in regularizer.parts():
-            place = place_of(rule, regularizer, where)
+            place = resolve_where(rule, regularizer, where)
             if isinstance(rule, Activity):
                 self._activities.append(BoundActivity(model, rule, place))
             elif isinstance(rule, Concrete):
@@ -94,27 +94,27 @@ class WeightPenalty:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """The modules that have the bound parameters, and the bound layers with the model they belong to."""
+        """The modules with the bound parameters, and the bound layers with their model."""
         of_weights = [module for rule in self._weights for module in rule.modules]
         of_activities = [layer for rule in self._activities for layer in (self.model, *rule.modules)]
         return of_weights + of_activities
 
     @property
     def of_activities(self) -> bool:
-        """Whether the penalty depends on layers' outputs, not on the weights alone."""
+        """Whether the penalty depends on layers' outputs, not only on weights."""
         return bool(self._activities)
 
     def __call__(self) -> Tensor:
-        """The penalty now.
+        """The current penalty.
 
         Raises:
-            SettingError: a bound weight is a lazy layer's that has not run yet; the rule gives a complex number; an
-                activity penalty that cannot be had: see `Activity`.
+            SettingError: a bound weight belongs to a lazy layer that has not run yet, the rule returns a complex number,
+                or an activity penalty is not available: see `Activity`.
         """
         return self._total() if self.factor == 1.0 else scaled(self._total(), self.factor)
 
     def activity_part(self) -> Tensor | None:
-        """The part of the penalty that is of layers' outputs; None if there is none.
+        """The part of the penalty that is computed from layers' outputs; None if there is none.
 
         Example:
             >>> import regtorch
@@ -130,10 +130,10 @@ class WeightPenalty:
         return scaled(summed(parts), self.factor) if parts else None
 
     def begin_step(self) -> None:
-        """Forget the layers' outputs so far: those that come now belong to a new step.
+        """Start a new step: forget the layers' outputs so far.
 
-        A backward pass and an optimizer's step end a step without it. Call it after training-mode passes that no
-        backward pass follows, such as a pass that only finds out a shape, or those of a batch that is left out.
+        A backward pass or an optimizer step ends a step automatically. Call this after training-mode passes that no
+        backward pass follows, such as a pass that only determines a shape, or the passes of a skipped batch.
 
         Example:
             >>> import regtorch

@@ -1,4 +1,4 @@
-"""The parameters that a rule is bound to, as they are now: shared ones once, replaced ones looked up again."""
+"""The current parameters of a bound rule: shared ones once, replaced ones looked up again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from regtorch.selection import Place, matching
 
 @dataclass(frozen=True)
 class Bound:
-    """A parameter that a rule is bound to, where it is found first.
+    """A bound parameter at its first place.
 
     Args:
-        place: where it is.
-        weight: the parameter, or the tensor that stands in for it in a ``functional_call``; None where a weight is
-            computed from parameters.
-        stands_for: the parameter that was seen there last.
+        place: its place.
+        weight: the parameter, or the tensor that replaces it in a ``functional_call``; None for a weight that is computed
+            from parameters.
+        stands_for: the parameter that was last seen at this place.
         groups: `Place.groups`, which does not change.
     """
 
@@ -35,10 +35,10 @@ class Bound:
 
     @property
     def trains(self) -> bool:
-        """Whether it trains: ``requires_grad``, asked each time.
+        """Whether the parameter trains: ``requires_grad``, read at each call.
 
-        A tensor that stands in for a parameter, as in ``functional_call`` and under ``torch.func``, says False there; it
-        trains if the parameter does.
+        A tensor that replaces a parameter, as in ``functional_call`` and under ``torch.func``, has ``requires_grad=False``;
+        it trains if the parameter does.
         """
         if self.weight is None:
             return any(w.requires_grad or not isinstance(w, nn.Parameter) for w in self.place.held)
@@ -50,17 +50,17 @@ class Bound:
 
 
 class BoundPlaces:
-    """All places of a model that `where` means, and which parameters are there.
+    """All places of a model that `where` selects, and their current parameters.
 
     Args:
         model: any module.
-        rule: what is bound there, for messages.
+        rule: the bound rule, for messages.
         where: as for `regtorch.selection.select`.
-        probe: computes the rule of a tensor; tried once on each complex weight.
+        probe: applies the rule to a tensor; tried once on each complex weight.
 
     Raises:
         NothingBoundError: `where` matches nothing.
-        SettingError: a weight is complex, and the rule does not take it.
+        SettingError: a weight is complex, and the rule does not support it.
     """
 
     def __init__(self, model: nn.Module, rule: Rule, where: Where, probe: Callable[[Tensor], Any]) -> None:
@@ -69,25 +69,25 @@ class BoundPlaces:
         self.where = where
         self._probe = probe
         self._lazy = False
-        #: how many times the places were looked for
+        #: number of searches for the places
         self.selection = 0
         self._select()
 
     @property
     def names(self) -> list[str]:
-        """The parameters' names, a shared one's first."""
+        """The names of the parameters; for a shared one its first name."""
         return [bound.place.name for bound in self.now()]
 
     @property
     def modules(self) -> list[nn.Module]:
-        """The modules that have the parameters."""
+        """The modules with the parameters."""
         return [place.module for place in self.places]
 
     def now(self) -> list[Bound]:
-        """The bound parameters, a shared one once, whenever it came to be shared.
+        """The current bound parameters; a shared one once, even if it became shared after binding.
 
         Raises:
-            NothingBoundError: a bound module was replaced, and `where` matches nothing any longer.
+            NothingBoundError: a bound module was replaced, and `where` no longer matches anything.
         """
         if not torch.compiler.is_compiling() and self._links.broken:
             self._select_again()
@@ -101,7 +101,7 @@ class BoundPlaces:
         """The bound parameters that train.
 
         Raises:
-            SettingError: one of them is a lazy layer's that has not run yet.
+            SettingError: one of them belongs to a lazy layer that has not run yet.
         """
         training = [
             bound for bound in self.now() if (bound.weight is not None and bound.weight.requires_grad) or bound.trains
@@ -111,7 +111,7 @@ class BoundPlaces:
                 if bound.weight is not None and is_lazy(bound.weight):
                     raise SettingError(
                         f"{type(self.rule).__name__} is not possible yet for {bound.place.name}, a lazy layer's weight "
-                        "without a shape: run the model's first forward pass before"
+                        "without a shape: run the model's first forward pass before that"
                     )
             self._lazy = any(w is not None and is_lazy(w) for w in self._seen)
         return training
@@ -127,7 +127,7 @@ class BoundPlaces:
             self._refuse_complex(bound.place)
 
     def _select_again(self) -> None:
-        """Keep the places if their modules are merely wrapped in others, else look for them once more."""
+        """Keep the places if their modules are merely wrapped in others, else search again."""
         names = self._links.wrapped()
         if names is None:
             self._select()
@@ -135,13 +135,13 @@ class BoundPlaces:
             self._links = Links(self.model, names)
 
     def _resolved(self, current: list[Any]) -> list[Bound]:
-        """Each parameter at its first place; `now` gives the same until another one is there."""
+        """Resolve each parameter to its first place; cached for `now` until a parameter is replaced."""
         found: dict[Any, Bound] = {}
         for i, (place, w) in enumerate(zip(self.places, current, strict=True)):
             if isinstance(w, nn.Parameter):
                 self._seen[i] = w
             key = id(w) if w is not None else tuple(map(id, place.held))
-            if key and key not in found:  # nothing is held where a bias was taken out
+            if key and key not in found:  # a removed bias holds no parameters
                 found[key] = Bound(place, w, self._seen[i], self._groups[i])
         bound = list(found.values())
         if all(w is seen and w is not None for w, seen in zip(current, self._seen, strict=True)):
@@ -150,15 +150,15 @@ class BoundPlaces:
         return bound
 
     def _refuse_complex(self, place: Place) -> None:
-        """Try the rule on a copy of a complex weight: an error now is better than one in training."""
+        """Try the rule on a copy of a complex weight, so that an error occurs before training."""
         with torch.no_grad():
             w = place.parameter
             if is_lazy(w) or not w.is_complex():
                 return
             try:
                 result = self._probe(torch.ones_like(w))
-                reason = "it gives a complex number" if isinstance(result, Tensor) and result.is_complex() else None
-            except Exception as error:  # whatever a rule does with numbers that have no order
+                reason = "it returns a complex number" if isinstance(result, Tensor) and result.is_complex() else None
+            except Exception as error:  # rules may use operations that complex numbers do not have
                 reason = as_one_line(error)[:200]
         if reason is not None:
             raise SettingError(

@@ -1,8 +1,8 @@
 """Activity penalties under ``torch.utils.checkpoint`` with ``use_reentrant=True``.
 
-Layers run once without a graph, and again in the backward pass. The first pass gives the penalty's value, as a leaf
-that notes the gradient of the loss with respect to it; the second pass adds that gradient, times the penalty's own, to
-the gradient of the layer's output.
+Layers run once without a graph, and again in the backward pass. The first pass yields the penalty's value as a leaf,
+which records the gradient of the loss with respect to it. The second pass adds this gradient, times the penalty's own
+gradient, to the gradient of the layer's output.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ATTRIBUTE = "_regtorch_recomputed"
 
 @dataclass(eq=False)
 class Recomputed:
-    """An output that the backward pass computes again.
+    """An output that the backward pass recomputes.
 
     Args:
-        name: of the layer, for messages.
-        gradient: of the loss with respect to the penalty, once it is known; None after it was added.
+        name: name of the layer, for messages.
+        gradient: gradient of the loss with respect to the penalty, once known; None after it was added.
         missed: whether the output was recomputed before the gradient was known.
     """
 
@@ -36,29 +36,29 @@ class Recomputed:
     missed: bool = False
 
     def __call__(self, gradient: Tensor) -> None:
-        """Note the gradient; a hook of the penalty's value.
+        """Record the gradient; a hook of the penalty's value.
 
         Raises:
-            SettingError: the layer has been recomputed already, so that nothing can be added to its gradient.
+            SettingError: the layer was recomputed already, so nothing can be added to its gradient.
         """
         if self.missed:
             raise SettingError(
-                f"the activity penalty of {self.name} has no gradient any more: its reentrant activation checkpoint has "
+                f"the activity penalty of {self.name} can no longer get a gradient: its reentrant activation checkpoint has "
                 "run its backward pass; add the penalty to the loss before backward(), or use use_reentrant=False"
             )
         self.gradient = gradient
 
     @property
     def is_missing(self) -> bool:
-        """Whether the gradient has been noted, but not added."""
+        """Whether the gradient was recorded, but not added."""
         return self.gradient is not None
 
     @property
     def explanation(self) -> str:
-        """Why it was not added."""
+        """The reason why the gradient was not added."""
         return (
-            f"the activity penalty of {self.name} has no gradient: its reentrant activation checkpoint passes none on to "
-            "it, as the loss does not depend on its output; use use_reentrant=False"
+            f"the activity penalty of {self.name} has no gradient: its reentrant activation checkpoint passes no "
+            "gradient to it, as the loss does not depend on its output; use use_reentrant=False"
         )
 
     def add_to_gradient(self, tensor: Tensor, cost: Callable[[Tensor], Tensor]) -> None:
@@ -66,7 +66,7 @@ class Recomputed:
 
         Args:
             tensor: the output, with its graph.
-            cost: gives the penalty of an output.
+            cost: returns the penalty of an output.
         """
         with torch.enable_grad():
             leaf = tensor.detach().requires_grad_()
@@ -95,7 +95,7 @@ class _Add:
 
 @dataclass(eq=False)
 class _Waiting:
-    """The outputs of one checkpoint, in the order in which its layers run; kept by its node in the graph."""
+    """The outputs of one checkpoint in the order of its layers' calls; stored at its node in the graph."""
 
     outputs: dict[tuple[int, nn.Module], list[Recomputed]] = field(default_factory=dict)
     backward: FrameType | None = None
@@ -113,11 +113,11 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The reentrant checkpoints around the code that runs.
+    """The reentrant checkpoints around the running code.
 
     Args:
-        forward: the node of the outermost one that runs without a graph here; None: there is none.
-        backward: the frame of the backward pass that recomputes this; None: there is none.
+        forward: the node of the outermost checkpoint that runs without a graph; None: there is none.
+        backward: the frame of the backward pass that recomputes this code; None: there is none.
     """
 
     forward: Any
@@ -125,12 +125,12 @@ class Checkpoint:
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether a backward pass may come, as an input requires a gradient."""
+        """Whether a backward pass is possible because an input requires a gradient."""
         return bool(self.forward.next_functions)
 
     @property
     def has_inputs_with_gradient(self) -> bool:
-        """The same, if gradients are enabled around it."""
+        """Whether an input requires a gradient, if gradients are enabled around the checkpoint."""
         return any(self.forward.needs_input_grad)
 
     def add(self, owner: object, layer: nn.Module, output: Recomputed) -> None:
@@ -142,7 +142,7 @@ class Checkpoint:
         waiting.outputs.setdefault((id(owner), layer), []).append(output)
 
     def take(self, owner: object, layer: nn.Module) -> Recomputed | None:
-        """The output that is computed again here; None if it was not seen before."""
+        """The output that is being recomputed; None if it was not seen before."""
         if self.backward is None:
             return None
         waiting = getattr(self.backward.f_locals["ctx"], _ATTRIBUTE, None)
@@ -150,7 +150,7 @@ class Checkpoint:
 
 
 def running_checkpoint() -> Checkpoint | None:
-    """The reentrant checkpoints that the caller runs in; None: it runs in none."""
+    """The reentrant checkpoints around the caller; None if there are none."""
     checkpointing = sys.modules.get("torch.utils.checkpoint")
     if checkpointing is None:
         return None

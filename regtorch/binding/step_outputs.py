@@ -1,4 +1,4 @@
-"""The penalties of layers' outputs, kept until the step that they belong to is over."""
+"""The penalties of layers' outputs, kept until their step ends."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from regtorch.binding.reentrant import Recomputed
 
 @dataclass(eq=False)
 class Output:
-    """What one output of a layer costs.
+    """The penalty of one output of a layer.
 
     Args:
-        value: its penalty, a 0-dim tensor.
+        value: the penalty, a 0-dim tensor.
         spent: whether a backward pass has freed the output's graph.
         before_step: whether an optimizer has taken a step since.
-        recomputed: what passes its gradient on when such a checkpoint is recomputed.
-        constant: whether it has no graph, as that of a frozen layer.
-        watched: whether what the model made of a constant is watched.
+        recomputed: passes the gradient on when a reentrant checkpoint is recomputed.
+        constant: whether it has no graph, such as the output of a frozen layer.
+        watched: whether the value of a constant is watched.
     """
 
     value: Tensor
@@ -36,7 +36,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class _Spend:
-    """A tensor's hook; not a closure, so that a graph that holds it can be copied."""
+    """A tensor hook; not a closure, so that graphs with it can be copied."""
 
     output: weakref.ref[Output]
     of: weakref.ref[StepOutputs]
@@ -49,11 +49,10 @@ class _Spend:
 
 
 class StepOutputs:
-    """The outputs of training passes in this step.
+    """The outputs of training passes in the current step.
 
-    A new output begins a new step for all outputs whose graph a backward pass has freed, and for those of the same
-    layer that were made before an optimizer's last step. Others stay: a generator's output may wait for its loss while
-    the discriminator takes its step.
+    A new output removes all outputs whose graph a backward pass has freed, and those of the same layer from before the
+    last optimizer step. Other outputs stay: a generator's output may await its loss while the discriminator takes a step.
     """
 
     def __init__(self) -> None:
@@ -71,20 +70,20 @@ class StepOutputs:
 
     @property
     def waiting(self) -> bool:
-        """Whether a backward pass may still come for one of them."""
+        """Whether a backward pass may still follow for one of the outputs."""
         return any(not output.spent and not output.before_step for output in self.all)
 
     def add(self, layer: nn.Module | None, *outputs: Output) -> None:
-        """Outputs of a layer; None: of one that is not known, of a compiled model."""
+        """Add outputs of a layer; None: of an unknown layer of a compiled model."""
         if self.some_spent:
             self._forget_spent()
         kept = [output for output in self._of_layer.get(layer, ()) if not output.before_step]
         self._of_layer[layer] = [*kept, *outputs]
 
     def watch(self, output: Output, tensor: Tensor) -> None:
-        """Note when a backward pass goes through the tensor that an output is of, and frees its graph.
+        """Record when a backward pass runs through the tensor of an output and frees its graph.
 
-        Of a constant, when one goes through its penalty: the value is a leaf of its own for that.
+        A constant has no graph: its penalty becomes a leaf that the backward pass reaches.
         """
         if not tensor.requires_grad:
             tensor = output.value
@@ -93,7 +92,7 @@ class StepOutputs:
             if output.constant and tensor.is_floating_point():
                 tensor = output.value = tensor.detach().requires_grad_()
         if tensor.requires_grad:
-            # weak references: the graph would hold what holds the graph, which nothing could free
+            # weak references, as a reference cycle through the graph could never be freed
             tensor.register_hook(_Spend(weakref.ref(output), weakref.ref(self)))  # type: ignore[no-untyped-call]
 
     def watch_constants(self, tensor: Tensor) -> None:
@@ -106,7 +105,7 @@ class StepOutputs:
                 self.watch(output, tensor)
 
     def _forget_spent(self) -> None:
-        # a constant that is not in the loss belongs to the step of those that have a graph
+        # a constant that is not in the loss belongs to the step of the outputs with a graph
         graph_is_freed = any(output.spent and not output.constant for output in self.all)
         kept = {
             layer: [output for output in outputs if not output.spent and not (output.constant and graph_is_freed)]
@@ -116,12 +115,12 @@ class StepOutputs:
         self.some_spent = False
 
     def step_taken(self) -> None:
-        """An optimizer has taken a step."""
+        """Record that an optimizer has taken a step."""
         for output in self.all:
             output.before_step = True
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all outputs."""
         self._of_layer = {}
         self.some_spent = self.has_constants = False
 
@@ -129,8 +128,8 @@ class StepOutputs:
 class LastPass:
     """The outputs of the last pass in eval mode or without gradients.
 
-    A pass begins with the bound model's own ``forward``; where parts of it are called, with the first output after the
-    value was read, or of a layer that is in the pass already.
+    A pass starts with the bound model's own ``forward``. If only parts of the model are called, it starts with the first
+    output after the value was read, or with an output of a layer that is already in the pass.
     """
 
     def __init__(self) -> None:
@@ -144,15 +143,15 @@ class LastPass:
         return bool(self._values)
 
     def enter(self) -> None:
-        """The bound model's own ``forward`` begins."""
+        """Record that the bound model's own ``forward`` starts."""
         self._inside = self._is_over = True
 
     def leave(self) -> None:
-        """The bound model's own ``forward`` has ended."""
+        """Record that the bound model's own ``forward`` has ended."""
         self._inside = False
 
     def add(self, layer: nn.Module, value: Tensor, without_graph: bool = False) -> None:
-        """One more output."""
+        """Add an output."""
         again = not self._inside and any(seen is layer for seen, _ in self._values)
         if self._is_over or again:
             self._values = []
@@ -167,13 +166,13 @@ class LastPass:
         return [value for _, value in self._values]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all outputs."""
         self._values = []
         self.without_graph = False
 
 
 class TransformedOutputs:
-    """The outputs inside transforms of ``torch.func``, which mean nothing outside the call that they were made in."""
+    """The outputs inside transforms of ``torch.func``; they are valid only inside the transformed call."""
 
     def __init__(self) -> None:
         self._values: list[tuple[Any, Tensor]] = []
@@ -181,14 +180,14 @@ class TransformedOutputs:
         self._read = True
 
     def add(self, value: Tensor) -> None:
-        """One more output of the innermost transformed function that is running."""
+        """Add an output of the innermost running transformed function."""
         self._forget_ended()
         frames = _transforms()
         self._values.append((frames[0] if frames else None, value))
         self._read = False
 
     def read(self) -> list[Tensor]:
-        """The penalties of the outputs of the transformed functions that are running."""
+        """The penalties of the outputs of the running transformed functions."""
         self._forget_ended()
         self._read = True
         return [value for _, value in self._values]
@@ -205,16 +204,16 @@ class TransformedOutputs:
         return self._lost
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all outputs."""
         self._values = []
         self._lost = False
         self._read = True
 
 
 def _transforms() -> list[Any]:
-    """The frames of torch's transforms that are running, the innermost first.
+    """The frames of torch's running transforms, innermost first.
 
-    Levels are numbered again in each call, so that a frame is all that tells one call from the next.
+    Levels are renumbered in each call, so only the frame distinguishes one call from the next.
     """
     frame, found = sys._getframe(1), []
     while frame is not None:

@@ -82,5 +82,5 @@ def _content(path: Path, named: str, changed: int, size: int) -> Mapping[str, An
     except Exception as error:
         raise DataError(f"{named} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
     if not isinstance(content, dict) or not isinstance(content.get("regtorch"), Mapping):
-        raise DataError(f"{named} is no checkpoint of a regtorch run")
+        raise DataError(f"{named} is not a checkpoint of a regtorch run")
     return checked_content(content, named)

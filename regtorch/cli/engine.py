@@ -15,7 +15,7 @@ from regtorch.cli.composition import one_line, without_option_lists
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.overrides import quoted
-from regtorch.own_script import own_script
+from regtorch.user_script import user_script
 
 #: launchers that come in packages of their own -> the plugin, and the extra that installs it
 _EXTRAS = {
@@ -120,7 +120,7 @@ class Engine:
 
         from regtorch.cli.job_return import WithoutConfiguration
 
-        if (script := own_script()) is not None:
+        if (script := user_script()) is not None:
             task = partial(script.call, task)
         os.environ["HYDRA_FULL_ERROR"] = "1"
         callbacks = Callbacks(self._config)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import regtorch.conf
-from regtorch.contracts import CONTRACTS, check_contract, taken
+from regtorch.contracts import CONTRACTS, accepted_names, check_contract
 from regtorch.errors import ContractError, as_one_line
 from regtorch.plugins import Plugin, leave_out, loaded
-from regtorch.registry import PACKAGES, Component, component, near, own
+from regtorch.registry import PACKAGES, Component, component, near, user_components
 
 _CONF = Path(regtorch.conf.__file__).parent
 _RULES = ("regularizer", "constraint")
@@ -69,7 +69,7 @@ def plugin_nodes() -> dict[tuple[str, str], Any]:
 def _own_nodes() -> dict[tuple[str, str], Any]:
     """Of what was registered so far; what Hydra has no keys of, as its signature cannot be read, has none."""
     nodes: dict[tuple[str, str], Any] = {}
-    for added in own():
+    for added in user_components():
         try:
             nodes[added.kind, added.name] = derived_node(added)
         except (TypeError, ValueError):
@@ -86,7 +86,7 @@ def check_own(kind: str, name: str) -> None:
     Raises:
         ContractError: it is not.
     """
-    for added in own():
+    for added in user_components():
         if (added.kind, added.name) == (kind, name):
             check_contract(added)
 
@@ -154,7 +154,7 @@ def _check(group: str, node: Mapping[str, Any]) -> None:
     known = component(group, node["name"])
     factory, settings = known.load(), derived_node(known)
     for key, value in node.items():
-        anything = not hasattr(factory, "from_config") and taken(factory, [key])  # of ours none does
+        anything = not hasattr(factory, "from_config") and accepted_names(factory, [key])  # of ours none does
         if key not in (*settings, "defaults") and not anything:
             raise ContractError(
                 f"{key}={value}: {group} {node['name']} has no such setting; it has: {', '.join(settings)}"

@@ -24,7 +24,7 @@ from regtorch.cli.required import check_required
 from regtorch.cli.resources import check_network_memory, check_workers
 from regtorch.cli.same_data import check_same_data
 from regtorch.cli.search_plan import check_settings
-from regtorch.contracts import CONTRACTS, stand_ins, taken
+from regtorch.contracts import CONTRACTS, accepted_names, stand_ins
 from regtorch.errors import DataError, NothingBoundError, RegtorchError, SettingError, as_one_line
 from regtorch.launcher import started_as
 from regtorch.memory import check_memory, rows_demand
@@ -458,7 +458,7 @@ def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int
     """Build a plugin's model, bind the rules to it and show it two rows: nobody else knows what it takes."""
     name = config["model"]["name"]
     offered = CONTRACTS["model"].offered
-    takes = taken(component("model", name).load(), offered)
+    takes = accepted_names(component("model", name).load(), offered)
     for place in offered:
         chosen = (config.get(place) or {}).get("name")
         if place not in takes and chosen != _USUAL_PARTS[place]:
@@ -525,7 +525,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
         here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):
-            raise DataError(f"{key}={config[key]} is no checkpoint of a regtorch run")
+            raise DataError(f"{key}={config[key]} is not a checkpoint of a regtorch run")
         compared = {
             "model": {*here, *there},
             "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path", "changed"},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.sharded import is_sharded, local_shard, shard_of, wholes
+from regtorch.functional.sharded import full_tensors, is_sharded, local_shard, shard_of
 from regtorch.rule import Rule
 
 
@@ -31,7 +31,7 @@ class Constraint(Rule):
         raise TypeError(f"{type(self).__qualname__} must define forward(w)")
 
     def parts(self) -> Sequence[Constraint]:
-        """The rules to bind one by one: itself, unless it stands for several or for none."""
+        """The rules to bind separately: the constraint itself, or the rules that it combines."""
         return [self]
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
@@ -42,22 +42,22 @@ class Constraint(Rule):
         result = self(w)
         if result.shape != w.shape:
             raise SettingError(
-                f"{type(self).__name__} gave shape {tuple(result.shape)} for a weight of shape {tuple(w.shape)}: it must keep the shape"
+                f"{type(self).__name__} returned shape {tuple(result.shape)}: it must keep the shape {tuple(w.shape)}"
             )
         w.copy_(result)
 
     def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
-        """Constrain several tensors in place, of which some are DTensors.
+        """Constrain several tensors in place, some of which are DTensors.
 
-        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors. A constraint that needs
-        less overrides this.
+        By default the shards are gathered together, and `forward` gets full tensors. A constraint that needs less
+        communication overrides this.
         """
-        for w, whole, step_size in zip(weights, wholes(*weights), step_sizes, strict=True):
-            self.project_(whole, step_size)
+        for w, full, step_size in zip(weights, full_tensors(*weights), step_sizes, strict=True):
+            self.project_(full, step_size)
             if is_sharded(w):
-                local_shard(w).copy_(shard_of(whole, w))
+                local_shard(w).copy_(shard_of(full, w))
 
 
 def as_dims(dims: int | list[int] | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
-    """`dims` as a configuration or a caller gives it."""
+    """Convert `dims` from a configuration: lists become tuples."""
     return tuple(dims) if isinstance(dims, (list, tuple)) else dims

@@ -1,4 +1,4 @@
-"""The base of constraints on single weights."""
+"""The base of elementwise constraints."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from regtorch.constraints.base import Constraint
 
 
 class EntryConstraint(Constraint):
-    """A constraint that treats each entry for itself, so that shards need not know of each other.
+    """A constraint that treats each entry independently, so that shards need no communication.
 
-    Subclass it and write `forward` and `project_`, of functions that take shards.
+    Subclass it and write `forward` and `project_`, with functions that support shards.
     """
 
     def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
-        """Constrain several tensors in place, each process its shards."""
+        """Constrain several tensors in place; each rank constrains its shards."""
         for w, step_size in zip(weights, step_sizes, strict=True):
             self.project_(w, step_size)

@@ -20,7 +20,7 @@ class MaxNorm(NormConstraint):
         dims: the dimensions of one unit's incoming weights; by default all but the output dimension.
 
     Raises:
-        SettingError: a radius that is not positive, or dims that are no dimensions.
+        SettingError: the radius is not positive, or `dims` are invalid.
 
     Example:
         >>> import torch
@@ -36,5 +36,5 @@ class MaxNorm(NormConstraint):
         self.dims = as_dims(dims)
 
     def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:
-        """One tensor with its units' norms moved."""
+        """The tensor with constrained unit norms."""
         return max_norm(w, self.max_value, self.dims, out=out, norms=norms)

@@ -14,12 +14,12 @@ from regtorch.settings import check
 
 @register("constraint", "min_max_norm")
 class MinMaxNorm(NormConstraint):
-    """Each unit's norm moved into [min_value, max_value]. See `regtorch.functional.min_max_norm`.
+    """Moves the norm of each unit into [min_value, max_value]. See `regtorch.functional.min_max_norm`.
 
     Args:
         min_value: smallest norm, >= 0.
         max_value: largest norm, > 0, not below `min_value`.
-        rate: share of the way to go at once, from 0 to 1; below 1 the constraint is not idempotent.
+        rate: fraction of the correction per step, from 0 to 1; below 1 the constraint is not idempotent.
         dims: the dimensions of one unit's incoming weights; by default all but the output dimension.
 
     Raises:
@@ -49,5 +49,5 @@ class MinMaxNorm(NormConstraint):
         self.dims = as_dims(dims)
 
     def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:
-        """One tensor with its units' norms moved."""
+        """The tensor with constrained unit norms."""
         return min_max_norm(w, self.min_value, self.max_value, self.rate, self.dims, out=out, norms=norms)

@@ -9,7 +9,7 @@ from regtorch.registry import register
 
 @register("constraint", "non_neg")
 class NonNeg(EntryConstraint):
-    """Negative weights become zero. See `regtorch.functional.non_neg`.
+    """Sets negative weights to zero. See `regtorch.functional.non_neg`.
 
     Example:
         >>> import torch

@@ -11,7 +11,7 @@ from regtorch.registry import register
 
 @register("constraint", "none")
 class NoConstraint(EntryConstraint):
-    """Leaves the weights as they are; bound to nothing.
+    """Does not change the weights; is bound to nothing.
 
     Example:
         >>> import torch
@@ -20,7 +20,7 @@ class NoConstraint(EntryConstraint):
     """
 
     def parts(self) -> Sequence[Constraint]:
-        """Nothing to bind."""
+        """No rules to bind."""
         return []
 
     def forward(self, w: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several constraints, one after the other."""
+"""Several constraints in sequence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regtorch.registry import create, register
 class SeveralConstraints(Constraint):
     """Several constraints in turn; `WeightConstraint` binds each to its own `where`.
 
-    The last one holds afterwards; an earlier one may be undone by it.
+    Afterwards the last one is satisfied; it may violate earlier ones.
 
     Args:
         rules: constraints, or their configuration nodes.
@@ -43,17 +43,17 @@ class SeveralConstraints(Constraint):
         return [rule for rule in self.rules if isinstance(rule, Constraint)]
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
-        """All constraints in place."""
+        """Apply all constraints in place."""
         for rule in self.parts():
             rule.project_(w, step_size)
 
     def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
-        """All constraints of several tensors in place."""
+        """Apply all constraints to several tensors in place."""
         for rule in self.parts():
             rule.project_all_(weights, step_sizes)
 
     def forward(self, w: Tensor) -> Tensor:
-        """One tensor after all constraints."""
+        """The tensor after all constraints."""
         for rule in self.parts():
             w = rule(w)
         return w

@@ -12,10 +12,10 @@ from regtorch.settings import check
 
 @register("constraint", "soft_threshold")
 class SoftThreshold(EntryConstraint):
-    """Proximal L1: weights shrink by ``strength * step_size`` and stop at exactly zero. Not idempotent.
+    """Proximal L1: shrinks weights by ``strength * step_size`` down to exactly zero. Not idempotent.
 
-    Attached to an optimizer, the step size is the learning rate of the parameter's group, so that the weights
-    follow proximal gradient descent on ``loss + strength * sum|w|``. See `regtorch.functional.soft_threshold`.
+    When attached to an optimizer, the step size is the learning rate of the parameter's group, so the weights follow
+    proximal gradient descent on ``loss + strength * sum|w|``. See `regtorch.functional.soft_threshold`.
 
     Args:
         strength: the L1 strength, >= 0.
@@ -37,12 +37,12 @@ class SoftThreshold(EntryConstraint):
     if TYPE_CHECKING:
 
         def __call__(self, w: Tensor, step_size: float = 1.0) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, w: Tensor, step_size: float = 1.0) -> Tensor:
-        """One tensor after a proximal step of size `step_size`."""
+        """The tensor after a proximal step of size `step_size`."""
         return soft_threshold(w, self.strength * step_size)
 
     def project_(self, w: Tensor, step_size: float = 1.0) -> None:
-        """The same in place."""
+        """Apply the proximal step in place."""
         soft_threshold(w, self.strength * step_size, out=w)

@@ -13,13 +13,13 @@ from regtorch.settings import check
 
 @register("constraint", "unit_norm")
 class UnitNorm(NormConstraint):
-    """Each unit scaled to norm 1. See `regtorch.functional.unit_norm`.
+    """Scales each unit to norm 1. See `regtorch.functional.unit_norm`.
 
     Args:
         dims: the dimensions of one unit's incoming weights; by default all but the output dimension.
 
     Raises:
-        SettingError: dims that are no dimensions.
+        SettingError: `dims` are invalid.
 
     Example:
         >>> import torch
@@ -33,5 +33,5 @@ class UnitNorm(NormConstraint):
         self.dims = as_dims(dims)
 
     def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:
-        """One tensor with its units' norms moved."""
+        """The tensor with constrained unit norms."""
         return unit_norm(w, self.dims, out=out, norms=norms)

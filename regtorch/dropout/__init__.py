@@ -1,4 +1,4 @@
-"""Dropouts: modules that add noise while training, and what replaces torch's own by them."""
+"""Dropouts: modules that add noise during training, and conversion of torch's dropouts."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

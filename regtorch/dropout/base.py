@@ -1,4 +1,4 @@
-"""The base of all dropouts: how a probability is given, and where the randomness comes from."""
+"""The base of all dropouts: probability arguments and sources of randomness."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from regtorch.settings import check, ranges_of
 
 
 def complement(prob: float) -> float:
-    """``1 - prob`` as one would write it: 0.1 for 0.9, where binary arithmetic has 0.09999999999999998."""
+    """``1 - prob`` in decimal arithmetic: 0.1 for 0.9, where binary arithmetic yields 0.09999999999999998."""
     return float(1 - Decimal(str(prob)))
 
 
 class Noise(Configurable, nn.Module):
-    """A module whose output is random while training and its input itself in evaluation.
+    """A module whose output is random in training; in evaluation it returns its input.
 
     ``torch.fx`` records it as one node, and ``torch.jit.script`` compiles its evaluation.
     """
 
-    #: source of all randomness; None: torch's own. Neither a setting nor part of the state, and lost in copies.
+    #: source of all randomness; None: torch's own. It is neither a setting nor part of the state, and copies lose it.
     generator: torch.Generator | None = None
-    #: one draw for all rows of a batch instead of one each, so that a row's result depends on no other row
+    #: one draw for all rows of a batch instead of one per row, so that a row's result does not depend on other rows
     shared: bool = False
-    #: the number of dimensions that a feature map must have, where it matters
+    #: the required number of dimensions of a feature map, if there is one
     spatial_dims: ClassVar[int | None] = None
-    #: whether it acts on feature maps rather than on single units
+    #: whether the dropout acts on feature maps instead of single units
     whole_maps: ClassVar[bool] = False
-    #: whether it is for sequences, and not for feature maps
+    #: whether the dropout is for sequences and not for feature maps
     of_sequences: ClassVar[bool] = False
     #: whether its probability is a parameter that trains
     learned: ClassVar[bool] = False
-    #: whether it drops weights: it then wraps a layer, its attribute `layer`, and `around(layer)` gives one that does
+    #: whether the dropout drops weights: it then wraps its attribute `layer`, and `around(layer)` returns such a wrapper
     acts_on_weights: ClassVar[bool] = False
-    #: what it does to its input x: "scale", ``s * x``; "affine", ``s * x + t``; None, anything else. s and t must depend
-    #: on the draws and the shape of x alone. Monte Carlo prediction then draws them once for all rows, which is faster.
+    #: the effect on the input x: "scale", ``s * x``; "affine", ``s * x + t``; None, anything else. s and t must depend only
+    #: on the draws and the shape of x. Monte Carlo prediction then draws them once for all rows, which is faster.
     effect: ClassVar[Literal["scale", "affine"] | None] = None
 
-    #: what torch.jit.script leaves out
+    #: properties that torch.jit.script skips
     __jit_unused_properties__: ClassVar[list[str]] = []
 
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
     else:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             """The module's output.
 
             Raises:
-                SettingError: it is given something that is not a tensor, and wraps no other layer.
+                SettingError: the input is not a tensor, and the dropout wraps no layer.
             """
             if args and not self.acts_on_weights:
                 check_tensor(args[0], type(self).__name__)
@@ -74,10 +74,10 @@ class Noise(Configurable, nn.Module):
         cls.__jit_unused_properties__ = [name for name, _ in properties]
 
     def __prepare_scriptable__(self) -> Noise:
-        """What ``torch.jit.script`` asks for before it looks at the module.
+        """A hook that ``torch.jit.script`` calls before it compiles the module.
 
         Raises:
-            SettingError: its forward pass cannot be scripted.
+            SettingError: the forward pass cannot be scripted.
         """
         if not getattr(type(self).forward, "scripts_in_evaluation", False):
             raise SettingError(
@@ -94,11 +94,11 @@ class Noise(Configurable, nn.Module):
 
     @classmethod
     def from_config(cls, **settings: Any) -> Any:
-        """Build one from a configuration node's settings; the constructor says what is wrong with them."""
+        """Build one from a configuration node's settings; the constructor checks them."""
         return cls(**settings)
 
     def settings(self) -> dict[str, Any]:
-        """Name -> value of every setting; of the two probabilities the one to drop."""
+        """Name -> value of every setting; drop_prob instead of both probabilities."""
         return {name: getattr(self, name) for name in self.setting_names() if name != "keep_prob"}
 
     def extra_repr(self) -> str:
@@ -106,7 +106,7 @@ class Noise(Configurable, nn.Module):
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.setting_names())
 
     def refuse(self, positional: tuple[object, ...], unknown: Mapping[str, object]) -> None:
-        """Say what to write instead of arguments that do not say what they mean.
+        """Reject ambiguous arguments with a message that suggests clear ones.
 
         Raises:
             NamingError: there is a positional or an unknown argument.
@@ -118,7 +118,7 @@ class Noise(Configurable, nn.Module):
             given, value = vague[0]
             instead = " or ".join(f"{key}={value!r}" for key in names if key in ("drop_prob", "keep_prob", "std"))
             doubt = (
-                "it is not obvious whether it is the probability to drop or to keep"
+                "it is unclear whether this is the probability to drop or to keep"
                 if "keep_prob" in names
                 else "keyword only"
             )
@@ -127,10 +127,10 @@ class Noise(Configurable, nn.Module):
             raise NamingError(f"{key}={value}: {name} has no such setting; it has: {', '.join(names)}")
 
     def check_maps(self, x: Tensor) -> None:
-        """Refuse an input that is not (batch, channels, *sizes) with `spatial_dims` sizes.
+        """Raise unless the input is (batch, channels, *sizes) with `spatial_dims` sizes.
 
         Raises:
-            SettingError: a shape of another length.
+            SettingError: the input has another number of dimensions.
         """
         if self.spatial_dims is not None and x.ndim != 2 + self.spatial_dims:
             sizes = ("depth", "height", "width")[-self.spatial_dims :] if self.spatial_dims > 1 else ("length",)
@@ -144,7 +144,7 @@ class Noise(Configurable, nn.Module):
 class ProbabilityDropout(Noise):
     """A dropout with a probability, given as exactly one of `drop_prob` and `keep_prob`, by name.
 
-    Subclass it and write `forward(x)`, which reads `drop_prob`, `training`, `generator` and `shared` of itself.
+    Subclass it and write `forward(x)`, which reads `self.drop_prob`, `self.training`, `self.generator` and `self.shared`.
 
     Args:
         drop_prob: probability to drop, from 0 to 1.
@@ -155,10 +155,10 @@ class ProbabilityDropout(Noise):
         SettingError: a value outside its range.
     """
 
-    #: what a configuration that names neither probability gets
+    #: the default in configurations that set neither probability
     default_drop_prob: ClassVar[float] = 0.5
 
-    # nothing may be given as the arguments of type NoReturn: type checkers say so, and `refuse` what to write instead
+    # type checkers reject arguments of type NoReturn; `refuse` suggests what to write instead
     def __init__(
         self, *args: NoReturn, drop_prob: float | None = None, keep_prob: float | None = None, **unknown: NoReturn
     ) -> None:
@@ -179,7 +179,7 @@ class ProbabilityDropout(Noise):
 
     @classmethod
     def from_config(cls, **settings: Any) -> Any:
-        """Build one from a configuration node's settings; without a probability it is the class's default."""
+        """Build one from a configuration node's settings; without a probability, use the class's default."""
         if settings.get("drop_prob") is None and settings.get("keep_prob") is None:
             settings["drop_prob"] = cls.default_drop_prob
         return super().from_config(**settings)
@@ -196,7 +196,7 @@ class ProbabilityDropout(Noise):
 
     @property
     def p(self) -> float:
-        """`drop_prob` by torch's name, for models that read it of a dropout which `convert_dropout` has replaced."""
+        """`drop_prob` under torch's name, for models that read it from a dropout that `convert_dropout` has replaced."""
         return self.drop_prob
 
     @p.setter

@@ -1,4 +1,4 @@
-"""Whether a module of another library drops branches as `DropPath` does: found by trying it, not by its name alone."""
+"""Detection of modules of other libraries that drop branches as `DropPath` does, by a trial, not only by name."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-#: how classes that drop branches are called: DropPath, SwinDropPath, StochasticDepth, ...
+#: names of classes that drop branches: DropPath, SwinDropPath, StochasticDepth, ...
 _NAMES = re.compile("drop_?path|stochastic_?depth", re.IGNORECASE)
-#: what they call the probability to drop
+#: their names for the probability to drop
 _PROBABILITIES = ("p", "drop_prob")
-#: rows that are tried: that one half of them are all kept, or all dropped, has the probability 2^-63
+#: number of rows in the trial: all are kept, or all are dropped, with probability 2^-63
 _ROWS = 64
 
-#: class and settings -> what was found
+#: class and settings -> result of the trial
 _known: dict[tuple[Any, ...], bool] = {}
 
 
 def branch_drop_prob(module: nn.Module) -> float | None:
     """The probability with which a module drops each row's branch, scaling the others; None for other modules.
 
-    A copy of it is tried on a few rows with the probability 1/2: each must become zero or twice itself. So modules that do
-    not scale, or that drop all rows together, are none.
+    A copy is tried on a few rows with probability 1/2: each row must become zero or double. So the result is None for
+    modules that do not scale, or that drop all rows together.
 
     Example:
         >>> from torchvision.ops import StochasticDepth
@@ -53,13 +53,13 @@ def _settings(module: nn.Module) -> dict[str, Any]:
 def _drops_rows(module: nn.Module, name: str) -> bool:
     x = torch.arange(1.0, 1 + 8 * _ROWS).reshape(_ROWS, 2, 2, 2)
     trial = copy.copy(module)
-    vars(trial).pop("forward", None)  # what others put in its place is not its own
+    vars(trial).pop("forward", None)  # a patched forward is not the one of the class
     try:
         setattr(trial, name, 0.5)
         trial.training = True
         with torch.random.fork_rng(devices=()), torch.no_grad():
             y = trial(x.clone())
-    except Exception:  # whatever it needs, it is no module that only drops
+    except Exception:  # a module that needs more than an input does not only drop
         return False
     if not isinstance(y, torch.Tensor) or y.shape != x.shape:
         return False

@@ -20,15 +20,15 @@ from regtorch.settings import check, ranges_of
 class ConcreteDropout(ProbabilityDropout):
     """Learns the probability to drop, along with the weights. See `regtorch.functional.concrete_dropout`.
 
-    The loss alone lets the probability go to zero: add a `WeightPenalty` of `regtorch.Concrete`, which holds it up by
-    as much as the data leave open. Monte Carlo prediction draws at the probability that was learned.
+    The loss alone drives the probability to zero: add a `WeightPenalty` of `regtorch.Concrete`, which keeps it above zero
+    as far as the data permit. Monte Carlo prediction uses the learned probability.
 
     Args:
-        drop_prob: probability to begin with, above 0 and below 1.
+        drop_prob: initial probability, above 0 and below 1.
         keep_prob: 1 - drop_prob; give one of the two.
-        temperature: of the relaxation, > 0.
-        whole_maps: whether feature maps are dropped whole, as the paper does before convolutions; None: those of
-            (batch, channels, height, width) and of volumes are, (batch, time, features) and (batch, channels, length) not.
+        temperature: temperature of the relaxation, > 0.
+        whole_maps: whether feature maps are dropped as units, as in the paper before convolutions; None: only for
+            (batch, channels, height, width) and volumes, not for (batch, time, features) and (batch, channels, length).
 
     Raises:
         NamingError: an argument by position or by another name, both probabilities, or neither.
@@ -44,7 +44,7 @@ class ConcreteDropout(ProbabilityDropout):
     default_drop_prob: ClassVar[float] = 0.1
     learned: ClassVar[bool] = True
     #: log p - log(1 - p) of the probability to drop
-    if TYPE_CHECKING:  # torch.jit.script stumbles over an annotation that is a string
+    if TYPE_CHECKING:  # torch.jit.script cannot handle a string annotation
         logit: nn.Parameter
 
     def __init__(
@@ -63,7 +63,7 @@ class ConcreteDropout(ProbabilityDropout):
 
     @property
     def drop_prob(self) -> float:
-        """Probability to drop as it is now, to the six digits that float32 has of it; may be set at any time."""
+        """Current probability to drop, to the six digits of float32; may be set at any time."""
         return float(f"{widened(as_plain(self.logit.detach())).double().sigmoid().item():.6g}")
 
     @drop_prob.setter
@@ -73,7 +73,7 @@ class ConcreteDropout(ProbabilityDropout):
         if "logit" in self._parameters:
             with torch.no_grad():
                 self.logit.fill_(logit)
-        else:  # one entry, not none: fully_shard takes no 0-dim parameter
+        else:  # one dimension, as fully_shard does not support 0-dim parameters
             self.logit = nn.Parameter(torch.full((1,), logit))
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Dropout whose masks are kept with a rollout, so that the policy's update sees the networks that acted."""
+"""Dropout whose masks are stored with a rollout, so that the policy update uses the networks that acted."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from regtorch.registry import register
 
 @register("dropout", "consistent")
 class ConsistentDropout(ProbabilityDropout):
-    """Dropout whose masks can be kept and used again. See `regtorch.functional.consistent_dropout`.
+    """Dropout whose masks can be stored and reused. See `regtorch.functional.consistent_dropout`.
 
-    Alone it is `Dropout`; inside `regtorch.consistent` its masks are kept, or those given are used.
+    By itself it equals `Dropout`; inside `regtorch.consistent` its masks are stored, or given masks are used.
 
     Args:
         drop_prob: probability that a unit is dropped, from 0 to 1.
@@ -27,7 +27,7 @@ class ConsistentDropout(ProbabilityDropout):
 
     Raises:
         NamingError: an argument by position or by another name, both probabilities, or neither.
-        SettingError: a value outside its range, or a mask that is missing or has another shape.
+        SettingError: a value outside its range, or a mask that is missing or has the wrong shape.
 
     Example:
         >>> ConsistentDropout(drop_prob=0.1)
@@ -36,7 +36,7 @@ class ConsistentDropout(ProbabilityDropout):
 
     effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
-    #: where masks are kept or taken from, while `consistent` lasts; lost in copies
+    #: the store of masks inside `consistent`; copies lose it
     masks: _Masks | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,26 +59,30 @@ class ConsistentDropout(ProbabilityDropout):
 
 
 class _Masks:
-    """The masks of one dropout, by how often it was called."""
+    """The masks of one dropout, by the number of the call."""
 
     def __init__(self, name: str, given: Mapping[str, Tensor] | None, kept: dict[str, Tensor]) -> None:
         self.name, self.given, self.kept = name, given, kept
         self.calls = 0
 
     def next(self, x: Tensor) -> Tensor | None:
-        """The mask given for the next call; None: it is to be drawn."""
+        """The given mask for the next call; None: draw one."""
         if self.given is None:
             return None
         site = f"{self.name}#{self.calls}"
         if site not in self.given:
-            raise SettingError(f"masks have none for {site}; they are for: {', '.join(self.given) or 'nothing'}")
+            raise SettingError(
+                f"there is no mask for {site}; there are masks for: {', '.join(self.given) or 'nothing'}"
+            )
         mask = self.given[site]
         if mask.shape[1:] != x.shape[1:] or len(mask) not in (1, len(x)):
-            raise SettingError(f"the mask for {site} has shape {tuple(mask.shape)}, what it is for {tuple(x.shape)}")
+            raise SettingError(
+                f"the mask for {site} has shape {tuple(mask.shape)}, its input has shape {tuple(x.shape)}"
+            )
         return mask.to(x.device)
 
     def keep(self, mask: Tensor) -> None:
-        """Note what was applied."""
+        """Store the applied mask."""
         self.kept[f"{self.name}#{self.calls}"] = mask
         self.calls += 1
 
@@ -86,23 +90,23 @@ class _Masks:
 def consistent(
     model: nn.Module, masks: Mapping[str, Tensor] | None = None
 ) -> AbstractContextManager[dict[str, Tensor]]:
-    """Keep the masks of a model's `ConsistentDropout`s, or use those of another time, for one forward pass.
+    """Store the masks of a model's `ConsistentDropout`s, or reuse earlier masks, for one forward pass.
 
-    Policy gradients compare what the policy would do now with what it did. With new masks that compares two networks,
-    and the ratio is not 1 even before the first update; with the masks of the rollout it is.
+    Policy gradients compare the current policy with the policy of the rollout. With new masks this compares different
+    networks, and the ratio is not 1 even before the first update; with the masks of the rollout it is.
 
     Args:
         model: a module with `ConsistentDropout` in it, in training mode.
-        masks: what an earlier block gave, or rows of it: ``{site: mask[rows] for site, mask in masks.items()}``. None:
-            masks are drawn.
+        masks: the masks of an earlier block, or rows of them: ``{site: mask[rows] for site, mask in masks.items()}``.
+            None: draw masks.
 
     Returns:
-        A context manager that gives the masks that were used, (batch, ...) bool each, by the dropout's name and the
-        number of its call: to be kept with the rollout, concatenated, sliced and saved as tensors are.
+        A context manager that returns the used masks, bool tensors (batch, ...), by the dropout's name and the number of
+        its call. Store them with the rollout; they can be concatenated, sliced and saved like any tensors.
 
     Raises:
         NothingBoundError: the model has no `ConsistentDropout`.
-        SettingError: a mask is missing, or is for another number of rows or units.
+        SettingError: a mask is missing, or has another number of rows or units.
 
     Source: Hausknecht and Wagener, "Consistent dropout for policy gradient reinforcement learning", 2022.
 
@@ -124,7 +128,7 @@ def consistent(
 def _consistent(model: nn.Module, masks: Mapping[str, Tensor] | None) -> Iterator[dict[str, Tensor]]:
     drops = {name: module for name, module in model.named_modules() if isinstance(module, ConsistentDropout)}
     if not drops:
-        raise NothingBoundError(f"{type(model).__name__} has no ConsistentDropout whose masks could be kept")
+        raise NothingBoundError(f"{type(model).__name__} has no ConsistentDropout whose masks could be stored")
     before = {module: module.masks for module in drops.values()}
     kept: dict[str, Tensor] = {}
     try:

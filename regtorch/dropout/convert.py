@@ -1,4 +1,4 @@
-"""Replacing the dropouts of a model that was written without regtorch."""
+"""Conversion of the dropouts of a model that was written without regtorch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d,
 from regtorch.errors import SettingError
 from regtorch.registry import component
 
-#: torch's dropouts and what does the same here; their `p` is the probability to drop
+#: torch's dropouts and their counterparts here; their `p` is the probability to drop
 _COUNTERPARTS: dict[type[nn.Module], type[ProbabilityDropout]] = {
     nn.Dropout: Dropout,
     nn.Dropout1d: SpatialDropout1d,
@@ -34,30 +34,30 @@ _COUNTERPARTS: dict[type[nn.Module], type[ProbabilityDropout]] = {
 
 
 def convert_dropout(model: nn.Module, target: type[nn.Module] | str | None = None) -> nn.Module:
-    """Replace torch's dropout modules, in place, by regtorch's with the same probability to drop.
+    """Replace torch's dropout modules in place with regtorch's, with the same probability to drop.
 
-    Without a target each becomes its counterpart: ``nn.Dropout``, ``Dropout1d/2d/3d``, ``AlphaDropout``,
-    ``FeatureAlphaDropout``, and modules called ``DropPath`` or ``StochasticDepth``, of torchvision, timm, transformers or
-    others, that drop each row's branch and scale the rest; those that do not scale, or drop all rows together, stay.
-    torchvision's ``DropBlock2d`` and ``DropBlock3d`` become `DropBlock2d` and `DropBlock3d`, which drop with exactly the
-    probability that is given; timm's, which drops far more than that, stays. With a target all of them become that
-    class, element-wise and spatial ones, regtorch's own as well; only a ``DropPath`` stays one, as it drops branches and
-    not units.
+    Without a target each module becomes its counterpart. This applies to ``nn.Dropout``, ``Dropout1d/2d/3d``,
+    ``AlphaDropout``, ``FeatureAlphaDropout``, and to modules named ``DropPath`` or ``StochasticDepth`` of torchvision, timm,
+    transformers or others, if they drop each row's branch and scale the rest. Those that do not scale, or that drop all
+    rows together, are not replaced. torchvision's ``DropBlock2d`` and ``DropBlock3d`` become `DropBlock2d` and
+    `DropBlock3d`, which drop with exactly the given probability; timm's, which drops far more, is not replaced. With a
+    target all of them become that class, element-wise and spatial ones and regtorch's own too; only a ``DropPath`` stays
+    a ``DropPath``, as it drops branches and not units.
 
-    Each module keeps its training mode; one that stands in two places stays one module. A subclass with a
-    `forward` of its own is left alone, and so is what is no module: ``F.dropout`` calls, the ``dropout=`` of
-    attention and recurrent layers. A model that hands its dropout's `p` on to a function (timm's attention) still finds
-    it there, and drops by that function, whatever the target.
+    Each module keeps its training mode, and a shared module stays shared. Subclasses with their own `forward` are not
+    replaced, and neither is dropout outside modules: ``F.dropout`` calls, the ``dropout=`` of attention and recurrent
+    layers. A model that passes its dropout's `p` to a function (timm's attention) still finds `p`, and that function
+    drops, whatever the target is.
 
     Args:
         model: the model, or a single dropout.
         target: a dropout class that takes `drop_prob`, or its registered name.
 
     Returns:
-        The model; where it is itself a dropout, the new module.
+        The model; if it is itself a dropout, the new module.
 
     Raises:
-        SettingError: a target that is no dropout of units, or that cannot take a probability found in the model
+        SettingError: the target is not a dropout of units, or does not permit a probability found in the model
             (then nothing is replaced).
         UnknownNameError: no dropout is registered under the target's name.
 
@@ -93,7 +93,7 @@ def _dropout_class(target: type[nn.Module] | str) -> Any:
 
 
 def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
-    """The module to stand in the old one's place, or None if that is nothing to convert."""
+    """The module that replaces the old one; None if it is not replaced."""
     found = counterpart_of(old) or _drop_block_of_torchvision(old)
     if found is None:
         return None
@@ -106,18 +106,18 @@ def _replacement(old: nn.Module, chosen: Any) -> nn.Module | None:
 
 
 def counterpart_of(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
-    """The class here that does what a dropout of any library does, and its settings; None for other modules."""
+    """The regtorch class equivalent to a dropout of any library, and its settings; None for other modules."""
     if isinstance(old, ProbabilityDropout):
         return None if old.acts_on_weights else (type(old), old.settings())
-    for torchs, ours in _COUNTERPARTS.items():
-        if isinstance(old, torchs) and type(old).forward is torchs.forward:
+    for torch_class, ours in _COUNTERPARTS.items():
+        if isinstance(old, torch_class) and type(old).forward is torch_class.forward:
             return ours, {"drop_prob": float(old.p) if isinstance(old.p, Tensor) else old.p}
     drop_prob = branch_drop_prob(old) if isinstance(old, nn.Module) else None
     return None if drop_prob is None else (DropPath, {"drop_prob": drop_prob})
 
 
 def _drop_block_of_torchvision(old: Any) -> tuple[type[ProbabilityDropout], dict[str, Any]] | None:
-    """The nearest class here, no counterpart: torchvision's drops a little less than its probability."""
+    """The nearest class here; it is not equivalent, as torchvision's drops slightly less than its probability."""
     ours: dict[str, type[ProbabilityDropout]] = {"DropBlock2d": DropBlock2d, "DropBlock3d": DropBlock3d}
     name = type(old).__name__
     if name not in ours or not type(old).__module__.startswith("torchvision."):

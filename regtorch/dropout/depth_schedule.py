@@ -1,4 +1,4 @@
-"""Stochastic depth that grows with the depth."""
+"""Stochastic depth with drop probabilities that increase with depth."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from regtorch.settings import PROBABILITY
 
 
 def depth_schedule(model: nn.Module, *, last: float = 0.5) -> dict[str, float]:
-    """Give the l-th of a model's L branches the probability ``l / L * last`` to be dropped, from the first to the last.
+    """Set the drop probability of the l-th of a model's L branches to ``l / L * last``.
 
-    Early layers give what all later ones build on, so they are kept more often. Branches are the modules that
+    All later layers depend on early ones, so early branches are kept more often. Branches are found by the modules that
     drop them, in the order in which the model registers them: `DropPath`, torchvision's ``StochasticDepth`` (row mode)
-    and modules called ``DropPath`` that do the same, of timm, transformers or others.
+    and equivalent modules named ``DropPath`` of timm, transformers or others.
 
     Args:
         model: any module.
         last: probability that the last branch is dropped, from 0 to 1; the paper takes 0.5.
 
     Returns:
-        Name -> probability, in that order.
+        Name -> probability, in the order of the branches.
 
     Raises:
         NothingBoundError: the model has no such module (timm puts an ``Identity`` where the probability is 0).
-        SettingError: `last` is no probability.
+        SettingError: `last` is not a probability.
 
     Source: Huang et al., "Deep networks with stochastic depth", 2016, equation 4.
 

@@ -16,13 +16,13 @@ from regtorch.settings import check
 class DropBlock3d(ProbabilityDropout):
     """Zeroes cubic blocks of each map. See `regtorch.functional.drop_block3d`.
 
-    What is kept is scaled by the fixed ``1 / keep_prob``.
+    Kept units are scaled by the constant ``1 / keep_prob``.
 
     Args:
         drop_prob: probability that a unit is dropped, on average over the map, from 0 to 1.
         keep_prob: 1 - drop_prob; give one of the two.
-        block_size: side of the blocks in voxels, >= 1, cut to the size of the map.
-        couple_channels: one mask for all channels of a row, as in the paper, instead of one each.
+        block_size: side of the blocks in voxels, >= 1, limited to the size of the map.
+        couple_channels: one mask for all channels of a row, as in the paper, instead of one per channel.
 
     Raises:
         NamingError: an argument by position or by another name, both probabilities, or neither.

@@ -19,16 +19,16 @@ _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 @register("dropout", "drop_connect")
 class DropConnect(ProbabilityDropout):
-    """Zeroes the weights of a layer, one mask a forward pass; its bias stays. See `regtorch.functional.drop_connect`.
+    """Zeroes weights of a layer with one mask per forward pass; the bias is kept. See `regtorch.functional.drop_connect`.
 
-    Of a recurrent layer one mask holds for all time steps.
+    In a recurrent layer one mask holds for all time steps.
 
     Args:
         layer: the Linear, convolution, transposed convolution, or recurrent layer or cell (RNN, LSTM, GRU) to wrap;
-            without one, see `around`.
+            see `around` for wrapping later.
         drop_prob: probability that a weight is dropped, from 0 to 1.
         keep_prob: 1 - drop_prob; give one of the two.
-        weights: ``"all"``, or of a recurrent layer ``"recurrent"``: only those from one step's hidden state to the next.
+        weights: ``"all"``; for recurrent layers also ``"recurrent"``: only the hidden-to-hidden weights.
 
     Raises:
         NamingError: a probability by position or by another name, both probabilities, or neither.
@@ -66,21 +66,23 @@ class DropConnect(ProbabilityDropout):
                 f"DropConnect wraps a Linear, convolution or recurrent layer, got {type(layer).__name__}"
             )
         if layer is not None and weights == "recurrent" and not isinstance(layer, _RECURRENT):
-            raise SettingError(f"weights=recurrent is not allowed: a {type(layer).__name__} has none; take weights=all")
+            raise SettingError(
+                f"weights=recurrent is not allowed: a {type(layer).__name__} has no recurrent weights; use weights=all"
+            )
         self.weights = weights
         self.layer = layer
 
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def around(self, layer: nn.Module) -> DropConnect:
         """A DropConnect with the same settings that wraps `layer`."""
         return type(self)(layer, drop_prob=self.drop_prob, weights=self.weights).train(self.training)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """What the layer gives for `x` with the weights that are left; in evaluation with all of them."""
+        """The layer's output for `x` with the kept weights; in evaluation with all weights."""
         if isinstance(x, fx.Proxy):
             return recorded(self, x, *args, **kwargs)
         layer = self.layer
@@ -94,7 +96,7 @@ class DropConnect(ProbabilityDropout):
         }
         if not isinstance(layer, nn.RNNBase):
             return functional_call(layer, left, (x, *args), kwargs)
-        kept = layer._flat_weights  # a recurrent layer computes with this list, whatever its parameters are
+        kept = layer._flat_weights  # a recurrent layer uses this list, not its parameters
         layer._flat_weights = [left.get(name, w) for name, w in zip(layer._flat_weights_names, kept, strict=True)]
         try:
             return layer(x, *args, **kwargs)
@@ -102,7 +104,7 @@ class DropConnect(ProbabilityDropout):
             layer._flat_weights = kept
 
     def _names(self, layer: nn.Module) -> list[str]:
-        """Of the weights that are dropped."""
+        """The names of the weights that may be dropped."""
         if not isinstance(layer, _RECURRENT):
             return ["weight"]
         names = layer._flat_weights_names if isinstance(layer, nn.RNNBase) else ["weight_ih", "weight_hh"]

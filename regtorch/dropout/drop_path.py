@@ -1,4 +1,4 @@
-"""Stochastic depth: dropout of a whole branch."""
+"""Stochastic depth: dropout of branches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regtorch.registry import register
 
 @register("dropout", "drop_path")
 class DropPath(ProbabilityDropout):
-    """Zeroes a sample's whole branch: ``x + drop_path(branch(x))``. See `regtorch.functional.drop_path`.
+    """Zeroes the branch of a sample: ``x + drop_path(branch(x))``. See `regtorch.functional.drop_path`.
 
     Args:
         drop_prob: probability that a sample's branch is dropped, from 0 to 1.

@@ -1,4 +1,4 @@
-"""Alpha dropout of whole channels."""
+"""Alpha dropout of channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regtorch.registry import register
 
 @register("dropout", "feature_alpha")
 class FeatureAlphaDropout(ProbabilityDropout):
-    """Alpha dropout of whole channels. See `regtorch.functional.feature_alpha_dropout`.
+    """Alpha dropout of channels. See `regtorch.functional.feature_alpha_dropout`.
 
     Args:
         drop_prob: probability that a channel is dropped, from 0 to below 1.

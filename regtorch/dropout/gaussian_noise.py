@@ -17,7 +17,7 @@ class GaussianNoise(Noise):
     """Adds ``N(0, std^2)``. See `regtorch.functional.gaussian_noise`.
 
     Args:
-        std: standard deviation of the noise, >= 0; no probability, so it has a name of its own.
+        std: standard deviation of the noise, >= 0; not a probability, hence the separate name.
 
     Raises:
         NamingError: an argument by position or by another name.

@@ -13,10 +13,10 @@ from regtorch.registry import register
 
 @register("dropout", "none")
 class NoDropout(Noise):
-    """Leaves its input as it is.
+    """Returns its input unchanged.
 
     Args:
-        drop_prob: None; here so that a configuration with both keys builds.
+        drop_prob: None; accepted so that a configuration with both keys can be built.
         keep_prob: None.
 
     Raises:
@@ -33,10 +33,10 @@ class NoDropout(Noise):
         self.refuse(args, unknown)
         for key, value in {"drop_prob": drop_prob, "keep_prob": keep_prob}.items():
             if value is not None:
-                raise SettingError(f"{key}={value}: dropout none takes no probability; choose dropout=standard")
+                raise SettingError(f"{key}={value}: dropout=none has no probability; use dropout=standard")
 
     def settings(self) -> dict[str, object]:
-        """None at all."""
+        """No settings."""
         return {}
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Dropout of whole feature maps."""
+"""Dropout of feature maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _SpatialDropout(ProbabilityDropout):
     default_drop_prob: ClassVar[float] = 0.2
     whole_maps: ClassVar[bool] = True
 
-    #: the shapes that it takes, in words
+    #: description of the accepted shapes
     takes: ClassVar[str] = ""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,15 +35,15 @@ class _SpatialDropout(ProbabilityDropout):
         )
 
     def _draw_dims(self, ndim: int) -> int | None:
-        """How many leading dimensions have draws of their own in an input of so many, as torch has it; None: none such."""
+        """Number of leading dimensions with separate draws, as in torch, for an input of `ndim` dimensions; None: invalid."""
         raise NotImplementedError
 
 
 @register("dropout", "spatial1d")
 class SpatialDropout1d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, length). See `regtorch.functional.spatial_dropout`.
+    """Zeroes feature maps of (batch, channels, length). See `regtorch.functional.spatial_dropout`.
 
-    Two dimensions are (channels, length), as ``nn.Dropout1d`` takes them.
+    Two dimensions are read as (channels, length), as by ``nn.Dropout1d``.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.
@@ -67,9 +67,9 @@ class SpatialDropout1d(_SpatialDropout):
 
 @register("dropout", "spatial2d")
 class SpatialDropout2d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, height, width). See `regtorch.functional.spatial_dropout`.
+    """Zeroes feature maps of (batch, channels, height, width). See `regtorch.functional.spatial_dropout`.
 
-    Any number of sizes will do, also none, as with ``nn.Dropout2d``.
+    Any number of sizes is allowed, also none, as with ``nn.Dropout2d``.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.
@@ -95,9 +95,9 @@ class SpatialDropout2d(_SpatialDropout):
 
 @register("dropout", "spatial3d")
 class SpatialDropout3d(_SpatialDropout):
-    """Zeroes whole maps of (batch, channels, depth, height, width). See `regtorch.functional.spatial_dropout`.
+    """Zeroes feature maps of (batch, channels, depth, height, width). See `regtorch.functional.spatial_dropout`.
 
-    Any other number of dimensions is (channels, *sizes), as ``nn.Dropout3d`` takes it.
+    Any other number of dimensions is read as (channels, *sizes), as by ``nn.Dropout3d``.
 
     Args:
         drop_prob: probability that a map is dropped, from 0 to 1.

@@ -1,4 +1,4 @@
-"""Dropouts in recorded models: one node for ``torch.fx``, the identity of evaluation for ``torch.jit.script``."""
+"""Dropouts in traced models: one node for ``torch.fx``, the identity for ``torch.jit.script``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, fx
 
 
 def traceable(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """A forward pass that ``torch.fx`` records as a call of its module, as it does with torch's own dropouts.
+    """Make a forward pass that ``torch.fx`` records as a call of its module, as it does with torch's own dropouts.
 
-    The recorded model follows ``train()`` and ``eval()`` then. ``torch.jit.script`` compiles the identity of evaluation:
-    noise that is drawn in Python has no TorchScript, and a scripted model in training mode raises.
+    The traced model then follows ``train()`` and ``eval()``. ``torch.jit.script`` compiles the identity, as noise drawn
+    in Python cannot be scripted; a scripted model in training mode raises.
 
     Args:
-        forward: of a module that is the identity in evaluation.
+        forward: forward pass of a module that is the identity in evaluation.
 
     Example:
         >>> import regtorch
@@ -29,13 +29,13 @@ def traceable(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor
     def recorded_or_run(self: Any, x: Tensor) -> Tensor:
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
             assert not self.training, (
-                "a scripted model has no dropouts of regtorch's: put it into eval mode, or script regtorch.plain(model)"
+                "a scripted model cannot run dropouts of regtorch: put it in eval mode, or script regtorch.plain(model)"
             )
             return x
         else:
             return recorded(self, x) if isinstance(x, fx.Proxy) else forward(self, x)
 
-    # not functools.wraps: torch.jit.script would find the forward pass within
+    # functools.wraps would let torch.jit.script find the wrapped forward pass
     recorded_or_run.__doc__, recorded_or_run.__qualname__ = forward.__doc__, forward.__qualname__
     recorded_or_run.__module__, recorded_or_run.__name__ = forward.__module__, forward.__name__
     recorded_or_run.scripts_in_evaluation = True  # type: ignore[attr-defined]
@@ -43,7 +43,7 @@ def traceable(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor
 
 
 def recorded(module: torch.nn.Module, x: fx.Proxy, *args: Any, **kwargs: Any) -> Any:
-    """A node that calls the module, in the graph that is being recorded."""
+    """Add a node that calls the module to the graph that is being recorded."""
     tracer: Any = x.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (x, *args), kwargs)
 

@@ -14,7 +14,7 @@ from regtorch.settings import check
 
 @register("dropout", "variational")
 class VariationalDropout(ProbabilityDropout):
-    """Zeroes features at all time steps alike (locked dropout). See `regtorch.functional.variational_dropout`.
+    """Zeroes the same features at all time steps (locked dropout). See `regtorch.functional.variational_dropout`.
 
     Args:
         drop_prob: probability that a feature is dropped, from 0 to 1.

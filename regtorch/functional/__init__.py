@@ -1,12 +1,12 @@
-"""Pure functions of tensors: the formulas, and only them. Each file holds one, under its own name."""
+"""Pure functions of tensors. Each file contains one formula, under its own name."""
 
 from pathlib import Path as _Path
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 
-#: files of what several formulas share
+#: files with code that several formulas share
 _SHARED = {
-    "drawn_from",
+    "generator_kwargs",
     "full_precision",
     "keep_mask",
     "masked",
@@ -17,7 +17,7 @@ _SHARED = {
     "transformed",
     "unit_norms",
 }
-#: those that fill a weight in place end with an underscore, as torch's do
+#: functions that fill a weight in place; their names end with an underscore, as in torch
 _IN_PLACE = {"identity_kernel", "orthogonal_matrix", "truncated_normal", "variance_scaling"}
 
 _files = sorted(_path.stem for _path in _Path(__file__).parent.glob("[!_]*.py") if _path.stem not in _SHARED)

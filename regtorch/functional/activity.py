@@ -1,4 +1,4 @@
-"""A penalty on what a layer gives out."""
+"""A penalty on a layer's output."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ def activity(output: Tensor, penalty: Callable[[Tensor], Tensor], examples: int 
 
     Args:
         output: (batch, ...) activations; a scalar counts as a batch of one.
-        penalty: a function of one tensor that gives a scalar.
-        examples: how many examples the output is of, >= 1; by default the size of its first dimension.
+        penalty: a function of one tensor that returns a scalar.
+        examples: number of examples in the output, >= 1; by default the size of its first dimension.
 
     Returns:
         A 0-dim tensor; 0 for an empty batch.

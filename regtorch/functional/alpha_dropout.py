@@ -9,12 +9,12 @@ from regtorch.arguments import check_tensor
 from regtorch.functional.keep_mask import unit_mask
 from regtorch.functional.masked import masked
 
-#: what SELU tends to for large negative input: -scale * alpha
+#: the limit of SELU for large negative input: -scale * alpha
 SATURATION = -1.7580993408473766
 
 
 def alpha_masked(x: Tensor, mask: Tensor, drop_prob: float) -> Tensor:
-    """``a * (x * mask + SATURATION * (1 - mask)) + b``, with a and b such that mean 0 and variance 1 stay."""
+    """``a * (x * mask + SATURATION * (1 - mask)) + b``, with a and b that preserve mean 0 and variance 1."""
     keep_prob = 1 - drop_prob
     a = (keep_prob + SATURATION**2 * keep_prob * drop_prob) ** -0.5
     b = -a * drop_prob * SATURATION
@@ -37,7 +37,7 @@ def alpha_dropout(
     Args:
         x: any shape; dimension 0 is the batch.
         drop_prob: probability that a unit is dropped, from 0 to below 1.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

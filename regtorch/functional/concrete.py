@@ -1,4 +1,4 @@
-"""What a learned dropout probability costs."""
+"""The penalty on a learned dropout probability."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def concrete(
 ) -> Tensor:
     """``weight_regularizer * sum w^2 / (1 - p) + dropout_regularizer * units * (p log p + (1 - p) log(1 - p))``.
 
-    The divergence of dropout's approximate posterior from a normal prior on the weights: large weights ask for a small
-    p, the entropy of the mask for one half.
+    The divergence of dropout's approximate posterior from a normal prior on the weights: large weights favor a small p,
+    the entropy of the mask favors one half.
 
     Args:
-        w: the kernel of the layer behind the dropout.
-        *logits: ``log p - log(1 - p)`` of the dropout; of several in a row each has its entropy, and what is kept is
-            the product; of none p is 0.
-        units: that are dropped or kept, the inputs of the layer; one number for each dropout, or one for all.
+        w: the kernel of the layer after the dropout.
+        *logits: ``log p - log(1 - p)`` of the dropout; for several in a row the entropies add up, and the keep
+            probabilities multiply; without any, p is 0.
+        units: number of units that are dropped or kept, the inputs of the layer; one per dropout, or one for all.
         weight_regularizer: strength of the squares.
         dropout_regularizer: strength of the entropy.
 

@@ -1,4 +1,4 @@
-"""Dropout with a probability that is learned, by the concrete relaxation of its mask."""
+"""Dropout with a learned probability, by the concrete relaxation of its mask."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from regtorch.arguments import check_tensor
-from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.full_precision import widened
+from regtorch.functional.generator_kwargs import generator_kwargs
 from regtorch.functional.keep_mask import rows_shape
 
 
@@ -21,18 +21,18 @@ def concrete_dropout(
     generator: torch.Generator | None = None,
     shared: bool = False,
 ) -> Tensor:
-    """Drop each unit nearly whole or nearly not at all, so that the probability has a gradient: ``x * (1 - z) / (1 - p)``.
+    """Drop each unit almost completely or almost not, so that the probability has a gradient: ``x * (1 - z) / (1 - p)``.
 
     ``z = sigmoid((logit + log u - log(1 - u)) / temperature)`` with ``u`` uniform on (0, 1) and
-    ``p = sigmoid(logit)``; z is above one half with probability p exactly, and 0 or 1 as the temperature goes to 0.
+    ``p = sigmoid(logit)``; z is above one half with probability exactly p, and tends to 0 or 1 as the temperature goes to 0.
 
     Args:
         x: any shape; dimension 0 is the batch.
         logit: ``log p - log(1 - p)`` of the probability p that a unit is dropped; shape (1,) or ().
-        temperature: > 0; the smaller, the nearer to ordinary dropout, and the larger the gradient's variance.
-        whole_maps: whether one draw holds for a whole feature map of (batch, channels, *sizes); None: of inputs with two
-            or three sizes, as convolutions have them, not of (batch, time, features).
-        training: False gives `x` itself.
+        temperature: > 0; a smaller one is closer to ordinary dropout and has a larger variance of the gradient.
+        whole_maps: whether one draw holds for a feature map of (batch, channels, *sizes); None: only for inputs with two
+            or three sizes, as of convolutions, not for (batch, time, features).
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one draw for all rows instead of one each.
 
@@ -40,7 +40,7 @@ def concrete_dropout(
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> y = concrete_dropout(torch.ones(1000), logit=torch.tensor(0.0))  # at p = 0.5 what is kept doubles
+        >>> y = concrete_dropout(torch.ones(1000), logit=torch.tensor(0.0))  # at p = 0.5 kept units double
         >>> ((y < 0.1) | (y > 1.9)).float().mean() > 0.8
         tensor(True)
     """
@@ -50,7 +50,7 @@ def concrete_dropout(
     shape = rows_shape(x, shared)
     if x.ndim >= 4 if whole_maps is None else whole_maps:
         shape = (*shape[:2], *[1] * (x.ndim - 2))
-    u = torch.rand(shape, device=x.device, **drawn_from(generator))
+    u = torch.rand(shape, device=x.device, **generator_kwargs(generator))
     wide = widened(x)
     chance = widened(logit).to(x.device)
     kept = torch.sigmoid(-(chance + torch.logit(u).to(wide.dtype)) / temperature)  # 1 - z

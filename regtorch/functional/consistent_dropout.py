@@ -1,4 +1,4 @@
-"""Dropout by a mask that may be kept and used again."""
+"""Dropout with a mask that may be stored and reused."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def consistent_dropout(
     generator: torch.Generator | None = None,
     shared: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Inverted dropout by a given mask, or by one that is drawn: ``x * mask / (1 - drop_prob)``, and the mask.
+    """Inverted dropout with a given or a drawn mask: returns ``x * mask / (1 - drop_prob)`` and the mask.
 
     Args:
         x: any shape; dimension 0 is the batch.
         drop_prob: probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
-        mask: True for units to keep, shaped as `x`, or with a batch dimension of 1; None: it is drawn.
-        training: False gives `x` itself.
+        mask: True for units to keep, shaped as `x`, or with a batch dimension of 1; None: draw one.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 
     Returns:
-        The result, and the mask that was applied; None if nothing was dropped.
+        The result and the applied mask; the mask is None if nothing was dropped.
 
     Source: Hausknecht and Wagener, "Consistent dropout for policy gradient reinforcement learning", 2022.
 

@@ -9,7 +9,7 @@ def cosine_annealing(progress: float, *, start: float = 1.0, end: float = 0.0) -
     """From `start` to `end` along half a cosine: ``end + (start - end) * (1 + cos(pi * progress)) / 2``.
 
     Args:
-        progress: share of the training that is done, 0 to 1.
+        progress: finished fraction of the training, 0 to 1.
         start: the factor before the first step, >= 0.
         end: the factor after the last step, >= 0; it may be the larger one.
 
@@ -20,4 +20,4 @@ def cosine_annealing(progress: float, *, start: float = 1.0, end: float = 0.0) -
         [1.0, 0.854, 0.5, 0.0]
     """
     remaining = (1.0 + math.cos(math.pi * progress)) / 2.0
-    return start * remaining + end * (1.0 - remaining)  # so that both ends are met exactly
+    return start * remaining + end * (1.0 - remaining)  # exact at both ends

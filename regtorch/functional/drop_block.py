@@ -18,13 +18,13 @@ _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
 def block_prob(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float) -> float:
-    """The probability for a block to stand at a place that makes ``mean over units of P(dropped)`` equal `drop_prob`.
+    """The probability of a block at each position that makes ``mean over units of P(dropped)`` equal `drop_prob`.
 
-    A unit that `c` blocks can cover is dropped with probability ``1 - (1 - block_prob)^c``.
+    A unit that `c` positions of blocks cover is dropped with probability ``1 - (1 - block_prob)^c``.
 
     Args:
-        sizes: of the map.
-        block: sizes of a block, none above the map's.
+        sizes: sizes of the map.
+        block: sizes of a block, at most those of the map.
         drop_prob: average probability that a unit is dropped, above 0 and below 1.
 
     Example:
@@ -34,13 +34,13 @@ def block_prob(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float)
     return _solve(sizes, block, drop_prob)
 
 
-# what torch.compiler.assume_constant_result sets; called here, it would import the compiler, for almost two seconds
+# torch.compiler.assume_constant_result sets this, but calling it here would import the compiler, which takes 2 seconds
 block_prob._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
 def _solve(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float) -> float:
-    """By bisection over ``log(1 - block_prob)``."""
+    """Solve by bisection over ``log(1 - block_prob)``."""
     cover = Counter({1: 1})
     for size, side in zip(sizes, block, strict=True):
         line = _blocks_over(size, side)
@@ -60,7 +60,7 @@ def _solve(sizes: tuple[int, ...], block: tuple[int, ...], drop_prob: float) -> 
 
 
 def _blocks_over(size: int, block: int) -> Counter[int]:
-    """In how many places a block that covers a position can stand -> how many positions of the line have so many."""
+    """Number of block positions that cover a unit -> number of units on the line with so many."""
     return Counter(min(i + 1, size - i, block, size - block + 1) for i in range(size))
 
 
@@ -76,17 +76,17 @@ def drop_block(
 ) -> Tensor:
     """Zero blocks of each map so that a unit is dropped with probability `drop_prob` on average over the map.
 
-    Blocks stand entirely inside the map. The probability of a block is solved for exactly; the paper's is an
-    approximation, as it leaves out that blocks overlap. Units near the border are in fewer blocks, and are dropped less
-    often than those in the middle. What is kept is scaled by the fixed ``1 / (1 - drop_prob)``, not by the share that
-    happened to be kept in a batch.
+    Blocks are entirely inside the map. The probability of a block is computed exactly; that of the paper is an
+    approximation, as it ignores overlaps of blocks. Units near the border are in fewer blocks and are dropped less
+    often than those in the middle. Kept units are scaled by the constant ``1 / (1 - drop_prob)``, not by the fraction
+    that was kept in a batch.
 
     Args:
-        x: (batch, channels, *sizes) of one to three sizes.
+        x: (batch, channels, *sizes) with one to three sizes.
         drop_prob: average probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
-        block_size: side of the blocks in pixels, cut to the size of the map.
-        couple_channels: one mask for all channels of a row, as in the paper, instead of one each.
-        training: False gives `x` itself.
+        block_size: side of the blocks in pixels, limited to the size of the map.
+        couple_channels: one mask for all channels of a row, as in the paper, instead of one per channel.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 
@@ -107,6 +107,6 @@ def drop_block(
     shape = (1 if shared else rows, 1 if couple_channels else channels, *places)
     no_block = keep_mask(shape, block_prob(tuple(sizes), tuple(block), drop_prob), device=x.device, generator=generator)
     covered = F.pad((~no_block).float(), [side - 1 for side in reversed(block) for _ in range(2)])
-    for dim, side in enumerate(block):  # one dimension after the other is quicker
+    for dim, side in enumerate(block):  # one dimension after the other is faster
         covered = _POOLS[len(sizes)](covered, [side if d == dim else 1 for d in range(len(sizes))], stride=1)
     return masked(x, covered == 0, scale=keep_scale(drop_prob))

@@ -24,9 +24,9 @@ def drop_block3d(
     Args:
         x: (batch, channels, depth, height, width).
         drop_prob: average probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
-        block_size: side of the blocks in voxels, cut to the size of the map.
-        couple_channels: one mask for all channels of a row, as in the paper, instead of one each.
-        training: False gives `x` itself.
+        block_size: side of the blocks in voxels, limited to the size of the map.
+        couple_channels: one mask for all channels of a row, as in the paper, instead of one per channel.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

@@ -22,9 +22,9 @@ def drop_connect(
     Args:
         w: a weight of any shape.
         drop_prob: probability that a weight is dropped, from 0 to 1; at 1 the result is zero.
-        training: False gives `w` itself.
+        training: False returns `w` unchanged.
         generator: source of all randomness; by default torch's own.
-        shared: taken as by the other dropouts, without effect: a weight's mask holds for the whole batch anyway.
+        shared: accepted as by the other dropouts, but without effect, as a weight's mask holds for all rows anyway.
 
     Source: Wan et al., "Regularization of neural networks using DropConnect", 2013.
 

@@ -1,4 +1,4 @@
-"""Stochastic depth: dropout of a whole branch."""
+"""Stochastic depth: dropout of branches."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def drop_path(
     generator: torch.Generator | None = None,
     shared: bool = False,
 ) -> Tensor:
-    """Zero each sample's whole tensor with probability `drop_prob`, scale the others by ``1 / (1 - drop_prob)``.
+    """Zero each sample's full tensor with probability `drop_prob`, scale the others by ``1 / (1 - drop_prob)``.
 
     For the branch of a residual block: ``x + drop_path(branch(x), ...)``.
 
     Args:
         x: (batch, *units).
         drop_prob: probability that a sample's branch is dropped, from 0 to 1; at 1 the result is zero.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one draw for all rows instead of one each.
 

@@ -11,7 +11,7 @@ from regtorch.functional.masked import masked
 
 
 def keep_scale(drop_prob: float) -> float:
-    """What keeps the expected value when it multiplies kept units: ``1 / (1 - drop_prob)``; 0 if none is kept."""
+    """The factor of kept units that preserves the expected value: ``1 / (1 - drop_prob)``; 0 if none is kept."""
     return 1 / (1 - drop_prob) if drop_prob < 1 else 0.0
 
 
@@ -28,7 +28,7 @@ def dropout(
     Args:
         x: any shape; dimension 0 is the batch.
         drop_prob: probability that a unit is dropped, from 0 to 1; at 1 the result is zero.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

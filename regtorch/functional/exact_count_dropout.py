@@ -9,14 +9,14 @@ from torch import Tensor
 
 from regtorch.arguments import check_tensor
 from regtorch.errors import SettingError
-from regtorch.functional.drawn_from import drawn_from
+from regtorch.functional.generator_kwargs import generator_kwargs
 from regtorch.functional.keep_mask import random_bits, rows_shape
 from regtorch.functional.masked import masked
 from regtorch.functional.transformed import transformed
 
 
 def dropped_units(drop_prob: float, units: int) -> int:
-    """``ceil(drop_prob * units)``, where a product within 1e-12 of a whole number is that number.
+    """``ceil(drop_prob * units)``, where a product within 1e-12 of an integer counts as that integer.
 
     Example:
         >>> dropped_units(0.07, 100), dropped_units(1 - 0.7, 10), dropped_units(1e-15, 10)
@@ -40,8 +40,8 @@ def exact_count_dropout(
 
     Args:
         x: (batch, *units).
-        drop_prob: share of the units to drop, from 0 to 1; where all are dropped the result is zero.
-        training: False gives `x` itself.
+        drop_prob: fraction of the units to drop, from 0 to 1; if all are dropped the result is zero.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 
@@ -60,17 +60,17 @@ def exact_count_dropout(
     rows, *sample = rows_shape(x, shared)
     units = math.prod(sample)
     if torch.compiler.is_compiling():
-        # the count is no size of a tensor here, so that a probability that changes needs no new graph
+        # no tensor has this count as its size, so a changing probability needs no recompilation
         kept = torch.arange(units, device=x.device) >= drop_prob * units * (1.0 - 1e-12)
-        order = torch.rand((rows, units), device=x.device, **drawn_from(generator)).argsort(dim=1)
+        order = torch.rand((rows, units), device=x.device, **generator_kwargs(generator)).argsort(dim=1)
         mask = torch.empty_like(order, dtype=torch.bool).scatter(1, order, kept.expand(rows, units))
         return torch.where(mask.view(rows, *sample), x * (units / kept.sum().clamp(min=1)), 0.0)
     dropped = dropped_units(drop_prob, units)
     if not x.is_cpu or transformed():
-        keys = torch.rand((rows, units), device=x.device, **drawn_from(generator))
+        keys = torch.rand((rows, units), device=x.device, **generator_kwargs(generator))
     else:
         keys = random_bits(rows * units, torch.int32, generator).view(rows, units)
-    keep_fewer = dropped > units // 2  # the fewer are found faster
+    keep_fewer = dropped > units // 2  # the smaller set is found faster
     chosen = keys.topk(units - dropped if keep_fewer else dropped, dim=1, sorted=False).indices
     mask = torch.full((rows, units), not keep_fewer, device=x.device).scatter(1, chosen, keep_fewer)
     return masked(x, mask.view(rows, *sample), scale=units / (units - dropped) if dropped < units else 0.0)

@@ -1,4 +1,4 @@
-"""Alpha dropout of whole channels."""
+"""Alpha dropout of channels."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def feature_alpha_dropout(
     generator: torch.Generator | None = None,
     shared: bool = False,
 ) -> Tensor:
-    """Alpha dropout that sets whole channels to SELU's saturation value. See `alpha_dropout`.
+    """Alpha dropout that sets entire channels to SELU's saturation value. See `alpha_dropout`.
 
     Args:
-        x: (batch, channels, *sizes), sizes may be absent.
+        x: (batch, channels, *sizes), the sizes are optional.
         drop_prob: probability that a channel is dropped, from 0 to below 1.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

@@ -1,4 +1,4 @@
-"""Compute a penalty, and its gradient, in float32 or wider, whatever autocast or the weights' type say."""
+"""Compute a penalty and its gradient in float32 or wider, regardless of autocast and the type of the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDE = frozenset({torch.float32, torch.float64, torch.complex64, torch.complex1
 def widened(w: Tensor) -> Tensor:
     """`w` in float32 (complex64) if its type is narrower or holds integers, else `w` itself.
 
-    The gradient comes back in w's own type.
+    The gradient has the type of `w`.
 
     Raises:
         SettingError: `w` is not a tensor.
@@ -39,7 +39,7 @@ def widened(w: Tensor) -> Tensor:
 
 
 def zero_like(w: Tensor) -> Tensor:
-    """The penalty of a rule that has none: a real 0-dim zero on w's device, float32 or wider.
+    """A penalty of zero: a real 0-dim zero on w's device, float32 or wider.
 
     Example:
         >>> zero_like(torch.ones(3, dtype=torch.float16))
@@ -50,7 +50,7 @@ def zero_like(w: Tensor) -> Tensor:
 
 
 def real_dtype(wide: Tensor) -> torch.dtype:
-    """The type of the absolute values of a tensor in float32 (complex64) or wider."""
+    """The dtype of the absolute values of a tensor that is float32 (complex64) or wider."""
     if wide.dtype == torch.complex64:
         return torch.float32
     return torch.float64 if wide.dtype == torch.complex128 else wide.dtype
@@ -66,17 +66,17 @@ def _has_autocast(device_type: str) -> bool:
 
 
 def autocast_is_on(device_type: str) -> bool:
-    """Whether autocast is enabled for a type of device; never for one that has none, such as ``meta``."""
+    """Whether autocast is enabled for a type of device; False for types without autocast, such as ``meta``."""
     return _has_autocast(device_type) and torch.is_autocast_enabled(device_type)
 
 
 def autocast_off(device_type: str) -> AbstractContextManager[Any]:
-    """Autocast disabled for a type of device; nothing where the device has none."""
+    """A context with autocast disabled for a type of device; no effect for types without autocast."""
     return torch.autocast(device_type, enabled=False) if _has_autocast(device_type) else nullcontext()
 
 
 def in_full_precision(formula: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """``formula(w)`` with autocast off and `w` in float32 or wider; its gradient is computed in the same way."""
+    """``formula(w)`` with autocast off and `w` in float32 or wider; the gradient is computed in the same way."""
     check_tensor(w)
     if not autocast_is_on(w.device.type):
         return formula(widened(w))
@@ -112,7 +112,7 @@ def full_precision(formula: Formula[P]) -> Formula[P]:
 
 
 class _AutocastOff(torch.autograd.Function):
-    """Keeps autocast off in the backward pass too, which may itself be called inside an autocast region."""
+    """Disables autocast in the backward pass too, which may be called inside an autocast region."""
 
     @staticmethod
     def forward(ctx: Any, formula: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class _AutocastOff(torch.autograd.Function):
 
 
 class _TransformedAutocastOff(torch.autograd.Function):
-    """The same inside a transform of ``torch.func``, where derivatives are taken by ``torch.func`` in turn."""
+    """The same inside a transform of ``torch.func``, which computes the derivatives itself."""
 
     generate_vmap_rule = True
 

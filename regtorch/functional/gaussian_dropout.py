@@ -18,12 +18,12 @@ def gaussian_dropout(
     generator: torch.Generator | None = None,
     shared: bool = False,
 ) -> Tensor:
-    """Multiply by noise of mean 1 and the variance that dropout has: ``x * N(1, drop_prob / (1 - drop_prob))``.
+    """Multiply by noise of mean 1 and the variance of dropout: ``x * N(1, drop_prob / (1 - drop_prob))``.
 
     Args:
         x: any shape; dimension 0 is the batch.
-        drop_prob: that of the ordinary dropout with the same variance, from 0 to below 1.
-        training: False gives `x` itself.
+        drop_prob: probability of the ordinary dropout with the same variance, from 0 to below 1.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: the same noise for all rows instead of one each.
 

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from regtorch.arguments import check_tensor
-from regtorch.functional.drawn_from import drawn_from
 from regtorch.functional.full_precision import widened
+from regtorch.functional.generator_kwargs import generator_kwargs
 from regtorch.functional.keep_mask import rows_shape
 
 
 def standard_normal(x: Tensor, *, generator: torch.Generator | None, shared: bool) -> Tensor:
-    """N(0, 1) for each unit of `x`, in float32 or wider; `shared`: for each unit of one row, to hold for every row."""
+    """N(0, 1) for each unit of `x`, in float32 or wider; `shared`: for each unit of one row, the same for every row."""
     dtype = widened(x).dtype
-    return torch.randn(rows_shape(x, shared), dtype=dtype, device=x.device, **drawn_from(generator))
+    return torch.randn(rows_shape(x, shared), dtype=dtype, device=x.device, **generator_kwargs(generator))
 
 
 def gaussian_noise(
@@ -25,7 +25,7 @@ def gaussian_noise(
     Args:
         x: any shape; dimension 0 is the batch.
         std: standard deviation of the noise, >= 0.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: the same noise for all rows instead of one each.
 

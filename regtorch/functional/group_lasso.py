@@ -16,12 +16,12 @@ from regtorch.functional.unit_norms import norms_of_all
 def group_lasso(w: Tensor, /, strength: float) -> Tensor:
     """Sum of the Euclidean norms of the units' incoming weights: ``strength * sum over units u of ||w_u||``.
 
-    Drives whole units, not single weights, to zero. The subgradient at a unit of zeros is 0.
+    Drives units, not single weights, to zero. The subgradient at a unit of zeros is 0.
 
     Args:
-        w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
+        w: a weight with output units in the first dimension: (out, in) or (out, in, *kernel). In a vector
             each entry is a unit; a scalar is one unit.
-        strength: what a unit of norm 1 costs.
+        strength: penalty of a unit of norm 1.
 
     Returns:
         A 0-dim tensor, float32 or wider.
@@ -42,16 +42,16 @@ def group_lasso(w: Tensor, /, strength: float) -> Tensor:
 
 
 def group_lasso_total(weights: Sequence[Tensor], strength: float) -> Tensor:
-    """The sum of `group_lasso` over weights of which some are sharded.
+    """The sum of `group_lasso` over weights, some of them sharded.
 
-    Where whole units lie on one process, as under FSDP, that is one reduction of a number for all the weights;
-    where units are cut, one more of a number a unit.
+    If each unit is on one process, as under FSDP, this takes one reduction of a number for all weights; if units are
+    split, one more reduction with a number per unit.
     """
     kernels = [w if w.ndim > 1 else w.reshape(-1, 1) for w in weights]
     norms = norms_of_all(kernels, [tuple(range(1, w.ndim)) for w in kernels])
-    alike: dict[Any, list[int]] = {}
+    by_mesh: dict[Any, list[int]] = {}
     for i, w in enumerate(kernels):
-        alike.setdefault((w.device_mesh, spread(w, [0])) if is_sharded(w) else None, []).append(i)
-    parts = [torch.stack([norms[i].sum() for i in group]).sum() for group in alike.values()]
-    of_units = [kernels[group[0]] for group in alike.values()]
-    return strength * torch.stack(summed_over_shards(parts, of_units, [[0]] * len(parts))).sum()
+        by_mesh.setdefault((w.device_mesh, spread(w, [0])) if is_sharded(w) else None, []).append(i)
+    parts = [torch.stack([norms[i].sum() for i in group]).sum() for group in by_mesh.values()]
+    unit_kernels = [kernels[group[0]] for group in by_mesh.values()]
+    return strength * torch.stack(summed_over_shards(parts, unit_kernels, [[0]] * len(parts))).sum()

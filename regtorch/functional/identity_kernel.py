@@ -1,4 +1,4 @@
-"""Weights that hand their input on."""
+"""Weights of the identity map."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from regtorch.errors import SettingError
 
 
 def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
-    """Fill with ``gain * 1``: output unit i gives ``gain`` times input i; a convolution's at the centre of its kernel.
+    """Fill with ``gain * 1``: output unit i is ``gain`` times input i; for convolutions at the center of the kernel.
 
     Args:
-        w: a matrix (out, in) or a kernel (out, in, *kernel); changed in place. Units beyond the inputs give 0.
-        gain: what the input is multiplied by.
+        w: a matrix (out, in) or a kernel (out, in, *kernel); changed in place. Units beyond the inputs output 0.
+        gain: factor of the input.
 
     Returns:
         `w`.
@@ -33,6 +33,6 @@ def identity_kernel_(w: Tensor, gain: float = 1.0) -> Tensor:
     if w.ndim < 2:
         raise SettingError(f"identity weights need two dimensions or more, not the shape {tuple(w.shape)}")
     every = slice(None)
-    at_centre: tuple[slice | int, ...] = (every, every, *(size // 2 for size in w.shape[2:]))
-    w.zero_()[at_centre].diagonal().fill_(gain)
+    at_center: tuple[slice | int, ...] = (every, every, *(size // 2 for size in w.shape[2:]))
+    w.zero_()[at_center].diagonal().fill_(gain)
     return w

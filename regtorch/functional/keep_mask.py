@@ -1,4 +1,4 @@
-"""Drawing which units are kept: exact probabilities from 8 random bits a unit."""
+"""Random keep masks: exact probabilities from 8 random bits per unit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regtorch.functional.drawn_from import drawn_from
+from regtorch.functional.generator_kwargs import generator_kwargs
 from regtorch.functional.transformed import transformed
 
 _LEVELS = 256
-#: from so many words on another generator is worth starting
+#: the number of words from which starting another generator pays off
 _MANY_WORDS = 4096
 
 
@@ -26,9 +26,9 @@ def keep_mask(
 ) -> Tensor:
     """Independent draws, each True with probability ``1 - drop_prob``.
 
-    On the CPU a unit costs 8 random bits instead of a float. What 8 bits cannot say of a probability is scattered
-    over the units as a Poisson process, so that the draws stay independent and the probability exact, 1e-6 as well
-    as 0.3. On other devices, and compiled, the probability is that of a float32 draw: a multiple of 2^-24.
+    On the CPU a unit needs 8 random bits instead of a float. The remainder of the probability beyond 8 bits is scattered
+    over the units as a Poisson process, so the draws stay independent and the probability exact, for 1e-6 as well as for
+    0.3. On other devices, and when compiled, the probability is that of a float32 draw: a multiple of 2^-24.
 
     Args:
         shape: the shape of the mask.
@@ -46,7 +46,7 @@ def keep_mask(
         0.7
     """
     if torch.device(device).type != "cpu" or transformed():
-        return torch.rand(tuple(shape), device=device, **drawn_from(generator)) >= drop_prob
+        return torch.rand(tuple(shape), device=device, **generator_kwargs(generator)) >= drop_prob
     size = math.prod(shape)
     drops_are_rare = drop_prob <= 0.5
     rest, level = math.modf(min(drop_prob, 1 - drop_prob) * _LEVELS)
@@ -61,11 +61,12 @@ def keep_mask(
 
 
 def unit_mask(x: Tensor, drop_prob: float, *, generator: torch.Generator | None, shared: bool) -> Tensor:
-    """A `keep_mask` of one draw for each unit of `x`; `shared`: for each unit of one row, to hold for every row."""
+    """A `keep_mask` of one draw for each unit of `x`; `shared`: for each unit of one row, the same for every row."""
     mask = keep_mask(rows_shape(x, shared), drop_prob, device=x.device, generator=generator)
     if shared or x.is_contiguous() or not x.is_cpu or transformed():
         return mask
-    return mask.as_strided(mask.shape, torch.empty_like(x, device="meta").stride())  # laid out as x: quick to apply
+    # in the memory layout of x, which is faster to apply
+    return mask.as_strided(mask.shape, torch.empty_like(x, device="meta").stride())
 
 
 def feature_mask(x: Tensor, drop_prob: float, *, dims: int, generator: torch.Generator | None, shared: bool) -> Tensor:
@@ -75,14 +76,14 @@ def feature_mask(x: Tensor, drop_prob: float, *, dims: int, generator: torch.Gen
 
 
 def rows_shape(x: Tensor, shared: bool) -> tuple[int, ...]:
-    """The shape of the noise for `x`: its own, or that of a single row that all share."""
+    """The shape of the noise for `x`: its own, or that of a single row shared by all."""
     return (1, *x.shape[1:]) if shared and x.ndim else tuple(x.shape)
 
 
 def random_bits(size: int, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
-    """`size` integers on the CPU, uniform over all values of `dtype`: 64 bits are drawn at a time and cut up.
+    """`size` integers on the CPU, uniform over all values of `dtype`: 64 bits are drawn at a time and split.
 
-    Many of them come from NumPy's SFC64, started by a draw of the generator's: twice as fast as torch's own bits.
+    Large draws use NumPy's SFC64, seeded by a draw of the generator: twice as fast as torch's own bits.
     """
     count = -(-size * dtype.itemsize // 8)
     if count < _MANY_WORDS:

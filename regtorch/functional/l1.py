@@ -8,8 +8,8 @@ from regtorch.functional.l1_l2 import l1_l2
 def l1(*weights: Tensor, l1: float) -> Tensor:
     """Sum of absolute values: ``l1 * sum|w|``.
 
-    Drives weights towards zero by a step that does not shrink with them; for weights that are exactly zero take
-    the `SoftThreshold` constraint. The subgradient at 0 is 0.
+    Drives weights towards zero with a gradient that does not shrink with them; for exact zeros use the
+    `SoftThreshold` constraint. The subgradient at 0 is 0.
 
     Args:
         *weights: tensors of any shape.

@@ -18,14 +18,14 @@ from regtorch.functional.transformed import needs_plain_operations, transformed
 def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
     r"""Sum of absolute values and sum of squares: ``l1 * sum|w| + l2 * sum w^2``, over all the tensors together.
 
-    No half before the squares, as in Keras. Torch's ``weight_decay=d``, where it is coupled (SGD, Adam, RMSprop),
-    adds ``d * w`` to the gradient, so it equals ``l2=d/2``; AdamW's decoupled decay is another thing.
-    The subgradient of ``|w|`` at 0 is 0. Value and gradient are computed with autocast off, in float32 or wider. Of
+    The squares have no factor 1/2, as in Keras. Torch's coupled ``weight_decay=d`` (SGD, Adam, RMSprop) adds ``d * w`` to
+    the gradient, so it equals ``l2=d/2``; AdamW's decoupled decay is different.
+    The subgradient of ``|w|`` at 0 is 0. Value and gradient are computed with autocast off, in float32 or wider. For
     complex weights ``|w|`` is the modulus, and ``w^2`` stands for ``|w|^2``.
 
     Args:
-        *weights: tensors of any shape, at least one, on any devices; sharded ones cost one reduction of a number, all
-            together.
+        *weights: tensors of any shape, at least one, on any devices; all sharded ones together cost one reduction of a
+            number.
         l1: strength of the absolute values.
         l2: strength of the squares.
 
@@ -54,7 +54,7 @@ def l1_l2(*weights: Tensor, l1: float, l2: float) -> Tensor:
 
 
 def _of_plain_operations(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
-    """The same sum in torch's own operations."""
+    """The same sum, in torch's own operations."""
     sums = [scaled(w.abs().sum(), l1) for w in weights] if l1 else []
     sums += [scaled((w * w.conj()).real.sum() if w.is_complex() else w.square().sum(), l2) for w in weights if l2]
     return summed(sums or [scaled(w.abs().sum(), 0.0) for w in weights])
@@ -62,15 +62,15 @@ def _of_plain_operations(weights: Sequence[Tensor], l1: float, l2: float) -> Ten
 
 def _of_shards(weights: Sequence[Tensor], l1: float, l2: float) -> Tensor:
     """The sum over this process' shards, then over all processes."""
-    alike: dict[Any, list[Tensor]] = {}
+    by_mesh: dict[Any, list[Tensor]] = {}
     for w in weights:
-        alike.setdefault((w.device_mesh, spread(w)) if is_sharded(w) else None, []).append(w)
-    parts = [l1_l2(*map(local_shard, group), l1=l1, l2=l2) for group in alike.values()]
-    return torch.stack(summed_over_shards(parts, [group[0] for group in alike.values()])).sum()
+        by_mesh.setdefault((w.device_mesh, spread(w)) if is_sharded(w) else None, []).append(w)
+    parts = [l1_l2(*map(local_shard, group), l1=l1, l2=l2) for group in by_mesh.values()]
+    return torch.stack(summed_over_shards(parts, [group[0] for group in by_mesh.values()])).sum()
 
 
 class _L1L2(torch.autograd.Function):
-    """Two passes over the weights forward, three back; left to autograd, the same formula takes nine."""
+    """Needs two passes over the weights forward and three backward; with autograd the same formula needs nine."""
 
     @staticmethod
     def forward(l1: float, l2: float, *weights: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class _L1L2(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         if upstream.is_cpu and not torch.is_grad_enabled() and not transformed():
-            # plain numbers save two passes, but would make a GPU wait, and know no second derivative
+            # plain numbers save two passes, but force a GPU to synchronize and have no second derivative
             scale = upstream.item()
             of_sign, of_weight = ctx.l1 * scale, 2 * ctx.l2 * scale
             return None, None, *(_gradient(w, of_sign, of_weight) for w in ctx.saved_tensors)
@@ -104,7 +104,7 @@ class _L1L2(torch.autograd.Function):
 
 
 _DOT = frozenset({torch.float32, torch.float64})
-_PIECE = 1 << 16  # longer float32 dot products lose digits: 2e7 entries were off by 9e-5
+_PIECE = 1 << 16  # longer float32 dot products lose digits: the error was 9e-5 for 2e7 entries
 
 
 def _pieces(w: Tensor) -> Sequence[Tensor]:
@@ -119,7 +119,7 @@ def _square(piece: Tensor) -> Tensor:
 
 
 def _gradient(w: Tensor, of_sign: float, of_weight: float) -> Tensor:
-    """``of_sign * sign(w) + of_weight * w``, in place wherever it can be."""
+    """``of_sign * sign(w) + of_weight * w``, in place where possible."""
     if not of_sign:
         return w * of_weight
     gradient = torch.sgn(w).mul_(of_sign)

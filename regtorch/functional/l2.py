@@ -6,9 +6,9 @@ from regtorch.functional.l1_l2 import l1_l2
 
 
 def l2(*weights: Tensor, l2: float) -> Tensor:
-    """Sum of squares: ``l2 * sum w^2``, without a half, as in Keras.
+    """Sum of squares: ``l2 * sum w^2``, without a factor 1/2, as in Keras.
 
-    Torch's ``weight_decay=d``, where it is coupled, equals ``l2=d/2``.
+    Torch's coupled ``weight_decay=d`` equals ``l2=d/2``.
 
     Args:
         *weights: tensors of any shape.

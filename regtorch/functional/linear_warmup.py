@@ -7,9 +7,9 @@ def linear_warmup(progress: float, *, start: float = 0.0, warmup_fraction: float
     """From `start` to 1 in a straight line, then 1: ``start + (1 - start) * min(1, progress / warmup_fraction)``.
 
     Args:
-        progress: share of the training that is done, 0 to 1.
+        progress: finished fraction of the training, 0 to 1.
         start: the factor before the first step, >= 0; above 1 the line falls.
-        warmup_fraction: share of the training that the line takes, 0 to 1; at 0 the factor is 1 throughout.
+        warmup_fraction: fraction of the training for the line, 0 to 1; at 0 the factor is always 1.
 
     Source: Bowman et al., "Generating sentences from a continuous space", 2016 (a penalty's weight); Zoph et al.,
     "Learning transferable architectures", 2018 (ScheduledDropPath, a drop probability).

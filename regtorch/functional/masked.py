@@ -1,4 +1,4 @@
-"""Applying a mask, with a gradient that remembers one byte a unit."""
+"""Application of a mask; the gradient stores one byte per unit."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ def masked(x: Tensor, mask: Tensor, *, scale: float, shift: float = 0.0, fill: f
     Args:
         x: floating point, any shape.
         mask: bool, broadcasts to x's shape.
-        scale: factor of what is kept.
+        scale: factor of kept units.
         shift: added before scaling.
-        fill: what a dropped unit becomes.
+        fill: value of dropped units.
 
     Example:
         >>> masked(torch.tensor([1.0, 2.0]), torch.tensor([True, False]), scale=2.0)
         tensor([2., 0.])
     """
     if transformed() or needs_plain_operations():
-        filling = x.new_zeros(()) + fill  # a plain number in `where` would be compiled for one value only
+        filling = x.new_zeros(()) + fill  # a plain number in `where` would be compiled as a constant
         return torch.where(mask, x * scale + (shift * scale + fill), filling)
     result: Tensor = _Masked.apply(x, mask, scale, shift, fill)
     return result
 
 
 class _Masked(torch.autograd.Function):
-    """The derivative is the same function once more, so that it can be differentiated as often as one likes."""
+    """The derivative is the same function, so it can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor, scale: float, shift: float, fill: float) -> Tensor:
         ctx.save_for_backward(mask)
         ctx.scale = scale
-        wide = widened(x) if shift else x  # without a shift only the scaling rounds, once
+        wide = widened(x) if shift else x  # without a shift only the scaling rounds
         kept = mask.view(torch.uint8).to(wide.dtype)  # the conversion from bool is 6 times slower
-        alike = kept.shape == wide.shape and kept.stride() == wide.stride()
-        out = kept if alike else torch.empty_like(wide)  # laid out as x
-        if shift:  # in one pass kept * (1 + x / shift), in another its scale and what is added
+        same_layout = kept.shape == wide.shape and kept.stride() == wide.stride()
+        out = kept if same_layout else torch.empty_like(wide)  # with the memory layout of x
+        if shift:  # one pass for kept * (1 + x / shift), another one for the scale and the fill
             torch.addcmul(kept, kept, wide, value=1 / shift, out=out)
             torch.add(out.new_tensor(fill), out, alpha=scale * shift, out=out)
         else:

@@ -21,16 +21,16 @@ def max_norm(
 ) -> Tensor:
     """Nearest weights whose units have norm at most `max_value`: ``argmin |v - w|  s.t.  ||v_u|| <= max_value``.
 
-    A unit outside is scaled onto the ball; one inside stays bit for bit what it was. In bfloat16 and float16 the scaled
-    weights are rounded towards zero, so that the bound holds for what is stored.
+    A unit outside the ball is scaled onto it; one inside stays bit-identical. In bfloat16 and float16 the scaled weights
+    are rounded towards zero, so that the bound holds for the stored values.
 
     Args:
         w: a weight with its output units in the first dimension: (out, in) or (out, in, *kernel).
         max_value: the radius.
-        dims: the dimensions that make up one unit's incoming weights; by default all but the first, and the whole
-            of a vector.
+        dims: the dimensions that make up one unit's incoming weights; by default all but the first; for a
+            vector its only one.
         out: where to write the result; `w` itself projects in place.
-        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
+        norms: the units' norms if already known, shaped as returned by `unit_norms`.
 
     Source: Srebro and Shraibman, 2005; Srivastava et al., "Dropout", 2014.
 

@@ -20,23 +20,23 @@ def min_max_norm(
     out: Tensor | None = None,
     norms: Tensor | None = None,
 ) -> Tensor:
-    """Units' norms moved into [min_value, max_value]: ``w_u * (rate * clip(n) + (1 - rate) * n) / n``, n = ||w_u||.
+    """Move the units' norms into [min_value, max_value]: ``w_u * (rate * clip(n) + (1 - rate) * n) / n``, n = ||w_u||.
 
-    With ``rate=1`` this is the projection; a smaller rate goes that share of the way and is not idempotent.
-    A unit inside stays bit for bit what it was, and one of zeros stays zero. In bfloat16 and float16, with ``rate=1``, the
-    bounds hold for what is stored, as weights are rounded to the inside; where the interval is narrower than the type
-    can tell apart, the upper one does, and the lower one up to a rounding.
+    With ``rate=1`` this is the projection; a smaller rate applies that fraction of the correction and is not idempotent.
+    A unit inside stays bit-identical, and a unit of zeros stays zero. In bfloat16 and float16, with ``rate=1``, the bounds
+    hold for the stored values, as weights are rounded to the inside. If the interval is narrower than the resolution of
+    the type, the upper bound holds, and the lower one holds up to rounding.
 
     Args:
         w: a weight with its output units in the first dimension.
         min_value: smallest norm.
         max_value: largest norm.
-        rate: share of the way to go at once, from 0 to 1.
+        rate: fraction of the correction per step, from 0 to 1.
         dims: the dimensions that make up one unit's incoming weights; by default all but the first.
         out: where to write the result; `w` itself works in place.
-        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
+        norms: the units' norms if already known, shaped as returned by `unit_norms`.
 
-    Source: Keras' ``MinMaxNorm``, with its 1e-7 beside the norm.
+    Source: Keras' ``MinMaxNorm``, with its 1e-7 added to the norm.
 
     Example:
         >>> min_max_norm(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), min_value=1.0, max_value=2.0)
@@ -55,8 +55,8 @@ def min_max_norm(
 
 def _of_half(w: Tensor, min_value: float, max_value: float, norms: Tensor, out: Tensor | None) -> Tensor:
     """The projection, rounded to the inside of the interval."""
-    eps = torch.finfo(w.dtype).eps  # rounding in one direction moves a norm by up to this part of itself
-    narrow = min_value * (1 + eps) > max_value  # a unit that grows may then not be rounded up
+    eps = torch.finfo(w.dtype).eps  # directed rounding changes a norm by at most this fraction
+    narrow = min_value * (1 + eps) > max_value  # then a growing unit must not be rounded up
     lowest = max_value * (1 - eps) if narrow else min_value
     small = (norms < lowest * (1 - SLACK)) & (norms > 0)
     scale = torch.where(norms > max_value * (1 + SLACK), max_value / norms, 1.0)

@@ -1,4 +1,4 @@
-"""How far the rows (or columns) of a matrix are from being at right angles to each other."""
+"""The deviation of the rows (or columns) of a matrix from orthogonality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from regtorch.functional.full_precision import full_precision
 from regtorch.functional.scaled import scaled
-from regtorch.functional.sharded import wholes
+from regtorch.functional.sharded import full_tensors
 
 
 @full_precision
@@ -18,8 +18,8 @@ def orthogonal(w: Tensor, /, strength: float, mode: Literal["rows", "columns"] =
 
     Args:
         w: a matrix; a tensor of more dimensions is read as one row per entry of its first dimension, so a
-            convolution's kernel has one row per output filter. A vector or a scalar has nothing to compare: 0. Of complex
-            rows the cosine is the modulus of their Hermitian product.
+            convolution's kernel has one row per output filter. A vector or a scalar has nothing to compare: 0. For complex
+            rows the cosine is the modulus of the normalized Hermitian product.
         strength: the penalty when all rows are parallel.
         mode: compare ``"rows"`` or ``"columns"``.
 
@@ -35,7 +35,7 @@ def orthogonal(w: Tensor, /, strength: float, mode: Literal["rows", "columns"] =
         >>> orthogonal(torch.ones(3, 2), strength=1.0)
         tensor(1.0000)
     """
-    (w,) = wholes(w)
+    (w,) = full_tensors(w)
     matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
     vectors = normalize(matrix if mode == "rows" else matrix.T, dim=1)
     count = len(vectors)

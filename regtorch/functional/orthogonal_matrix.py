@@ -10,12 +10,12 @@ from regtorch.errors import SettingError
 
 
 def orthogonal_matrix_(w: Tensor, gain: float = 1.0, *, generator: torch.Generator | None = None) -> Tensor:
-    """Fill with ``gain * Q``, Q uniform among the matrices with ``Q Q^T = 1`` (or ``Q^T Q = 1`` if it is tall).
+    """Fill with ``gain * Q``, Q uniform among the matrices with ``Q Q^T = 1`` (or ``Q^T Q = 1`` for a tall matrix).
 
     Args:
         w: a matrix, or a kernel (out, in, *kernel) read as one row per output unit; changed in place.
-        gain: length of each row (of a tall matrix: column).
-        generator: where the random numbers come from; torch's global one by default.
+        gain: length of each row (for a tall matrix: of each column).
+        generator: source of all randomness; by default torch's own.
 
     Returns:
         `w`.
@@ -37,5 +37,5 @@ def orthogonal_matrix_(w: Tensor, gain: float = 1.0, *, generator: torch.Generat
     rows, columns = w.shape[0], w.shape[1:].numel()
     gaussian = torch.empty(max(rows, columns), min(rows, columns), dtype=w.dtype, device=w.device)
     q, r = torch.linalg.qr(gaussian.normal_(generator=generator))
-    q = q * r.diagonal().sign()  # without this, QR prefers some matrices
+    q = q * r.diagonal().sign()  # otherwise QR is not uniform
     return w.copy_((q if rows >= columns else q.T).reshape(w.shape)).mul_(gain)

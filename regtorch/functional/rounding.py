@@ -1,11 +1,11 @@
-"""Rounding to half precision in a chosen direction, so that a bound holds for what is stored."""
+"""Directed rounding to half precision, so that bounds hold for the stored values."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: by how much of itself a float32 norm may be beyond a bound by rounding alone; weights within it are left as they are
+#: the relative rounding error of a float32 norm; weights that exceed a bound by less are not changed
 SLACK = 5e-7
 
 
@@ -25,19 +25,19 @@ def rounded(wide: Tensor, dtype: torch.dtype, away: Tensor | bool = False) -> Te
     Args:
         wide: float32, finite.
         dtype: bfloat16 or float16.
-        away: where to round away from zero, as far as there is a number to round to; broadcasts.
+        away: where to round away from zero, if there is a larger number; broadcasts.
 
     Example:
         >>> third = torch.tensor([1 / 3])
         >>> rounded(third, torch.bfloat16).item() < third.item() < rounded(third, torch.bfloat16, away=True).item()
         True
     """
-    # float32 bits that the narrower type has no place for; there and back again would not do: compilers leave that out
+    # float32 bits that the narrower type lacks; compilers optimize away a conversion there and back
     unseen = 1 << (16 if dtype == torch.bfloat16 else 13)
     bits = wide.view(torch.int32)
     towards_zero = (bits & -unseen).view(torch.float32)
-    next_one = ((bits & -unseen) + unseen).view(torch.float32)  # a number's bits are in the order of its size
-    if dtype == torch.float16:  # whose smallest numbers are multiples of one step
+    next_one = ((bits & -unseen) + unseen).view(torch.float32)  # bit patterns are ordered like the numbers
+    if dtype == torch.float16:  # subnormal numbers of float16 are multiples of one step
         step = 2.0**-24
         tiny = wide.abs() < 2.0**-14
         towards_zero = torch.where(tiny, torch.trunc(wide / step) * step, towards_zero)

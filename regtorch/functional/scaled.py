@@ -1,4 +1,4 @@
-"""A scalar tensor times a number, in the tensor's type in forward mode too."""
+"""Product of a scalar tensor and a number, in the tensor's dtype also in forward mode."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from regtorch.functional.transformed import needs_plain_operations
 
 
 def scaled(value: Tensor, factor: float) -> Tensor:
-    """``factor * value`` of a 0-dim tensor, whose derivatives all have its type.
+    """``factor * value`` of a 0-dim tensor; all derivatives have its dtype.
 
-    In forward mode torch gives a 0-dim float32 tensor that is multiplied by a Python number a float64 tangent.
+    In forward mode torch's product of a 0-dim float32 tensor and a Python number has a float64 tangent.
 
     Example:
         >>> scaled(torch.tensor(2.0), 0.5)

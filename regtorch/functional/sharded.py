@@ -1,6 +1,6 @@
-"""Weights that are spread over processes (DTensors): their local shard, their whole, and sums over all shards.
+"""Sharded weights (DTensors): the local shard, the full tensor, and sums over all shards.
 
-A formula computes on its local shard, and what several weights have to exchange goes out together, once.
+Formulas compute on the local shard, and the communication of several weights is combined.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def is_sharded(w: object) -> TypeGuard[Any]:
     """
     if type(w) in (Tensor, nn.Parameter):
         return False
-    tensors = sys.modules.get("torch.distributed.tensor")  # who holds one has imported it; it takes long, so we do not
+    # the import is slow, and it was done if there are DTensors
+    tensors = sys.modules.get("torch.distributed.tensor")
     return tensors is not None and isinstance(w, tensors.DTensor)
 
 
 def local_shard(w: Tensor) -> Tensor:
-    """What this process holds of `w`, sharing its memory, with gradients going back into it.
+    """The shard of `w` on this process; it shares memory with `w`, and gradients flow back to `w`.
 
     Example:
         >>> local_shard(torch.ones(2))
@@ -43,7 +44,7 @@ def local_shard(w: Tensor) -> Tensor:
 
 
 def spread(w: Tensor, dims: Sequence[int] | None = None) -> tuple[int, ...]:
-    """The dimensions of w's mesh along which its `dims`, by default all of them, are cut into shards.
+    """The dimensions of w's mesh across which its `dims` (default: all) are sharded.
 
     Example:
         >>> spread(torch.ones(2, 3))
@@ -56,22 +57,22 @@ def spread(w: Tensor, dims: Sequence[int] | None = None) -> tuple[int, ...]:
 
 
 def _cut_dim(placement: Any) -> int | None:
-    """The dimension that a placement cuts; the strided one of tensor and data parallelism together is no `Shard`."""
+    """The dimension that a placement shards; the strided placement of combined parallelism is not a `Shard`."""
     return getattr(placement, "dim", None)
 
 
 def summed_over_shards(
     parts: Sequence[Tensor], weights: Sequence[Tensor], dims: Sequence[Sequence[int] | None] | None = None
 ) -> list[Tensor]:
-    """Each part added up over the shards of its weight, in one reduction for all the parts of a mesh.
+    """Sum each part over the shards of its weight, with one reduction for all parts of a mesh.
 
     Args:
-        parts: plain tensors of any shape, one a weight: what this process' shard contributes.
-        weights: the weights that they come from; a part of a plain one is its own sum.
-        dims: of each weight, the dimensions whose shards are added up; by default all.
+        parts: plain tensors of any shape, one per weight: the contribution of this process' shard.
+        weights: the weights of the parts; the part of an unsharded weight is returned as it is.
+        dims: for each weight, the dimensions whose shards are summed; by default all.
 
     Returns:
-        The sums, shaped as the parts, the same on every process. Each process gets the gradient of its own part.
+        The sums, with the shapes of the parts, equal on every process. Each process gets the gradient of its own part.
 
     Example:
         >>> summed_over_shards([torch.ones(2)], [torch.ones(2, 3)])
@@ -85,7 +86,8 @@ def summed_over_shards(
     for (mesh, across), members in together.items():
         summed = _reduced(torch.cat([parts[i].reshape(-1) for i in members]), mesh, across)
         for i, total in zip(members, summed.split([parts[i].numel() for i in members]), strict=True):
-            totals[i] = total.reshape(parts[i].shape).to(parts[i])  # shards may be kept on the CPU, and meet on GPUs
+            # shards may be stored on the CPU and reduced on GPUs
+            totals[i] = total.reshape(parts[i].shape).to(parts[i])
     return totals
 
 
@@ -105,11 +107,11 @@ def _replicated(mesh: Any) -> list[Any]:
     return [Replicate()] * mesh.ndim
 
 
-def wholes(*weights: Tensor) -> list[Tensor]:
-    """The whole of each weight as a plain tensor, gathered at once; the gradient goes back into the shards.
+def full_tensors(*weights: Tensor) -> list[Tensor]:
+    """Gather each weight as a full plain tensor, all together; gradients flow back to the shards.
 
     Example:
-        >>> wholes(torch.ones(2))
+        >>> full_tensors(torch.ones(2))
         [tensor([1., 1.])]
     """
     results = list(weights)
@@ -120,8 +122,8 @@ def wholes(*weights: Tensor) -> list[Tensor]:
         elif is_sharded(w):
             results[i] = w.full_tensor()
     for (mesh, _), members in together.items():
-        for i, whole in zip(members, _gathered([weights[i] for i in members], mesh), strict=True):
-            results[i] = whole
+        for i, full in zip(members, _gathered([weights[i] for i in members], mesh), strict=True):
+            results[i] = full
     return results
 
 
@@ -132,7 +134,7 @@ def _in_chunks(w: Any) -> bool:
 
 
 def _gathered(weights: Sequence[Any], mesh: Any) -> list[Tensor]:
-    """One gather: the shards of a process in one row, padded to the longest one."""
+    """Gather all shards at once: those of a process are one row, padded to the longest row."""
     from torch.distributed.tensor import DTensor, Shard
 
     cuts = [w.placements[0].dim for w in weights]
@@ -163,7 +165,7 @@ def _shape_of_chunk(shape: torch.Size, dim: int, chunks: int, index: int) -> lis
 
 
 def with_local_shard(w: Any, shard: Tensor) -> Tensor:
-    """A tensor spread as `w` is, of which this process holds `shard`."""
+    """A tensor sharded like `w`, with `shard` on this process."""
     result: Tensor = type(w).from_local(
         shard, w.device_mesh, w.placements, run_check=False, shape=w.shape, stride=w.stride()
     )
@@ -171,14 +173,14 @@ def with_local_shard(w: Any, shard: Tensor) -> Tensor:
 
 
 def shard_of(result: Tensor, w: Any) -> Tensor:
-    """This process' shard of a tensor of w's shape, cut as `w` is; a plain one must be the same on all processes."""
+    """This process' shard of a tensor sharded like `w`; a plain tensor must be equal on all processes."""
     if not is_sharded(result):
         result = type(w).from_local(result, w.device_mesh, _replicated(w.device_mesh), run_check=False)
     return local_shard(result.redistribute(w.device_mesh, w.placements))  # type: ignore[attr-defined]
 
 
 def shard_by_shard(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let a function that treats each entry of its first argument for itself, with ``out=``, take sharded weights."""
+    """Extend an elementwise function with ``out=`` to sharded weights."""
 
     @wraps(function)
     def on_shards(w: Tensor, *args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -194,7 +196,7 @@ def shard_by_shard(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def as_plain(value: Tensor) -> Tensor:
-    """`value` itself, or the whole of it if it is a DTensor.
+    """`value` itself, or its full tensor if it is a DTensor.
 
     Example:
         >>> as_plain(torch.tensor(1.0))

@@ -12,10 +12,10 @@ from regtorch.functional.sharded import shard_by_shard
 
 @shard_by_shard
 def soft_threshold(w: Tensor, threshold: float, *, out: Tensor | None = None) -> Tensor:
-    """Nearest weights at the price of their L1 norm: ``argmin_v  |v - w|^2 / 2 + threshold * sum|v|``.
+    """Minimize distance plus L1 norm: ``argmin_v  |v - w|^2 / 2 + threshold * sum|v|``.
 
-    That is ``sign(w) * max(|w| - threshold, 0)``: exact zeros, which a penalty in the loss never gives. Not
-    idempotent: it is one step of proximal gradient descent. A complex weight keeps its angle, and its modulus shrinks.
+    That is ``sign(w) * max(|w| - threshold, 0)``: exact zeros, which a penalty in the loss never yields. Not
+    idempotent: it is one step of proximal gradient descent. A complex weight keeps its angle, its modulus shrinks.
 
     Args:
         w: a tensor of any shape.

@@ -1,4 +1,4 @@
-"""Dropout of whole feature maps."""
+"""Dropout of feature maps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def spatial_dropout(
 ) -> Tensor:
     """Zero each feature map with probability `drop_prob`, scale the others by ``1 / (1 - drop_prob)``.
 
-    Neighbouring pixels are so alike that dropping single ones takes away little.
+    Neighboring pixels are so similar that dropping single ones removes little information.
 
     Args:
         x: (batch, channels, *sizes).
         drop_prob: probability that a map is dropped, from 0 to 1; at 1 the result is zero.
-        draw_dims: leading dimensions with draws of their own; 1 where these are the channels, without a batch.
-        training: False gives `x` itself.
+        draw_dims: number of leading dimensions with separate draws; 1 if there is no batch dimension.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 

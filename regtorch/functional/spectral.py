@@ -5,7 +5,7 @@ from torch import Tensor
 
 from regtorch.functional.full_precision import full_precision
 from regtorch.functional.scaled import scaled
-from regtorch.functional.sharded import wholes
+from regtorch.functional.sharded import full_tensors
 
 
 @full_precision
@@ -14,8 +14,8 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
 
     Args:
         w: a matrix; a tensor of more dimensions is read as one row per entry of its first dimension (for a
-            convolution that is its kernel as a matrix, not the operator on the whole image). A vector is one row, a scalar one number.
-        strength: what a singular value of 1 costs.
+            convolution that is its kernel as a matrix, not the operator on images). A vector is one row, a scalar one entry.
+        strength: penalty of a singular value of 1.
 
     Returns:
         A 0-dim tensor, float32 or wider; 0 for a weight without entries.
@@ -28,7 +28,7 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
         >>> spectral(torch.diag(torch.tensor([1.0, 3.0])), strength=0.1)
         tensor(0.3000)
     """
-    (w,) = wholes(w)
+    (w,) = full_tensors(w)
     matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
     if not matrix.numel():
         return scaled(matrix.abs().sum(), 0.0)

@@ -14,7 +14,7 @@ from regtorch.functional.sharded import is_sharded, local_shard, summed_over_sha
 def squared_l1(w: Tensor, /, factor: float) -> Tensor:
     """Squared L1 norm: ``factor * (sum|w|)^2``.
 
-    Its pull on each weight grows with the whole tensor's L1 norm, so a large tensor is shrunk much harder.
+    The gradient of each weight grows with the tensor's L1 norm, so large tensors shrink much faster.
 
     Args:
         w: a tensor of any shape.
@@ -34,6 +34,6 @@ def squared_l1(w: Tensor, /, factor: float) -> Tensor:
 
 
 def squared_l1_total(weights: Sequence[Tensor], factor: float) -> Tensor:
-    """The sum of `squared_l1` over weights of which some are sharded, with one reduction of a number each."""
+    """The sum of `squared_l1` over weights, some of them sharded, with one reduction of a number each."""
     sums = [widened(local_shard(w)).abs().sum() for w in weights]
     return factor * torch.stack(summed_over_shards(sums, weights)).square().sum()

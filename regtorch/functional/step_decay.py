@@ -9,10 +9,10 @@ def step_decay(progress: float, *, decay: float = 0.5, every_fraction: float = 0
     """Multiplied by `decay` after each `every_fraction` of the training: ``decay^floor(progress / every_fraction)``.
 
     Args:
-        progress: share of the training that is done, 0 to 1.
-        decay: what the factor is multiplied by, above 0, at most 1.
-        every_fraction: share of the training between two drops, above 0, at most 1. A drop is due as soon as the
-            share is reached, so that one falls on the very end where the shares fill the training.
+        progress: finished fraction of the training, 0 to 1.
+        decay: multiplier of the factor, above 0, at most 1.
+        every_fraction: fraction of the training between two drops, above 0, at most 1. A drop occurs as soon as its
+            fraction is reached, so the last one may occur exactly at the end of the training.
 
     Source: He et al., "Deep residual learning", 2016 (for the learning rate).
 
@@ -20,5 +20,5 @@ def step_decay(progress: float, *, decay: float = 0.5, every_fraction: float = 0
         >>> [step_decay(progress) for progress in (0.0, 0.24, 0.25, 0.5, 0.75, 1.0)]
         [1.0, 1.0, 0.5, 0.25, 0.125, 0.0625]
     """
-    # 0.3 / 0.1 is a little less than 3 in binary: what is that close to a whole number is one
+    # 0.3 / 0.1 is slightly less than 3 in binary: a quotient so close to an integer counts as that integer
     return decay ** math.floor(progress / every_fraction * (1.0 + 1e-12))

@@ -1,4 +1,4 @@
-"""Adding up scalars that may be on different devices."""
+"""Sum of scalars that may be on different devices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def summed(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of 0-dim tensors, on the device of the first one; on the meta device if one of them has no value.
+    """The sum of 0-dim tensors, on the device of the first one; on the meta device if one of them is there.
 
     Args:
         parts: 0-dim tensors, at least one.

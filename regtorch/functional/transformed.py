@@ -1,11 +1,11 @@
-"""Whether operations are only looked at, not run one by one."""
+"""Detection of transforms and compilation."""
 
 import torch
 from torch.autograd import forward_ad
 
 
 def transformed() -> bool:
-    """Whether torch.compile, torch.func or vmap is looking on, which want plain operations."""
+    """Whether code runs under torch.compile, torch.func or vmap, which need plain operations."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
@@ -13,6 +13,6 @@ def needs_plain_operations() -> bool:
     """Whether a formula must be written in torch's own operations, not as an ``autograd.Function``.
 
     True inside a transform of ``torch.func`` (``vmap``, ``grad``, ``jvp``, ``jacfwd``, ``hessian`` and any nesting of
-    them) and inside ``torch.autograd.forward_ad.dual_level``: torch has every derivative and batching rule there.
+    them) and inside ``torch.autograd.forward_ad.dual_level``: torch has all derivatives and batching rules for its own operations.
     """
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

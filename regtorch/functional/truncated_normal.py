@@ -1,4 +1,4 @@
-"""The normal distribution, cut at two standard deviations."""
+"""The normal distribution, truncated at two standard deviations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regtorch.arguments import check_tensor
 
-#: standard deviation of a standard normal variable that is cut at -2 and 2
+#: standard deviation of a standard normal variable truncated at -2 and 2
 TRUNCATED_STD = 0.87962566103423978
 
 
@@ -18,14 +18,14 @@ def truncated_normal_(
 ) -> Tensor:
     """Fill with ``mean + std * z``, z standard normal given that |z| <= 2.
 
-    Cut and not rescaled: the values' own standard deviation is ``0.8796 * std``. Drawn by inverting the
-    distribution function, in one pass.
+    Truncated and not rescaled: the standard deviation of the values is ``0.8796 * std``. Drawn in one pass by inverting
+    the distribution function.
 
     Args:
         w: a tensor of any shape, float32 or wider; changed in place.
-        mean: of the distribution.
-        std: of the distribution before it is cut.
-        generator: where the random numbers come from; torch's global one by default.
+        mean: mean of the distribution.
+        std: standard deviation before truncation.
+        generator: source of all randomness; by default torch's own.
 
     Returns:
         `w`.

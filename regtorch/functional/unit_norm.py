@@ -11,15 +11,15 @@ from regtorch.functional.unit_norms import norm_dims, rescale, unit_norms
 def unit_norm(
     w: Tensor, dims: int | tuple[int, ...] | None = None, *, out: Tensor | None = None, norms: Tensor | None = None
 ) -> Tensor:
-    """Each unit scaled to norm 1: ``w_u / (||w_u|| + 1e-7)``; a unit of zeros stays zero.
+    """Scale each unit to norm 1: ``w_u / (||w_u|| + 1e-7)``; a unit of zeros stays zero.
 
     Args:
         w: a weight with its output units in the first dimension.
         dims: the dimensions that make up one unit's incoming weights; by default all but the first.
         out: where to write the result; `w` itself works in place.
-        norms: the units' norms if they are known already, shaped as `unit_norms` gives them.
+        norms: the units' norms if already known, shaped as returned by `unit_norms`.
 
-    Source: Keras' ``UnitNorm``, with its 1e-7 beside the norm.
+    Source: Keras' ``UnitNorm``, with its 1e-7 added to the norm.
 
     Example:
         >>> import torch

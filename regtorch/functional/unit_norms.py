@@ -1,4 +1,4 @@
-"""The norm of each output unit's incoming weights, and scaling units by a factor each."""
+"""Norms of the output units' incoming weights, and scaling of units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch.functional.sharded import is_sharded, local_shard, spread, summed_
 
 
 def norm_dims(w: Tensor, dims: int | tuple[int, ...] | None) -> tuple[int, ...]:
-    """The dimensions of one unit's incoming weights: `dims`, or all but the first (a vector: its only one)."""
+    """The dimensions of one unit's incoming weights: `dims`, or all but the first (for a vector its only one)."""
     if dims is not None:
         chosen = (dims,) if isinstance(dims, int) else tuple(dims)
         if any(not -w.ndim <= dim < w.ndim for dim in chosen):
@@ -26,7 +26,7 @@ def norm_dims(w: Tensor, dims: int | tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def unit_norms(w: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Euclidean norm over `dims`, in float32 or wider, shaped so that it multiplies `w` (of a sharded one: the shard).
+    """Euclidean norm over `dims`, in float32 or wider, shaped so that it multiplies `w` (if sharded: the shard).
 
     Example:
         >>> unit_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), dims=(1,))
@@ -40,7 +40,7 @@ def unit_norms(w: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def norms_of_all(weights: Sequence[Tensor], dims: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    """`unit_norms` of several weights, with one reduction for all whose units are cut into shards, if there are any.
+    """`unit_norms` of several weights, with one reduction for all whose units are split across shards.
 
     Example:
         >>> norms_of_all([torch.tensor([[3.0, 4.0]])], [(1,)])
@@ -56,19 +56,19 @@ def norms_of_all(weights: Sequence[Tensor], dims: Sequence[tuple[int, ...]]) -> 
 
 
 def _root(square: Tensor) -> Tensor:
-    """The square root, whose gradient at 0 counts as 0, as the norm's does."""
+    """The square root with gradient 0 at 0, as for the norm."""
     positive = square > 0
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def rescale(w: Tensor, scale: Tensor, out: Tensor | None = None, *, away: Tensor | bool | None = None) -> Tensor:
-    """``w * scale`` in w's own type, written to `out` if given; a scale of 1 leaves the bits as they were.
+    """``w * scale`` in w's own type, written to `out` if given; a scale of 1 leaves the weights bit-identical.
 
     Args:
         w: a weight.
-        scale: what multiplies it (of a sharded one: its shard).
+        scale: factor of the weight (if sharded: of its shard).
         out: where to write the result.
-        away: in half precision, where to round away from zero; elsewhere towards it. None: to the nearest.
+        away: in half precision, where to round away from zero; elsewhere it rounds towards zero. None: to the nearest.
     """
     if is_sharded(w):
         shard = local_shard(w)
@@ -83,5 +83,5 @@ def rescale(w: Tensor, scale: Tensor, out: Tensor | None = None, *, away: Tensor
 
 
 def is_plain(w: Tensor) -> bool:
-    """Whether `w` is an ordinary float32 or float64 tensor, which every kernel of torch takes."""
+    """Whether `w` is an ordinary float32 or float64 tensor, which every torch kernel supports."""
     return type(w) in (Tensor, torch.nn.Parameter) and w.dtype in (torch.float32, torch.float64)

@@ -1,4 +1,4 @@
-"""Random weights whose variance keeps the size of signals or gradients from layer to layer."""
+"""Random weights whose variance preserves the scale of signals or gradients from layer to layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Distribution = Literal["truncated_normal", "untruncated_normal", "uniform"]
 
 
 def fans(shape: torch.Size) -> tuple[int, int]:
-    """How many numbers enter and leave one unit of a weight (out, in, *kernel); a vector's length counts as both.
+    """Number of inputs and outputs per unit of a weight (out, in, *kernel); for a vector both are its length.
 
     Example:
         >>> fans(torch.Size((128, 64, 3, 3)))
@@ -36,17 +36,17 @@ def variance_scaling_(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Fill with values of mean 0 and variance ``scale / n``, n the fan that `mode` names.
+    """Fill with values of mean 0 and variance ``scale / n``, where n is the fan selected by `mode`.
 
-    The truncated normal is cut at two standard deviations and widened, so that its variance is the wanted one;
-    the uniform one lies within ``+-sqrt(3 * scale / n)``.
+    The truncated normal is cut at two standard deviations and widened to have the requested variance; the uniform
+    distribution is limited to ``+-sqrt(3 * scale / n)``.
 
     Args:
         w: a weight (out, in, *kernel), float32 or wider; changed in place.
-        scale: of the variance.
+        scale: scale of the variance.
         mode: ``"fan_in"``, ``"fan_out"`` or ``"fan_avg"``, their mean.
         distribution: ``"truncated_normal"``, ``"untruncated_normal"`` or ``"uniform"``.
-        generator: where the random numbers come from; torch's global one by default.
+        generator: source of all randomness; by default torch's own.
 
     Returns:
         `w`.

@@ -24,14 +24,14 @@ def variational_dropout(
     """Zero each feature of a sequence at all time steps with probability `drop_prob`: ``x * mask / (1 - drop_prob)``.
 
     Also known as locked dropout. The mask has no time dimension, so a recurrent network sees the same thinned network
-    from the first step to the last. It is for what goes into and comes out of recurrent layers; what torch's layers hand
-    from one step to the next inside themselves is out of its reach.
+    from the first step to the last. It applies to inputs and outputs of recurrent layers; the hidden state inside torch's
+    layers is out of its reach.
 
     Args:
         x: (batch, time, features); or (batch, features), a single step.
         drop_prob: probability that a feature is dropped, from 0 to 1; at 1 the result is zero.
         batch_first: False if sequences are (time, batch, features), as torch's recurrent layers have them by default.
-        training: False gives `x` itself.
+        training: False returns `x` unchanged.
         generator: source of all randomness; by default torch's own.
         shared: one mask for all rows instead of one each.
 
@@ -42,7 +42,7 @@ def variational_dropout(
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> variational_dropout(torch.ones(1, 3, 4), drop_prob=0.5).unique(dim=1).shape  # all three steps are alike
+        >>> variational_dropout(torch.ones(1, 3, 4), drop_prob=0.5).unique(dim=1).shape  # all three steps are equal
         torch.Size([1, 1, 4])
     """
     check_tensor(x, "variational_dropout")

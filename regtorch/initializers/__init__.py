@@ -1,4 +1,4 @@
-"""Initializers: they fill a weight in place, each with its settings."""
+"""Initializers: objects with settings that fill a weight in place."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from regtorch.configurable import Configurable
 from regtorch.functional.sharded import is_sharded, local_shard, shard_of
-from regtorch.initializers.random_state import as_on_the_first_process
+from regtorch.initializers.random_state import random_state_of_first_process
 
 
 class Initializer(Configurable):
     """Fills a tensor in place. Subclass it and write `fill(w, generator)`.
 
-    Weights are read as torch lays them out: (out, in) or (out, in/groups, *kernel). Of a transposed convolution
-    (in, out, *kernel), which Keras reads this way too, pass ``weight.transpose(0, 1)`` to count its true fans; of a
-    grouped one that view of each chunk.
+    Weights have torch's layout: (out, in) or (out, in/groups, *kernel). For a transposed convolution (in, out, *kernel),
+    which Keras reads in this layout too, pass ``weight.transpose(0, 1)`` to use its true fans; for a grouped one pass
+    this view of each chunk.
 
     Example:
         >>> import regtorch
@@ -28,7 +28,7 @@ class Initializer(Configurable):
     """
 
     def fill(self, w: Tensor, generator: torch.Generator | None) -> None:
-        """Fill `w`, which is float32 or wider and holds something, in place."""
+        """Fill `w`, which is float32 or wider and not empty, in place."""
         raise TypeError(f"{type(self).__qualname__} must define fill(w, generator)")
 
     @torch.no_grad()
@@ -36,10 +36,10 @@ class Initializer(Configurable):
         """Fill a tensor in place, without gradient, and return it.
 
         Args:
-            tensor: of any floating type; a half one is drawn in float32 and rounded. On the meta device, and when
-                empty, nothing happens. Of a DTensor each process keeps its shard of one whole draw, which is what an
-                unsharded tensor gets from the first process' state of randomness.
-            generator: where the random numbers come from; torch's global one by default.
+            tensor: a tensor of any floating type; half precision is drawn in float32 and rounded. Meta and empty tensors
+                are not changed. For a DTensor each process keeps its shard of the full draw, which is the draw of an
+                unsharded tensor with the random state of the first process.
+            generator: source of all randomness; by default torch's own.
         """
         if tensor.is_meta or tensor.numel() == 0:
             return tensor
@@ -54,10 +54,10 @@ class Initializer(Configurable):
         return tensor
 
     def _draw_shard(self, tensor: Any, generator: torch.Generator | None) -> None:
-        whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
-        with as_on_the_first_process(tensor.device_mesh, tensor.device, generator):
-            self(whole, generator)
-        local_shard(tensor).copy_(shard_of(whole, tensor))
+        full = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+        with random_state_of_first_process(tensor.device_mesh, tensor.device, generator):
+            self(full, generator)
+        local_shard(tensor).copy_(shard_of(full, tensor))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"

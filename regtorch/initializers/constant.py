@@ -19,7 +19,7 @@ class Constant(Initializer):
         value: the value.
 
     Raises:
-        SettingError: no number.
+        SettingError: the value is not a number.
 
     Example:
         >>> Constant(0.5)(torch.empty(2))
@@ -40,10 +40,10 @@ class Identity(Initializer):
     """The identity times `gain`. See `regtorch.functional.identity_kernel`.
 
     Args:
-        gain: what the input is multiplied by.
+        gain: factor of the input.
 
     Raises:
-        SettingError: a gain that is no number.
+        SettingError: a gain that is not a number.
 
     Example:
         >>> Identity()(torch.empty(2, 2))

@@ -13,13 +13,13 @@ from regtorch.settings import check
 
 @register("initializer", "orthogonal")
 class OrthogonalInitializer(Initializer):
-    """Orthonormal rows (of a tall matrix: columns) times `gain`. See `regtorch.functional.orthogonal_matrix`.
+    """Orthonormal rows (for a tall matrix: columns) times `gain`. See `regtorch.functional.orthogonal_matrix`.
 
     Args:
-        gain: what the orthogonal matrix is multiplied by.
+        gain: factor of the orthogonal matrix.
 
     Raises:
-        SettingError: a gain that is no number.
+        SettingError: a gain that is not a number.
 
     Example:
         >>> w = OrthogonalInitializer()(torch.empty(3, 5))

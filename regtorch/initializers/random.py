@@ -1,4 +1,4 @@
-"""Random weights whose spread does not depend on their shape."""
+"""Random weights whose distribution does not depend on their shape."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from regtorch.settings import check
 
 @register("initializer", "truncated_normal")
 class TruncatedNormal(Initializer):
-    """Normal, cut at two standard deviations and not rescaled. See `regtorch.functional.truncated_normal`.
+    """Normal, truncated at two standard deviations and not rescaled. See `regtorch.functional.truncated_normal`.
 
     Args:
-        mean: of the distribution.
-        std: of the distribution before it is cut, >= 0; the values' own is 0.8796 times that.
+        mean: mean of the distribution.
+        std: standard deviation before truncation, >= 0; that of the values is 0.8796 times as large.
 
     Raises:
         SettingError: a value outside its range.
@@ -43,8 +43,8 @@ class RandomNormal(Initializer):
     """Normal: ``mean + std * z``.
 
     Args:
-        mean: of the distribution.
-        std: its standard deviation, >= 0.
+        mean: mean of the distribution.
+        std: standard deviation, >= 0.
 
     Raises:
         SettingError: a value outside its range.
@@ -73,7 +73,7 @@ class RandomUniform(Initializer):
         high: largest value, not below `low`.
 
     Raises:
-        SettingError: bounds that are no numbers, or in the wrong order.
+        SettingError: the bounds are not numbers, or `low` is above `high`.
 
     Example:
         >>> RandomUniform(low=2.0, high=2.0)(torch.empty(2))

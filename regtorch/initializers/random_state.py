@@ -1,4 +1,4 @@
-"""One state of randomness on all the processes that hold shards of a tensor."""
+"""A common random state on all processes that hold shards of a tensor."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from torch import Tensor
 
 
 @contextmanager
-def as_on_the_first_process(mesh: Any, device: torch.device, generator: torch.Generator | None) -> Iterator[None]:
-    """Inside, every process of the mesh draws what its first one does.
+def random_state_of_first_process(mesh: Any, device: torch.device, generator: torch.Generator | None) -> Iterator[None]:
+    """A context in which every process of the mesh has the random state of the first one.
 
-    Processes that were in that state already go on from where the draws ended; one seeded otherwise goes on from
-    where it was.
+    Afterwards, processes that had this state already keep the advanced state; others return to their own state.
 
     Args:
         mesh: the device mesh of a DTensor.
-        device: where is drawn.
-        generator: what is drawn from; None: the device's global generator.
+        device: the device of the draws.
+        generator: the generator of the draws; None: the device's global generator.
     """
     own = _state(device, generator)
-    state = own.to(device, copy=True)  # on a GPU the processes can exchange what lies there only
+    state = own.to(device, copy=True)  # GPU processes can exchange only tensors on the GPU
     for dim in range(mesh.ndim):
         group = mesh.get_group(dim)
         torch.distributed.broadcast(state, torch.distributed.get_global_rank(group, 0), group)

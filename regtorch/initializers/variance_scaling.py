@@ -1,4 +1,4 @@
-"""Variance scaling, and the six settings of it that have names."""
+"""Variance scaling and its six named special cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regtorch.settings import check
 
 
 class _Scaled(Initializer):
-    """What the family shares: mean 0, variance ``scale / fan``."""
+    """The base of this family: mean 0, variance ``scale / fan``."""
 
     scale: float = 1.0
     mode: Mode = "fan_in"
@@ -28,7 +28,7 @@ class VarianceScaling(_Scaled):
     """Variance ``scale / fan``. See `regtorch.functional.variance_scaling`.
 
     Args:
-        scale: of the variance, > 0.
+        scale: scale of the variance, > 0.
         mode: ``"fan_in"``, ``"fan_out"`` or ``"fan_avg"``.
         distribution: ``"truncated_normal"``, ``"untruncated_normal"`` or ``"uniform"``.
 

@@ -1,4 +1,4 @@
-"""Models assembled from parts: multilayer perceptrons and convolutional networks."""
+"""Models assembled from components: multilayer perceptrons and convolutional networks."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

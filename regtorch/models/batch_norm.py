@@ -1,4 +1,4 @@
-"""Batch normalisation as Keras has it."""
+"""Batch normalization with Keras' conventions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
-    """Moving variance of the biased batch variance, where torch's is of the unbiased one."""
+    """Tracks the biased batch variance; torch tracks the unbiased one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised over the batch while training, by the moving statistics in evaluation."""
+        """Normalize with batch statistics in training, with moving statistics in evaluation."""
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
-        # torch's kernel writes into copies: autograd keeps what it was given, and would notice a change
+        # torch's kernel writes to copies, as autograd detects changes of saved tensors
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         enabled = torch.backends.cudnn.enabled
         result = torch.batch_norm(x, self.weight, self.bias, mean, variance, True, self.momentum, self.eps, enabled)
@@ -41,7 +41,7 @@ class BatchNorm3d(_KerasStatistics, nn.BatchNorm3d):
 
 
 def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: float = 1e-3) -> nn.Module:
-    """Batch normalisation with Keras' conventions and defaults.
+    """Batch normalization with Keras' conventions and defaults.
 
     ``y = gamma * (x - mean) / sqrt(var + epsilon) + beta``; the moving statistics follow
     ``moving = momentum * moving + (1 - momentum) * batch``, with the biased batch variance.
@@ -49,7 +49,7 @@ def batch_norm(units: int, spatial_dims: int, momentum: float = 0.99, epsilon: f
     Args:
         units: features or channels.
         spatial_dims: 0 for (batch, features), 1 to 3 for (batch, channels, *sizes).
-        momentum: the share of the moving statistics that is kept at each step (torch's momentum is 1 minus this).
+        momentum: fraction of the moving statistics kept at each step (torch's momentum is 1 minus this).
         epsilon: added to the variance.
 
     Source: Ioffe and Szegedy, "Batch normalization", 2015; Keras' ``BatchNormalization``.

@@ -32,25 +32,26 @@ class CNN(Configurable, nn.Module):
         classes: number of logits.
         channels: output channels of each convolution (stride 1, same padding).
         kernel_size: side of the kernels, odd.
-        pooling: max, average or none: halves height and width after each convolution but the last.
+        pooling: max, average or none; halves height and width after each convolution except the last.
         head: units of each dense layer between the convolutions and the logits; may be empty.
         global_pooling: average each map to one number before the dense layers, instead of flattening.
         activation: an activation or its node.
         initializer: fills the kernels; biases start at zero.
-        head_initializer: fills the kernel of the logits instead; None: as the others.
-        dropout: where `dropout_at` says.
-        dropout_at: conv, dense, both, or auto: dropouts of whole maps behind the convolutions, others behind the
-            dense layers (before the logits where there are none).
-        input_dropout: on the image.
-        batch_norm: none, before (the activation), after (it), after_dropout; of the convolutions and dense layers.
-        dense_batch_norm: whether the dense layers have it too.
-        input_batch_norm: whether the image's channels are normalised too.
-        momentum: of batch normalisation, as in Keras: the share kept at each step.
-        epsilon: of batch normalisation.
-        bias: of the hidden layers; null leaves it out where batch normalisation follows directly.
+        head_initializer: fills the kernel of the logits; None: `initializer` does.
+        dropout: a dropout at the places set by `dropout_at`.
+        dropout_at: conv, dense, both, or auto: dropouts of feature maps after the convolutions, others after the dense
+            layers (before the logits if there are none).
+        input_dropout: a dropout on the image.
+        batch_norm: none, before (the activation), after (the activation) or after_dropout; for convolutions and dense
+            layers.
+        dense_batch_norm: whether the dense layers have batch normalization too.
+        input_batch_norm: whether the image's channels are normalized too.
+        momentum: momentum of batch normalization, as in Keras: the fraction kept at each step.
+        epsilon: epsilon of batch normalization.
+        bias: whether hidden layers have a bias; null: unless batch normalization follows directly.
 
     Raises:
-        SettingError: a value outside its range, or images too small for so much pooling.
+        SettingError: a value outside its range, or images that are too small for the pooling.
 
     Example:
         >>> CNN((3, 32, 32), 10, channels=[8, 16])(torch.zeros(2, 3, 32, 32)).shape
@@ -145,13 +146,13 @@ class CNN(Configurable, nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def settings(self) -> dict[str, Any]:
-        """Name -> value of every constructor argument; some of the names are those of the model's parts."""
+        """Name -> value of every constructor argument; some names are also those of submodules."""
         return {name: plain(value) for name, value in self.given.items()}
 
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""
@@ -164,7 +165,7 @@ class CNN(Configurable, nn.Module):
 
 
 def _spread(dropout: Part, at: str) -> tuple[Part, Part]:
-    """The dropouts behind the convolutions and behind the dense layers."""
+    """The dropouts after the convolutions and after the dense layers."""
     if is_none(dropout):
         return None, None
     if at == "auto":

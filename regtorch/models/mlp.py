@@ -15,7 +15,7 @@ from regtorch.models.parts import Part, fresh_activation, initialize, place_drop
 from regtorch.registry import register
 from regtorch.settings import check
 
-#: where batch normalisation stands in a layer
+#: the position of batch normalization in a layer
 Order = Literal["none", "before", "after", "after_dropout"]
 
 RELU = {"name": "relu"}
@@ -32,10 +32,10 @@ def dense_layer(
     epsilon: float,
     bias: bool | None,
 ) -> nn.Sequential:
-    """One hidden layer: linear, activation, and where they are wanted batch normalisation and dropout, in order.
+    """One hidden layer: linear, activation, and optionally batch normalization and dropout, in order.
 
-    `batch_norm` stands ``before`` the activation, ``after`` it, or ``after_dropout``. `bias` None leaves the bias
-    out where batch normalisation follows the linear map directly, as its own shift does the same.
+    `batch_norm` is ``before`` the activation, ``after`` it, or ``after_dropout``. With `bias` None there is no bias if
+    batch normalization follows the linear map directly, as its shift does the same.
     """
     linear = nn.Linear(inputs, units, bias=batch_norm != "before" if bias is None else bias)
     norm = None if batch_norm == "none" else make_batch_norm(units, 0, momentum, epsilon)
@@ -54,7 +54,7 @@ def dense_layer(
 def input_layer(
     units: int, dropout: Part, batch_norm: bool, order: Order, momentum: float, epsilon: float, spatial_dims: int
 ) -> nn.Sequential:
-    """What the input passes before the first layer: batch normalisation, dropout, both or nothing."""
+    """The modules before the first layer: batch normalization, dropout, both or none."""
     norm = make_batch_norm(units, spatial_dims, momentum, epsilon) if batch_norm else None
     drop = place_dropout(dropout, spatial_dims)
     if order == "after_dropout":
@@ -78,19 +78,19 @@ class MLP(Configurable, nn.Module):
     ``batch_norm``, ``activation`` and ``dropout``.
 
     Args:
-        shape: of one example, flattened at the entry.
+        shape: shape of one example, which is flattened.
         classes: number of logits.
         hidden: units of each hidden layer.
         activation: an activation or its node.
         initializer: fills the kernels; biases start at zero.
-        head_initializer: fills the head's kernel instead; None: as the others.
-        dropout: after each hidden layer's activation (a weight dropout: around its linear map).
-        input_dropout: on the input.
-        batch_norm: none, before (the activation), after (it), after_dropout.
-        input_batch_norm: whether the input is normalised too.
-        momentum: of batch normalisation, as in Keras: the share kept at each step.
-        epsilon: of batch normalisation.
-        bias: of the hidden layers; null leaves it out where batch normalisation follows directly.
+        head_initializer: fills the kernel of the head; None: `initializer` does.
+        dropout: after each hidden layer's activation (a weight dropout wraps the linear map).
+        input_dropout: a dropout on the input.
+        batch_norm: none, before (the activation), after (the activation) or after_dropout.
+        input_batch_norm: whether the input is normalized too.
+        momentum: momentum of batch normalization, as in Keras: the fraction kept at each step.
+        epsilon: epsilon of batch normalization.
+        bias: whether hidden layers have a bias; null: unless batch normalization follows directly.
 
     Raises:
         SettingError: a value outside its range.
@@ -147,13 +147,13 @@ class MLP(Configurable, nn.Module):
             initialize(self.head, head_initializer)
 
     def settings(self) -> dict[str, Any]:
-        """Name -> value of every constructor argument; some of the names are those of the model's parts."""
+        """Name -> value of every constructor argument; some names are also those of submodules."""
         return {name: plain(value) for name, value in self.given.items()}
 
     if TYPE_CHECKING:
 
         def __call__(self, x: Tensor) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (batch, classes)."""

@@ -1,4 +1,4 @@
-"""The parameter names of a model from its configuration alone, so that a rule's place is checked before torch loads."""
+"""The parameter names of a model, computed from its configuration, so that `where` is checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def parameter_names(model: Mapping[str, Any], **parts: Mapping[str, Any]) -> Ite
     """Each parameter's name, whether it is a kernel and whether it is a bias.
 
     Args:
-        model: the node of an ``mlp`` or ``cnn``, complete.
+        model: the complete node of an ``mlp`` or ``cnn``.
         **parts: the nodes of ``activation`` and ``dropout``.
 
     Example:
@@ -43,7 +43,7 @@ def parameter_names(model: Mapping[str, Any], **parts: Mapping[str, Any]) -> Ite
 
 
 def layer_names(parameters: Iterable[tuple[str, bool, bool]]) -> list[tuple[str, bool, bool]]:
-    """The layers that an activity's place may name: each, whether it has a kernel and whether a bias.
+    """The layers that an activity's `where` may select: name, whether it has a kernel, whether it has a bias.
 
     Example:
         >>> layer_names([("hidden.0.linear.weight", True, False), ("head.weight", True, False)])

@@ -1,4 +1,4 @@
-"""What models are assembled from: fresh activations, normalisation and dropouts that fit the place."""
+"""Building blocks of models: new activations, normalization layers and dropouts for each place."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Part = nn.Module | Mapping[str, Any] | None
 
 
 def is_none(part: Any) -> bool:
-    """Whether a part stands for nothing: None, or a node named ``none``."""
+    """Whether a part is empty: None, or a node named ``none``."""
     return part is None or (isinstance(part, Mapping) and part["name"] == "none")
 
 
 def fresh(kind: str, part: Part) -> nn.Module | None:
-    """A module of its own for each place: built from its node, or a copy."""
+    """A new module for each place: built from the node, or a copy."""
     if is_none(part):
         return None
     return create(kind, **part) if isinstance(part, Mapping) else deepcopy(part)
 
 
 def fresh_activation(part: Part, units: int) -> nn.Module:
-    """An activation for a layer of so many units; one with a slope per unit is told their number."""
+    """An activation for a layer with `units` units; one with a slope per unit gets their number."""
     if (
         isinstance(part, Mapping)
         and "num_parameters" in signature(component("activation", part["name"]).load()).parameters
@@ -41,7 +41,7 @@ def fresh_activation(part: Part, units: int) -> nn.Module:
 
 
 class AsMaps(nn.Module):
-    """Lets a dropout that expects maps of `spatial_dims` dimensions act on features of any: a vector is maps of one pixel."""
+    """Applies a dropout for maps of `spatial_dims` dimensions to features of any; a vector counts as maps of one pixel."""
 
     def __init__(self, dropout: nn.Module, spatial_dims: int) -> None:
         super().__init__()
@@ -59,16 +59,16 @@ class AsMaps(nn.Module):
 
 
 def place_dropout(part: Part, spatial_dims: int) -> nn.Module | None:
-    """A dropout for features (batch, channels, *sizes) with so many sizes, or None; weight dropouts go elsewhere.
+    """A dropout for features (batch, channels, *sizes) with `spatial_dims` sizes; None for none and for weight dropouts.
 
     Raises:
-        SettingError: one that is for sequences, and feature maps.
+        SettingError: the dropout is for sequences, and the features are maps.
     """
     dropout = fresh("dropout", part)
     if dropout is None or drops_weights(part):
         return None
     if spatial_dims and getattr(dropout, "of_sequences", False):
-        raise SettingError(f"{type(dropout).__name__} is for sequences, not for feature maps; take SpatialDropout2d")
+        raise SettingError(f"{type(dropout).__name__} is for sequences, not for feature maps; use SpatialDropout2d")
     expected = getattr(dropout, "spatial_dims", None)
     return dropout if expected in (None, spatial_dims) else AsMaps(dropout, expected)
 
@@ -80,14 +80,14 @@ def drops_weights(part: Part) -> bool:
 
 
 def wrap_weights(layer: nn.Module, part: Part) -> nn.Module:
-    """The layer, in a weight dropout if that is what the part is."""
+    """The layer, wrapped in the dropout if that is a weight dropout."""
     if is_none(part) or not drops_weights(part):
         return layer
     return fresh("dropout", part).around(layer)  # type: ignore[union-attr, operator, no-any-return]
 
 
 def initialize(model: nn.Module, initializer: Any) -> None:
-    """Kernels by the initializer, biases zero, as Keras does; other parameters stay."""
+    """Fill kernels with the initializer and biases with zero, as Keras does; other parameters do not change."""
     fill = create("initializer", **initializer) if isinstance(initializer, Mapping) else initializer
     for place in places(model):
         if is_kernel(place.module, place.attribute, place.parameter):

@@ -12,16 +12,16 @@ from regtorch.settings import check
 
 @register("optimizer", "adadelta")
 class Adadelta(KerasOptimizer, optim.Adadelta):
-    """Steps as large as recent ones: ``w <- w - lr * g * sqrt((u + epsilon) / (v + epsilon))``.
+    """Steps of the size of recent ones: ``w <- w - lr * g * sqrt((u + epsilon) / (v + epsilon))``.
 
     v and u are running means of g^2 and of the squared quotient.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        rho: share of the means kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        rho: fraction of the means kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

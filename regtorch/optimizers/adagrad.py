@@ -17,9 +17,9 @@ class Adagrad(KerasOptimizer, optim.Adagrad):
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        initial_accumulator_value: what s starts at, >= 0.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        initial_accumulator_value: initial value of s, >= 0.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

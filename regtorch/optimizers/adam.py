@@ -14,14 +14,14 @@ from regtorch.settings import check
 
 
 class KerasEpsilon(KerasOptimizer):
-    """Stands before torch's Adam: epsilon is added to the root before its bias is corrected, as in Keras and the paper.
+    """A mixin for torch's Adam: epsilon is added to the root before the bias correction, as in Keras and the paper.
 
-    Torch adds ``eps`` to the corrected root ``sqrt(v / (1 - beta2^t))``, so its eps is set to
+    Torch adds ``eps`` to the corrected root ``sqrt(v / (1 - beta2^t))``, so eps is set to
     ``epsilon / sqrt(1 - beta2^t)`` before each step. t is that of the group's first parameter with a gradient.
     """
 
     def _init_group(self, group: dict[str, Any], *tensors: list[Tensor]) -> Any:
-        # torch's step calls this to collect the tensors, and reads group["eps"] afterwards
+        # torch's step calls this to collect the tensors, and then reads group["eps"]
         has_complex = super()._init_group(group, *tensors)
         state_steps = tensors[-1]
         epsilon = group.setdefault("epsilon", group["eps"])
@@ -32,17 +32,17 @@ class KerasEpsilon(KerasOptimizer):
 
 @register("optimizer", "adam")
 class Adam(KerasEpsilon, optim.Adam):
-    """Steps of about lr whatever the gradient's size: ``w <- w - lr_t * m / (sqrt(v) + epsilon)``.
+    """Steps of about lr, regardless of the gradient's size: ``w <- w - lr_t * m / (sqrt(v) + epsilon)``.
 
     m and v are running means of g and g^2, ``lr_t = lr * sqrt(1 - beta2^t) / (1 - beta1^t)``.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        beta1: share of m kept at each step, 0 to below 1.
-        beta2: share of v kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        beta1: fraction of m kept at each step, 0 to below 1.
+        beta2: fraction of v kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

@@ -19,10 +19,10 @@ class Adamax(KerasOptimizer, optim.Adamax):
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        beta1: share of m kept at each step, 0 to below 1.
-        beta2: share of u kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        beta1: fraction of m kept at each step, 0 to below 1.
+        beta2: fraction of u kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

@@ -12,15 +12,15 @@ from regtorch.settings import check
 
 @register("optimizer", "adamw")
 class AdamW(KerasEpsilon, optim.AdamW):
-    """Adam after ``w <- (1 - lr * weight_decay) * w``: decay past the gradient's statistics, which no penalty equals.
+    """Adam after ``w <- (1 - lr * weight_decay) * w``: decay separate from the gradient's statistics, which no penalty can replace.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        beta1: share of m kept at each step, 0 to below 1.
-        beta2: share of v kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; decoupled, of biases too: give them a group of their own where that is not wanted.
+        beta1: fraction of m kept at each step, 0 to below 1.
+        beta2: fraction of v kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; decoupled; it includes biases, unless they are in a separate group.
 
     Raises:
         SettingError: a value outside its range.

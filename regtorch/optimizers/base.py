@@ -1,4 +1,4 @@
-"""What regtorch's optimizers add to torch's."""
+"""The base class that regtorch's optimizers add to torch's."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from regtorch.settings import check
 if TYPE_CHECKING:
     _Base = Optimizer
 else:
-    _Base = object  # a mixin, to stand before a torch optimizer
+    _Base = object  # a mixin before a torch optimizer
 
 
 class KerasOptimizer(Configurable, _Base):
-    """Stands before a torch optimizer: settings under Keras' names, and the fused kernel on the CPU.
+    """A mixin for torch optimizers: settings named as in Keras, and the fused kernel on the CPU.
 
-    There the fused kernel takes about half the time of the others. It is chosen group by group, and left to unscale
-    no gradients: a step that a ``GradScaler`` skips is not called at all.
+    On the CPU the fused kernel needs about half the time of the others. It is chosen per group. It does not unscale
+    gradients: a step that a ``GradScaler`` skips is not called at all.
 
-    A parameter group takes the same names: ``Adam([{"params": kernels, "lr": 1e-4, "beta1": 0.8}])``.
+    Parameter groups use the same names: ``Adam([{"params": kernels, "lr": 1e-4, "beta1": 0.8}])``.
 
-    A gradient that is sparse, as ``nn.Embedding(sparse=True)`` gives it, takes the step that it takes as a dense one: by
-    torch's own sparse code where the optimizer has some, else it is made dense first.
+    A sparse gradient, as of ``nn.Embedding(sparse=True)``, yields the same step as a dense one: by torch's sparse code if
+    the optimizer supports it, else the gradient is made dense first.
 
-    A subclass must not call ``super().step()``: torch wraps ``step`` on each class, and the hooks of both would run.
+    A subclass must not call ``super().step()``: torch wraps ``step`` on each class, so the hooks of both would run.
 
     Raises:
-        SettingError: `params` are no parameters.
+        SettingError: `params` is invalid.
     """
 
     not_settings = frozenset({"params"})
@@ -44,7 +44,7 @@ class KerasOptimizer(Configurable, _Base):
     def __init__(self, params: ParamsT, *args: Any, **kwargs: Any) -> None:
         if isinstance(params, (nn.Module, str, bytes)) or not isinstance(params, Iterable):
             raise SettingError(
-                f"params={described(params)} is not allowed: it must be parameters, or groups of them, such as "
+                f"params={described(params)} is not allowed: it must contain parameters, or groups of them, such as "
                 "model.parameters()"
             )
         try:
@@ -55,7 +55,7 @@ class KerasOptimizer(Configurable, _Base):
             raise SettingError(f"params={described(params)} is not allowed: {as_one_line(error)}") from None
 
     def settings(self) -> dict[str, Any]:
-        """Name -> value of every constructor argument but the parameters."""
+        """Name -> value of every constructor argument except the parameters."""
         values = dict(self.defaults)
         values["epsilon"] = values.get("eps")
         values["rho"] = values.get("rho", values.get("alpha"))
@@ -65,7 +65,7 @@ class KerasOptimizer(Configurable, _Base):
         }
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with settings of their own where the group names them.
+        """Add parameters, with the settings that the group overrides.
 
         Raises:
             SettingError: a value outside its range.
@@ -92,7 +92,7 @@ class KerasOptimizer(Configurable, _Base):
         gradients = tensors[1]
         if (group.get("fused") or group["weight_decay"]) and any(gradient.is_sparse for gradient in gradients):
             group["fused"] = None
-            if group["weight_decay"] and _make_dense(group):  # which torch cannot add to a sparse gradient
+            if group["weight_decay"] and _make_dense(group):  # torch cannot add weight decay to a sparse gradient
                 return self._collect_again(group, *tensors)
         return found
 
@@ -108,7 +108,7 @@ class KerasOptimizer(Configurable, _Base):
 
 
 def _make_dense(group: dict[str, Any]) -> bool:
-    """Make the sparse gradients of a group dense; whether there were any."""
+    """Make the sparse gradients of a group dense; return whether there were any."""
     found = [w for w in group["params"] if w.grad is not None and w.grad.is_sparse]
     for w in found:
         w.grad = w.grad.to_dense()

@@ -14,13 +14,13 @@ from regtorch.settings import check
 class Momentum(KerasOptimizer, optim.SGD):
     """Heavy ball: ``v <- momentum * v + g;  w <- w - lr * v``.
 
-    Keras multiplies by lr inside v, which is the same while lr stays the same.
+    Keras multiplies by lr inside v, which is equivalent as long as lr is constant.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        momentum: share of the velocity kept at each step, 0 to below 1.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        momentum: fraction of the velocity kept at each step, 0 to below 1.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

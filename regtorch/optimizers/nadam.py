@@ -12,17 +12,17 @@ from regtorch.settings import check
 
 @register("optimizer", "nadam")
 class Nadam(KerasOptimizer, optim.NAdam):
-    """Adam with Nesterov's look ahead, whose momentum warms up: ``beta1 * (1 - 0.5 * 0.96^t)``.
+    """Adam with Nesterov momentum, which warms up: ``beta1 * (1 - 0.5 * 0.96^t)``.
 
-    That is Keras' pace, torch's ``momentum_decay`` of 1 instead of 0.004.
+    This is Keras' schedule; it corresponds to torch's ``momentum_decay`` of 1 instead of 0.004.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        beta1: share of m kept at each step, 0 to below 1.
-        beta2: share of v kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        beta1: fraction of m kept at each step, 0 to below 1.
+        beta2: fraction of v kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

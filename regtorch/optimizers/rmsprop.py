@@ -23,10 +23,10 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        rho: share of v kept at each step, 0 to below 1.
-        momentum: share of b kept at each step, 0 to below 1.
-        epsilon: keeps the quotient finite, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        rho: fraction of v kept at each step, 0 to below 1.
+        momentum: fraction of b kept at each step, 0 to below 1.
+        epsilon: prevents division by zero, > 0.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.
@@ -55,7 +55,7 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take one step; a closure, if given, computes the loss again first, which is returned."""
+        """Take one step; if a closure is given, it recomputes the loss first, which is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -69,7 +69,7 @@ class RMSprop(KerasOptimizer, optim.RMSprop):
             self._init_group(group, weights, grads, squares, velocities, [], steps)
             if not weights:
                 continue
-            # a complex number takes the steps of its two real ones
+            # a complex number is updated as two real numbers
             weights, grads, squares, velocities = map(_as_real, (weights, grads, squares, velocities))
             rho = group["alpha"]
             if group["weight_decay"]:

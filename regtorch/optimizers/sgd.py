@@ -12,12 +12,12 @@ from regtorch.settings import check
 
 @register("optimizer", "sgd")
 class SGD(KerasOptimizer, optim.SGD):
-    """Plain gradient descent: ``w <- w - lr * g``.
+    """Gradient descent: ``w <- w - lr * g``.
 
     Args:
         params: parameters, or groups of them.
         lr: learning rate, > 0.
-        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so that it equals ``l2=weight_decay/2``.
+        weight_decay: >= 0; coupled: adds ``weight_decay * w`` to the gradient, so it equals ``l2=weight_decay/2``.
 
     Raises:
         SettingError: a value outside its range.

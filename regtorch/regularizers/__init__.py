@@ -1,4 +1,4 @@
-"""Regularizers: functions of one tensor that give a scalar, with their settings."""
+"""Regularizers: functions of one tensor that return a scalar, with settings."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

@@ -15,16 +15,16 @@ from regtorch.regularizers.base import Regularizer
 
 @register("regularizer", "activity")
 class Activity(Regularizer):
-    """Any regularizer, of a layer's output, per example: ``regularizer(output) / batch size``.
+    """Applies any regularizer to a layer's output, per example: ``regularizer(output) / batch size``.
 
-    `WeightPenalty` binds it to layers instead of parameters, and adds what their outputs of this step cost. Of an
-    output that is a tuple, a list, a mapping or a dataclass that is the first tensor.
+    `WeightPenalty` binds it to layers instead of parameters, and adds the penalty of their outputs in the current step.
+    If the output is a tuple, a list, a mapping or a dataclass, its first tensor is used.
 
     Args:
         regularizer: a `Regularizer`, or its configuration node.
 
     Raises:
-        SettingError: neither a regularizer nor a node.
+        SettingError: the argument is neither a regularizer nor a node.
         UnknownNameError: the node names no registered regularizer.
 
     Example:
@@ -41,14 +41,14 @@ class Activity(Regularizer):
         self.regularizer: Regularizer = rule
 
     def extra_repr(self) -> str:
-        """The place; the regularizer is shown as a module."""
+        """The setting `where`; the regularizer is shown as a submodule."""
         return "" if self.where is None else f"where={self.where}"
 
     if TYPE_CHECKING:
 
         def __call__(self, w: Tensor, examples: int | None = None) -> Tensor:
-            """What `forward` gives."""
+            """Call `forward`."""
 
     def forward(self, w: Tensor, examples: int | None = None) -> Tensor:
-        """The penalty of one layer's output (batch, ...), of `examples` examples if that is not its first dimension."""
+        """The penalty of one layer's output (batch, ...), of `examples` examples (default: the size of dimension 0)."""
         return activity(w, self.regularizer, examples)

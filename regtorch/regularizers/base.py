@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from regtorch.functional.full_precision import in_full_precision
-from regtorch.functional.sharded import is_sharded, wholes
+from regtorch.functional.sharded import full_tensors, is_sharded
 from regtorch.functional.summed import summed
 from regtorch.rule import Rule
 
 
 class Regularizer(Rule):
-    """A function of one tensor that gives a scalar. Subclass it and write `forward(w)`.
+    """A function of one tensor that returns a scalar. Subclass it and write `forward(w)`.
 
     Example:
         >>> import torch, regtorch
@@ -33,19 +33,20 @@ class Regularizer(Rule):
         raise TypeError(f"{type(self).__qualname__} must define forward(w)")
 
     def parts(self) -> Sequence[Regularizer]:
-        """The rules to bind one by one: itself, unless it stands for several or for none."""
+        """The rules to bind separately: the regularizer itself, or the rules that it combines."""
         return [self]
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
-        """The sum over several tensors; a regularizer that can do all at once overrides this."""
+        """The sum over several tensors; a regularizer that can process all at once overrides this."""
         if any(map(is_sharded, weights)):
             return self.total_of_sharded(weights)
         return summed([in_full_precision(self, w) for w in weights])
 
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:
-        """The sum over several tensors of which some are DTensors, as a plain 0-dim tensor, the same on all processes.
+        """The sum over several tensors, some of them DTensors, as a plain 0-dim tensor, equal on all processes.
 
-        As it stands, the shards are gathered, all at once, and `forward` sees whole tensors: what torch does on its own
-        with shards is not always right (the gradient of a maximum is not). A regularizer that needs less overrides this.
+        By default the shards are gathered together, and `forward` gets full tensors, as torch's own operations on shards
+        are not always correct (the gradient of a maximum is not). A regularizer that needs less communication overrides
+        this.
         """
-        return self.total(wholes(*weights))
+        return self.total(full_tensors(*weights))

@@ -18,7 +18,7 @@ class GroupLasso(Regularizer):
     """Norms of the units' incoming weights: ``strength * sum_u ||w_u||``. See `regtorch.functional.group_lasso`.
 
     Args:
-        strength: what a unit of norm 1 costs, >= 0.
+        strength: penalty of a unit of norm 1, >= 0.
 
     Raises:
         SettingError: a negative strength.

@@ -38,5 +38,5 @@ class L1(Regularizer):
         return l1(w, l1=self.l1)
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
-        """All tensors in one autograd function."""
+        """The sum over several tensors, in one autograd function."""
         return l1(*weights, l1=self.l1)

@@ -40,5 +40,5 @@ class L1L2(Regularizer):
         return l1_l2(w, l1=self.l1, l2=self.l2)
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
-        """All tensors in one autograd function."""
+        """The sum over several tensors, in one autograd function."""
         return l1_l2(*weights, l1=self.l1, l2=self.l2)

@@ -38,5 +38,5 @@ class L2(Regularizer):
         return l2(w, l2=self.l2)
 
     def total(self, weights: Sequence[Tensor]) -> Tensor:
-        """All tensors in one autograd function."""
+        """The sum over several tensors, in one autograd function."""
         return l2(*weights, l2=self.l2)

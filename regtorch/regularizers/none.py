@@ -12,7 +12,7 @@ from regtorch.regularizers.base import Regularizer
 
 @register("regularizer", "none")
 class NoRegularizer(Regularizer):
-    """Zero, whatever the weights; a penalty of it is bound to nothing.
+    """Zero for all weights; its penalty is bound to nothing.
 
     Example:
         >>> import torch
@@ -21,7 +21,7 @@ class NoRegularizer(Regularizer):
     """
 
     def parts(self) -> Sequence[Regularizer]:
-        """Nothing to bind."""
+        """No rules to bind."""
         return []
 
     def forward(self, w: Tensor) -> Tensor:

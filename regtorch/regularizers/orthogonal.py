@@ -1,4 +1,4 @@
-"""A penalty on rows that are not at right angles."""
+"""A penalty on rows that are not orthogonal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Orthogonal(Regularizer):
     Args:
         strength: the penalty when all rows are parallel, >= 0.
         mode: ``"rows"`` (torch's kernels have one row per output unit or filter) or ``"columns"``. Keras' kernels
-            lie the other way, so its ``"rows"`` are the ``"columns"`` of the same layer's weight here.
+            are transposed, so its ``"rows"`` are the ``"columns"`` of the same layer's weight here.
 
     Raises:
         SettingError: a negative strength or another mode.

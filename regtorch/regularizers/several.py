@@ -47,7 +47,7 @@ class SeveralRegularizers(Regularizer):
         """The sum of all rules' penalties of one tensor."""
         if is_sharded(w):
             return self.total_of_sharded([w])
-        wide = widened(w)  # once, so that half-precision gradients are added up in float32
+        wide = widened(w)  # once, so that half-precision gradients are summed in float32
         return summed([zero_like(wide), *(rule(wide) for rule in self.parts())])
 
     def total_of_sharded(self, weights: Sequence[Tensor]) -> Tensor:

@@ -16,10 +16,10 @@ from regtorch.settings import check
 class Spectral(Regularizer):
     """Largest singular value of the weight as a matrix: ``strength * sigma_max(W)``. See `regtorch.functional.spectral`.
 
-    Takes a singular value decomposition a step: dear for wide layers.
+    Needs a singular value decomposition per step, which is expensive for wide layers.
 
     Args:
-        strength: what a singular value of 1 costs, >= 0.
+        strength: penalty of a singular value of 1, >= 0.
 
     Raises:
         SettingError: a negative strength.

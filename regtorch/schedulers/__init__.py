@@ -1,4 +1,4 @@
-"""Learning-rate schedules: settings, which build torch's schedulers once optimizer and length are known."""
+"""Learning-rate schedules: settings that build torch's schedulers once the optimizer and the length are known."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

@@ -19,13 +19,13 @@ class Scheduler(Configurable):
 
         Args:
             optimizer: any torch optimizer; its learning rates are the largest ones of the schedule.
-            total_steps: optimizer steps of the whole training.
-            epochs: of the whole training.
-            steps_per_epoch: optimizer steps of one epoch.
+            total_steps: number of optimizer steps in the training.
+            epochs: number of epochs in the training.
+            steps_per_epoch: number of optimizer steps per epoch.
 
         Returns:
-            ``{"scheduler": ..., "interval": "step" or "epoch"}`` and what else Lightning needs to know; None for a
-            constant learning rate.
+            ``{"scheduler": ..., "interval": "step" or "epoch"}`` and further keys for Lightning; None for a constant
+            learning rate.
         """
         raise TypeError(f"{type(self).__qualname__} must define build(optimizer, ...)")
 

@@ -16,7 +16,7 @@ from regtorch.settings import check
 
 @register("scheduler", "cosine")
 class CosineScheduler(Scheduler):
-    """From lr down to `min_lr` along half a cosine, over all steps. Source: Loshchilov and Hutter, "SGDR", 2017.
+    """Falls from lr to `min_lr` along half a cosine over all steps. Source: Loshchilov and Hutter, "SGDR", 2017.
 
     Args:
         min_lr: the smallest learning rate, >= 0.
@@ -40,7 +40,7 @@ class CosineScheduler(Scheduler):
         """The schedule for one optimizer."""
 
         def half_cosine(lr: float) -> Callable[[int], float]:
-            # a function of the whole number of steps, so that a training that is made longer goes along a longer one
+            # a function of the number of steps, so that an extended training follows a longer cosine
             lowest = self.min_lr / lr
             return lambda step: (
                 lowest + (1 - lowest) * (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2

@@ -17,7 +17,7 @@ class ExponentialScheduler(Scheduler):
     """Multiplies the learning rate by `decay` after each epoch.
 
     Args:
-        decay: what lr is multiplied by, above 0, at most 1.
+        decay: multiplier of the learning rate, above 0, at most 1.
 
     Raises:
         SettingError: a value outside its range.

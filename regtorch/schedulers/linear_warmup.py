@@ -14,10 +14,10 @@ from regtorch.settings import check
 
 @register("scheduler", "linear_warmup")
 class LinearWarmupScheduler(Scheduler):
-    """From almost nothing up to lr in a straight line, constant from there.
+    """Rises linearly from almost 0 to lr, then stays constant.
 
     Args:
-        warmup_fraction: share of all steps on the way up, 0 to 1.
+        warmup_fraction: fraction of all steps for the warm-up, 0 to 1.
 
     Raises:
         SettingError: a value outside its range.

@@ -10,7 +10,7 @@ from regtorch.schedulers.base import Scheduler
 
 @register("scheduler", "none")
 class NoScheduler(Scheduler):
-    """The learning rate stays what the optimizer has."""
+    """The learning rate does not change."""
 
     def build(self, optimizer: Optimizer, *, total_steps: int, epochs: int, steps_per_epoch: int) -> None:
         """Nothing."""

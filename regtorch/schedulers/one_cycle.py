@@ -12,18 +12,18 @@ from regtorch.registry import register
 from regtorch.schedulers.base import Scheduler
 from regtorch.settings import check
 
-#: the first learning rate, as a share of the largest
+#: the initial learning rate as a fraction of the largest
 LOWEST = 1 / 25
 
 
 @register("scheduler", "one_cycle")
 class OneCycleScheduler(Scheduler):
-    """From lr / 25 up to lr, then down to 0, each along half a cosine; the momentum stays as it is.
+    """Rises from lr / 25 to lr, then falls to 0, each along half a cosine; the momentum does not change.
 
     Source: Smith and Topin, "Super-convergence", 2019.
 
     Args:
-        warmup_fraction: share of all steps on the way up, 0 to 1.
+        warmup_fraction: fraction of all steps for the warm-up, 0 to 1.
 
     Raises:
         SettingError: a value outside its range.

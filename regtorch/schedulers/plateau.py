@@ -14,11 +14,11 @@ from regtorch.settings import check
 
 @register("scheduler", "plateau")
 class PlateauScheduler(Scheduler):
-    """Multiplies the learning rate by `decay` when the validation no longer improves. Needs a validation part.
+    """Multiplies the learning rate by `decay` when the validation metric no longer improves. Needs validation data.
 
     Args:
-        decay: what lr is multiplied by, above 0, at most 1.
-        patience: epochs without improvement before that, a whole number >= 0.
+        decay: multiplier of the learning rate, above 0, at most 1.
+        patience: number of epochs without improvement before a drop, >= 0.
         min_lr: the smallest learning rate, >= 0.
         monitor: ``"val_loss"`` (lowest) or ``"val_accuracy"`` (highest).
 

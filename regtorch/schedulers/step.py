@@ -14,11 +14,11 @@ from regtorch.settings import check
 
 @register("scheduler", "step")
 class StepScheduler(Scheduler):
-    """Multiplies the learning rate by `decay` after every so many epochs.
+    """Multiplies the learning rate by `decay` after every `every` epochs.
 
     Args:
-        every: epochs between two drops, a whole number >= 1.
-        decay: what lr is multiplied by, above 0, at most 1.
+        every: number of epochs between two drops, >= 1.
+        decay: multiplier of the learning rate, above 0, at most 1.
 
     Raises:
         SettingError: a value outside its range.

@@ -15,12 +15,12 @@ from regtorch.settings import check
 
 @register("scheduler", "warmup_cosine")
 class WarmupCosineScheduler(Scheduler):
-    """From almost nothing up to lr in a straight line, then down to 0 along half a cosine.
+    """Rises linearly from almost 0 to lr, then falls to 0 along half a cosine.
 
     Source: Goyal et al., 2017 (warm-up); Loshchilov and Hutter, 2017.
 
     Args:
-        warmup_fraction: share of all steps on the way up, 0 to 1.
+        warmup_fraction: fraction of all steps for the warm-up, 0 to 1.
 
     Raises:
         SettingError: a value outside its range.

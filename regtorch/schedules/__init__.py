@@ -1,4 +1,4 @@
-"""Schedules of a penalty's strength or a dropout's probability: the factor at each point of the training."""
+"""Schedules of a penalty's strength or a dropout's probability: the factor as a function of training progress."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 from regtorch.registry import homes as _homes

@@ -6,9 +6,9 @@ from regtorch.configurable import Configurable
 
 
 class Schedule(Configurable):
-    """A factor that depends on how much of the training is done. Subclass it and write `factor`.
+    """A factor that depends on the progress of the training. Subclass it and write `factor`.
 
-    `regtorch.Scheduled` multiplies a penalty, or the probabilities of dropouts, by it.
+    `regtorch.Scheduled` multiplies a penalty, or the probabilities of dropouts, by this factor.
 
     Example:
         >>> import regtorch
@@ -20,10 +20,10 @@ class Schedule(Configurable):
     """
 
     def factor(self, progress: float) -> float:
-        """What the nominal value is multiplied by.
+        """The multiplier of the nominal value.
 
         Args:
-            progress: share of the training that is done, 0.0 (before the first step) to 1.0 (after the last).
+            progress: finished fraction of the training, 0.0 (before the first step) to 1.0 (after the last).
 
         Returns:
             A finite number >= 0.

@@ -8,7 +8,7 @@ from regtorch.schedules.base import Schedule
 
 @register("schedule", "constant")
 class ConstantSchedule(Schedule):
-    """The nominal value throughout: the factor is 1.
+    """Keeps the nominal value: the factor is always 1.
 
     Example:
         >>> ConstantSchedule().factor(0.3)

@@ -10,7 +10,7 @@ from regtorch.settings import check
 
 @register("schedule", "cosine")
 class CosineSchedule(Schedule):
-    """From `start` to `end` along half a cosine over the training. See `regtorch.functional.cosine_annealing`.
+    """Goes from `start` to `end` along half a cosine over the training. See `regtorch.functional.cosine_annealing`.
 
     Args:
         start: the factor before the first step, >= 0.
@@ -30,5 +30,5 @@ class CosineSchedule(Schedule):
         self.end = end
 
     def factor(self, progress: float) -> float:
-        """The factor when the share `progress` of the training, 0 to 1, is done."""
+        """The factor at `progress`, the finished fraction of the training, 0 to 1."""
         return cosine_annealing(progress, start=self.start, end=self.end)

@@ -10,11 +10,11 @@ from regtorch.settings import check
 
 @register("schedule", "linear_warmup")
 class LinearWarmupSchedule(Schedule):
-    """From `start` to 1 in a straight line, then 1. See `regtorch.functional.linear_warmup`.
+    """Rises linearly from `start` to 1, then stays 1. See `regtorch.functional.linear_warmup`.
 
     Args:
         start: the factor before the first step, >= 0.
-        warmup_fraction: share of the training that the line takes, 0 to 1.
+        warmup_fraction: fraction of the training for the line, 0 to 1.
 
     Raises:
         SettingError: a value outside its range.
@@ -30,5 +30,5 @@ class LinearWarmupSchedule(Schedule):
         self.warmup_fraction = warmup_fraction
 
     def factor(self, progress: float) -> float:
-        """The factor when the share `progress` of the training, 0 to 1, is done."""
+        """The factor at `progress`, the finished fraction of the training, 0 to 1."""
         return linear_warmup(progress, start=self.start, warmup_fraction=self.warmup_fraction)

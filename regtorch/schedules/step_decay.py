@@ -13,8 +13,8 @@ class StepSchedule(Schedule):
     """Multiplied by `decay` after each `every_fraction` of the training. See `regtorch.functional.step_decay`.
 
     Args:
-        decay: what the factor is multiplied by, above 0, at most 1.
-        every_fraction: share of the training between two drops, above 0, at most 1.
+        decay: multiplier of the factor, above 0, at most 1.
+        every_fraction: fraction of the training between two drops, above 0, at most 1.
 
     Raises:
         SettingError: a value outside its range.
@@ -30,5 +30,5 @@ class StepSchedule(Schedule):
         self.every_fraction = every_fraction
 
     def factor(self, progress: float) -> float:
-        """The factor when the share `progress` of the training, 0 to 1, is done."""
+        """The factor at `progress`, the finished fraction of the training, 0 to 1."""
         return step_decay(progress, decay=self.decay, every_fraction=self.every_fraction)

@@ -1,4 +1,4 @@
-"""Reads finished runs: curves and comparisons. Needs no torch."""
+"""Curves and comparisons of finished runs. Needs no torch."""
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 

@@ -1,4 +1,4 @@
-"""What `__init__.py` imports on first use; written by `python -m tests.testers.stubs`."""
+"""Names that `__init__.py` imports on first use; written by `python -m tests.testers.stubs`."""
 
 from regtorch.study.calibration import Calibration, calibration
 from regtorch.study.comparison import Comparison, compare

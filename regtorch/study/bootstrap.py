@@ -1,4 +1,4 @@
-"""How far a mean over seeds may be off: a bootstrap interval."""
+"""A bootstrap interval of a mean over seeds."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ RESAMPLES = 10_000
 def mean_interval(values: Sequence[float], level: float = LEVEL, resamples: int = RESAMPLES) -> tuple[float, float]:
     """Expanded percentile bootstrap interval of a mean.
 
-    The means of resamples drawn with replacement, cut not at ``(1 - level) / 2`` on either side but at
-    ``Phi(-sqrt(n / (n - 1)) * t)``, `t` being Student's two-sided critical value at `level`. The plain percentile
-    interval is too short for few values: with five normal ones it covers the mean 83 times in 100, this one 91 times.
+    Resamples are drawn with replacement. The quantiles of their means are not ``(1 - level) / 2`` on either side but
+    ``Phi(-sqrt(n / (n - 1)) * t)``, where `t` is Student's two-sided critical value at `level`. The plain percentile
+    interval is too short for few values: with five normal values it covers the mean 83 times in 100, this one 91 times.
 
-    It stays within the smallest and the largest value, so for two values it is right half of the time and for three
-    three quarters of the time, whatever the level: below ten it is rough.
+    The interval is between the smallest and the largest value, so two values cover the mean half of the time and three
+    values three quarters of the time, at any level. With fewer than ten values the interval is rough.
 
     Args:
-        values: one a seed. Their order does not matter; the resamples are the same at every call.
-        level: above 0 and below 1.
-        resamples: how many.
+        values: one value per seed, in any order; the resamples are the same at every call.
+        level: confidence level, above 0 and below 1.
+        resamples: number of resamples.
 
     Raises:
-        ValueError: fewer than two values.
+        ValueError: there are fewer than two values.
 
     Source: Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015.
 
@@ -42,11 +42,12 @@ def mean_interval(values: Sequence[float], level: float = LEVEL, resamples: int 
     """
     n = len(values)
     if n < 2:
-        raise ValueError(f"an interval over seeds needs two or more of them, not {n}")
+        raise ValueError(f"an interval over seeds needs two or more seeds, got {n}")
     sample = np.sort(np.asarray(values, dtype=np.float64))
     mean = math.fsum(sample) / n
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * critical_value(level, n - 1))
-    means = (sample - mean)[_draws(n, resamples)].mean(1)  # of deviations: equal values give an interval of no length
+    # means of deviations, so that equal values yield an interval of length 0
+    means = (sample - mean)[_draws(n, resamples)].mean(1)
     low, high = np.quantile(means, [tail, 1 - tail])
     return mean + float(low), mean + float(high)
 

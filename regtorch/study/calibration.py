@@ -1,4 +1,4 @@
-"""How often a network is right when it says how sure it is."""
+"""Calibration: accuracy as a function of confidence."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ BINS = 15
 
 @dataclass(frozen=True, repr=False)
 class Calibration:
-    """One value a bin of confidence that holds any rows.
+    """One value per nonempty bin of confidence.
 
     Args:
         confidence: mean of the rows' largest probabilities.
-        accuracy: share of the rows whose most probable class is theirs.
-        rows: how many there are.
+        accuracy: fraction of the rows whose most probable class is correct.
+        rows: number of rows.
     """
 
     confidence: np.ndarray
@@ -28,17 +28,17 @@ class Calibration:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: the mean of the bins' ``|accuracy - confidence|``, by their rows."""
+        """The expected calibration error: the mean of ``|accuracy - confidence|`` over the bins, weighted by rows."""
         return float((self.rows * abs(self.accuracy - self.confidence)).sum() / max(1, self.rows.sum()))
 
 
 def calibration(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Calibration:
-    """Gather rows into bins of equal width, from 0 to 1, by their largest probability.
+    """Group rows into bins of equal width, from 0 to 1, by their largest probability.
 
     Args:
         probabilities: (rows, classes).
-        labels: (rows,) the classes' numbers.
-        bins: how many.
+        labels: (rows,) class indices.
+        bins: number of bins.
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", 2017.
 

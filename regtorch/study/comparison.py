@@ -1,4 +1,4 @@
-"""Recipes compared over seeds: per metric the mean and its interval, the difference to the first, and a verdict."""
+"""Comparison of recipes over seeds: mean, interval, difference to the first recipe, and verdict for each metric."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from regtorch.study.holm import holm
 from regtorch.study.metrics import METRICS, Metric
 from regtorch.study.paired import paired_difference, standard_deviation
 
-#: how often a metric's verdicts may find a difference where there is none
+#: probability that a metric's verdicts report a difference where there is none
 FALSE_POSITIVES = 0.05
-#: Fewer agree by chance too often: accuracies are counts of a few test rows, and n such differences all have the same sign
-#: by luck with a probability of up to 2 / 2^n.
+#: Fewer pairs agree by chance too often: accuracies are counts of a few test rows, and n such differences all have the
+#: same sign by chance with a probability of up to 2 / 2^n.
 FEWEST_PAIRS = 5
 
 BASELINE = "the first"
@@ -27,20 +27,20 @@ ALIKE = "not distinguishable from seed noise"
 TOO_FEW = "too few seeds"
 NOTHING_TO_COMPARE = "the first has none"
 
-#: how the numbers and verdicts come about, a line each
+#: explanations of the numbers and verdicts, one line each
 RULE = (
     f"Mean: its interval is a {LEVEL:.0%} bootstrap over seeds (expanded percentile, {RESAMPLES:,} resamples, the same at every "
     "call), rough below ten seeds.",
     f"Difference: to the first, seed by seed over the seeds that both have, with Student's {LEVEL:.0%} interval.",
     "Verdict: paired t-test, two-sided, p corrected by Holm for the number of comparisons in a metric; better or worse (higher "
-    f"or lower, where neither is better by itself) if p <= {FALSE_POSITIVES}, which happens in one metric of twenty where "
-    f"nothing differs; with fewer than {FEWEST_PAIRS} common seeds: {TOO_FEW}, whatever the difference.",
+    f"or lower, if neither is better) if p <= {FALSE_POSITIVES}, which happens in one metric of twenty where "
+    f"nothing differs; with fewer than {FEWEST_PAIRS} common seeds: {TOO_FEW}, for any difference.",
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe in one metric; what the number of seeds does not allow is None."""
+    """The result of one recipe in one metric; values that need more seeds are None."""
 
     metric: Metric
     recipe: str
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Recipes in the order in which they were named, the first being what the others are compared with."""
+    """A comparison of recipes, in the given order; the first recipe is the baseline of the others."""
 
     recipes: tuple[str, ...]
     metrics: tuple[Metric, ...]
@@ -73,19 +73,19 @@ def compare(
 ) -> Comparison:
     """Compare recipes with the first of them, metric by metric.
 
-    The verdict is that of Student's paired t-test over the seeds that both have, its p-value corrected by Holm over the
+    The verdict is that of Student's paired t-test over the common seeds, with the p-value corrected by Holm over the
     comparisons of one metric: ``better`` or ``worse`` at p <= 0.05, ``not distinguishable from seed noise`` above. With fewer
-    than five common seeds it is ``too few seeds``, as coarse metrics agree by chance too often. The test supposes normal
-    differences; with coarse, heavy-tailed or two-peaked ones it errs in at most 6 of 100 cases from five seeds on
-    (simulated). Each metric is judged by itself: who looks at ten of them will see a chance finding sooner, so choose the
-    one that counts beforehand.
+    than five common seeds it is ``too few seeds``, as coarse metrics agree by chance too often. The test assumes normal
+    differences; for coarse, heavy-tailed or bimodal ones it errs in at most 6 of 100 cases with five seeds or more
+    (simulated). Each metric is tested separately, and among ten metrics a chance finding is likely, so choose the
+    metric that counts beforehand.
 
     Args:
         results: recipe -> seed -> metric's name -> value.
-        metrics: which; None: the usual ones that any run has.
+        metrics: names of metrics; None: the usual ones that any run has.
 
     Raises:
-        DataError: there is no run, or none that has a metric that was asked for.
+        DataError: there is no run, or no run has a requested metric.
 
     Example:
         >>> noise = (0.001, -0.002, 0.0, 0.002, -0.001)

@@ -1,4 +1,4 @@
-"""A comparison as a picture: every seed a dot."""
+"""A plot of a comparison with one dot per seed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from regtorch.study.bootstrap import LEVEL
 from regtorch.study.comparison import Comparison
 from regtorch.study.plot_text import plain
 
-#: panels of a picture for which none were chosen
+#: default panels
 USUAL_PANELS = ("test.accuracy", "test.nll", "test.brier", "test.ece")
 _MOST_COLUMNS = 4
 
 
 def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | None = None) -> None:
-    """Draw one panel a metric, one line a recipe: its seeds as dots, below them the mean and its interval.
+    """Draw one panel per metric and one row per recipe: its seeds as dots, and below them the mean and its interval.
 
     The dots of one seed are joined from recipe to recipe: parallel lines mean that all seeds agree on the difference. A
-    dotted line goes down from the mean of the first.
+    dotted line marks the mean of the first recipe.
 
     Args:
-        comparison: what to draw.
-        out: the picture, of a type that matplotlib writes (.png, .svg, .pdf).
-        names: the metrics; None: those of the test set, or all where there are none of them.
+        comparison: the comparison.
+        out: the image file, in a format that matplotlib writes (.png, .svg, .pdf).
+        names: the metrics; None: those of the test set, or all if there are none.
     """
     import matplotlib
 
@@ -70,7 +70,7 @@ def draw_comparison(comparison: Comparison, out: Path, names: tuple[str, ...] | 
         panel.set_ylim(len(recipes) - 0.5, -0.7)  # the first on top
     for panel in grid.flat[len(drawn) :]:
         panel.set_visible(False)
-    words = f"a dot a seed, joined from recipe to recipe; diamond and bar: mean, {LEVEL:.0%} interval"
+    words = f"one dot per seed, joined from recipe to recipe; diamond and bar: mean, {LEVEL:.0%} interval"
     figure.supxlabel(words, fontsize="x-small", color="0.4")
     with replaced(out) as temporary:
         figure.savefig(temporary, dpi=130, format=out.suffix.lstrip("."))

@@ -1,4 +1,4 @@
-"""A comparison as a table: on the terminal, in Markdown, as CSV."""
+"""A comparison as a table for the terminal, in Markdown or as CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch.study.comparison import RULE, Comparison, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: columns of comparison.csv; cells are empty where the number of seeds does not allow a value
+#: columns of comparison.csv; cells are empty if there are too few seeds for a value
 CSV_COLUMNS = (
     *("metric", "recipe", "n", "mean", "std", "low", "high"),
     *("pairs", "difference", "difference_low", "difference_high", "p_value", "p_holm", "verdict"),
@@ -22,15 +22,15 @@ CSV_COLUMNS = (
 _INTERVAL = f"{LEVEL:.0%} interval"
 _OVER_SEEDS = ("n", "mean", "std", _INTERVAL)
 _AGAINST_FIRST = ("difference", _INTERVAL, "pairs", "p", "verdict")
-#: a terminal of fewer columns gets two narrow tables instead of a wide one
+#: a narrower terminal gets two narrow tables instead of a wide one
 _WIDE = 130
-#: columns of a label that is folded, and of the longest word of a verdict
+#: width of a folded label, and of the longest word of a verdict
 _LABEL, _LONGEST_WORD = 16, 15
 _INDENT = "  "
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line a metric and recipe, with all digits.
+    """One line per metric and recipe, with all digits.
 
     Example:
         >>> from regtorch.study.comparison import compare
@@ -49,7 +49,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def as_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
-    """The table, how to read it, and notes on runs that are not in it.
+    """The table, an explanation, and notes on runs that are not in it.
 
     Example:
         >>> from regtorch.study.comparison import compare
@@ -57,21 +57,21 @@ def as_markdown(comparison: Comparison, notes: Sequence[str] = ()) -> str:
         '| sparsity | a | 1 | 0.5000 |  |  |  |  |  |  | the first |'
     """
 
-    def line(cells: Sequence[str]) -> str:
+    def table_row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(printable(text).replace("|", "\\|") for text in cells) + " |\n"
 
     headings = ("metric", "recipe", *_OVER_SEEDS, *_AGAINST_FIRST)
-    text = line(headings) + "|---|---" + "|---:" * (len(headings) - 3) + "|---|\n"
+    text = table_row(headings) + "|---|---" + "|---:" * (len(headings) - 3) + "|---|\n"
     for row in comparison.rows:
-        text += line([row.metric.name, row.recipe, *_over_seeds(row), *_against_first(row)])
+        text += table_row([row.metric.name, row.recipe, *_over_seeds(row), *_against_first(row)])
     text += f"\nThe first is {printable(comparison.recipes[0])}.\n\n"
-    return text + "".join(f"- {printable(said)}\n" for said in (*RULE, *notes))
+    return text + "".join(f"- {printable(line)}\n" for line in (*RULE, *notes))
 
 
 def as_rich(comparison: Comparison, width: int) -> list[Table]:
-    """The table for a terminal: one wide table, or two where the terminal is narrow; labels are folded, results never.
+    """The table for a terminal: one wide table, or two if the terminal is narrow; labels may be folded, results never are.
 
-    Labels that leave no room for the results are numbered, and a legend says what they are.
+    Labels that leave no room for the results are replaced by numbers, with a legend.
     """
     both = (*_OVER_SEEDS, *_AGAINST_FIRST)
     parts: list[tuple[Sequence[str], Callable[[Row], list[str]]]] = [(_OVER_SEEDS, _over_seeds)]
@@ -96,7 +96,7 @@ def as_rich(comparison: Comparison, width: int) -> list[Table]:
 def _layout(
     comparison: Comparison, headings: Sequence[str], cells: Callable[[Row], list[str]], width: int
 ) -> tuple[int, int]:
-    """Columns for the labels, 0 if there are too few, and for the verdict, beside what all others need."""
+    """Width left for the labels, 0 if it is too small, and for the verdict."""
     rows = [cells(row) for row in comparison.rows]
     needs = [max(len(heading), *(len(row[at]) for row in rows)) for at, heading in enumerate(headings)]
     verdict = needs.pop() if headings[-1] == "verdict" else 0

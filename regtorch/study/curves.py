@@ -13,19 +13,19 @@ from regtorch.study.plot_text import plain
 from regtorch.untrusted import read_text
 
 TABLE = "metrics.csv"
-#: a row has some 300 bytes
+#: a row has about 300 bytes
 _MOST_BYTES = 32 * 2**20
-_MOST_LABELED = 20  # runs; more do not fit beside their curves
+_MOST_LABELED = 20  # runs; more labels do not fit next to the curves
 
 
 def read_metrics(folder: Path) -> dict[str, list[float]]:
-    """The columns of a run's ``metrics.csv``: name -> one value an epoch; columns without numbers are left out.
+    """The columns of a run's ``metrics.csv``: name -> one value per epoch; columns without numbers are left out.
 
     Args:
-        folder: a run's.
+        folder: folder of a run.
 
     Raises:
-        DataError: there is no metrics.csv, it is no table of numbers, or it holds no finished epoch.
+        DataError: there is no metrics.csv, it is not a table of numbers, or it contains no finished epoch.
     """
     path = folder / TABLE
     if not path.is_file():
@@ -35,7 +35,7 @@ def read_metrics(folder: Path) -> dict[str, list[float]]:
     except (DataError, csv.Error) as error:
         raise DataError(f"run={folder}: {TABLE} cannot be read as a table: {error}") from error
     if not rows:
-        raise DataError(f"run={folder}: {TABLE} holds no finished epoch")
+        raise DataError(f"run={folder}: {TABLE} contains no finished epoch")
     columns = {name: [_number(row[name]) for row in rows] for name in rows[0] if isinstance(name, str)}
     return {
         name: [math.nan if value is None else value for value in values]
@@ -52,16 +52,16 @@ def _number(text: object) -> float | None:
 
 
 def draw_curves(runs: Mapping[str, Path], out: Path, names: Sequence[str] = ("data_loss", "accuracy")) -> None:
-    """Draw training (dashed) and validation (solid) curves of runs side by side, one panel a metric.
+    """Draw training (dashed) and validation (solid) curves of runs side by side, one panel per metric.
 
     Args:
         runs: label -> folder of a run.
-        out: the picture, of a type that matplotlib writes (.png, .svg, .pdf).
-        names: the metrics; one that no run has is left out.
+        out: the image file, in a format that matplotlib writes (.png, .svg, .pdf).
+        names: the metrics; those that no run has are left out.
 
     Raises:
         DataError: a run has no table, or none of the metrics.
-        SettingError: `out` cannot be written, or is of a type that matplotlib does not write.
+        SettingError: `out` cannot be written, or has a format that matplotlib does not write.
     """
     import matplotlib
 
@@ -105,10 +105,16 @@ def _draw(panel: object, name: str, label: str | None, columns: Mapping[str, lis
     plot = panel.plot  # type: ignore[attr-defined]
     rows = len(next(iter(columns.values())))
     epochs = columns.get("epoch") or list(range(1, rows + 1))
-    said = None if label is None else plain(label).lstrip("_") or "run"  # an underscore would hide it
+    name_in_legend = None if label is None else plain(label).lstrip("_") or "run"  # a leading underscore would hide it
     for column, style, kind in (
         (name, {"linestyle": "--", "alpha": 0.6}, "training"),
         (f"val_{name}", {}, "validation"),
     ):
         if column in columns:
-            plot(epochs, columns[column], color=color, label=None if said is None else f"{said}, {kind}", **style)
+            plot(
+                epochs,
+                columns[column],
+                color=color,
+                label=None if name_in_legend is None else f"{name_in_legend}, {kind}",
+                **style,
+            )

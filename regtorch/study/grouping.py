@@ -1,4 +1,4 @@
-"""Runs that are the same but for their seed belong together."""
+"""Grouping of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from regtorch.errors import DataError
 from regtorch.study.results import Run
 
-#: overrides that do not tell one recipe from another
+#: overrides that do not distinguish recipes
 _APART = ("seed", "resume", "logger")
 
 
 def group_runs(runs: Iterable[Run]) -> tuple[dict[str, dict[int, Run]], list[str]]:
-    """Put completed runs that differ in nothing but their seed into one group, in the order in which they come.
+    """Group completed runs that differ only in their seed, in the given order.
 
     Args:
-        runs: of finished runs.
+        runs: finished runs.
 
     Returns:
-        label -> seed -> run, and notes on what was left out: runs that did not complete, and all but the last of those
-        with the same seed. A label is what was typed for the group's first run, without what was typed for all groups.
+        label -> seed -> run, and notes on skipped runs: those that did not complete, and all but the last one of those
+        with the same seed. A label consists of the overrides of the group's first run, without those of all groups.
 
     Raises:
-        DataError: no run completed.
+        DataError: no run is completed.
     """
     groups: dict[str, dict[int, Run]] = {}
     notes = []
@@ -44,18 +44,20 @@ def group_runs(runs: Iterable[Run]) -> tuple[dict[str, dict[int, Run]], list[str
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """A different label for each run, as short as what was typed allows."""
+    """Distinct labels for the runs, made of as few overrides as possible."""
     typed = [[o for o in run.overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in _APART] for run in runs]
     shared = set.intersection(*map(set, typed)) if len(runs) > 1 else set()
     labels = [" ".join(o.removeprefix("experiment=") for o in own if o not in shared) or "default" for own in typed]
     if len(set(labels)) == len(labels):
         return labels
-    flat = [_flat(run.recipe) for run in runs]  # what was typed does not tell them apart: recipes have changed since
+    flat = [
+        _flat(run.recipe) for run in runs
+    ]  # equal overrides, but different recipes: the recipes were edited in between
     for label in set(labels):
-        alike = [index for index, other in enumerate(labels) if other == label]
-        keys = sorted({key for index in alike for key in flat[index]})
-        differing = [key for key in keys if len({flat[index].get(key) for index in alike}) > 1]
-        for index in alike:
+        same = [index for index, other in enumerate(labels) if other == label]
+        keys = sorted({key for index in same for key in flat[index]})
+        differing = [key for key in keys if len({flat[index].get(key) for index in same}) > 1]
+        for index in same:
             labels[index] = " ".join([label, *(f"{key}={flat[index].get(key, 'null')}" for key in differing)])
     return labels
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: declaring those at most `level` real is wrong anywhere with a probability of at most `level`.
+    """Adjusted p-values: rejecting all that are at most `level` has a family-wise error of at most `level`.
 
-    In rising order of the m values, ``adjusted[i] = max(adjusted[i-1], min(1, (m - i) * p[i]))`` for i from 0.
+    In ascending order of the m values, ``adjusted[i] = max(adjusted[i-1], min(1, (m - i) * p[i]))`` for i from 0.
 
     Args:
-        p_values: one a test, in any order.
+        p_values: one per test, in any order.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
 

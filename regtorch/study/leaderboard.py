@@ -1,4 +1,4 @@
-"""A sweep's points as one table, best first; read from their folders, without torch."""
+"""The leaderboard of a sweep: its points sorted from best to worst, read from their folders; needs no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from regtorch.printable import cell, printable
 from regtorch.study.results_file import results_of
 
-#: what a leaderboard can be ordered by -> whether more is better
+#: metric by which a leaderboard can be sorted -> whether larger is better
 ORDERS = {
     f"{part}.{name}": name == "accuracy"
     for part in ("val", "test", "test_mc")
@@ -23,21 +23,21 @@ _VALUES = (
     *("val.accuracy", "val.loss", "val.nll", "test.accuracy", "test.loss", "test.nll", "test.brier", "test.ece"),
     *("test_mc.accuracy", "test_mc.nll", "sparsity", "epochs"),
 )
-#: the columns of leaderboard.csv, and what else points may be ordered by
+#: the columns of leaderboard.csv, and further metrics by which points may be sorted
 _READ = tuple(dict.fromkeys((*_VALUES, *ORDERS)))
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a sweep, as far as it got.
+    """The result of one point of a sweep.
 
     Args:
-        number: of its folder.
-        choices: key -> value of what is swept over.
-        status: completed, failed, interrupted, or missing if it was never begun or was killed.
+        number: number of its folder.
+        choices: swept key -> value.
+        status: completed, failed, interrupted, or missing if it never started or was killed.
         reason: why it is not completed.
         values: metric -> value.
-        seconds: that it took.
+        seconds: duration.
     """
 
     number: int
@@ -49,7 +49,7 @@ class Point:
 
 
 def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
-    """What the folder of a point says."""
+    """Read the folder of a point."""
     found = results(folder / str(number))
     if not found:
         return Point(number, choices, "missing", "was not finished")
@@ -59,12 +59,12 @@ def read_point(folder: Path, number: int, choices: Mapping[str, str]) -> Point:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """What a folder's ``results.json`` holds; nothing, where there is no whole one."""
+    """The content of a folder's ``results.json``; empty if there is no valid one."""
     return results_of(folder)
 
 
 def inside(found: Mapping[str, Any], name: str) -> Any:
-    """A metric by its name, such as ``val.accuracy``; None if it is not there."""
+    """A metric by its name, such as ``val.accuracy``; None if it is missing."""
     node: Any = found
     for key in name.split("."):
         node = node.get(key) if isinstance(node, Mapping) else None
@@ -72,7 +72,7 @@ def inside(found: Mapping[str, Any], name: str) -> Any:
 
 
 def ranked(points: Sequence[Point], by: str) -> list[Point]:
-    """Completed points, best first, then the others, each in the order of their numbers where nothing else decides.
+    """Completed points from best to worst, then the others; ties are sorted by number.
 
     Example:
         >>> points = [Point(n, {}, "completed", values={"val.accuracy": v}) for n, v in enumerate((0.5, 0.9, 0.9))]
@@ -91,7 +91,7 @@ def ranked(points: Sequence[Point], by: str) -> list[Point]:
 
 
 def as_csv(points: Sequence[Point], by: str) -> str:
-    """``leaderboard.csv``: a row for each point; nothing in it depends on when or how often the sweep was stopped.
+    """``leaderboard.csv``: one row per point; it does not depend on interruptions of the sweep.
 
     Example:
         >>> point = Point(0, {"seed": "1"}, "completed", values={"val.accuracy": 0.5})

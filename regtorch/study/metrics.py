@@ -1,4 +1,4 @@
-"""What a finished run's ``results.json`` measures, and which direction is the better one."""
+"""The metrics in the ``results.json`` of a finished run, and their better direction."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Metric:
     """One number of a run."""
 
     name: str  # its place in results.json: test.accuracy
-    better: str | None  # higher, lower, or None where neither is better by itself
+    better: str | None  # higher, lower, or None if neither is better
     decimals: int = 4
-    usual: bool = False  # whether a comparison shows it unasked
+    usual: bool = False  # whether a comparison shows it by default
 
     def of(self, results: Mapping[str, Any]) -> Any:
-        """The value in a run's results; None where it has none."""
+        """The value in a run's results; None if it is missing."""
         node: Any = results
         for part in self.name.split("."):
             node = node.get(part) if isinstance(node, Mapping) else None
         return node
 
 
-#: the loss holds the recipe's own penalty: that of another recipe is no yardstick for it
+#: the loss includes the recipe's own penalty, so losses of different recipes are not comparable
 _MEASURED = {"accuracy": "higher", "loss": None, "nll": "lower", "brier": "lower", "ece": "lower"}
 
 #: name -> metric, in the order in which a comparison shows them
@@ -37,7 +37,7 @@ METRICS: dict[str, Metric] = {
         *(Metric(f"test.{name}", better, usual=True) for name, better in _MEASURED.items()),
         *(Metric(f"test_mc.{name}", better, usual=True) for name, better in _MEASURED.items()),
         *(Metric(f"val.{name}", better) for name, better in _MEASURED.items()),
-        # a regularised network is meant to fit the training rows less well: there neither direction is the better one
+        # a regularized network should fit the training rows less well, so neither direction is better
         *(Metric(f"train_eval.{name}", None, usual=name == "accuracy") for name in _MEASURED),
         *(Metric(f"train.{name}", None) for name in ("loss", "data_loss", "penalty", "accuracy")),
         Metric("sparsity", None, usual=True),

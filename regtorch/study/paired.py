@@ -1,4 +1,4 @@
-"""Differences seed by seed: their mean, its interval and Student's paired test."""
+"""Paired differences over seeds: mean, interval and Student's paired test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from regtorch.study.student_t import central_probability, critical_value
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """The mean difference over the seeds that both have; what the number of pairs does not allow is None."""
+    """The mean difference over the common seeds; values that need more pairs are None."""
 
     pairs: int
     mean: float | None = None
@@ -23,20 +23,20 @@ class PairedDifference:
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95
 ) -> PairedDifference:
-    """Compare two recipes seed by seed, over the seeds that both have.
+    """Compare two recipes by their paired differences over the common seeds.
 
     With the differences ``d = values[seed] - baseline[seed]``, their number n, mean m and standard deviation s
-    (``ddof=1``): the interval is ``m -+ t * s / sqrt(n)``, `t` being Student's critical value for n - 1 degrees of
-    freedom, and the p-value that of ``m / (s / sqrt(n))``, two-sided. If all differences are 0 the p-value is 1, if they are
-    all the same and not 0 it is 0.
+    (``ddof=1``), the interval is ``m -+ t * s / sqrt(n)``, where `t` is Student's critical value for n - 1 degrees of
+    freedom, and the two-sided p-value is that of ``m / (s / sqrt(n))``. If all differences are 0, the p-value is 1; if they
+    are equal and not 0, it is 0.
 
     Args:
         values: seed -> value.
-        baseline: seed -> value of what it is compared with.
-        level: of the interval, above 0 and below 1.
+        baseline: seed -> value of the baseline.
+        level: confidence level of the interval, above 0 and below 1.
 
     Returns:
-        One pair gives a mean only, no pair not even that.
+        With one pair only the mean is set, without pairs not even that.
 
     Source: Student, "The probable error of a mean", Biometrika 6(1), 1908.
 
@@ -67,6 +67,6 @@ def standard_deviation(values: list[float]) -> float:
         (0.0, 1.4142135623730951)
     """
     first = values[0]
-    shifted = [value - first for value in values]  # equal values leave no rounding behind
+    shifted = [value - first for value in values]  # equal values leave no rounding error
     mean = math.fsum(shifted) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in shifted) / (len(values) - 1))

@@ -1,4 +1,4 @@
-"""Names in a picture: as they stand, where matplotlib would read a formula."""
+"""Escaping of names in plots, where matplotlib would read formulas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MOST_CHARACTERS = 80
 
 
 def plain(text: str) -> str:
-    r"""A name for a label or an axis: a dollar sign begins no formula, and a long name loses its middle.
+    r"""Prepare a name for a label or an axis: dollar signs are escaped, and the middle of a long name is removed.
 
     Example:
         >>> print(plain("data.path=$x$"))

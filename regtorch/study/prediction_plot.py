@@ -1,4 +1,4 @@
-"""Predictions as a picture: the rows a network is surest and least sure of, and how far its confidence can be trusted."""
+"""A plot of predictions: the most and the least certain rows, and a reliability diagram."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLES = 5
 _MOST_CLASSES = 10
 _LONGEST_NAME = 14
 
-#: pictures (rows, height, width) or (rows, height, width, 3) of these rows, from 0 to 1; None if they are none
+#: images (rows, height, width) or (rows, height, width, 3) of the given rows, from 0 to 1; None if they are not images
 Pictures = Callable[[np.ndarray], "np.ndarray | None"]
 
 
@@ -31,12 +31,12 @@ def draw_predictions(
     """Draw the least and the most certain rows, by the entropy of their mean, and the reliability diagram.
 
     Args:
-        moments: ``mean`` and ``std`` (rows, classes) and ``predictive_entropy`` (rows,); without ``std`` where nothing
+        moments: ``mean`` and ``std`` (rows, classes) and ``predictive_entropy`` (rows,); without ``std`` if nothing
             was sampled.
-        labels: (rows,) the classes' numbers; None if they are not known: then there is no reliability diagram.
-        classes: their names.
-        pictures: of rows.
-        out: the picture.
+        labels: (rows,) class indices; None if unknown: then there is no reliability diagram.
+        classes: names of the classes.
+        pictures: returns the images of rows.
+        out: the image file.
         compared: name -> (rows, classes) probabilities and their calibration error, for the reliability diagram.
     """
     import matplotlib
@@ -81,7 +81,7 @@ def draw_predictions(
                 grid[-1, column], mean[row], None if std is None else std[row], label, classes, named=column == 0
             )
             grid[-1, column].set_xlabel(f"entropy {entropy[row]:.2f}", fontsize="x-small")
-    words = "bars: mean probability, with a standard deviation of the samples to both sides"
+    words = "bars: mean probability, plus and minus one standard deviation of the samples"
     words = "bars: probability" if std is None else words
     words = textwrap.fill(words if labels is None else f"{words}; green: the label", int(15 * examples_width))
     areas[0].supxlabel(words, fontsize="x-small", color="0.4")
@@ -97,16 +97,16 @@ def _short(name: str) -> str:
 
 
 def _title(row: int, predicted: int, label: int | None, classes: Sequence[str]) -> str:
-    said = f"row {row}\n{_short(classes[predicted])}"
+    title = f"row {row}\n{_short(classes[predicted])}"
     if label is None:
-        return said
-    return f"{said} ✓" if label == predicted else f"{said} ✗\nlabel: {_short(classes[label])}"
+        return title
+    return f"{title} ✓" if label == predicted else f"{title} ✗\nlabel: {_short(classes[label])}"
 
 
 def _draw_bars(
     panel: Any, mean: np.ndarray, std: np.ndarray | None, label: int | None, classes: Sequence[str], named: bool
 ) -> None:
-    """The classes' mean probabilities, with a standard deviation of the samples to both sides."""
+    """Mean probabilities of the classes, plus and minus one standard deviation of the samples."""
     many = len(classes) > _MOST_CLASSES
     drawn = np.argsort(-mean, kind="stable")[:_MOST_CLASSES] if many else np.arange(len(classes))
     places = np.arange(len(drawn))
@@ -123,10 +123,10 @@ def _draw_bars(
 
 
 def _draw_reliability(area: Any, labels: np.ndarray, compared: Mapping[str, tuple[np.ndarray, float]]) -> None:
-    """Accuracy against confidence, and below it how many rows there are of each confidence."""
+    """Accuracy against confidence, and below it the number of rows per confidence."""
     area.suptitle("Reliability", fontsize="medium", fontweight="bold")
     upper, lower = area.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    upper.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1, label="as sure as it is right")
+    upper.plot([0, 1], [0, 1], "--", color="0.6", linewidth=1, label="perfectly calibrated")
     edges = np.linspace(0, 1, BINS + 1)
     for (name, (probabilities, error)), color, marker in zip(compared.items(), ("0.45", "C0"), "so", strict=False):
         bins = calibration(probabilities, labels)
@@ -136,7 +136,8 @@ def _draw_reliability(area: Any, labels: np.ndarray, compared: Mapping[str, tupl
     upper.set_ylabel("accuracy")
     upper.set_ylim(0, 1.02)
     upper.set_xlim(0, 1)
-    upper.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1))  # lines may be anywhere
+    # outside the axes, as lines may cross any part of them
+    upper.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(-0.02, 1))
     upper.grid(alpha=0.3)
     lower.set_ylabel("rows")
     lower.set_xlabel("confidence (probability of the predicted class)")

@@ -1,4 +1,4 @@
-"""Predictions as a table, one row an example, and the files that hold it."""
+"""Predictions as a table, one row per example, and its files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from regtorch.files import replaced
 
-#: of each row, beside the moments of its classes
+#: columns per row, in addition to the moments of its classes
 OF_ROWS = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio", "samples_used")
 
-#: name -> one value a row; None where nothing is known of it
+#: name -> one value per row; None if unknown
 Columns = dict[str, "np.ndarray | None"]
 
 
@@ -23,14 +23,14 @@ def table(
     classes: Sequence[str],
     files: Sequence[str] | None = None,
 ) -> Columns:
-    """The columns of the table: which class is predicted, how sure that is, and each class's mean and deviation.
+    """The columns of the table: predicted class, confidence, and mean and standard deviation of each class.
 
     Args:
-        moments: ``mean`` and ``std`` (rows, classes), and those of `OF_ROWS`, as `MCPrediction` names them; empty when
-            there are no rows; without ``std`` where nothing was sampled.
-        labels: (rows,) the classes' numbers; None if they are not known.
-        classes: their names.
-        files: (rows,) where each row comes from; None: no such column.
+        moments: ``mean`` and ``std`` (rows, classes), and those of `OF_ROWS`, named as in `MCPrediction`; empty if
+            there are no rows; without ``std`` if nothing was sampled.
+        labels: (rows,) class indices; None if unknown.
+        classes: names of the classes.
+        files: (rows,) the source of each row; None: no such column.
 
     Example:
         >>> moments = {"mean": np.array([[0.75, 0.25]]), "std": np.array([[0.5, 0.5]])}
@@ -61,7 +61,7 @@ def table(
 
 
 def write_csv(columns: Columns, path: Path) -> None:
-    """Write the table: numbers with all their digits, ``true`` or ``false``, nothing where a value is not known."""
+    """Write the table: numbers with all digits, ``true`` or ``false``, empty cells for unknown values."""
     rows = len(columns["index"]) if columns["index"] is not None else 0
     texts = [_texts(values, rows) for values in columns.values()]
     with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -75,7 +75,7 @@ def _texts(values: np.ndarray | None, rows: int) -> list[str]:
         return [""] * rows
     if values.dtype == bool:
         return ["true" if value else "false" for value in values]
-    return list(map(str, values))  # the shortest digits that give back a number of its type
+    return list(map(str, values))  # the shortest digits that represent the number in its dtype
 
 
 def write_parquet(columns: Columns, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Finished runs, as their folders hold them."""
+"""Finished runs, read from their folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch.study.metrics import METRICS
 from regtorch.study.results_file import NAME, read_results
 from regtorch.untrusted import load_yaml
 
-#: keys that say which run it is, where it began or what it writes, not what is trained
+#: keys that identify a run, its start or its outputs, not the recipe
 _APART = ("seed", "resume", "logger", "checkpoint", "sweep")
 
 
@@ -31,32 +31,32 @@ class Run:
 
     @property
     def completed(self) -> bool:
-        """Whether it was trained and measured to its end."""
+        """Whether training and evaluation were completed."""
         return self.status == "completed"
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """What was trained: the run's configuration, but for its seed.
+        """The run's configuration without its seed.
 
         Raises:
-            DataError: the folder does not hold it.
+            DataError: the folder does not contain it.
         """
         path = self.folder / ".hydra" / "config.yaml"
         if not path.is_file():
             raise DataError(
-                f"{self.folder}: there is no .hydra/config.yaml beside results.json to say what was trained"
+                f"{self.folder}: there is no .hydra/config.yaml next to results.json, so the recipe is unknown"
             )
         try:
             config = load_yaml(path)
         except DataError as error:
             raise DataError(f"{path} is damaged ({error})") from error
         if not isinstance(config, dict):
-            raise DataError(f"{path} is damaged (no mapping)")
+            raise DataError(f"{path} is damaged (not a mapping)")
         return recipe_of({str(key): value for key, value in config.items()})
 
 
 def recipe_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the seed, where the run began and what it logs; keys that are null are as good as none.
+    """A configuration without seed, start and logging of the run; null keys count as missing.
 
     Example:
         >>> recipe_of({"seed": 3, "optimizer": {"lr": 0.1, "eps": None}, "ckpt_path": None})
@@ -76,7 +76,7 @@ def read_run(folder: Path) -> Run:
     """Read a run's results.
 
     Raises:
-        DataError: there are none, or they are damaged.
+        DataError: they are missing or damaged.
 
     Example:
         >>> import tempfile
@@ -88,8 +88,8 @@ def read_run(folder: Path) -> Run:
     """
     results = read_results(folder)
 
-    def damaged(why: str) -> DataError:
-        return DataError(f"{folder / NAME} is damaged ({why}); train that run again")
+    def damaged(reason: str) -> DataError:
+        return DataError(f"{folder / NAME} is damaged ({reason}); train that run again")
 
     if "seed" not in results:
         raise damaged("seed is missing")
@@ -101,28 +101,30 @@ def read_run(folder: Path) -> Run:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """The runs in these folders, or in those below them (``multirun/...``), each once.
+    """The runs in these folders or in their subfolders (``multirun/...``), each once.
 
     Raises:
-        DataError: a folder with no run in it, or with a damaged one.
+        DataError: a folder contains no run, or a damaged one.
     """
     found: dict[Path, Run] = {}
     for folder in folders:
         here = [folder] if (folder / NAME).is_file() else sorted_folders(folder, NAME)
         if not here:
-            raise DataError(f"{folder}: there is no results.json in it or below it; give folders of finished runs")
+            raise DataError(
+                f"{folder}: there is no results.json in it or its subfolders; pass folders of finished runs"
+            )
         for path in here:
             found.setdefault(path.resolve(), read_run(path))
     return list(found.values())
 
 
 def sorted_folders(folder: Path, name: str) -> list[Path]:
-    """The folders below a folder that hold a file of this name; numbers are sorted as numbers."""
+    """The subfolders that contain a file of this name; numbers in paths are sorted numerically."""
 
     def by_number(path: Path) -> list[tuple[int, int, str]]:
         parts = re.findall(r"\d+|\D+", str(path))
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
     below = (path.parent for path in folder.rglob(name))
-    # a study moves what another configuration takes the place of to earlier/
+    # a study moves runs that another configuration replaces to earlier/
     return sorted((path for path in below if "earlier" not in path.relative_to(folder).parts), key=by_number)

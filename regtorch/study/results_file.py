@@ -1,4 +1,4 @@
-"""``results.json``: read at one place, and checked for the type and range of each entry before anybody uses it."""
+"""Reading of ``results.json``: type and range of each entry are checked before it is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEXTS = Range("a list of texts", lambda v: isinstance(v, list) and all(isinstan
 FIELDS: dict[str, Range] = {
     "status": Range("a word", lambda v: isinstance(v, str)),
     "reason": _TEXT,
-    "seed": Range("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "seed": Range("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "overrides": _TEXTS,
     "epochs": COUNT_OR_ZERO,
     "seconds": NON_NEGATIVE,
@@ -32,10 +32,10 @@ FIELDS: dict[str, Range] = {
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a run's ``results.json`` holds.
+    """Read a run's ``results.json``.
 
     Raises:
-        DataError: there is none, or it is not what a run writes; one line names the file and the entry.
+        DataError: it is missing or invalid; the message names the file and the entry.
 
     Example:
         >>> import tempfile
@@ -50,7 +50,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder}: there is no {NAME}; is it the folder of a run?")
     try:
         if not isinstance(content := load_json(path), dict):
-            raise DataError("no JSON object")
+            raise DataError("not a JSON object")
         results = check_fields(content, FIELDS, required=("status",))
         for part in _PARTS:
             measured = {f"{part}.{name}": value for name, value in (results.get(part) or {}).items()}
@@ -61,7 +61,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """The same, or nothing where there is none that can be used."""
+    """Read a run's ``results.json``; empty if there is no valid one."""
     try:
         return read_results(folder)
     except DataError:

@@ -1,4 +1,4 @@
-"""Student's t distribution with a whole number of degrees of freedom, in closed form."""
+"""Student's t distribution for an integer number of degrees of freedom, in closed form."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def central_probability(t: float, degrees: int) -> float:
     ``2/pi * (a + sin(a) * (c + 2/3 c^3 + (2*4)/(3*5) c^5 + ... up to c^(degrees-2)))``.
 
     Args:
-        t: any number, infinite ones included.
-        degrees: of freedom, a whole number >= 1.
+        t: any number, also infinite.
+        degrees: degrees of freedom, >= 1.
 
     Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.3 and 26.7.4.
 
@@ -40,7 +40,7 @@ def critical_value(probability: float, degrees: int) -> float:
 
     Args:
         probability: above 0 and below 1.
-        degrees: of freedom, a whole number >= 1.
+        degrees: degrees of freedom, >= 1.
 
     Example:
         >>> round(critical_value(0.95, 9), 4)

@@ -1,15 +1,15 @@
-"""The checks that every component of a kind must pass, ours and a plugin's alike; needs pytest.
+"""Tests that every component must pass, built in or from a plugin; needs pytest.
 
-Write a table of cases and a class of tests that has it::
+Write a table of cases and a test class that uses it::
 
     CASES = [RegularizerCase("huber", {"delta": 0.5}, formula=..., bad={"delta": -1})]
 
     @pytest.mark.parametrize("case", CASES, ids=str)
     class TestRegularizers(RegularizerTester): ...
 
-Each case's formula is written a second time, in NumPy, so that it is held against something. What a component may do
-otherwise than most of its kind is a field of its case (`ConstraintCase.projection`, `DropoutCase.acts_on_weights`,
-`DropoutCase.noise_depends_on_dtype`, ...); a test that then has nothing to check skips itself and says why.
+Each case has an independent formula in NumPy as a reference. Deviations of a component from others of its kind are
+fields of its case (`ConstraintCase.projection`, `DropoutCase.acts_on_weights`, `DropoutCase.noise_depends_on_dtype`,
+...); a test that does not apply then is skipped with a reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tester of constraints: what holds for all of them."""
+"""Tests for all constraints."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ SHAPES = {"vector": (5,), "linear": (7, 5), "conv": (6, 4, 3, 3)}
 
 @dataclass(frozen=True)
 class Case:
-    """One constraint, and what is expected of it.
+    """A constraint and its expected behavior.
 
     Args:
-        name: that it is registered under.
-        settings: that it is made with.
-        formula: weight -> the constrained weight, written a second time in NumPy.
-        inside: weight -> one that the constraint must leave as it is, bit for bit; None: it moves every weight.
-        bad: setting -> a value that must be refused.
-        projection: whether the constrained weight stays as it is when it is constrained again. A step towards a set,
-            such as a proximal step or a decay, is no projection.
+        name: registered name.
+        settings: settings of the tested constraint.
+        formula: weight -> constrained weight, implemented independently in NumPy.
+        inside: weight -> a weight that the constraint must leave bit-identical; None: it changes every weight.
+        bad: setting -> an invalid value.
+        projection: whether constraining twice equals constraining once. A step towards a set, such as a proximal step or
+            a decay, is not a projection.
     """
 
     name: str
@@ -73,7 +73,7 @@ class ConstraintTester:
 
     def test_inside_stays_bit_for_bit(self, case: Case) -> None:
         if case.inside is None:
-            pytest.skip("its case says that it moves every weight (inside=None)")
+            pytest.skip("according to its case it changes every weight (inside=None)")
         w = torch.from_numpy(case.inside(weight((7, 5), torch.float32).numpy()))
         assert torch.equal(case.make()(w), w)
 
@@ -83,7 +83,7 @@ class ConstraintTester:
         if case.projection:
             torch.testing.assert_close(twice, once, rtol=1e-6, atol=1e-6)
         else:
-            assert not torch.equal(twice, once), f"{case} is a projection: take projection=False out of its case"
+            assert not torch.equal(twice, once), f"{case} is a projection: remove projection=False from its case"
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_computed_in_float32(self, case: Case, dtype: torch.dtype) -> None:
@@ -110,7 +110,7 @@ class ConstraintTester:
 
 
 def check_ranks(rank: int, cases: list[tuple[str, dict[str, Any]]]) -> None:
-    """Ranks that train in step stay in step under a constraint, and end where one process ends."""
+    """Under a constraint all ranks keep equal weights, the same as those of a single process."""
     for name, settings in cases:
         results = []
         for distributed in (False, True):

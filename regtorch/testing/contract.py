@@ -1,4 +1,4 @@
-"""What holds for every registered component."""
+"""Checks of every registered component."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regtorch.errors import SettingError
 
 
 def check_round_trip(kind: str, component: nn.Module, name: str) -> None:
-    """`to_config` gives what `create` builds an equal component from, listed under its name."""
+    """The component is listed under its name, and `create` builds an equal one from `to_config`."""
     node = component.to_config()
     assert node["name"] == name
     assert name in available(kind)
@@ -26,13 +26,13 @@ def check_round_trip(kind: str, component: nn.Module, name: str) -> None:
 
 
 def check_where_is_kept(kind: str, component: nn.Module) -> None:
-    """A place given in a node is part of the node that comes back."""
+    """`where` in a node is part of the node that `to_config` returns."""
     node = {**component.to_config(), "where": "head.*"}
     assert create(kind, **node).to_config() == node
 
 
 def check_copies(component: nn.Module, w: torch.Tensor) -> None:
-    """Pickled and deep-copied components compute the same; there is nothing in the state_dict."""
+    """Pickled and deep-copied components compute the same; the state_dict is empty."""
     expected = component(w)
     for twin in (copy.deepcopy(component), pickle.loads(pickle.dumps(component))):
         assert torch.equal(twin(w), expected)
@@ -50,7 +50,7 @@ def check_repr(component: nn.Module) -> None:
 
 
 def check_bad(kind: str, name: str, settings: Mapping[str, Any], bad: Mapping[str, Any]) -> None:
-    """Each bad value is refused in one line that names the key and the value."""
+    """Each bad value raises an error of one line that names the key and the value."""
     for key, value in bad.items():
         with pytest.raises(SettingError) as caught:
             create(kind, name, **{**settings, key: value})

@@ -1,4 +1,4 @@
-"""The tester of dropouts: what holds for all of them."""
+"""Tests for all dropouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regtorch import create
 from regtorch.errors import NamingError
 from regtorch.testing import contract
 
-#: so many standard normal values the reference of a case is of
+#: number of standard normal values in the reference of a case
 REFERENCE_UNITS = 2000 * 16 * 16 * 8
 PROBABILITIES = (0.1, 0.25, 0.5)
 SIGMAS = 5.0
@@ -28,29 +28,29 @@ SIGMAS = 5.0
 
 @dataclass(frozen=True)
 class Case:
-    """One dropout, and what theory says of it.
+    """A dropout and its theoretical properties.
 
     Args:
-        name: that it is registered under.
-        shape: of the input, (rows, channels, *sizes).
-        draw_dims: number of leading dimensions that have draws of their own; the units of one draw share it.
-        dropped: p -> what a dropped unit becomes; None: no unit is dropped, as all get noise.
+        name: registered name.
+        shape: shape of the input, (rows, channels, *sizes).
+        draw_dims: number of leading dimensions with separate draws; units beyond them share a draw.
+        dropped: p -> the value of a dropped unit; None: units are not dropped but get noise.
         factor: p -> expected output / input.
         variance: p -> variance of the output for standard normal input.
         independent: whether draws are independent of each other.
         can_drop_none: whether p = 0 is allowed.
         can_drop_all: whether p = 1 is allowed.
-        within: puts the dropout into a module that keeps it as ``drop`` and takes the input above, such as `StepsLast`
+        within: wraps the dropout in a module that stores it as ``drop`` and accepts the input above, such as `StepsLast`
             and `WeightsAsUnits`.
-        acts_on_weights: whether it drops weights of a layer that it wraps, not units: one mask a forward pass then holds
-            for all rows.
-        noise_depends_on_dtype: whether one seed gives other noise in another precision than float32; a tuple names
-            those precisions.
-        state: names of what it has to learn.
-        settings: that it is made with, besides p.
-        bad: setting -> a value that must be refused.
-        reference: moments that another library's layer has, each with its p (``rate``), ``var`` and ``mode_value``.
-        probability: the setting that p is: ``drop_prob``, or the name of noise that is no probability, such as ``std``.
+        acts_on_weights: whether the dropout drops weights of a wrapped layer instead of units: then one mask per forward
+            pass holds for all rows.
+        noise_depends_on_dtype: whether a seed yields different noise in precisions other than float32; a tuple lists
+            these precisions.
+        state: names of its learned parameters.
+        settings: settings of the tested dropout besides p.
+        bad: setting -> an invalid value.
+        reference: moments of another library's layer, each with its p (``rate``), ``var`` and ``mode_value``.
+        probability: the setting for p: ``drop_prob``, or the name of noise that is not a probability, such as ``std``.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Case:
 
 
 class WeightsAsUnits(nn.Module):
-    """Passes its input through the weights that a dropout acts on, so that the tests of units apply to weights."""
+    """Passes its input through the weights of a dropout, so that the tests of units apply to weights."""
 
     def __init__(self, drop: nn.Module) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class WeightsAsUnits(nn.Module):
 
 
 class StepsLast(nn.Module):
-    """Gives sequences (batch, features, time) to a dropout that takes (batch, time, features)."""
+    """Adapts a dropout for (batch, time, features) to sequences (batch, features, time)."""
 
     def __init__(self, drop: nn.Module) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def within_sampling_error(values: Tensor, expected: float, draws: int, what: str) -> float:
-    """The mean over all values is the expected one up to 5 standard errors of the independent draws; that error."""
+    """Check that the mean of all values is as expected within 5 standard errors of the independent draws; return that error."""
     means = values.double().reshape(draws, -1).mean(dim=1)
     error = means.std().item() / math.sqrt(draws)
     assert abs(means.mean().item() - expected) <= SIGMAS * error + 1e-6, (
@@ -140,8 +140,8 @@ class DropoutTester:
             gone = torch.isclose(y, torch.tensor(case.dropped(p)), rtol=0, atol=1e-6)
             within_sampling_error(gone, p, draws, "share of dropped units")
             by_draw = gone.double().reshape(case.shape[0], draws // case.shape[0], -1).mean(dim=2)
-            if case.independent:  # then the rows' counts have the variance of a binomial
-                assert ((by_draw < 0.1) | (by_draw > 0.9)).all()  # a kept unit may be 0 by chance
+            if case.independent:  # then the counts per row have binomial variance
+                assert ((by_draw < 0.1) | (by_draw > 0.9)).all()  # kept units may be 0 by chance
                 ratio = by_draw.round().sum(dim=1).var().item() / (by_draw.shape[1] * p * (1 - p))
                 assert abs(ratio - 1) <= SIGMAS * math.sqrt(2 / case.shape[0] * (1 + 1 / by_draw.shape[1] / p))
         for row in case.reference:
@@ -183,7 +183,7 @@ class DropoutTester:
         assert not torch.equal(runs[0], runs[2])
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_shared_noise_is_one_row_for_all(self, case: Case) -> None:
+    def test_shared_noise_is_the_same_for_all_rows(self, case: Case) -> None:
         module, x = case.make(), case.input(rows=6)
         core(module).shared = True
 
@@ -191,12 +191,12 @@ class DropoutTester:
             core(module).generator = seeded(3)
             return module(rows)
 
-        if not case.acts_on_weights:  # otherwise one mask holds for all rows anyway
+        if not case.acts_on_weights:  # otherwise one mask holds for all rows
             assert torch.equal(run(x)[[4, 1]], run(x[[4, 1]]))
             assert torch.equal(run(x[:1].expand_as(x)), run(x[:1]).expand_as(x))
         assert not torch.equal(run(x), x)
 
-    def test_rows_have_noise_of_their_own(self, case: Case) -> None:
+    def test_rows_have_separate_noise(self, case: Case) -> None:
         module = case.make(0.5)
         core(module).generator = seeded(0)
         y = module(case.input(rows=1).expand(32, *case.shape[1:]))
@@ -226,7 +226,7 @@ class DropoutTester:
 
     def test_everything_dropped_is_zero_and_not_nan(self, case: Case) -> None:
         if not case.can_drop_all:
-            pytest.skip("its case says that not everything can be dropped (can_drop_all=False)")
+            pytest.skip("according to its case not everything can be dropped (can_drop_all=False)")
         x = case.input().requires_grad_()
         y = case.make(1.0)(x)
         y.sum().backward()
@@ -254,7 +254,7 @@ class DropoutTester:
             results.append((y, t.grad))
         depends = case.noise_depends_on_dtype
         if dtype in depends if isinstance(depends, tuple) else depends:
-            pytest.skip(f"its case says that its noise is another one in {dtype} (noise_depends_on_dtype)")
+            pytest.skip(f"according to its case the noise differs in {dtype} (noise_depends_on_dtype)")
         for got, expected in zip(*results, strict=True):
             torch.testing.assert_close(
                 got.float(), expected.to(dtype).float(), rtol=1e-2 if dtype == torch.bfloat16 else 2e-3, atol=1e-6
@@ -281,11 +281,11 @@ class DropoutTester:
             assert y.is_contiguous(memory_format=torch.channels_last) or case.acts_on_weights
             if case.dropped is not None and case.independent and case.draw_dims == 4:
                 gone = torch.isclose(y, torch.tensor(case.dropped(0.5)), rtol=0, atol=1e-6).double()
-                for dim in range(4):  # neighbours in any direction are independent
+                for dim in range(4):  # neighbors in any direction are independent
                     a, b = gone.narrow(dim, 0, gone.shape[dim] - 1), gone.narrow(dim, 1, gone.shape[dim] - 1)
                     assert abs((a - 0.5).mul(b - 0.5).mean()) <= SIGMAS * 0.25 / math.sqrt(a.numel())
 
-    def test_compiled_it_takes_batches_of_any_size(self, case: Case) -> None:
+    def test_compiled_dropouts_accept_any_batch_size(self, case: Case) -> None:
         torch._dynamo.reset()
         module = torch.compile(case.make(0.5), backend="aot_eager", fullgraph=True)
         for rows in (8, 5, 1, 7):
@@ -300,14 +300,14 @@ class DropoutTester:
         y.sum().backward()
         within_sampling_error(y, 2 * case.factor(0.5), math.prod(x.shape[: case.draw_dims]), "mean when compiled")
         assert y.std() > 0
-        if case.dropped is not None:  # the gradient is that of the mask which the output shows
+        if case.dropped is not None:  # the gradient uses the mask of the output
             gone = torch.isclose(y, torch.tensor(case.dropped(0.5)), atol=1e-6)
             assert torch.equal(gone, x.grad == 0)
             assert x.grad[~gone].unique().numel() == 1
 
     def test_function_transforms(self, case: Case) -> None:
         module, x = case.make(), case.input()
-        if not case.acts_on_weights:  # otherwise a row alone is no input of the layer
+        if not case.acts_on_weights:  # otherwise a single row is not a valid input of the layer
             rows = torch.func.vmap(lambda row: module(row[None])[0], randomness="different")(x)
             assert rows.shape == x.shape
         assert torch.func.grad(lambda x: module(x).sum())(x).shape == x.shape
@@ -351,7 +351,7 @@ class DropoutTester:
             contract.check_bad("dropout", case.name, case.settings, {"drop_prob": 1.0})
             contract.check_bad("dropout", case.name, case.settings, {"keep_prob": 0.0})
 
-    def test_arguments_without_a_meaning(self, case: Case) -> None:
+    def test_ambiguous_arguments(self, case: Case) -> None:
         cls = type(core(case.make()))
         instead = f"{case.probability}=0.3" + (" or keep_prob=0.3" if case.probability == "drop_prob" else "")
         for args, named in (((0.3,), {}), ((), {"p": 0.3}), ((), {"rate": 0.3})):
@@ -370,7 +370,7 @@ class DropoutTester:
 
 
 def check_ranks(rank: int, cases: list[tuple[str, dict[str, Any], tuple[int, ...]]]) -> None:
-    """Ranks with the same seed draw the same noise, others other noise; and each works under DDP."""
+    """Ranks with the same seed draw the same noise, others draw different noise; all dropouts work under DDP."""
     for name, settings, sizes in cases:
         module = create("dropout", name, **settings)
         on_weights = getattr(module, "acts_on_weights", False)

@@ -1,4 +1,4 @@
-"""Run a function on two processes."""
+"""Runs a function on two ranks."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def _worker(rank: int, port: int, backend: str, function: Callable[..., None], a
     dist.init_process_group(backend, rank=rank, world_size=2)
     try:
         function(rank, *args)
-        dist.barrier()  # none takes its end of a connection away while the other still uses it
+        dist.barrier()  # a rank must not close a connection that the other still uses
     finally:
         dist.destroy_process_group()
 
 
 def on_two_ranks(function: Callable[..., None], *args: Any, backend: str = "gloo") -> None:
-    """Call ``function(rank, *args)`` on two processes; an assertion that fails on either fails here."""
+    """Call ``function(rank, *args)`` on two ranks; a failed assertion on either rank fails here."""
     try:
         _start(function, args, backend)
     except mp.ProcessExitedException as error:
-        # one in hundreds of processes ends with "malloc(): unaligned tcache chunk detected" in torch 2.14's own code;
-        # what is at fault in ours ends so again
+        # one in hundreds of processes aborts with "malloc(): unaligned tcache chunk detected" in torch 2.14 itself;
+        # a fault in our code would repeat
         if error.signal_name not in ("SIGABRT", "SIGSEGV"):
             raise
         _start(function, args, backend)

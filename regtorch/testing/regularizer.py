@@ -1,4 +1,4 @@
-"""The tester of regularizers: what holds for all of them."""
+"""Tests for all regularizers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHAPES = {"vector": (5,), "linear": (7, 5), "conv": (6, 4, 3, 3), "one_unit": (1
 
 @dataclass(frozen=True)
 class Case:
-    """One regularizer, and what is expected of it.
+    """A regularizer and its expected behavior.
 
     Args:
-        name: that it is registered under.
-        settings: that it is made with.
-        formula: weight -> its penalty, written a second time in NumPy.
-        bad: setting -> a value that must be refused.
+        name: registered name.
+        settings: settings of the tested regularizer.
+        formula: weight -> penalty, implemented independently in NumPy.
+        bad: setting -> an invalid value.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Case:
 
 def weight(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     w = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return w.sign() * (w.abs() + 0.1)  # not where |w| has a kink
+    return w.sign() * (w.abs() + 0.1)  # away from the kink of |w|
 
 
 class RegularizerTester:
@@ -128,7 +128,7 @@ class RegularizerTester:
 
 
 def check_ranks(rank: int, cases: list[tuple[str, dict[str, Any]]]) -> None:
-    """Under DDP each rank adds the whole penalty; averaged gradients are those of one process with all the data."""
+    """Under DDP each rank adds the complete penalty; averaged gradients equal those of one process with all the data."""
     for name, settings in cases:
         torch.manual_seed(0)
         model = nn.Linear(6, 5, dtype=torch.float64)

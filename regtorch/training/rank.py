@@ -25,16 +25,16 @@ def main() -> None:
     import torch
 
     from regtorch.errors import RegtorchError
-    from regtorch.own_script import OwnScript
     from regtorch.registry import create
     from regtorch.training.interruption import is_distributed
     from regtorch.training.judged import HaltedError, Judged
     from regtorch.training.processes import report
     from regtorch.training.run import run
+    from regtorch.user_script import UserScript
 
     try:
-        if task["own_script"] is not None:
-            OwnScript(**task["own_script"]).register_again()
+        if task["user_script"] is not None:
+            UserScript(**task["user_script"]).register_again()
         path = task["ckpt_path"]
         data = create("data", **task["config"]["data"])
         judged = Judged(None) if task["judged"] else None

@@ -24,14 +24,13 @@ from torch import nn
 import regtorch
 from regtorch.advice import advise
 from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.contracts import CONTRACTS, taken
+from regtorch.contracts import CONTRACTS, accepted_names
 from regtorch.data.base import DataSet
 from regtorch.data.labels import missing_classes
 from regtorch.description import checked_content
 from regtorch.errors import DataError, as_one_line
 from regtorch.files import remove_unfinished
 from regtorch.mc import MCPredictor, has_noise
-from regtorch.own_script import own_script
 from regtorch.registry import component, create
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
@@ -58,6 +57,7 @@ from regtorch.training.room import check_room
 from regtorch.training.threads import threads_without_tracebacks
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.training.weights import check_types
+from regtorch.user_script import user_script
 from regtorch.where import OF_PLACE
 
 log = logging.getLogger("regtorch")
@@ -109,7 +109,7 @@ def run(
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "overrides": list(overrides),
         "judged": judged is not None,
-        "own_script": None if (script := own_script()) is None else asdict(script),
+        "user_script": None if (script := user_script()) is None else asdict(script),
     }
     world = launched()
     count = 1 if world is not None else device_count(config["trainer"])
@@ -267,7 +267,7 @@ def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: C
 
 def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
     """The model of a configuration, sized for the data."""
-    takes = taken(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
+    takes = accepted_names(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
     parts: dict[str, Any] = {name: config.get(name) for name in takes}
     model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
     return model

@@ -1,4 +1,4 @@
-"""Every activation: values, torch's class, settings; and that no two components share a Python name."""
+"""All activations: values, torch class, settings; and no two components share a Python name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FORMULAS = {
 NAMES = sorted(FORMULAS)
 
 
-def test_all_are_here():
+def test_the_table_lists_all_components():
     assert available("activation") == NAMES
 
 
@@ -60,7 +60,7 @@ def test_values_and_class(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_call_gives_a_fresh_module_that_traces_copies_and_takes_half_types(name):
+def test_each_call_builds_a_new_module_that_traces_copies_and_supports_half_types(name):
     activation = create("activation", name)
     assert create("activation", name) is not activation
     x = X.float()
@@ -105,7 +105,7 @@ def test_the_configuration_holds_the_defaults(name):
     ("name", "settings", "message"),
     [
         ("leaky_relu", {"negative_slope": -0.1}, "negative_slope=-0.1 is not allowed: it must be a finite number >= 0"),
-        ("prelu", {"num_parameters": 0}, "num_parameters=0 is not allowed: it must be a whole number >= 1"),
+        ("prelu", {"num_parameters": 0}, "num_parameters=0 is not allowed: it must be an integer >= 1"),
         ("elu", {"alpha": 0.0}, "alpha=0.0 is not allowed: it must be a finite number > 0"),
         ("celu", {"alpha": 0.0}, "alpha=0.0 is not allowed: it must be a finite number > 0"),
         ("gelu", {"approximate": True}, "approximate=True is not allowed: it must be one of none, tanh"),

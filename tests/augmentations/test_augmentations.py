@@ -27,7 +27,7 @@ def test_conf_and_class_have_the_same_defaults(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_shape_type_and_memory_stay_and_the_batch_is_not_changed(x, name, dtype, memory):
+def test_shape_type_and_memory_format_are_preserved_and_the_batch_is_not_changed(x, name, dtype, memory):
     x = x.to(dtype).contiguous(memory_format=memory)
     before = x.clone()
     out = create("augmentation", name)(x)
@@ -38,7 +38,7 @@ def test_shape_type_and_memory_stay_and_the_batch_is_not_changed(x, name, dtype,
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_seed_decides(x, name):
+def test_results_depend_on_the_seed(x, name):
     def draw(seed):
         torch.manual_seed(seed)
         return create("augmentation", name)(x)
@@ -48,8 +48,8 @@ def test_the_seed_decides(x, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_image_draws_its_own(name):
-    """A batch of one image many times over does not come out as one image many times over."""
+def test_each_image_has_a_separate_draw(name):
+    """A batch of equal images does not become a batch of equal images."""
     torch.manual_seed(0)
     out = create("augmentation", name)(torch.rand(1, 3, 9, 8).repeat(100, 1, 1, 1))
     assert (out == out[:1]).all() == (name == "none")
@@ -57,7 +57,7 @@ def test_each_image_draws_its_own(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_vectors_are_an_error(name):
-    with pytest.raises(SettingError, match=rf"augmentation={name} needs images .* \(20,\): take augmentation=none"):
+    with pytest.raises(SettingError, match=rf"augmentation={name} needs images .* \(20,\); use augmentation=none"):
         create("augmentation", name)(torch.rand(4, 20))
 
 
@@ -82,7 +82,7 @@ def test_bad_settings_are_named(name, setting):
 
 
 @pytest.mark.parametrize("flip_prob", [0.0, 0.3, 1.0])
-def test_flip_flips_whole_images_at_the_given_rate(x, flip_prob):
+def test_flip_flips_images_with_the_given_probability(x, flip_prob):
     out = create("augmentation", "flip", flip_prob=flip_prob)(x)
     flipped = (out == x.flip(-1)).flatten(1).all(1)
     same = (out == x).flatten(1).all(1)

@@ -1,4 +1,4 @@
-"""A step's activity penalty is that of the layers' outputs produced for this step, whoever calls the layers."""
+"""The activity penalty of a step is computed from the layers' outputs of this step, however the layers are called."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Autoencoder(nn.Module):
 
 
 class Parts(Autoencoder):
-    """The bound model is never called itself."""
+    """The bound model itself is never called."""
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x).tanh())
@@ -50,7 +50,7 @@ def batch(rows: int = 5, seed: int = 0) -> Tensor:
 
 
 def expected(model: Any, *batches: Tensor) -> float:
-    """Without the layers' own forward, which would be one more pass."""
+    """The expected penalty, computed without calling the layers, which would be another pass."""
     outputs = [(nn.functional.linear(x, model.encoder.weight, model.encoder.bias), len(x)) for x in batches]
     return sum(STRENGTH * out.square().sum().item() / rows for out, rows in outputs)
 
@@ -78,7 +78,7 @@ def test_each_step_has_its_own_outputs(model: Any) -> None:
         check(penalty, value)
 
 
-def test_two_passes_count_twice_and_read_between_too(model: Any) -> None:
+def test_two_passes_count_twice_also_with_a_read_in_between(model: Any) -> None:
     penalty, x, y = bound(model), batch(5), batch(3, 1)
     first = model(x)
     check(penalty, expected(model, x))
@@ -107,13 +107,13 @@ def validation(model: Any, x: Tensor) -> None:
 
 def eval_mode(model: Any, x: Tensor) -> None:
     model.eval()
-    model(x).sum().backward()  # an adversarial example, say
+    model(x).sum().backward()  # for example an adversarial example
     model.train()
 
 
 @pytest.mark.parametrize("passes", [no_gradients, inference, validation, eval_mode])
 @pytest.mark.parametrize("when", ["before", "between", "after"])
-def test_passes_that_are_no_training_add_nothing(model: Any, passes: Callable[..., None], when: str) -> None:
+def test_passes_outside_training_add_nothing(model: Any, passes: Callable[..., None], when: str) -> None:
     penalty = bound(model)
     for step in range(2):
         x = batch(4, step)
@@ -144,10 +144,10 @@ def test_in_eval_mode_the_value_is_that_of_the_last_pass(model: Any) -> None:
     with torch.inference_mode():
         model.eval()(batch(6, 6))
         check(penalty, expected(model, batch(6, 6)))
-    (penalty() + model.decoder.weight.sum()).backward()  # a constant, but no tensor that autograd refuses
+    (penalty() + model.decoder.weight.sum()).backward()  # a constant that autograd still accepts
 
 
-def test_evaluation_without_reading_does_not_pile_up(model: Any) -> None:
+def test_outputs_of_unread_evaluations_do_not_accumulate(model: Any) -> None:
     penalty = bound(model)
     model.eval()
     for step in range(5):
@@ -180,7 +180,7 @@ def test_several_backward_passes_of_a_step(model: Any) -> None:
         optimizer.step()
 
 
-def test_a_gradient_penalty_ends_no_step(model: Any) -> None:
+def test_a_gradient_penalty_does_not_end_a_step(model: Any) -> None:
     penalty, x, y = bound(model), batch().requires_grad_(), batch(3, 1)
     (gradient,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
     out = model(y)
@@ -277,7 +277,7 @@ class Checkpointed(nn.Module):
         return checkpoint(lambda v: self.rest(self.encoder(v)), x, **self.how)
 
 
-def test_recomputation_adds_nothing_and_the_gradient_is_that_without_it() -> None:
+def test_recomputation_adds_nothing_and_does_not_change_the_gradient() -> None:
     torch.manual_seed(0)
     model = Checkpointed(use_reentrant=False)
     penalty = bound(model, "*encoder")
@@ -338,7 +338,7 @@ class InSteps(nn.Module):
 
 
 def gradients_of_steps(run: Any, how: Any) -> list[Tensor]:
-    """Values and gradients over three steps with two accumulated batches each; the loss is scaled, the value read twice."""
+    """Values and gradients over three steps with two accumulated batches each; the loss is scaled, and the value is read twice."""
     model = InSteps(run, how).double()
     penalty = bound(model, "*encoder")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -358,12 +358,12 @@ def gradients_of_steps(run: Any, how: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("how", [once, twice, two_checkpoints, nested, nested_deeper, changed_in_place])
-def test_reentrant_checkpointing_has_the_gradients_of_none(how: Any) -> None:
+def test_reentrant_checkpointing_does_not_change_gradients(how: Any) -> None:
     for found, wanted in zip(gradients_of_steps(reentrant, how), gradients_of_steps(plain, how), strict=True):
         torch.testing.assert_close(found, wanted)
 
 
-def test_a_graph_that_is_kept_is_recomputed_as_often() -> None:
+def test_a_retained_graph_is_recomputed_in_each_backward_pass() -> None:
     model = InSteps(reentrant, once)
     penalty = bound(model, "*encoder")
     loss = model(batch().requires_grad_()).mean() + penalty()
@@ -385,7 +385,7 @@ def test_reentrant_checkpointing_in_evaluation() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-def test_what_reentrant_checkpointing_cannot_pass_on_is_an_error() -> None:
+def test_gradients_that_reentrant_checkpointing_cannot_pass_on_are_errors() -> None:
     model = InSteps(reentrant, once)
     penalty = bound(model, "*encoder")
     model(batch())
@@ -393,7 +393,7 @@ def test_what_reentrant_checkpointing_cannot_pass_on_is_an_error() -> None:
         penalty()
     penalty.begin_step()
     model(batch().requires_grad_()).mean().backward()
-    with pytest.raises(SettingError, match=r"encoder has no gradient any more.*before backward\(\)"):
+    with pytest.raises(SettingError, match=r"encoder can no longer get a gradient.*before backward\(\)"):
         penalty().backward()
     penalty.begin_step()
     model(batch().requires_grad_())
@@ -430,7 +430,7 @@ def test_a_replaced_layer_is_read() -> None:
     check(penalty, expected(model, x))
     model.encoder = nn.Linear(4, 3)
     model.encoder(x)
-    with pytest.raises(SettingError, match="took the place of others"):
+    with pytest.raises(SettingError, match="layers that replaced others"):
         penalty()
     penalty.begin_step()
     model.encoder(x)
@@ -451,7 +451,7 @@ def test_an_output_that_is_changed_in_place_afterwards(after: nn.Module) -> None
         torch.testing.assert_close(model[0].weight.grad, torch.autograd.grad(wanted, model[0].weight)[0])
 
 
-def test_memory_of_past_steps_is_not_kept(model: Any) -> None:
+def test_memory_of_past_steps_is_freed(model: Any) -> None:
     import gc
     import weakref
 

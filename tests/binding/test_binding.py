@@ -14,7 +14,7 @@ from regtorch.errors import NothingBoundError
 
 
 def the_example() -> nn.Linear:
-    """The weights-and-biases example that many courses compute by hand."""
+    """A small example that can be computed by hand."""
     layer = nn.Linear(2, 3)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[2.0, 3.0], [4.0, 3.0], [1.0, 5.0]]))
@@ -52,7 +52,7 @@ def test_the_signs_of_the_l1_gradient() -> None:
     assert layer.bias.grad is None
 
 
-def test_the_penalty_is_a_float32_scalar_whatever_autocast_says() -> None:
+def test_the_penalty_is_a_float32_scalar_also_under_autocast() -> None:
     layer = the_example()
     penalty = regtorch.WeightPenalty(layer, regtorch.Orthogonal(0.1))
     expected = penalty()
@@ -68,13 +68,13 @@ def test_the_penalty_is_a_float32_scalar_whatever_autocast_says() -> None:
     assert regtorch.WeightPenalty(the_example().double(), regtorch.L2(0.1))().dtype == torch.float64
 
 
-def test_a_shared_parameter_is_penalised_once() -> None:
+def test_a_shared_parameter_is_penalized_once() -> None:
     model = nn.Sequential(the_example(), nn.ReLU(), nn.Linear(2, 3))
     model[2].weight = model[0].weight
     assert regtorch.WeightPenalty(model, regtorch.L1(0.1))().item() == pytest.approx(1.8)
 
 
-def test_only_what_trains_is_penalised() -> None:
+def test_only_trainable_parameters_are_penalized() -> None:
     layer = the_example()
     penalty = regtorch.WeightPenalty(layer, regtorch.L1(0.1), where="all")
     layer.weight.requires_grad_(False)
@@ -83,7 +83,7 @@ def test_only_what_trains_is_penalised() -> None:
     assert penalty().item() == 0.0
 
 
-def test_several_rules_each_at_its_own_place() -> None:
+def test_several_rules_are_bound_to_separate_places() -> None:
     rules = regtorch.SeveralRegularizers(
         [{"name": "l1", "l1": 0.1, "where": "bias"}, {"name": "l2", "l2": 0.1, "where": "kernel"}, regtorch.L1(0.1)]
     )
@@ -92,13 +92,13 @@ def test_several_rules_each_at_its_own_place() -> None:
     assert penalty().item() == pytest.approx(0.6 + 6.4 + 1.8)
 
 
-def test_the_rules_own_place_and_the_bindings() -> None:
+def test_where_of_the_rule_and_of_the_binding() -> None:
     rule = regtorch.create("regularizer", "l1", l1=0.1, where="bias")
     assert regtorch.WeightPenalty(the_example(), rule)().item() == pytest.approx(0.6)
     assert regtorch.WeightPenalty(the_example(), rule, where="kernel")().item() == pytest.approx(1.8)
 
 
-def test_a_regularizer_of_ones_own() -> None:
+def test_a_user_defined_regularizer() -> None:
     class Quartic(regtorch.Regularizer):
         def forward(self, w: torch.Tensor) -> torch.Tensor:
             return w.pow(4).sum()
@@ -123,7 +123,7 @@ def test_the_binding_follows_a_copied_pickled_or_recast_model() -> None:
     assert penalty().item() == pytest.approx(0.6)
 
 
-def test_activity_is_that_of_the_steps_outputs_divided_by_the_batch_size() -> None:
+def test_the_activity_penalty_is_divided_by_the_batch_size() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)), where="0")
     assert penalty().item() == 0.0
@@ -140,7 +140,7 @@ def test_activity_is_that_of_the_steps_outputs_divided_by_the_batch_size() -> No
     copy.deepcopy((model, penalty))
 
 
-def test_a_layer_used_twice_pays_twice() -> None:
+def test_a_layer_used_twice_counts_twice() -> None:
     layer = nn.Linear(2, 2)
     model = nn.Sequential(layer, nn.ReLU(), layer)
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L1(1.0)), where="0")
@@ -165,7 +165,7 @@ def step(layer: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
-def test_attached_it_constrains_after_each_step_what_the_optimizer_holds() -> None:
+def test_an_attached_constraint_applies_to_the_optimizers_parameters_after_each_step() -> None:
     model = nn.ModuleList([the_example(), the_example()])
     optimizers = [torch.optim.SGD(layer.parameters(), lr=1e-3) for layer in model]
     handle = regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=1.0)).attach(optimizers[0])
@@ -253,10 +253,10 @@ def test_bfloat16_weights_are_scaled_by_a_float32_norm() -> None:
     torch.testing.assert_close(layer.weight.float().norm(dim=1), torch.full((2,), 2.0), rtol=1e-2, atol=0)
 
 
-def test_what_is_no_model_and_no_optimizer_is_named() -> None:
+def test_wrong_models_and_optimizers_are_named_in_the_message() -> None:
     model = nn.Linear(3, 2)
     with pytest.raises(
-        regtorch.SettingError, match="a list has no parameters to bind a rule to: give the model itself"
+        regtorch.SettingError, match="a list has no parameters to bind a rule to: pass the model itself"
     ):
         regtorch.WeightPenalty(list(model.parameters()), regtorch.L2(0.1))  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match=r"^regularizer=a Linear is not allowed: it must be a Regularizer"):
@@ -265,5 +265,7 @@ def test_what_is_no_model_and_no_optimizer_is_named() -> None:
         regtorch.WeightConstraint(regtorch.MaxNorm(max_value=1.0), model)  # type: ignore[arg-type]
     with pytest.raises(regtorch.SettingError, match="a generator has no parameters"):
         regtorch.WeightConstraint(model.parameters(), regtorch.MaxNorm(max_value=1.0))  # type: ignore[arg-type]
-    with pytest.raises(regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be an optimizer"):
+    with pytest.raises(
+        regtorch.SettingError, match=r"attach\(Linear\) is not allowed: it must be a torch.optim.Optimizer"
+    ):
         regtorch.WeightConstraint(model, regtorch.MaxNorm(max_value=1.0)).attach(model)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Activity penalties of layers and blocks of all kinds: the first tensor of what they give, by the number of examples."""
+"""Activity penalties of layers and blocks of all kinds: first tensor of the output, divided by the number of examples."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Record:
     output: Tensor
 
 
-class Gives(nn.Module):
-    """A block whose output is made of its linear layer's."""
+class Returns(nn.Module):
+    """A block that builds its output from that of its linear layer."""
 
     def __init__(self, make: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -53,15 +53,15 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], Callable[[Any]
     "attention": (lambda: nn.MultiheadAttention(4, 2, batch_first=True), (X, X, X), lambda out: out[0], 2),
     "encoder layer": (lambda: nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True), (X,), lambda out: out, 2),
     "lstm cell": (lambda: nn.LSTMCell(4, 4), (X[0],), lambda out: out[0], 5),
-    "named tuple": (lambda: Gives(lambda h: Pair(None, h)), (X,), lambda out: out.output, 2),
-    "list": (lambda: Gives(lambda h: [[h], h + 1]), (X,), lambda out: out[0][0], 2),
-    "mapping": (lambda: Gives(lambda h: {"logits": h, "more": h + 1}), (X,), lambda out: out["logits"], 2),
-    "dataclass": (lambda: Gives(lambda h: Record("", h)), (X,), lambda out: out.output, 2),
-    "scalar": (lambda: Gives(torch.sum), (X,), lambda out: out, 1),
+    "named tuple": (lambda: Returns(lambda h: Pair(None, h)), (X,), lambda out: out.output, 2),
+    "list": (lambda: Returns(lambda h: [[h], h + 1]), (X,), lambda out: out[0][0], 2),
+    "mapping": (lambda: Returns(lambda h: {"logits": h, "more": h + 1}), (X,), lambda out: out["logits"], 2),
+    "dataclass": (lambda: Returns(lambda h: Record("", h)), (X,), lambda out: out.output, 2),
+    "scalar": (lambda: Returns(torch.sum), (X,), lambda out: out, 1),
     "empty batch": (lambda: nn.Linear(4, 4), (X[:0],), lambda out: out, 1),
     "complex": (lambda: nn.Linear(4, 4, dtype=torch.complex64), (X.to(torch.complex64),), lambda out: out, 2),
     "half": (lambda: nn.Linear(4, 4, dtype=torch.bfloat16), (X.bfloat16(),), lambda out: out.float(), 2),
-    "integers": (lambda: Gives(lambda h: (h * 10).round().long()), (X,), lambda out: out.float(), 2),
+    "integers": (lambda: Returns(lambda h: (h * 10).round().long()), (X,), lambda out: out.float(), 2),
 }
 
 
@@ -170,18 +170,18 @@ def test_the_first_tensor_by_the_number_of_examples(name: str) -> None:
 
 
 def test_blocks_of_transformers() -> None:
-    transformers = pytest.importorskip("transformers", reason="an extra of its own: pip install transformers")
+    transformers = pytest.importorskip("transformers", reason="needs an extra: pip install transformers")
     settings = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
     model = transformers.BertModel(transformers.BertConfig(vocab_size=20, **settings))
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L1(0.1)), where="encoder.layer.*")
-    whole = regtorch.WeightPenalty(nn.ModuleDict({"bert": model}), regtorch.Activity(regtorch.L1(0.1)), where="bert")
+    of_block = regtorch.WeightPenalty(nn.ModuleDict({"bert": model}), regtorch.Activity(regtorch.L1(0.1)), where="bert")
     seen: list[Tensor] = []
     for block in model.encoder.layer:
         block.register_forward_hook(lambda module, args, out: seen.append(out[0] if isinstance(out, tuple) else out))
     out = model(torch.randint(20, (3, 6)))
     torch.testing.assert_close(penalty(), 0.1 * sum(each.abs().sum() for each in seen) / 3)
-    torch.testing.assert_close(whole(), 0.1 * out.last_hidden_state.abs().sum() / 3)
-    (out.pooler_output.sum() + penalty() + whole()).backward()
+    torch.testing.assert_close(of_block(), 0.1 * out.last_hidden_state.abs().sum() / 3)
+    (out.pooler_output.sum() + penalty() + of_block()).backward()
 
 
 def test_a_public_network_trains_with_activities_before_relus_in_place() -> None:
@@ -197,7 +197,7 @@ BARE = [nn.Linear(4, 3), nn.LSTM(4, 4, batch_first=True), nn.MultiheadAttention(
 
 @pytest.mark.parametrize("layer", BARE, ids=lambda layer: type(layer).__name__)
 @pytest.mark.parametrize("where", [None, "all", "bias"])
-def test_a_model_that_is_one_layer(layer: nn.Module, where: Any) -> None:
+def test_a_model_that_is_a_single_layer(layer: nn.Module, where: Any) -> None:
     penalty = regtorch.WeightPenalty(layer, regtorch.Activity(regtorch.L2(0.1)), where)
     assert penalty.names == [type(layer).__name__]
     for _ in range(2):
@@ -207,13 +207,15 @@ def test_a_model_that_is_one_layer(layer: nn.Module, where: Any) -> None:
         penalty().backward()
 
 
-def test_a_place_that_is_no_layer_of_a_bare_one() -> None:
-    with pytest.raises(NothingBoundError, match=r"it is one layer, which torch\.nn\.Sequential gives a name$"):
+def test_where_that_matches_nothing_in_a_single_layer() -> None:
+    with pytest.raises(
+        NothingBoundError, match=r"it is a single layer; wrap it in torch\.nn\.Sequential to give it a name$"
+    ):
         regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.Activity(regtorch.L2(0.1)), where="head")
 
 
 def test_an_output_without_a_tensor_is_named() -> None:
-    model = nn.Sequential(Gives(lambda h: "text"))
+    model = nn.Sequential(Returns(lambda h: "text"))
     regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)), where="0")
     with pytest.raises(SettingError, match="not possible for 0: its output, a str, has no tensor"):
         model(X)

@@ -1,4 +1,4 @@
-"""A parameter counts once however many layers share it, whenever it came to be shared or ceased to be."""
+"""A shared parameter counts once, also if it becomes shared or unshared after binding."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def share_a_module(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-#: how a model comes to what it is after binding, and whether its first and last weight are one before
+#: a change of a model after binding, and whether its first and last weights are tied before
 CHANGES: dict[str, tuple[Callable[[nn.Sequential], nn.Sequential], bool]] = {
     "tied": (tie, False),
     "a shared module": (share_a_module, False),
@@ -127,7 +127,7 @@ def test_weights_tied_under_a_parametrization() -> None:
     assert penalty.names == ["0.weight"]
 
 
-def test_kernels_behind_concrete_dropouts() -> None:
+def test_kernels_after_concrete_dropouts() -> None:
     model = nn.Sequential(
         nn.Linear(4, 4), regtorch.ConcreteDropout(drop_prob=0.1), nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
     )
@@ -143,7 +143,7 @@ def test_kernels_behind_concrete_dropouts() -> None:
         torch.testing.assert_close(of_twin(), regtorch.WeightPenalty(twin, rule)())
 
 
-def test_a_glob_means_one_of_the_names_only() -> None:
+def test_a_glob_matches_one_of_several_names() -> None:
     model = network(tied=True)
     penalty = regtorch.WeightPenalty(model, regtorch.L2(1.0), where="0.*")
     untie_by_assigning(model)
@@ -157,14 +157,14 @@ def test_wrapped_modules_are_the_same_ones() -> None:
     torch.testing.assert_close(penalty(), model[0][0].weight.square().sum())
 
 
-def test_a_bias_that_was_taken_out() -> None:
+def test_a_removed_bias() -> None:
     layer = nn.Linear(3, 2)
     penalty = regtorch.WeightPenalty(layer, regtorch.L2(1.0), where="all")
     layer.bias = None
     torch.testing.assert_close(penalty(), layer.weight.square().sum())
 
 
-def test_activities_of_a_module_that_comes_to_stand_twice() -> None:
+def test_activities_of_a_module_that_becomes_shared() -> None:
     model = network()
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L1(1.0)))
     share_a_module(model)

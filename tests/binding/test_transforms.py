@@ -1,4 +1,4 @@
-"""Under torch.func a penalty has the value and the derivatives that it has one by one."""
+"""Under torch.func a penalty has the same value and derivatives as without it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ X = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_se
 
 
 class Loss(nn.Module):
-    """What a user transforms: a model and its penalty."""
+    """A model and its penalty, as a user transforms them."""
 
     def __init__(self, name: str, frozen: bool = False) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def weights_of(loss: Loss) -> Weights:
 
 
 def one_by_one(losses: list[Loss]) -> tuple[Tensor, list[Weights]]:
-    """Values and gradients by plain autograd, of copies that keep nothing of it."""
+    """Values and gradients of copies, computed by plain autograd."""
     values, gradients = [], []
     for loss in copy.deepcopy(losses):
         value = loss(X)
@@ -86,7 +86,7 @@ def test_the_ensemble_recipe(name: str) -> None:
         torch.testing.assert_close(each, values)
         for k, g in found.items():
             torch.testing.assert_close(g, torch.stack([gradient[k] for gradient in gradients]))
-    torch.testing.assert_close(losses[0](X).detach(), values[0])  # what was left behind is in no plain step
+    torch.testing.assert_close(losses[0](X).detach(), values[0])  # outputs of the transform are not in a plain step
 
 
 @every_regularizer
@@ -115,7 +115,7 @@ def test_values_and_derivatives_of_every_order(name: str) -> None:
 
 
 @every_regularizer
-def test_frozen_weights_and_autocast_are_as_outside(name: str) -> None:
+def test_frozen_weights_and_autocast_inside_a_transform(name: str) -> None:
     torch.manual_seed(0)
     loss = Loss(name, frozen=True)
     value, weights = copy.deepcopy(loss)(X).detach(), weights_of(loss)
@@ -139,7 +139,7 @@ def test_forward_mode_without_func(name: str) -> None:
 
 
 @pytest.mark.parametrize("read", ["inside", "not at all", "outside"])
-def test_outputs_inside_a_transform_stay_there(read: str) -> None:
+def test_outputs_inside_a_transform_do_not_leave_it(read: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 3)).double()
     penalty = regtorch.WeightPenalty(model, regtorch.Activity(regtorch.L2(0.1)))
@@ -186,5 +186,5 @@ def test_dropouts_have_forward_mode(name: str) -> None:
         out = forward_ad.unpack_dual(drawn(forward_ad.make_dual(x, torch.ones_like(x))))
     torch.manual_seed(0)
     _, pull_back = torch.autograd.functional.vjp(drawn, x, torch.ones_like(x))
-    # each output depends on its own input alone, so that the two sums are the same
+    # each output depends only on its own input, so the two sums are equal
     assert out.tangent.sum().item() == pytest.approx(pull_back.sum().item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Complex, empty, 0-dim, lazy and half-precision weights, the meta device and two devices: right, or one clear line."""
+"""Complex, empty, 0-dim, lazy and half-precision weights, the meta device and two devices: correct, or an error of one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMPLEX = torch.complex128
 
 
 def penalty_of(model: nn.Module, name: str, **where: Any) -> tuple[Tensor, regtorch.WeightPenalty]:
-    """The value after a forward pass, which activities need."""
+    """The penalty after a forward pass, which activities need."""
     penalty = regtorch.WeightPenalty(model, made("regularizer", name), **where)
     w = next(model.parameters())
     model(torch.ones(5, model[0].in_features, dtype=w.dtype, device=w.device))
@@ -40,7 +40,7 @@ def test_a_penalty_of_complex_weights(name: str) -> None:
         value.backward()
     rule, w = made("regularizer", name), torch.randn(4, 3, dtype=COMPLEX)
     turned = w * torch.polar(torch.ones((), dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64))
-    torch.testing.assert_close(rule(turned), rule(w))  # the modulus has no angle
+    torch.testing.assert_close(rule(turned), rule(w))  # the modulus does not depend on the angle
     torch.testing.assert_close(rule(w.real.to(COMPLEX)), rule(w.real))
     if name != "none":
         assert torch.autograd.gradcheck(rule, w.requires_grad_(), check_forward_ad=True)
@@ -48,7 +48,7 @@ def test_a_penalty_of_complex_weights(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.complex64])
 @every_regularizer
-def test_types(name: str, dtype: torch.dtype) -> None:
+def test_dtypes(name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     w = torch.randn(3, 4, dtype=torch.float64).to(dtype)
     rule = made("regularizer", name)
@@ -60,7 +60,7 @@ def test_types(name: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
 @every_regularizer
-def test_integers_count_as_numbers_and_do_not_train(name: str, dtype: torch.dtype) -> None:
+def test_integer_weights_count_and_do_not_train(name: str, dtype: torch.dtype) -> None:
     rule, w = made("regularizer", name), torch.tensor([[1, 0, 1], [1, 1, 0]])
     assert rule(w.to(dtype)).item() == pytest.approx(rule(w.float()).item(), rel=1e-6)
     model = nn.Sequential(nn.Linear(3, 2))
@@ -137,13 +137,13 @@ def test_a_lazy_layer_before_and_after_its_first_pass(name: str) -> None:
     found = penalty()
     fresh = regtorch.WeightPenalty(model, made("regularizer", name))
     if name == "activity":
-        model.eval()  # another pass of the same batch would go on in training mode
+        model.eval()  # in training mode another pass of the same batch would belong to the same step
         assert found.item() > 0
     else:
         torch.testing.assert_close(found, fresh())
 
 
-def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
+def test_a_user_defined_regularizer_that_does_not_support_complex_weights() -> None:
     class Squares(regtorch.Regularizer):
         def forward(self, w: Tensor) -> Tensor:
             return (w * w).sum()
@@ -153,7 +153,7 @@ def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
             return w.clamp(min=0).sum()
 
     layer = nn.Linear(3, 2, dtype=torch.complex64)
-    for rule, reason in ((Squares(), "it gives a complex number"), (Positive(), "clamp")):
+    for rule, reason in ((Squares(), "it returns a complex number"), (Positive(), "clamp")):
         with pytest.raises(
             SettingError, match=rf"not possible for weight, whose weights are complex: .*{reason}.*where="
         ):
@@ -161,7 +161,7 @@ def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
     layer = nn.Linear(3, 2)
     penalty = regtorch.WeightPenalty(layer, Squares())
     layer.weight = nn.Parameter(layer.weight.detach().to(torch.complex64))
-    with pytest.raises(SettingError, match="gives a complex number for weight"):
+    with pytest.raises(SettingError, match="returns a complex number for weight"):
         penalty()
     model = nn.Sequential(nn.Linear(3, 2, dtype=torch.complex64))
     regtorch.WeightPenalty(model, regtorch.Activity(Squares()))
@@ -170,7 +170,7 @@ def test_a_regularizer_of_ones_own_that_complex_weights_do_not_suit() -> None:
 
 
 @pytest.mark.parametrize("name", ["weight_norm", "spectral_norm", "orthogonal"])
-def test_weights_that_are_computed_on_the_meta_device(name: str) -> None:
+def test_computed_weights_on_the_meta_device(name: str) -> None:
     with torch.device("meta"):
         layer = nn.Linear(3, 4)
         if name == "weight_norm":
@@ -206,7 +206,7 @@ def test_a_constraint_of_complex_weights(name: str) -> None:
     regtorch.WeightConstraint(layer, rule).project()
     kept = layer.weight.detach()
     torch.testing.assert_close(angles(kept), torch.where(kept.abs() > 0, angles(before), 0))
-    # units by norm, entries by modulus: as of real weights of the same size
+    # units by norm, entries by modulus: as for real weights of the same size
     torch.testing.assert_close(kept.abs(), rule(before.abs()))
 
 
@@ -225,7 +225,7 @@ def test_a_constraint_of_weights_of_any_shape(name: str, device: str, shape: tup
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @every_constraint
-def test_a_constraint_of_types(name: str, dtype: torch.dtype) -> None:
+def test_a_constraint_of_each_dtype(name: str, dtype: torch.dtype) -> None:
     w = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(dtype)
     rule = made("constraint", name)
     torch.testing.assert_close(rule(w).double(), rule(w.double()), rtol=4 * torch.finfo(dtype).eps, atol=1e-6)

@@ -18,7 +18,7 @@ from regtorch import registry
 from regtorch.cli import job, train
 from regtorch.cli.help import help_text
 from regtorch.errors import ContractError
-from regtorch.own_script import OwnScript, own_script
+from regtorch.user_script import UserScript, user_script
 
 SMALL = ["data=synthetic", "data.rows=60", "trainer=cpu", "trainer.max_epochs=1", "mc=none"]
 
@@ -105,11 +105,9 @@ def test_what_is_not_what_its_kind_is_used_as_is_refused_where_it_is_chosen() ->
             return w.sum(1)
 
     assert job.checked(SMALL)["model"]["name"] == "mlp"
-    with pytest.raises(
-        ContractError, match=r"takes no argument shape and no classes: it is made with shape=, classes="
-    ):
+    with pytest.raises(ContractError, match=r"does not accept shape and classes: it is called with shape=, classes="):
         job.checked(["model=own_net", *SMALL])
-    with pytest.raises(ContractError, match=r"gives a tensor of shape \(3,\) for a weight of shape \(3, 4\)"):
+    with pytest.raises(ContractError, match=r"returns a tensor of shape \(3,\) for a weight of shape \(3, 4\)"):
         job.checked(["regularizer=own_vector", *SMALL])
 
 
@@ -118,7 +116,7 @@ def test_another_process_registers_it_by_the_script_and_trains_nothing(tmp_path:
     path, main = tmp_path / "script.py", train.main
     path.write_text(SCRIPT.format(call=call))
     registers = (("model", "own_net"), ("regularizer", "own_quartic"))
-    script = pickle.loads(pickle.dumps(OwnScript(str(path), False, registers)))
+    script = pickle.loads(pickle.dumps(UserScript(str(path), False, registers)))
     assert not registry.is_registered("model", "own_net")
     assert partial(script.call, lambda config: [*config, registry.is_registered(*registers[1])])([1]) == [1, True]
     assert registry.is_registered("model", "own_net")
@@ -130,9 +128,9 @@ def test_another_process_registers_it_by_the_script_and_trains_nothing(tmp_path:
 def test_only_what_the_user_has_registered_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # a test worker has none
     net()
-    (found,) = [component for component in registry.own() if component.name == "own_net"]
+    (found,) = [component for component in registry.user_components() if component.name == "own_net"]
     assert found.kind == "model"
-    script = own_script()
+    script = user_script()
     assert script is not None
     assert ("model", "own_net") in script.registers
     assert ("model", "mlp") not in script.registers

@@ -338,7 +338,7 @@ def test_a_checkpoint_without_weights_or_with_nan_in_them(run: Path, tmp_path: P
     content = torch.load(copy / "checkpoints/best.ckpt", weights_only=True)
     weights = content.pop("state_dict")
     torch.save(content, copy / "checkpoints/best.ckpt")
-    assert "is no checkpoint of a regtorch run" in refused(["run=copy"], tmp_path)
+    assert "is not a checkpoint of a regtorch run" in refused(["run=copy"], tmp_path)
     weights["model.hidden.0.linear.weight"][1, 2] = torch.nan
     torch.save({**content, "state_dict": weights}, copy / "checkpoints/best.ckpt")
     line = refused(["run=copy", "out=new"], tmp_path, imports_torch=True)

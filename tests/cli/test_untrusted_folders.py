@@ -127,7 +127,7 @@ def test_both_readers_of_checkpoints_name_the_entry(
     reader: Callable[[Path], Any], key: str, value: Any, tmp_path: Path
 ) -> None:
     torch.save({**CHECKPOINT, "regtorch": {**DESCRIBED, key: value}}, tmp_path / "last.ckpt")
-    with pytest.raises(DataError, match=rf"last.ckpt is damaged: it says regtorch.{key}="):
+    with pytest.raises(DataError, match=rf"last.ckpt is damaged: regtorch.{key}="):
         reader(tmp_path / "last.ckpt")
 
 
@@ -138,7 +138,7 @@ def test_nested_lists_of_a_checkpoint_are_not_walked(tmp_path: Path) -> None:
     torch.save(
         {**CHECKPOINT, "regtorch": {**DESCRIBED, "model": {"name": "mlp", "hidden": nested}}}, tmp_path / "x.ckpt"
     )
-    with pytest.raises(DataError, match="it unfolds to more than"):
+    with pytest.raises(DataError, match="it expands to more than"):
         checkpoint_content(tmp_path / "x.ckpt")
 
 

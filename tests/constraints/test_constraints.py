@@ -1,4 +1,4 @@
-"""Every constraint through the tester, and against what Keras computes."""
+"""All constraints: shared tests, and comparison with Keras."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_max_norm_is_the_projection_onto_the_ball(w: np.ndarray, max_value: floa
     result = create("constraint", "max_norm", max_value=max_value)(torch.from_numpy(w)).numpy().astype(np.float64)
     norms = _norms(w.astype(np.float64))
     assert (_norms(result) <= max_value * (1 + 1e-6)).all()
-    # optimality: what was taken off points along the unit's own direction, by just as much as it stood out
+    # optimality: the difference is parallel to the unit, with the length by which the norm exceeds the radius
     np.testing.assert_allclose(_norms(w - result), np.maximum(norms - max_value, 0), rtol=1e-5, atol=1e-4)
     inside = np.broadcast_to(norms < max_value * (1 - 1e-6), w.shape)
     assert (result[inside] == w[inside]).all()
@@ -141,7 +141,7 @@ def test_max_norm_does_not_drift_inside_the_ball() -> None:
     assert torch.equal(moved, w)
 
 
-def test_a_dimension_that_the_weight_does_not_have_is_one_line() -> None:
+def test_dims_that_the_weight_does_not_have() -> None:
     with pytest.raises(SettingError, match=r"dims=7 .* \(3, 2\): it has 2 dimensions"):
         create("constraint", "max_norm", dims=7)(torch.ones(3, 2))
 
@@ -157,7 +157,7 @@ UNITS = {
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("shape", "dims"), UNITS.values(), ids=UNITS)
 @pytest.mark.parametrize("bounds", [(0.0, 2.0), (0.0, 0.7), (0.5, 1.5), (1.0, 1.0), (0.3, 0.3021)], ids=str)
-def test_bounds_hold_for_what_half_precision_stores(
+def test_bounds_hold_for_stored_half_precision_weights(
     dtype: torch.dtype, shape: tuple[int, ...], dims: tuple[int, ...], bounds: tuple[float, float]
 ) -> None:
     low, high = bounds
@@ -166,9 +166,8 @@ def test_bounds_hold_for_what_half_precision_stores(
         rules.append(create("constraint", "max_norm", max_value=high, dims=dims))
     torch.manual_seed(0)
     eps = torch.finfo(dtype).eps
-    reachable = (
-        low if low * (1 + eps) <= high else low * (1 - eps)
-    )  # else no rounding is sure to end between the bounds
+    # if the bounds are closer, no rounding is certain to be between them
+    reachable = low if low * (1 + eps) <= high else low * (1 - eps)
     for spread in (1e-3, 0.1, 1.0, 30.0):
         w = (spread * torch.rand(shape[:1] + (1,) * (len(shape) - 1)) * torch.randn(shape)).to(dtype)
         before = torch.linalg.vector_norm(w.float(), dim=dims, keepdim=True)
@@ -177,7 +176,7 @@ def test_bounds_hold_for_what_half_precision_stores(
             norms = torch.linalg.vector_norm(result.float(), dim=dims, keepdim=True)
             assert (norms <= high * (1 + 1e-6)).all()
             assert (norms >= reachable * (1 - 1e-6)).all()
-            assert (norms >= before.clamp(low, high) * (1 - eps) - 1e-6).all()  # not more than rounding asks for
+            assert (norms >= before.clamp(low, high) * (1 - eps) - 1e-6).all()  # not smaller than rounding requires
             inside = ((low <= before) & (before <= high)).expand_as(w)
             assert torch.equal(result[inside], w[inside])
             assert torch.equal(rule(result), result)
@@ -186,8 +185,8 @@ def test_bounds_hold_for_what_half_precision_stores(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_rounding_goes_to_the_neighbour_on_the_wanted_side(dtype: torch.dtype) -> None:
-    numbers = torch.arange(1 << 15, dtype=torch.int16).view(dtype).float()  # all that are not negative, in order
+def test_rounding_selects_the_neighbor_in_the_given_direction(dtype: torch.dtype) -> None:
+    numbers = torch.arange(1 << 15, dtype=torch.int16).view(dtype).float()  # all non-negative numbers, in order
     numbers = numbers[numbers.isfinite()]
     torch.manual_seed(0)
     wide = torch.cat([numbers, torch.randn(10_000) * 10.0 ** torch.randint(-9, 5, (10_000,))])

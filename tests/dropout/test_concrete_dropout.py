@@ -1,4 +1,4 @@
-"""Learned probabilities: their gradient, what they cost, and that they fall as the data grow."""
+"""Learned probabilities: gradient, penalty, and decrease with more data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def network() -> nn.Sequential:
 # the relaxation
 
 
-def test_the_relaxed_mask_is_that_of_the_paper() -> None:
+def test_the_relaxed_mask_follows_the_paper() -> None:
     drop = regtorch.ConcreteDropout(drop_prob=0.3, temperature=0.5)
     drop.generator = seeded(1)
     x = torch.randn(50, 4)
@@ -50,7 +50,7 @@ def test_the_relaxed_mask_is_that_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("p", [0.02, 0.3, 0.9])
-def test_more_than_half_is_dropped_with_the_probability_itself(p: float) -> None:
+def test_units_are_mostly_dropped_with_the_given_probability(p: float) -> None:
     drop = regtorch.ConcreteDropout(drop_prob=p)
     drop.generator = seeded(0)
     dropped = drop(torch.ones(400_000)) * (1 - p) < 0.5
@@ -105,18 +105,18 @@ def changes_within_a_map(whole_maps: bool | None, shape: tuple[int, ...]) -> boo
         (False, (2, 3, 4, 4), True),
     ],
 )
-def test_feature_maps_are_dropped_whole(whole_maps: bool | None, shape: tuple[int, ...], changes: bool) -> None:
+def test_feature_maps_are_dropped_as_units(whole_maps: bool | None, shape: tuple[int, ...], changes: bool) -> None:
     assert changes_within_a_map(whole_maps, shape) == changes
 
 
-# what it costs
+# the penalty
 
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_the_penalty_and_its_gradient_are_those_of_the_formula(autocast: bool) -> None:
     model = network()
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.7))
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         value = penalty()
         value.backward()
@@ -138,7 +138,7 @@ def test_the_penalty_and_its_gradient_are_those_of_the_formula(autocast: bool) -
             torch.testing.assert_close(ours, parameter.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_the_entropy_counts_the_inputs_of_the_layer_behind() -> None:
+def test_the_entropy_counts_the_inputs_of_the_next_layer() -> None:
     drops = {name: regtorch.ConcreteDropout(drop_prob=0.25) for name in "abcd"}
     model = nn.Sequential(
         *(drops["a"], nn.Conv2d(6, 4, 3, groups=2), drops["b"], nn.ConvTranspose2d(4, 8, 3, groups=2)),
@@ -161,7 +161,7 @@ def test_the_entropy_counts_the_inputs_of_the_layer_behind() -> None:
     ],
     ids=str,
 )
-def test_of_maps_that_are_laid_flat_behind_it_the_entropy_counts_the_maps(
+def test_the_entropy_counts_maps_that_are_flattened_later(
     whole_maps: bool | None, order: list[str], units: int
 ) -> None:
     pool = "pool" in order
@@ -180,7 +180,7 @@ def test_of_maps_that_are_laid_flat_behind_it_the_entropy_counts_the_maps(
 
 
 class Blocks(nn.Module):
-    """A convolution and what comes between it and the dropout."""
+    """A convolution, and the layers between it and the dropout."""
 
     def __init__(self, between: Callable[[Blocks, Tensor], Tensor], inputs: int) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Blocks(nn.Module):
         (lambda m, x: m.conv(x) + torch.sigmoid(m.gate(m.conv(x))), 128, 8),
         (lambda m, x: (h := m.conv(x)) * m.gate(h.mean((2, 3), keepdim=True)).sigmoid(), 128, 8),
         (lambda m, x: torch.cat([m.conv(x), m.gate(m.conv(x))], 1), 256, 16),
-        # what cannot be told counts the inputs
+        # if the maps are unknown, the inputs count
         (lambda m, x: torch.cat([h := m.conv(x), h], 1), 256, 256),
         (lambda m, x: nn.functional.glu(m.conv(x), 1), 64, 64),
         (lambda m, x: nn.functional.pixel_shuffle(m.conv(x), 2), 128, 128),
@@ -209,7 +209,7 @@ class Blocks(nn.Module):
     ],
     ids=["pooled", "shortcut", "gated", "dense", "twice", "glu", "shuffled", "halved", "broadcast", "moved"],
 )
-def test_maps_are_followed_through_what_keeps_them(
+def test_maps_are_followed_through_layers_that_preserve_them(
     between: Callable[[Blocks, Tensor], Tensor], inputs: int, units: int
 ) -> None:
     model = Blocks(between, inputs)
@@ -219,7 +219,7 @@ def test_maps_are_followed_through_what_keeps_them(
 
 
 class Attention(nn.Module):
-    """Layers side by side behind a dropout that is registered before them all, and one behind what is added up."""
+    """Parallel layers after a dropout that is registered before them, and a layer after an addition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,16 +233,16 @@ class Attention(nn.Module):
         return self.last(self.late(self.query(x) * self.key(x)))
 
 
-def test_a_dropout_belongs_to_the_layers_that_take_what_it_gives() -> None:
+def test_a_dropout_is_paired_with_the_layers_that_receive_its_output() -> None:
     model = Attention()
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.0, dropout_regularizer=1.0))
     assert penalty.names == [
-        *("first.weight", "query.weight behind drop", "key.weight behind drop", "last.weight behind late"),
+        *("first.weight", "query.weight after drop", "key.weight after drop", "last.weight after late"),
     ]
     assert penalty().item() == pytest.approx(-float(4 * entropy(0.25) + 4 * entropy(0.5)), rel=1e-6)  # each mask once
 
 
-def test_what_is_added_up_first_is_in_front_of_the_kernel_registered_next() -> None:
+def test_a_dropout_before_an_addition_is_paired_with_the_next_registered_kernel() -> None:
     class Residual(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -252,31 +252,31 @@ def test_what_is_added_up_first_is_in_front_of_the_kernel_registered_next() -> N
         def forward(self, x: Tensor) -> Tensor:
             return self.last(self.before(x + self.branch(x)))
 
-    assert regtorch.WeightPenalty(Residual(), regtorch.Concrete()).names == ["last.weight behind before, branch"]
+    assert regtorch.WeightPenalty(Residual(), regtorch.Concrete()).names == ["last.weight after before, branch"]
 
 
-def test_hooks_are_not_asked_what_is_behind_a_dropout() -> None:
+def test_hooks_do_not_run_during_tracing() -> None:
     model, seen = nn.Sequential(nn.Sequential(network())), []
     model[0].register_forward_hook(lambda *_: seen.append(1))
-    assert "0.0.3.weight behind 0.0.2" in regtorch.WeightPenalty(model, regtorch.Concrete()).names
+    assert "0.0.3.weight after 0.0.2" in regtorch.WeightPenalty(model, regtorch.Concrete()).names
     assert not seen
 
 
-def test_without_a_trace_it_is_the_kernel_registered_next() -> None:
+def test_without_tracing_the_next_registered_kernel_is_used() -> None:
     class Untraceable(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) if x.sum() > 0 else x
 
     penalty = regtorch.WeightPenalty(Untraceable(*network()), regtorch.Concrete())
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
 
 
 @pytest.mark.parametrize("normed", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
-def test_a_weight_that_is_computed_is_a_kernel_too(normed: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_computed_weight_is_a_kernel_too(normed: Callable[[nn.Module], nn.Module]) -> None:
     model = network()
     normed(model[3])
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete(weight_regularizer=0.3, dropout_regularizer=0.0))
-    assert penalty.names == ["0.weight", "3.weight behind 2", "5.weight behind 4"]
+    assert penalty.names == ["0.weight", "3.weight after 2", "5.weight after 4"]
     model.eval()
     w = model[3].weight.square().sum() / 0.8 + model[0].weight.square().sum() + model[5].weight.square().sum() / 0.6
     assert penalty().item() == pytest.approx(0.3 * w.item(), rel=1e-6)
@@ -284,61 +284,61 @@ def test_a_weight_that_is_computed_is_a_kernel_too(normed: Callable[[nn.Module],
     assert all(p.grad is not None for p in model[3].parameters() if p.ndim > 1)
 
 
-def test_a_recurrent_layer_has_it_before_its_first_kernels() -> None:
+def test_a_recurrent_layer_is_paired_by_its_first_kernels() -> None:
     lstm = nn.LSTM(4, 3, num_layers=2, bidirectional=True)
     names = regtorch.WeightPenalty(
         nn.Sequential(regtorch.ConcreteDropout(drop_prob=0.1), lstm), regtorch.Concrete()
     ).names
-    assert [name for name in names if "behind" in name] == [
-        *("1.weight_ih_l0 behind 0", "1.weight_ih_l0_reverse behind 0")
+    assert [name for name in names if "after" in name] == [
+        *("1.weight_ih_l0 after 0", "1.weight_ih_l0_reverse after 0")
     ]
 
 
-def test_where_says_which_kernels() -> None:
+def test_where_selects_kernels() -> None:
     penalty = regtorch.WeightPenalty(network(), regtorch.Concrete(), where="kernel:5*")
-    assert penalty.names == ["5.weight behind 4"]
+    assert penalty.names == ["5.weight after 4"]
 
 
-def test_a_frozen_kernel_leaves_its_probability_to_learn() -> None:
+def test_the_probability_before_a_frozen_kernel_still_trains() -> None:
     model = network()
     model[3].weight.requires_grad_(False)
     regtorch.WeightPenalty(model, regtorch.Concrete(0.1, 0.1))().backward()
     assert model[2].logit.grad is not None
 
 
-def test_a_dropout_with_nothing_behind_it_is_an_error() -> None:
-    with pytest.raises(NothingBoundError, match="behind the ConcreteDropout 1"):
+def test_a_dropout_without_a_following_kernel_is_an_error() -> None:
+    with pytest.raises(NothingBoundError, match="follows the ConcreteDropout 1"):
         regtorch.WeightPenalty(
             nn.Sequential(nn.Linear(2, 2), regtorch.ConcreteDropout(drop_prob=0.1)), regtorch.Concrete()
         )
 
 
-def test_a_copied_model_has_a_penalty_of_its_own() -> None:
+def test_a_copied_model_has_a_separate_penalty() -> None:
     penalty = copy.deepcopy(regtorch.WeightPenalty(network(), regtorch.Concrete(0.1, 0.1)))
     before = penalty().item()
     penalty.model[2].drop_prob = 0.5
-    anew = regtorch.WeightPenalty(penalty.model, regtorch.Concrete(0.1, 0.1))().item()
-    assert penalty().item() == anew != pytest.approx(before, abs=0.01)
+    expected = regtorch.WeightPenalty(penalty.model, regtorch.Concrete(0.1, 0.1))().item()
+    assert penalty().item() == expected != pytest.approx(before, abs=0.01)
 
 
 @pytest.mark.parametrize("make", [MLP, CNN])
-def test_our_models_pair_dropouts_with_the_layers_behind_them(make: type[nn.Module]) -> None:
+def test_our_models_pair_dropouts_with_the_next_layers(make: type[nn.Module]) -> None:
     sizes = {"hidden": [12, 9]} if make is MLP else {"channels": [4], "head": [12, 9]}
     node = {"name": "concrete", "drop_prob": 0.2}
     model = make((1, 8, 8), 3, dropout=node, input_dropout=node, **sizes)
     penalty = regtorch.WeightPenalty(model, regtorch.Concrete())
     drops = [name for name, module in model.named_modules() if isinstance(module, regtorch.ConcreteDropout)]
-    paired = [part for name in penalty.names if " behind " in name for part in name.split(" behind ")[1].split(", ")]
+    paired = [part for name in penalty.names if " after " in name for part in name.split(" after ")[1].split(", ")]
     assert paired == drops
     assert len(drops) == 3 + (make is CNN and len(drops) > 3)
-    assert any(name.startswith("head") and " behind " in name for name in penalty.names)
+    assert any(name.startswith("head") and " after " in name for name in penalty.names)
 
 
 # learning
 
 
 def learned(rows: int) -> list[float]:
-    """The probabilities that are learned from so many rows of a line with noise: means and log variances are fitted."""
+    """The probabilities learned from `rows` rows of a noisy line; means and log variances are fitted."""
     torch.manual_seed(0)
     x = torch.randn(rows, 1)
     y = 2 * x[:, 0] + 8 + torch.randn(rows)
@@ -358,13 +358,13 @@ def learned(rows: int) -> list[float]:
     return [drop.drop_prob for drop in model if isinstance(drop, regtorch.ConcreteDropout)]
 
 
-def test_the_probability_falls_as_the_data_grow() -> None:
+def test_the_probability_decreases_with_more_data() -> None:
     few, many = learned(20), learned(5000)  # figure 2 of the paper: epistemic uncertainty vanishes
     assert min(few) > 0.3
     assert max(many) < 0.03
 
 
-def test_a_checkpoint_holds_what_was_learned() -> None:
+def test_a_checkpoint_contains_the_learned_probability() -> None:
     model, other = network(), network()
     model[2].drop_prob = 0.37
     other.load_state_dict(model.state_dict())
@@ -379,26 +379,26 @@ def test_samples_are_drawn_at_the_learned_probability() -> None:
         nn.Sequential(nn.Identity(), drop), samples=2000, transform=None, keep_samples=True, seed=1
     )
     for p in (0.1, 0.4):
-        drop.drop_prob = p  # in place, as an optimizer changes it
+        drop.drop_prob = p  # in place, as an optimizer does
         gone = predictor(torch.ones(1, 20)).samples * (1 - p) < 0.5
         assert gone.numel() == 40_000
         assert gone.double().mean() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / 40_000))
     assert drop.logit.grad is None
 
 
-def test_a_schedule_leaves_it_alone() -> None:
+def test_a_schedule_does_not_change_learned_probabilities() -> None:
     with pytest.raises(NothingBoundError):
         regtorch.Scheduled(network(), regtorch.CosineSchedule(), total_steps=4)
 
 
 @pytest.mark.parametrize("key", ["drop_prob", "keep_prob"])
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_ends_are_refused(key: str, value: float) -> None:
+def test_probabilities_0_and_1_are_refused(key: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"{key}={value} is not allowed: it must be a probability above 0 and below"):
         regtorch.ConcreteDropout(**{key: value})
 
 
-def test_on_the_meta_device_it_can_be_shown() -> None:
+def test_repr_on_the_meta_device() -> None:
     with torch.device("meta"):
         assert "drop_prob=learned" in repr(regtorch.ConcreteDropout(drop_prob=0.1))
 
@@ -422,5 +422,5 @@ def check_sharded(rank: int) -> None:
     assert "drop_prob=learned" in repr(sharded[2])
 
 
-def test_sharded_it_is_what_it_is_whole() -> None:
+def test_sharded_and_full_results_are_equal() -> None:
     on_two_ranks(check_sharded)

@@ -1,4 +1,4 @@
-"""Masks that are kept with a rollout: the policy that is updated is the one that acted."""
+"""Masks stored with a rollout: the updated policy is the one that acted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def log_prob(net: nn.Module, states: Tensor, actions: Tensor) -> Tensor:
     return net(states).log_softmax(dim=1).gather(1, actions[:, None])[:, 0]
 
 
-def test_the_ratio_of_on_policy_updates_is_one_with_it_and_not_with_torchs() -> None:
+def test_the_on_policy_ratio_is_one_only_with_consistent_dropout() -> None:
     torch.manual_seed(1)
     states, actions = torch.randn(128, 6), torch.randint(4, (128,))
     ours, torchs = policy(regtorch.ConsistentDropout(drop_prob=0.3)), policy(nn.Dropout(0.3))
@@ -32,10 +32,10 @@ def test_the_ratio_of_on_policy_updates_is_one_with_it_and_not_with_torchs() -> 
         again = log_prob(ours, states, actions)
     assert torch.equal((again - acted).exp(), torch.ones(128))
     ratio = (log_prob(torchs, states, actions) - log_prob(torchs, states, actions)).exp()
-    assert ((ratio < 0.8) | (ratio > 1.2)).double().mean() > 0.1  # where PPO would clip
+    assert ((ratio < 0.8) | (ratio > 1.2)).double().mean() > 0.1  # PPO would clip these
 
 
-def test_minibatches_of_a_rollout_have_their_rows_of_its_masks() -> None:
+def test_minibatches_use_their_rows_of_the_rollouts_masks() -> None:
     net = policy(regtorch.ConsistentDropout(drop_prob=0.3)).double()
     states = torch.randn(5, 8, 6, dtype=torch.float64)  # 5 steps of 8 environments
     steps, acted = [], []
@@ -59,7 +59,7 @@ def test_minibatches_of_a_rollout_have_their_rows_of_its_masks() -> None:
         torch.testing.assert_close(again, torch.cat(acted)[rows], rtol=1e-12, atol=1e-12)
 
 
-def test_the_gradient_is_that_of_the_network_that_acted() -> None:
+def test_the_gradient_uses_the_masks_of_the_rollout() -> None:
     net, x = policy(regtorch.ConsistentDropout(drop_prob=0.5)), torch.randn(4, 6)
     gradients = []
     with regtorch.consistent(net) as masks:
@@ -70,7 +70,7 @@ def test_the_gradient_is_that_of_the_network_that_acted() -> None:
     assert all(torch.equal(masks[site], used[site]) for site in masks)
 
 
-def test_outside_of_the_block_masks_are_drawn_anew() -> None:
+def test_outside_the_block_new_masks_are_drawn() -> None:
     net, x = policy(regtorch.ConsistentDropout(drop_prob=0.5)), torch.randn(4, 6)
     with regtorch.consistent(net) as masks:
         inside = net(x)
@@ -81,7 +81,7 @@ def test_outside_of_the_block_masks_are_drawn_anew() -> None:
         assert torch.equal(net(x), inside)
 
 
-def test_in_evaluation_nothing_is_kept_and_nothing_used() -> None:
+def test_in_evaluation_masks_are_neither_stored_nor_used() -> None:
     net, x = policy(regtorch.ConsistentDropout(drop_prob=0.5)).eval(), torch.randn(4, 6)
     with regtorch.consistent(net) as masks:
         y = net(x)
@@ -90,7 +90,7 @@ def test_in_evaluation_nothing_is_kept_and_nothing_used() -> None:
         assert torch.equal(net(x), y)
 
 
-def test_masks_of_something_else_are_refused() -> None:
+def test_masks_that_do_not_fit_are_refused() -> None:
     net, x = policy(regtorch.ConsistentDropout(drop_prob=0.5)), torch.randn(4, 6)
     with regtorch.consistent(net) as masks:
         net(x)
@@ -98,7 +98,7 @@ def test_masks_of_something_else_are_refused() -> None:
         net(x[:3])
     with regtorch.consistent(net, masks):
         net(x)
-        with pytest.raises(SettingError, match="masks have none for 2#2; they are for: 2#0"):
+        with pytest.raises(SettingError, match="there is no mask for 2#2; there are masks for: 2#0"):
             net(x)
     with pytest.raises(SettingError), regtorch.consistent(net, {}):
         net(x)

@@ -1,4 +1,4 @@
-"""Converting models that hold torch's own dropouts."""
+"""Conversion of models with torch's dropouts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from regtorch.errors import SettingError, UnknownNameError
 
 
 class DropPath(nn.Module):
-    """As timm's: None stands for 0."""
+    """Like timm's: None means 0."""
 
     def __init__(self, drop_prob: float | None, scale_by_keep: bool = True) -> None:
         super().__init__()
@@ -110,11 +110,11 @@ def test_counterparts(old: nn.Module, expected: str, training: bool) -> None:
     assert repr(new) == expected
     assert type(new).__module__.startswith("regtorch.")
     assert new.training is training
-    assert repr(convert_dropout(old)) == expected  # the model is itself a dropout
+    assert repr(convert_dropout(old)) == expected  # the model itself is a dropout
 
 
 @pytest.mark.parametrize("old", LEFT_ALONE, ids=lambda v: type(v).__name__)
-def test_what_is_left_alone_and_said(old: nn.Module) -> None:
+def test_unconverted_modules_and_the_warning(old: nn.Module) -> None:
     model = nn.Sequential(old)
     with pytest.warns(UserWarning, match="found no dropout module to convert"):
         assert convert_dropout(model) is model
@@ -134,7 +134,7 @@ def test_all_become_the_target(target: object) -> None:
     assert model[6] is already
 
 
-def test_a_shared_module_stays_one_module() -> None:
+def test_a_shared_module_stays_shared() -> None:
     shared = nn.Dropout(0.1)
     model = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()), shared)
     convert_dropout(model)
@@ -176,7 +176,7 @@ def test_an_impossible_probability_replaces_nothing() -> None:
     assert all(isinstance(m, nn.Dropout) for m in model)
 
 
-def test_models_of_torchvision_and_torch_go_on_working() -> None:
+def test_models_of_torchvision_and_torch_still_work() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 32, 32)
     mobile = torchvision.models.mobilenet_v3_small(num_classes=5).eval()
@@ -190,7 +190,7 @@ def test_models_of_torchvision_and_torch_go_on_working() -> None:
     assert torch.equal(encoder.eval()(torch.ones(1, 4, 8)), encoder(torch.ones(1, 4, 8)))
 
 
-def test_looking_for_counterparts_leaves_the_model_and_the_random_state() -> None:
+def test_the_search_for_counterparts_does_not_change_the_model_or_the_random_state() -> None:
     state = torch.get_rng_state()
     model = nn.Sequential(DropPath(0.1), NoisyDropPath(0.1)).eval()
     attributes = [dict(vars(module)) for module in model]

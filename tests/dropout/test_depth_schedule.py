@@ -1,4 +1,4 @@
-"""Probabilities that grow linearly with the depth."""
+"""Probabilities that increase linearly with depth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regtorch.errors import NothingBoundError, SettingError
 
 
 class DropPath(nn.Module):
-    """As in timm."""
+    """Like timm's."""
 
     def __init__(self, drop_prob: float = 0.0, scale_by_keep: bool = True) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def test_survival_falls_linearly_as_in_the_paper(branches: int, kind: str) -> No
     assert [getattr(model[f"block{i}"][1], attribute) for i in range(branches)] == list(given.values())
 
 
-def test_the_expected_depth_is_that_of_the_paper() -> None:
+def test_the_expected_depth_matches_the_paper() -> None:
     model = nn.Sequential(*(regtorch.DropPath(drop_prob=0.1) for _ in range(54)))
     assert sum(1 - p for p in regtorch.depth_schedule(model).values()) == pytest.approx((3 * 54 - 1) / 4)  # 40.25
 
@@ -65,7 +65,7 @@ def test_a_model_of_torchvision() -> None:
     assert again == list(given.values())
 
 
-def test_what_it_sets_is_what_drops() -> None:
+def test_branches_are_dropped_with_the_set_probabilities() -> None:
     model = nn.Sequential(regtorch.DropPath(drop_prob=0.0), regtorch.DropPath(drop_prob=0.0))
     regtorch.depth_schedule(model, last=1.0)
     torch.manual_seed(0)

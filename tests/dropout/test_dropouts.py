@@ -1,4 +1,4 @@
-"""Every dropout through the tester, against theory and what Keras computes."""
+"""All dropouts: shared tests, and comparison with theory and Keras."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALPHA = {
     "variance": lambda p: 1.0,
     "can_drop_all": False,
 }
-#: normal noise is drawn in the input's precision, of half precision in float32
+#: normal noise is drawn in the precision of the input, for half precision in float32
 NORMAL = {"noise_depends_on_dtype": (torch.float64,)}
 
 
@@ -167,7 +167,7 @@ def test_inductor() -> None:
     assert gone.double().mean() == pytest.approx(0.2, abs=5 * math.sqrt(0.16 / 1e5))
 
 
-# the drawing of masks
+# masks
 
 
 @pytest.mark.parametrize("drop_prob", [1e-6, 0.002, 0.3, 0.4999, 0.5, 0.501, 0.9961, 1 - 1e-6])
@@ -245,13 +245,13 @@ def test_exact_count_needs_a_batch() -> None:
         regtorch.ExactCountDropout(drop_prob=0.5)(torch.tensor(1.0))
 
 
-# whole maps and blocks
+# maps and blocks
 
 
 @pytest.mark.parametrize(
     ("name", "ranks"), {"spatial1d": (1, 4, 5), "spatial2d": (1,), "drop_block2d": (1, 2, 3, 5)}.items()
 )
-def test_other_shapes_are_refused_by_name(name: str, ranks: tuple[int, ...]) -> None:
+def test_other_shapes_are_refused_with_the_expected_one(name: str, ranks: tuple[int, ...]) -> None:
     module = create("dropout", name)
     for ndim in ranks:
         with pytest.raises(
@@ -263,7 +263,7 @@ def test_other_shapes_are_refused_by_name(name: str, ranks: tuple[int, ...]) -> 
 @pytest.mark.filterwarnings("ignore:dropout.d")
 @pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.FeatureAlphaDropout])
 @pytest.mark.parametrize("ndim", [1, 2, 3, 4, 5, 6])
-def test_every_rank_that_torchs_take_is_dropped_as_there(kind: type[nn.Module], ndim: int) -> None:
+def test_every_rank_that_torch_supports_is_dropped_as_in_torch(kind: type[nn.Module], ndim: int) -> None:
     theirs, x = kind(0.5), torch.ones([300, 3, 2, 2, 2, 2][:ndim])
     ours = regtorch.convert_dropout(nn.Sequential(theirs))[0]
     torch.manual_seed(0)
@@ -273,7 +273,7 @@ def test_every_rank_that_torchs_take_is_dropped_as_there(kind: type[nn.Module], 
         with pytest.raises(SettingError, match="got"):
             ours(x)
         return
-    for found in (ours(x), wanted):  # the same dimensions have draws of their own, in both
+    for found in (ours(x), wanted):  # in both the same dimensions have separate draws
         gone = (found == found.min()).double()
         assert gone.mean() == pytest.approx(0.5, abs=0.1)
         for dim in range(ndim):
@@ -355,7 +355,7 @@ def test_drop_connect_around_a_layer() -> None:
     assert free.layer is None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert bound(torch.ones(2, 3)).dtype == layer(torch.ones(2, 3)).dtype == torch.bfloat16
-    with pytest.raises(SettingError, match="weights=recurrent is not allowed: a Linear has none"):
+    with pytest.raises(SettingError, match="weights=recurrent is not allowed: a Linear has no recurrent weights"):
         regtorch.DropConnect(nn.Linear(2, 2), drop_prob=0.1, weights="recurrent")
     with pytest.raises(SettingError, match="got ReLU"):
         regtorch.DropConnect(nn.ReLU(), drop_prob=0.1)
@@ -414,7 +414,7 @@ def test_both_probabilities_read_as_written(thousandths: int) -> None:
     value=st.one_of(st.floats(), st.integers(-3, 3), st.booleans(), st.text(max_size=3), st.none()),
     key=st.sampled_from(["drop_prob", "keep_prob"]),
 )
-def test_only_probabilities_are_taken(value: object, key: str) -> None:
+def test_only_probabilities_are_accepted(value: object, key: str) -> None:
     fine = type(value) in (int, float) and 0 <= value <= 1
     if fine:
         assert getattr(regtorch.Dropout(**{key: value}), key) == pytest.approx(value)

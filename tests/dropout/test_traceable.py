@@ -29,7 +29,7 @@ def dropout(name: str) -> nn.Module:
 
 
 class PluginDropout(regtorch.ProbabilityDropout):
-    """Written without a thought of fx."""
+    """Written without regard to fx."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -59,7 +59,7 @@ def test_fx_records_one_node_that_follows_the_mode(name: str, training: bool) ->
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("name", ALL)
-def test_scripted_models_give_the_same_in_evaluation_and_refuse_to_train(name: str, tmp_path) -> None:
+def test_scripted_models_are_equal_in_evaluation_and_refuse_to_train(name: str, tmp_path) -> None:
     model, x = nn.Sequential(ALL[name]()).eval(), torch.randn(SHAPES.get(name, (3, 4, 5, 5)))
     if name == "drop_connect":
         with pytest.raises(

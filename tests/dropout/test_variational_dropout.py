@@ -47,24 +47,24 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 
 class Tagger(nn.Module):
-    """A recurrent network with a locked dropout in front of it and one behind."""
+    """A recurrent network with a locked dropout before and after it."""
 
     def __init__(self, batch_first: bool) -> None:
         super().__init__()
         self.before = regtorch.VariationalDropout(drop_prob=0.3, batch_first=batch_first)
         self.rnn = nn.GRU(5, 8, batch_first=batch_first)
-        self.behind = regtorch.VariationalDropout(drop_prob=0.3, batch_first=batch_first)
+        self.after = regtorch.VariationalDropout(drop_prob=0.3, batch_first=batch_first)
         self.head = nn.Linear(8, 3)
         self.batch_first = batch_first
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x if self.batch_first else x.transpose(0, 1)
-        x = self.behind(self.rnn(self.before(x))[0])
+        x = self.after(self.rnn(self.before(x))[0])
         return self.head(x if self.batch_first else x.transpose(0, 1))
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_monte_carlo_samples_are_of_one_network_for_all_rows_and_steps(batch_first: bool) -> None:
+def test_a_monte_carlo_sample_uses_one_network_for_all_rows_and_steps(batch_first: bool) -> None:
     torch.manual_seed(0)
     model, x = Tagger(batch_first).eval(), torch.randn(4, 6, 5)
     predict = regtorch.MCPredictor(model, samples=400, transform=None, keep_samples=True, seed=3)
@@ -74,7 +74,7 @@ def test_monte_carlo_samples_are_of_one_network_for_all_rows_and_steps(batch_fir
     torch.manual_seed(1)
     with torch.no_grad():
         loop = torch.stack([model(x) for _ in range(400)])
-    error = loop.std(dim=0) / math.sqrt(200)  # of the difference of two means of 400
+    error = loop.std(dim=0) / math.sqrt(200)  # standard error of the difference of two means of 400
     assert ((out.mean - loop.mean(dim=0)).abs() <= 5 * error).all()
     assert ((out.std / loop.std(dim=0)).log().abs() < 0.3).all()
     alone = nn.Sequential(nn.Identity(), model.before)

@@ -1,4 +1,4 @@
-"""On GPUs: what is computed there is what the CPU computes, in every way of training. Run by ``pytest -m gpu``."""
+"""Results on GPUs equal those on the CPU, in all ways of training. Run with ``pytest -m gpu``."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def inputs(rows: int = 8, dtype: torch.dtype = torch.float64) -> Tensor:
 def steps(
     model: nn.Module, x: Tensor, regularizer: dict[str, Any], constraint: dict[str, Any], forward: Any = None
 ) -> list[float]:
-    """Three steps of a plain loop: the losses, of which the penalty is part."""
+    """The losses of three steps of a plain loop, including the penalty."""
     penalty = WeightPenalty(model, create("regularizer", **regularizer))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     WeightConstraint(model, create("constraint", **constraint)).attach(optimizer)
@@ -72,8 +72,8 @@ def steps(
 
 def assert_same(one: nn.Module, other: nn.Module, tolerance: float = 1e-9) -> None:
     for (name, w), expected in zip(one.named_parameters(), other.parameters(), strict=True):
-        whole = w.full_tensor() if hasattr(w, "full_tensor") else w
-        torch.testing.assert_close(whole.detach().cpu(), expected.detach().cpu(), rtol=0, atol=tolerance, msg=name)
+        full = w.full_tensor() if hasattr(w, "full_tensor") else w
+        torch.testing.assert_close(full.detach().cpu(), expected.detach().cpu(), rtol=0, atol=tolerance, msg=name)
 
 
 # --- rules ---
@@ -81,7 +81,7 @@ def assert_same(one: nn.Module, other: nn.Module, tolerance: float = 1e-9) -> No
 
 @pytest.mark.parametrize("node", REGULARIZERS, ids=named)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_a_penalty_and_its_gradient_are_the_cpus(node: dict[str, Any], dtype: torch.dtype) -> None:
+def test_a_penalty_and_its_gradient_equal_those_on_the_cpu(node: dict[str, Any], dtype: torch.dtype) -> None:
     here, there = network(dtype), network(dtype).to(DEVICE)
     values = []
     for model in (here, there):
@@ -107,7 +107,7 @@ def test_a_penalty_and_its_gradient_are_the_cpus(node: dict[str, Any], dtype: to
 
 @pytest.mark.parametrize("node", CONSTRAINTS, ids=named)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_a_constraint_is_the_cpus(node: dict[str, Any], dtype: torch.dtype) -> None:
+def test_a_constraint_equals_that_on_the_cpu(node: dict[str, Any], dtype: torch.dtype) -> None:
     here, there = network(dtype), network(dtype).to(DEVICE)
     for model in (here, there):
         WeightConstraint(model, create("constraint", **node)).project(step_size=0.5)
@@ -117,7 +117,7 @@ def test_a_constraint_is_the_cpus(node: dict[str, Any], dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_max_norm_holds_for_what_is_stored(dtype: torch.dtype) -> None:
+def test_max_norm_holds_for_stored_weights(dtype: torch.dtype) -> None:
     layer = nn.Linear(300, 100, device=DEVICE, dtype=dtype)
     nn.init.normal_(layer.weight)
     WeightConstraint(layer, regtorch.MaxNorm(0.7)).project()
@@ -127,7 +127,7 @@ def test_max_norm_holds_for_what_is_stored(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("node", REGULARIZERS, ids=named)
-def test_training_is_the_cpus(node: dict[str, Any]) -> None:
+def test_training_equals_that_on_the_cpu(node: dict[str, Any]) -> None:
     here, there = network(), network().to(DEVICE)
     constraint = {"name": "max_norm", "max_value": 0.4}
     expected = steps(here, inputs(), node, constraint)
@@ -166,7 +166,7 @@ DROPOUTS: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
 def test_the_noise_of_a_dropout_is_distributed_as_on_the_cpu(
     name: str, settings: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """By the share of each value and the first two moments, of 400,000 draws of units of size 1 each."""
+    """Compare the frequency of each value and the first two moments of 400,000 draws."""
     drop = create("dropout", name, **settings)
     torch.manual_seed(0)
     here, there = (drop(torch.ones(shape, device=device, dtype=dtype)).double().cpu() for device in ("cpu", DEVICE))
@@ -178,7 +178,7 @@ def test_the_noise_of_a_dropout_is_distributed_as_on_the_cpu(
     assert torch.equal(drop(x), x)
 
 
-def test_dropouts_draw_anew_and_the_same_after_the_same_seed() -> None:
+def test_dropouts_draw_new_noise_and_repeat_after_the_same_seed() -> None:
     drop, x = regtorch.Dropout(drop_prob=0.5), torch.ones(1000, device=DEVICE)
     torch.manual_seed(1)
     first, second = drop(x), drop(x)
@@ -191,7 +191,7 @@ def test_dropouts_draw_anew_and_the_same_after_the_same_seed() -> None:
 
 
 @pytest.mark.parametrize("masks", ["shared", "independent"])
-def test_moments_of_mc_prediction_are_the_cpus_within_their_own_error(masks: str) -> None:
+def test_moments_of_mc_prediction_equal_those_on_the_cpu_within_sampling_error(masks: str) -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(6, 32), nn.ReLU(), regtorch.Dropout(drop_prob=0.5), nn.Linear(32, 3)]
     model = nn.Sequential(*layers).eval()
@@ -247,8 +247,8 @@ def test_a_compiled_run(tmp_path: Path) -> None:
     check_run(tmp_path, trained(tmp_path, "compile=true"))
 
 
-def test_a_run_on_the_gpu_ends_where_the_cpus_ends(tmp_path: Path) -> None:
-    """In float64 and without dropout, which draws other numbers there."""
+def test_a_run_on_the_gpu_equals_one_on_the_cpu(tmp_path: Path) -> None:
+    """In float64 and without dropout, which draws different numbers on a GPU."""
     exact = ["trainer.precision=64-true", "dropout=none", "trainer.max_epochs=3"]
     folders = {device: tmp_path / device for device in ("cpu", "gpu")}
     for device, folder in folders.items():
@@ -320,12 +320,12 @@ def check_sharded(rank: int) -> None:
 
 
 @on_two_gpus
-def test_data_parallel_training_is_that_of_one_process() -> None:
+def test_data_parallel_training_equals_that_of_one_process() -> None:
     on_two_ranks(check_parallel, backend=BACKEND)
 
 
 @on_two_gpus
-def test_fully_sharded_training_is_that_of_one_process() -> None:
+def test_fully_sharded_training_equals_that_of_one_process() -> None:
     on_two_ranks(check_sharded, backend=BACKEND)
 
 
@@ -341,7 +341,7 @@ def test_a_run_on_two_gpus(trainer: str, precision: str, tmp_path: Path) -> None
 
 @on_two_gpus
 @pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
-def test_a_run_on_two_gpus_ends_where_that_on_one_cpu_ends(trainer: str, tmp_path: Path) -> None:
+def test_a_run_on_two_gpus_equals_one_on_the_cpu(trainer: str, tmp_path: Path) -> None:
     exact = [*RULES[:3], "trainer.precision=64-true", "logger.tensorboard=false", "trainer.max_epochs=3"]
     settings = {
         "one": ["trainer=cpu", "data.batch_size=32"],

@@ -1,4 +1,4 @@
-"""Every initializer: the distributions Keras draws from, layouts, types, seeds, settings."""
+"""All initializers: Keras' distributions, layouts, dtypes, seeds, settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from regtorch.initializers.base import Initializer
 
 CONF = Path(__file__).parents[2] / "conf" / "initializer"
 
-# moments of large draws of Keras 3.15.1, shapes as Keras lays them out
+# moments of large draws of Keras 3.15.1, shapes in Keras' layout
 KERAS = json.loads((Path(__file__).parents[1] / "reference" / "initializers.json").read_text())
 NODES = {
     "VarianceScaling": {"name": "variance_scaling", "scale": 2.0, "mode": "fan_avg"},
@@ -61,14 +61,14 @@ def test_draws_from_keras_distribution(row):
         ("lecun_uniform", 1 / 1000, math.sqrt(3)),
     ],
 )
-def test_the_named_six_have_the_variance_their_papers_say(name, variance, bounded_by):
+def test_the_named_initializers_have_the_variance_of_their_papers(name, variance, bounded_by):
     torch.manual_seed(1)
     w = create("initializer", name)(torch.empty(500, 1000))
     assert w.std().item() == pytest.approx(math.sqrt(variance), rel=0.005)
     assert w.abs().max().item() == pytest.approx(bounded_by * math.sqrt(variance), rel=2e-3)
 
 
-def test_a_truncated_normal_is_cut_and_keeps_its_shape():
+def test_a_truncated_normal_is_truncated_and_not_rescaled():
     torch.manual_seed(2)
     z = create("initializer", "truncated_normal", mean=3.0, std=1.0)(torch.empty(400_000)) - 3.0
     assert z.abs().max() <= 2.0
@@ -96,7 +96,7 @@ def test_fans_of_vectors_and_numbers():
     assert fans(torch.Size(())) == (1, 1)
 
 
-def test_a_transposed_view_fills_the_weight_itself_with_its_own_fans():
+def test_a_transposed_view_fills_the_weight_with_the_true_fans():
     layer = nn.ConvTranspose2d(5, 300, 3)
     create("initializer", "he_uniform")(layer.weight.transpose(0, 1))
     assert layer.weight.detach().abs().max().item() == pytest.approx(math.sqrt(6 / 45), rel=0.01)
@@ -115,7 +115,7 @@ def test_orthogonal_has_no_preferred_sign():
     assert 60 < (corners > 0).sum() < 140
 
 
-def test_identity_hands_a_convolutions_input_on():
+def test_identity_makes_a_convolution_return_its_input():
     conv = nn.Conv2d(3, 5, 3, padding=1, bias=False)
     create("initializer", "identity", gain=0.5)(conv.weight)
     x = torch.randn(2, 3, 6, 6)
@@ -134,7 +134,7 @@ NAMES = available("initializer")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fills_in_place_in_every_type_by_the_seed(name):
+def test_fills_every_dtype_in_place_by_the_seed(name):
     initializer = create("initializer", name)
     assert isinstance(initializer, Initializer)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
@@ -162,7 +162,7 @@ def test_half_types_are_the_rounded_float32_draw(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_meta_and_empty_tensors_pass(name):
+def test_meta_and_empty_tensors_are_accepted(name):
     meta = torch.empty(4, 3, device="meta")
     assert create("initializer", name)(meta) is meta
     assert create("initializer", name)(torch.empty(0, 3)).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""The models: names, shapes, order of the parts, and Keras' conventions in them."""
+"""The models: names, shapes, order of layers, and Keras' conventions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parts(model: nn.Module, layer: int) -> list[str]:
     return [name for name, _ in model.hidden[layer].named_children()]
 
 
-def test_an_mlp_has_the_names_and_sizes_that_are_pinned() -> None:
+def test_names_and_sizes_of_an_mlp() -> None:
     model = built("model.hidden=[32,16]")
     shapes = {name: tuple(w.shape) for name, w in model.named_parameters()}
     assert shapes == {
@@ -60,18 +60,18 @@ def test_the_order_of_a_layers_parts(order: str, expected: list[str]) -> None:
     assert (conv.hidden[0].conv.bias is None) == (order == "before")
 
 
-def test_the_input_is_normalised_and_dropped() -> None:
+def test_the_input_is_normalized_and_dropped() -> None:
     model = built("model.input_batch_norm=true", "dropout@input_dropout=alpha", "input_dropout.drop_prob=0.2")
     assert [name for name, _ in model.input.named_children()] == ["batch_norm", "dropout"]
     assert model.input.dropout.drop_prob == 0.2
 
 
-def test_bias_by_choice() -> None:
+def test_bias_setting() -> None:
     assert built("model.bias=false").hidden[0].linear.bias is None
     assert built("model.bias=true", "model.batch_norm=before").hidden[0].linear.bias is not None
 
 
-def test_a_cnn_is_sized_by_its_data() -> None:
+def test_the_sizes_of_a_cnn_follow_the_data() -> None:
     model = built("model=cnn", shape=(3, 33, 20))
     assert model(torch.randn(2, 3, 33, 20)).shape == (2, 10)
     assert model.hidden[3].linear.in_features == 128 * 8 * 5
@@ -81,7 +81,7 @@ def test_a_cnn_is_sized_by_its_data() -> None:
     assert small.flat_dropout.drop_prob == 0.5
 
 
-def test_whole_map_dropouts_go_behind_convolutions_others_behind_dense_layers() -> None:
+def test_map_dropouts_follow_convolutions_and_others_follow_dense_layers() -> None:
     maps, units = built("model=cnn", "dropout=drop_block2d"), built("model=cnn", "dropout=standard")
     assert ["dropout" in parts(maps, layer) for layer in range(4)] == [True, True, True, False]
     assert ["dropout" in parts(units, layer) for layer in range(4)] == [False, False, False, True]
@@ -91,7 +91,7 @@ def test_whole_map_dropouts_go_behind_convolutions_others_behind_dense_layers() 
 
 @pytest.mark.parametrize("dropout", ["spatial1d", "spatial2d", "spatial3d", "drop_block2d"])
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_a_spatial_dropout_drops_whole_maps_in_any_model(dropout: str, model: str) -> None:
+def test_a_spatial_dropout_drops_maps_in_any_model(dropout: str, model: str) -> None:
     network = built(f"model={model}", f"dropout={dropout}", "model.dropout_at=both" if model == "cnn" else "seed=0")
     seen = []
     network.hidden[0].dropout.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
@@ -114,23 +114,23 @@ def test_a_dropout_of_sequences_is_refused_on_feature_maps(chosen: list[str]) ->
         checked(["model=cnn", *chosen])
     with pytest.raises(SettingError, match="VariationalDropout is for sequences, not for feature maps"):
         built("model=cnn", *chosen)
-    built("model=cnn", "dropout=variational")  # behind the dense layers
+    built("model=cnn", "dropout=variational")  # after the dense layers
 
 
-def test_each_prelu_and_dropout_is_its_own() -> None:
+def test_prelus_and_dropouts_are_not_shared() -> None:
     model = built("model.hidden=[8,4]", "activation=prelu", "dropout=standard")
     assert [layer.activation.weight.numel() for layer in model.hidden] == [8, 4]
     assert model.hidden[0].dropout is not model.hidden[1].dropout
 
 
-def test_kernels_are_initialised_and_biases_zero() -> None:
+def test_kernels_are_initialized_and_biases_zero() -> None:
     model = built("initializer=constant", "initializer.value=0.25")
     assert (model.hidden[0].linear.weight == 0.25).all()
     assert (model.head.bias == 0).all()
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_the_head_may_have_an_initializer_of_its_own(model: str) -> None:
+def test_the_head_may_have_a_separate_initializer(model: str) -> None:
     ones = [f"model={model}", "initializer=ones"]
     network = built(*ones, "initializer@head_initializer=constant", "head_initializer.value=0.25")
     assert (network.head.weight == 0.25).all()
@@ -160,9 +160,9 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("values", list(itertools.product(*CHOICES.values())), ids=" ".join)
-def test_the_names_without_torch_are_the_models_own(values: tuple[str, ...]) -> None:
+def test_names_without_torch_equal_the_models_names(values: tuple[str, ...]) -> None:
     extra: tuple[str, ...] = ()
-    if len("".join(values)) % 2:  # of about half of them
+    if len("".join(values)) % 2:  # for about half of them
         cnn = values[0] == "cnn"
         extra = (
             ("model.dropout_at=both", "model.dense_batch_norm=true")
@@ -181,7 +181,7 @@ def test_the_names_without_torch_are_the_models_own(values: tuple[str, ...]) -> 
     assert list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"])) == own
 
 
-def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
+def test_batch_norm_tracks_the_biased_variance_as_in_keras() -> None:
     for spatial_dims, shape in ((0, (5, 3)), (2, (5, 3, 4, 4))):
         layer = batch_norm(3, spatial_dims)
         x = (torch.randn(shape) * 3 + 1).requires_grad_()
@@ -205,9 +205,9 @@ def test_batch_norm_follows_the_biased_variance_as_keras_does() -> None:
     [
         ("mlp", {"hidden": []}, "hidden="),
         ("mlp", {"hidden": [3, 0]}, "hidden="),
-        ("mlp", {"batch_norm": "behind"}, "batch_norm=behind"),
+        ("mlp", {"batch_norm": "later"}, "batch_norm=later"),
         ("cnn", {"kernel_size": 2}, "kernel_size=2"),
-        ("cnn", {"channels": [4] * 6}, "leave nothing of 8x8"),
+        ("cnn", {"channels": [4] * 6}, "8x8 pixels are too few for"),
         ("cnn", {"dropout_at": "head"}, "dropout_at=head"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every optimizer: Keras' paths, hooks, skipped steps, checkpoints, groups, settings."""
+"""All optimizers: Keras' trajectories, hooks, skipped steps, checkpoints, groups, settings."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ def _walk(optimizer, w, steps, scale=1.0):
     return torch.stack(path)
 
 
-def test_all_are_here():
+def test_the_table_lists_all_components():
     assert sorted(TORCHS) == NAMES
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("prefix", "scale"), [("path", 1.0), ("path_small", 1e-3)])
 @pytest.mark.parametrize("name", NAMES)
-def test_takes_keras_steps(name, prefix, scale, dtype):
+def test_steps_equal_those_of_keras(name, prefix, scale, dtype):
     w = _start(dtype)
     path = _walk(create("optimizer", name, params=[w]), w, 20, scale).numpy().astype("float64")
     expected = KERAS[f"{prefix}/{name}"].astype("float64")
     off = np.abs(path - expected).max()
     assert off <= 1e-5
-    rounded = 0.0 if dtype == torch.float32 else 2e-6  # what 20 steps in Keras' float32 lose
+    rounded = 0.0 if dtype == torch.float32 else 2e-6  # rounding error of 20 steps of Keras in float32
     assert off <= 0.01 * np.abs(expected[-1] - KERAS["w0"]).max() + rounded
 
 
@@ -94,7 +94,7 @@ def test_is_an_optimizer_of_torchs_class(name):
 @pytest.mark.parametrize("torchs_first", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_hooks_run_once_per_step(name, torchs_first):
-    """Torch wraps `step` on each class that is instantiated: a step that calls another class's would run them twice."""
+    """Torch wraps `step` on each class that is instantiated: a step that calls that of another class would run them twice."""
     if torchs_first:
         TORCHS[name]([_start()], lr=0.1)
     w = _start()
@@ -150,9 +150,9 @@ def test_gradients_may_be_unscaled_and_clipped_first(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_continuing_equals_going_through(name):
+def test_resumed_training_equals_uninterrupted_training(name):
     w = _start()
-    whole = _walk(create("optimizer", name, params=[w]), w, 8)
+    uninterrupted = _walk(create("optimizer", name, params=[w]), w, 8)
     w = _start()
     first = create("optimizer", name, params=[w])
     _walk(first, w, 5)
@@ -162,12 +162,12 @@ def test_continuing_equals_going_through(name):
     stopped = copy.deepcopy(w)
     second = create("optimizer", name, params=[stopped], lr=0.5)
     second.load_state_dict(torch.load(file, weights_only=True))
-    assert torch.equal(_walk(second, stopped, 3), whole[5:])
+    assert torch.equal(_walk(second, stopped, 3), uninterrupted[5:])
 
     copied, pickled = copy.deepcopy((first, w)), pickle.loads(pickle.dumps((first, w)))
     for optimizer, weight in (copied, pickled):
         assert optimizer.to_config() == first.to_config()
-        assert torch.equal(_walk(optimizer, weight, 3), whole[5:])
+        assert torch.equal(_walk(optimizer, weight, 3), uninterrupted[5:])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -202,7 +202,7 @@ def test_no_gradient_at_all_and_gradients_of_zero(name):
     w.grad = torch.zeros_like(w)
     optimizer.step()
     assert w.isfinite().all()
-    if name != "adamw":  # which decays all the same
+    if name != "adamw":  # it decays anyway
         assert torch.equal(w, _start())
 
 

@@ -1,4 +1,4 @@
-"""Sparse gradients take the steps of dense ones, complex weights those of their two real numbers; every optimizer."""
+"""Sparse gradients are treated like dense ones, complex weights like two real numbers, by all optimizers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
 def settings_of(name: str, **wanted: Any) -> dict[str, Any]:
-    """Those of the wanted settings that the optimizer has."""
+    """The given settings that the optimizer has."""
     has = regtorch.create("optimizer", name, params=[nn.Parameter(torch.ones(1))]).settings()
     return {key: value for key, value in wanted.items() if key in has}
 
@@ -23,7 +23,7 @@ def settings_of(name: str, **wanted: Any) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @every_optimizer
-def test_a_sparse_gradient_takes_the_step_of_the_dense_one(name: str, weight_decay: float) -> None:
+def test_a_sparse_gradient_yields_the_step_of_a_dense_one(name: str, weight_decay: float) -> None:
     tables = []
     for sparse in (True, False):
         torch.manual_seed(0)
@@ -45,7 +45,7 @@ def test_a_sparse_gradient_takes_the_step_of_the_dense_one(name: str, weight_dec
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 @every_optimizer
-def test_a_complex_weight_takes_the_steps_of_its_real_view(name: str, dtype: torch.dtype) -> None:
+def test_a_complex_weight_is_updated_like_its_real_view(name: str, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     number = nn.Parameter(torch.randn(3, dtype=dtype))
     plane = nn.Parameter(torch.view_as_real(number.detach()).clone())
@@ -64,6 +64,6 @@ NO_PARAMETERS = [nn.Linear(2, 2), 5, None, "weights", [nn.Linear(2, 2)], [1.0], 
 
 @pytest.mark.parametrize("params", NO_PARAMETERS, ids=lambda params: type(params).__name__)
 @every_optimizer
-def test_what_is_no_parameter_is_named(name: str, params: Any) -> None:
+def test_invalid_parameters_are_named_in_the_message(name: str, params: Any) -> None:
     with pytest.raises(regtorch.SettingError, match=r"^params=.* is not allowed: .*"):
         regtorch.create("optimizer", name, params=params)

@@ -1,4 +1,4 @@
-"""Every regularizer through the tester, and against what Keras computes."""
+"""All regularizers: shared tests, and comparison with Keras."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CASES = [
     ),
     Case("spectral", {"strength": 0.1}, lambda w: 0.1 * np.linalg.svd(_matrix(w))[1][0], {"strength": True}),
     Case(
-        "concrete",  # of a kernel that no concrete dropout is in front of
+        "concrete",  # for a kernel without a preceding concrete dropout
         {"weight_regularizer": 0.05, "dropout_regularizer": 0.1},
         lambda w: 0.05 * (w**2).sum(),
         {"weight_regularizer": -1, "dropout_regularizer": float("inf")},
@@ -71,7 +71,7 @@ def test_every_regularizer_is_in_the_table() -> None:
     assert {"none"} | {case.name for case in CASES} == own
 
 
-def test_none_costs_nothing_and_binds_nothing() -> None:
+def test_none_is_zero_and_binds_nothing() -> None:
     assert create("regularizer", "none")(torch.ones(3)).item() == 0.0
     penalty = WeightPenalty(torch.nn.Linear(2, 2), create("regularizer", "none"))
     assert penalty().item() == 0.0

@@ -1,4 +1,4 @@
-"""Every schedule: the learning rates it gives, its settings."""
+"""All learning-rate schedules: learning rates and settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EPOCHS, STEPS = 4, 5
 
 
 def _rates(name, losses=None, **settings):
-    """The learning rate of each optimizer step, as a trainer would drive the schedule."""
+    """The learning rate of each optimizer step in a training."""
     optimizer = optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
     built = create("scheduler", name, **settings).build(
         optimizer, total_steps=EPOCHS * STEPS, epochs=EPOCHS, steps_per_epoch=STEPS
@@ -57,7 +57,7 @@ def test_step_and_exponential_drop_after_epochs():
 @pytest.mark.parametrize(
     ("monitor", "values"), [("val_loss", [1.0, 2.0, 3.0, 3.0]), ("val_accuracy", [3.0, 2.0, 1.0, 1.0])]
 )
-def test_plateau_drops_when_what_it_monitors_gets_worse(monitor, values):
+def test_plateau_drops_when_the_monitored_metric_gets_worse(monitor, values):
     rates, built = _rates("plateau", values, decay=0.5, patience=1, monitor=monitor)
     assert rates[::STEPS] == [1.0, 1.0, 1.0, 0.5]
     assert built["monitor"] == monitor
@@ -85,7 +85,7 @@ def test_warmup_cosine_ends_at_zero():
 
 @pytest.mark.parametrize("name", [name for name in available("scheduler") if name != "none"])
 @pytest.mark.parametrize("total", [1, 2])
-def test_the_shortest_trainings(name, total):
+def test_very_short_trainings(name, total):
     optimizer = optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
     built = create("scheduler", name).build(optimizer, total_steps=total, epochs=total, steps_per_epoch=1)
     for _ in range(total):
@@ -121,9 +121,9 @@ def test_the_configuration_holds_the_defaults(name):
     ("name", "settings", "message"),
     [
         ("cosine", {"min_lr": -1.0}, "min_lr=-1.0 is not allowed: it must be a finite number >= 0"),
-        ("step", {"every": 0}, "every=0 is not allowed: it must be a whole number >= 1"),
+        ("step", {"every": 0}, "every=0 is not allowed: it must be an integer >= 1"),
         ("exponential", {"decay": 0.0}, "decay=0.0 is not allowed: it must be a number above 0, at most 1"),
-        ("plateau", {"patience": -1}, "patience=-1 is not allowed: it must be a whole number >= 0"),
+        ("plateau", {"patience": -1}, "patience=-1 is not allowed: it must be an integer >= 0"),
         ("plateau", {"monitor": "x"}, "monitor=x is not allowed: it must be one of val_loss, val_accuracy"),
         ("one_cycle", {"warmup_fraction": 1.5}, "warmup_fraction=1.5 is not allowed: it must be a number from 0 to 1"),
         ("none", {"decay": 0.5}, "decay=0.5: scheduler none has no such setting; it has: none"),

@@ -1,4 +1,4 @@
-"""Every schedule against a second formula, at its ends, in its settings. A new schedule needs one row."""
+"""All schedules: independent formula, end values and settings. A new schedule needs one row."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ HUNDREDTHS = st.integers(1, 100).map(lambda hundredths: hundredths / 100)
 
 
 def exact(number: float) -> Fraction:
-    """A number as it was written, 3/10 for 0.3."""
+    """The exact value of a decimal number, 3/10 for 0.3."""
     return Fraction(str(number))
 
 
 @dataclass(frozen=True)
 class Case:
-    """One schedule and what its formula says."""
+    """A schedule and its expected behavior."""
 
     name: str
     #: (progress, as a fraction; **settings) -> factor, written differently from the code
     formula: Callable[..., float]
     #: progress -> factor with the default settings
     values: Mapping[float, float]
-    #: setting -> what may stand there
+    #: setting -> its allowed values
     settings: Mapping[str, Any] = field(default_factory=dict)
-    #: settings -> 1: never falls, -1: never rises
+    #: settings -> 1: never decreases, -1: never increases
     direction: Callable[..., int] = lambda **settings: 1
-    #: what is refused, and the words
+    #: setting -> an invalid value and the message
     bad: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ def test_every_schedule_has_a_row():
 
 @every_schedule
 @given(data=st.data(), steps=st.integers(1, 1000))
-def test_it_is_its_formula(case, data, steps):
+def test_factors_follow_the_formula(case, data, steps):
     settings = data.draw(st.fixed_dictionaries(dict(case.settings)))
     taken = data.draw(st.integers(0, steps))
     factor = create("schedule", case.name, **settings).factor(taken / steps)
@@ -104,7 +104,7 @@ def test_it_is_its_formula(case, data, steps):
 
 @every_schedule
 @given(data=st.data(), progress=st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted))
-def test_it_goes_one_way(case, data, progress):
+def test_factors_are_monotonic(case, data, progress):
     settings = data.draw(st.fixed_dictionaries(dict(case.settings)))
     before, after = map(create("schedule", case.name, **settings).factor, progress)
     assert (after - before) * case.direction(**settings) >= -1e-12
@@ -118,7 +118,7 @@ def test_the_defaults_at_the_ends_and_between(case):
         assert schedule.factor(progress) == exactly, progress
 
 
-def test_step_drops_on_time_whatever_binary_makes_of_the_shares():
+def test_step_drops_on_time_despite_binary_rounding():
     for hundredths in range(1, 101):
         schedule = create("schedule", "step", decay=0.5, every_fraction=hundredths / 100)
         for taken in range(101):
@@ -126,7 +126,7 @@ def test_step_drops_on_time_whatever_binary_makes_of_the_shares():
 
 
 @given(start=FACTORS, end=FACTORS)
-def test_cosine_meets_both_ends_to_the_last_bit(start, end):
+def test_cosine_is_exact_at_both_ends(start, end):
     schedule = create("schedule", "cosine", start=start, end=end)
     assert (schedule.factor(0.0), schedule.factor(1.0)) == (start, end)
 
@@ -158,7 +158,7 @@ def test_bad_settings(case):
         create("schedule", case.name, typo=1)
 
 
-def test_a_schedule_without_a_formula_says_so():
+def test_a_schedule_without_factor_is_an_error():
     class Unfinished(Schedule):
         pass
 

@@ -1,4 +1,4 @@
-"""Sharded parameters on two processes: every rule and every initializer does what it does to whole ones."""
+"""Sharded parameters on two ranks: all rules and initializers treat them like full ones."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Quartic(regtorch.Regularizer):
 
 
 class MeanSquare(regtorch.Regularizer):
-    """The mean of shards that differ in size is not the mean of their means."""
+    """The mean of shards of different sizes is not the mean of their means."""
 
     def forward(self, w: Tensor) -> Tensor:
         return w.square().mean()
 
 
 class Median(regtorch.Regularizer):
-    """There is no rule for this operation on shards."""
+    """This operation is not supported on shards."""
 
     by_unit = True
 
@@ -47,14 +47,14 @@ class Median(regtorch.Regularizer):
 
 
 class Largest(regtorch.Regularizer):
-    """Fails on the one process that holds nothing; torch's own gradient of it is wrong on shards."""
+    """Fails on a rank with an empty shard; torch's own gradient is wrong on shards."""
 
     def forward(self, w: Tensor) -> Tensor:
         return w.abs().amax()
 
 
 class Composed(regtorch.Regularizer):
-    """A rule that calls one of ours."""
+    """A rule that calls a built-in one."""
 
     def forward(self, w: Tensor) -> Tensor:
         return regtorch.functional.l1(w, l1=0.1) * 2 + w.square().sum()
@@ -66,7 +66,7 @@ class Box(regtorch.Constraint):
 
 
 class Sorted(regtorch.Constraint):
-    """Needs whole units, and operations without a rule for shards."""
+    """Needs unsplit units and operations that are not supported on shards."""
 
     by_unit = True
 
@@ -104,7 +104,7 @@ CONSTRAINTS = [
 
 
 def uneven_model(dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Shapes that two processes cannot split evenly, some that they can, and one of which one process holds nothing."""
+    """Shapes that two ranks cannot split evenly, some that they can, and one with an empty shard."""
     torch.manual_seed(0)
     layers = {
         "linear": nn.Linear(5, 7),
@@ -118,7 +118,7 @@ def uneven_model(dtype: torch.dtype = torch.float64) -> nn.Module:
 
 
 def cut(w: Tensor, mesh: DeviceMesh, wanted: Sequence[Placement]) -> DTensor:
-    """A tensor that all processes have, as a DTensor; without communication."""
+    """Make a DTensor from a tensor that all ranks have, without communication."""
     return distribute_tensor(w.detach(), mesh, wanted, src_data_rank=None)
 
 
@@ -134,7 +134,7 @@ def placements() -> Iterator[tuple[DeviceMesh, list[Placement]]]:
 
 
 def split(model: nn.Module, mesh: DeviceMesh, wanted: list[Placement]) -> nn.Module:
-    """A copy whose parameters are DTensors; a vector is cut along its only dimension."""
+    """A copy whose parameters are DTensors; a vector is split along its only dimension."""
     twin = copy.deepcopy(model)
     for module in twin.modules():
         for name, w in list(module.named_parameters(recurse=False)):
@@ -153,12 +153,12 @@ def check_penalties(rank: int) -> None:
     rules = [create("regularizer", **node) for node in REGULARIZERS] + [rule() for rule in USERS_REGULARIZERS]
     covered = {node["name"] for node in REGULARIZERS} | {"none", "activity"}
     assert covered >= {name for name in available("regularizer") if "." not in name}
-    whole = uneven_model()
+    full = uneven_model()
     for mesh, wanted in placements():
-        model = split(whole, mesh, wanted)
+        model = split(full, mesh, wanted)
         for rule in rules:
             what = f"{rule} {wanted} {tuple(mesh.shape)}"
-            expected = regtorch.WeightPenalty(whole, rule, where="all")()
+            expected = regtorch.WeightPenalty(full, rule, where="all")()
             expected.backward()
             value = regtorch.WeightPenalty(model, rule, where="all")()
             (2 * value).backward()
@@ -166,12 +166,12 @@ def check_penalties(rank: int) -> None:
             assert value.shape == (), what
             check_same_on_all_ranks(value, what)
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12, msg=what)
-            for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
+            for (name, w), alone in zip(model.named_parameters(), full.parameters(), strict=True):
                 assert w.grad.placements == w.placements, what
                 local = cut(2 * alone.grad, mesh, w.placements).to_local()
                 torch.testing.assert_close(w.grad.to_local(), local, rtol=1e-9, atol=1e-12, msg=f"{what} {name}")
             model.zero_grad()
-            whole.zero_grad()
+            full.zero_grad()
             with torch.no_grad():
                 assert type(regtorch.WeightPenalty(model, rule, where="all")()) is Tensor
 
@@ -182,12 +182,12 @@ def check_constraints(rank: int) -> None:
     for mesh, wanted in placements():
         for rule in rules:
             for dtype in (torch.float64, torch.bfloat16):
-                whole = uneven_model(dtype)
-                model = split(whole, mesh, wanted)
-                for bound in (whole, model):
+                full = uneven_model(dtype)
+                model = split(full, mesh, wanted)
+                for bound in (full, model):
                     regtorch.WeightConstraint(bound, rule, where="all").project(step_size=0.5)
                 exact = dtype == torch.float64
-                for (name, w), alone in zip(model.named_parameters(), whole.parameters(), strict=True):
+                for (name, w), alone in zip(model.named_parameters(), full.parameters(), strict=True):
                     what = f"{rule} {wanted} {tuple(mesh.shape)} {dtype} {name}"
                     expected = cut(alone, mesh, w.placements).to_local()
                     shard = w.detach().to_local()
@@ -223,7 +223,7 @@ def check_initializers(rank: int) -> None:
                     torch.manual_seed(3)
                     assert fill(w) is w
                     assert torch.equal(w.full_tensor(), expected), what
-                    assert torch.equal(torch.rand(2), then), f"{what}: what is drawn afterwards"
+                    assert torch.equal(torch.rand(2), then), f"{what}: later draws"
                     own = torch.Generator().manual_seed(rank)
                     fill(w, generator=own)
                     expected = fill(torch.empty(shape, dtype=dtype), generator=torch.Generator().manual_seed(0))
@@ -231,7 +231,7 @@ def check_initializers(rank: int) -> None:
     torch.manual_seed(rank)
     expected = torch.rand(2, generator=torch.Generator().manual_seed(rank))
     create("initializer", "he_normal")(cut(torch.zeros(7, 5), init_device_mesh("cpu", (2,)), [Shard(0)]))
-    assert rank == 0 or torch.equal(torch.rand(2), expected), "another process' own randomness goes on where it was"
+    assert rank == 0 or torch.equal(torch.rand(2), expected), "the random state of other ranks must not change"
 
 
 def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:
@@ -255,7 +255,7 @@ RULES = [
 
 
 def train(model: nn.Module, x: Tensor, rule: nn.Module, constraint: nn.Module, early: bool) -> list[Tensor]:
-    """Three steps; the penalty once before the forward pass and once behind it, where parameters may be whole."""
+    """Three steps; the penalty is computed before the forward pass and after it, when parameters may be full."""
     penalty = regtorch.WeightPenalty(model, rule, where="all")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     regtorch.WeightConstraint(model, constraint, where="all").attach(optimizer)
@@ -275,20 +275,20 @@ def check_training(rank: int) -> None:
     x = torch.randn(8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for node in RULES:
         for early in (False, True):
-            whole, sharded = network(), fully_sharded(network())
+            full, sharded = network(), fully_sharded(network())
             rule, constraint = create("regularizer", **node), regtorch.MaxNorm(0.5)
-            expected = train(whole, x, rule, constraint, early)
+            expected = train(full, x, rule, constraint, early)
             values = train(sharded, x[4 * rank : 4 * rank + 4], rule, constraint, early)
             for value, alone in zip(values, expected, strict=True):
                 assert type(value) is Tensor
                 torch.testing.assert_close(value, alone, rtol=1e-9, atol=0, msg=f"{node}")
-            for w, alone in zip(sharded.parameters(), whole.parameters(), strict=True):
+            for w, alone in zip(sharded.parameters(), full.parameters(), strict=True):
                 assert w.full_tensor().allclose(alone, rtol=1e-9, atol=1e-12), node
                 assert w.grad.full_tensor().allclose(alone.grad, rtol=1e-9, atol=1e-12), node
 
 
 def check_mixed_precision(rank: int) -> None:
-    """The penalty is that of the float32 parameters, also while their bfloat16 copies are in their place."""
+    """The penalty is that of the float32 parameters, also while bfloat16 copies replace them."""
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     model = fully_sharded(network(torch.float32), mp_policy=policy)
     penalty = regtorch.WeightPenalty(model, regtorch.L2(0.1))
@@ -304,8 +304,8 @@ def check_mixed_precision(rank: int) -> None:
     torch.testing.assert_close(model[0].weight.grad.full_tensor(), alone[0].weight.grad, rtol=1e-6, atol=0)
 
 
-def check_projection_of_whole_copies(rank: int) -> None:
-    """After an evaluation the root's parameters stay whole; what is projected is what they come from."""
+def check_projection_of_full_copies(rank: int) -> None:
+    """After an evaluation the root keeps full parameters; the projection applies to the sharded ones."""
     model = fully_sharded(network())
     rule = regtorch.WeightConstraint(model, regtorch.MaxNorm(0.1))
     with torch.no_grad():
@@ -335,7 +335,7 @@ def check_communication(rank: int) -> None:
     assert collectives(regtorch.WeightPenalty(sharded, Quartic())) == ["all_gather_into_tensor"]
     assert collectives(regtorch.WeightConstraint(sharded, Box()).project) == ["all_gather_into_tensor"]
     both = regtorch.SeveralRegularizers([regtorch.L1(), regtorch.L2()])
-    assert len(collectives(regtorch.WeightPenalty(sharded, both))) == 2  # one a rule
+    assert len(collectives(regtorch.WeightPenalty(sharded, both))) == 2  # one per rule
     for node in CONSTRAINTS:
         for model in (sharded, parallel):
             whole_units = node.get("dims") != 0
@@ -343,23 +343,21 @@ def check_communication(rank: int) -> None:
             rule = regtorch.WeightConstraint(model, create("constraint", **node))
             assert collectives(rule.project) == expected, node
     vectors = regtorch.WeightConstraint(sharded, regtorch.MaxNorm(0.1), where="bias")
-    assert collectives(vectors.project) == ["all_reduce"]  # each is one unit, cut in two
+    assert collectives(vectors.project) == ["all_reduce"]  # each is one unit, split in two
 
 
 def in_turn(rank: int, *checks: Callable[[int], None]) -> None:
-    """Several checks on the same two processes, as it is starting them that takes long."""
+    """Run several checks on the same two ranks, as starting them is slow."""
     for check in checks:
         check(rank)
 
 
-@pytest.mark.skipif(
-    TORCH < (2, 12), reason="group lasso of sharded weights ends in an error of gloo's before torch 2.12"
-)
-def test_rules_and_initializers_do_what_they_do_to_whole_parameters() -> None:
+@pytest.mark.skipif(TORCH < (2, 12), reason="group lasso of sharded weights raises an error in gloo before torch 2.12")
+def test_rules_and_initializers_treat_shards_like_full_parameters() -> None:
     on_two_ranks(in_turn, check_penalties, check_constraints, check_initializers)
 
 
-@pytest.mark.skipif(TORCH < (2, 14), reason="torch's counting of collectives fails on modules, in 2.9 to 2.12 at least")
-def test_fully_sharded_training_is_that_of_one_process_and_costs_one_collective_a_rule() -> None:
-    checks = (check_training, check_mixed_precision, check_projection_of_whole_copies, check_communication)
+@pytest.mark.skipif(TORCH < (2, 14), reason="torch's counting of collectives fails on modules, at least in 2.9 to 2.12")
+def test_fully_sharded_training_equals_one_process_and_needs_one_collective_per_rule() -> None:
+    checks = (check_training, check_mixed_precision, check_projection_of_full_copies, check_communication)
     on_two_ranks(in_turn, *checks)

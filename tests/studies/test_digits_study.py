@@ -1,4 +1,4 @@
-"""The digits notebook's two models against Keras' own training of them."""
+"""The two models of the digits notebook, compared with training in Keras."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KERAS = json.loads((Path(__file__).parents[1] / "reference/digits_studies.json")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", list(KERAS))
-def test_five_seeds_end_where_keras_ends(experiment: str, tmp_path: Path) -> None:
+def test_results_of_five_seeds_agree_with_keras(experiment: str, tmp_path: Path) -> None:
     accuracies = []
     for seed in range(1, 6):
         folder = tmp_path / str(seed)

@@ -1,4 +1,4 @@
-"""The Fashion-MNIST notebooks' models against Keras' own training of them."""
+"""The models of the Fashion-MNIST notebooks, compared with training in Keras."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regtorch.training.run import run
 from tests.testers.agreement import check_agreement
 
 KERAS = json.loads((Path(__file__).parents[1] / "reference/fashion_studies.json").read_text())["studies"]
-#: two seeds, and more where they end far apart
+#: two seeds, or more if their results vary a lot
 SEEDS = {"fashion_alpha_dropout": 5, "fashion_max_norm": 3, "fashion_deep_selu": 3}
 
 
@@ -24,7 +24,7 @@ def _data() -> None:
     try:
         dataset(compose(["data=fashion_mnist"])).check()
     except DataError as error:
-        if "damaged" in str(error):  # only files that are not there are a reason to leave the studies out
+        if "damaged" in str(error):  # only missing files are a reason to skip the studies
             raise
         pytest.skip(str(error))
 
@@ -38,7 +38,7 @@ def results(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", list(KERAS))
-def test_it_ends_where_keras_ends(experiment: str, tmp_path: Path) -> None:
+def test_final_results_agree_with_keras(experiment: str, tmp_path: Path) -> None:
     ours = [results(experiment, seed, tmp_path / str(seed)) for seed in range(1, SEEDS.get(experiment, 2) + 1)]
     theirs = KERAS[experiment]
     check_agreement([r["test"]["accuracy"] for r in ours], [r["test_accuracy"] for r in theirs])

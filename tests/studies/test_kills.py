@@ -1,6 +1,6 @@
-"""400 kills at random moments, on one and two processes, with and without workers that fetch batches.
+"""400 kills at random moments, on one and two processes, with and without data-loading workers.
 
-Every run is resumed by the same command and ends with the same bits, and no complete results are lost.
+Every run is resumed by the same command and ends bit-identical, and no complete results are lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 KILLS = int(os.environ.get("REGTORCH_KILLS", "100"))  # for each configuration
-OF_A_RUN = 20  # after so many it is left in peace
+KILLS_PER_RUN = 20  # after so many kills it may finish
 SETTINGS = [
     "hydra.run.dir=run", "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "scheduler=warmup_cosine",
     "trainer.max_epochs=30", "data.batch_size=16", "checkpoint.every_n_steps=7", "mc.samples=5",
@@ -35,7 +35,7 @@ SETTINGS = [
 
 
 def left(folder: Path) -> dict[str, Any]:
-    """What a run left: the bits of its checkpoints' weights, what it measured, and its table."""
+    """The results of a run: the bits of its checkpoints' weights, its metrics, and its table."""
     weights = {
         f"{name}/{key}": w.numpy().tobytes()
         for name in ("last", "best")
@@ -51,7 +51,7 @@ def unfinished(folder: Path) -> list[Path]:
 
 
 def kill_somewhere(command: Command, chance: random.Random) -> bool:
-    """Kill a process of a run at a random moment; gives whether the run was still at work."""
+    """Kill a process of a run at a random moment; return whether the run was still running."""
     began = (command.folder / "run/checkpoints/last.ckpt").exists()
     moment = chance.choice(["at any time", "in training", "while a checkpoint is written"])
     if moment != "at any time" or not began:
@@ -87,7 +87,7 @@ def wait_while_alive(command: Command, reached: Any) -> bool:
 
 
 def complete_results(folder: Path) -> int:
-    """How many epochs the complete results are of that are in a run's folder; 0: there are none."""
+    """Number of epochs of the complete results in a run's folder; 0 if there are none."""
     epochs = [0]
     for name in ("results.json", "results.previous.json"):
         with suppress(FileNotFoundError):
@@ -100,10 +100,10 @@ def complete_results(folder: Path) -> int:
 def test_random_kills(ranks: int, workers: int, tmp_path: Path) -> None:
     on = {1: "trainer=cpu", 2: "trainer=ddp_cpu"}[ranks]
     settings = [*SETTINGS, on, f"data.workers={workers}"]
-    (tmp_path / "whole").mkdir()
-    with running(tmp_path / "whole", *settings) as command:
+    (tmp_path / "uninterrupted").mkdir()
+    with running(tmp_path / "uninterrupted", *settings) as command:
         assert command.status() == 0, command.stderr
-    expected = left(tmp_path / "whole")
+    expected = left(tmp_path / "uninterrupted")
 
     chance, counts = random.Random(10 * workers + ranks), Counter[str]()
     differing: list[str] = []
@@ -111,7 +111,7 @@ def test_random_kills(ranks: int, workers: int, tmp_path: Path) -> None:
         folder = tmp_path / f"run_{counts['runs']}"
         folder.mkdir()
         counts["runs"] += 1
-        arguments, peace = settings, min(KILLS, counts["kills"] + OF_A_RUN)
+        arguments, peace = settings, min(KILLS, counts["kills"] + KILLS_PER_RUN)
         while True:
             with running(folder, *arguments) as command:
                 if counts["kills"] == peace:

@@ -15,7 +15,7 @@ SETTINGS = ["trainer=cpu", "dropout=standard", "dropout.drop_prob=0.2", "regular
 
 
 def measured(precision: str, folder: Path) -> list[dict[str, float]]:
-    """What five seeds have on the test."""
+    """The test metrics of five seeds."""
     found = []
     for seed in range(1, 6):
         here = folder / f"{precision}_{seed}"
@@ -33,7 +33,7 @@ def test_five_seeds_reach_the_accuracy_of_float32(tmp_path: Path) -> None:
     for precision in ("bf16-mixed", "16-mixed"):
         mixed = measured(precision, tmp_path)
         for one, other in zip(mixed, full, strict=True):
-            assert one["nll"] != other["nll"]  # the precision is another one
+            assert one["nll"] != other["nll"]  # the precision differs
         for name in ("accuracy", "nll"):
             print(precision, name, *(f"{values[name]:.4f}" for values in mixed))
             print("32-true", name, *(f"{values[name]:.4f}" for values in full))

@@ -1,4 +1,4 @@
-"""Every recipe: it builds what its Keras counterpart is, and trains on data in the files' own formats."""
+"""All recipes: they build the same network as in Keras, and train on data in the original file formats."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Rules = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Net:
-    """What a recipe must build.
+    """The network that a recipe must build.
 
     Args:
-        parameters: Keras' trainable ones, as it counts them (moving statistics are none).
-        layers: of its parts, the input's and then each hidden layer's, equal ones in a row written once.
-        initializers: of the hidden kernels and of the head's.
-        optimizer: its settings.
-        penalties: what each rule is -> the parameters it is bound to; the rule as its node without name and place.
-        constraints: likewise.
-        epochs: as many as it trains.
-        rows: on which it trains and validates, of the first 240 Fashion-MNIST images.
+        parameters: number of trainable parameters in Keras, without moving statistics.
+        layers: parts of the input and of each hidden layer; consecutive equal ones are written once.
+        initializers: initializers of the hidden kernels and of the head.
+        optimizer: settings of the optimizer.
+        penalties: rule -> its bound parameters; the rule is its node without name and where.
+        constraints: the same for constraints.
+        epochs: number of epochs.
+        rows: number of training and validation rows, of the first 240 Fashion-MNIST images.
     """
 
     parameters: int
@@ -145,7 +145,7 @@ DROP_PROBS = {
     "fashion_140_dropout": [0.1] * 2,
     "cifar10_l2_dropout": [0.5],
 }
-#: what follows the Keras runs keeps one order of the rows for all epochs, as they do
+#: recipes that reproduce Keras runs use one order of the rows in all epochs, as these do
 ONE_ORDER = [name for name in RECIPES if "_140_" not in name and not name.startswith("cifar10")]
 
 
@@ -154,7 +154,7 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def pictures(rows: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noise, brighter in one tenth of the pixels for each class, so that there is something to learn."""
+    """Noise, brighter in one tenth of the pixels for each class, so that the classes can be learned."""
     generator = np.random.default_rng(rows)
     labels = np.arange(rows, dtype=np.uint8) % 10
     images = generator.integers(0, 100, (rows, math.prod(shape)), np.uint8)
@@ -165,7 +165,7 @@ def pictures(rows: int, *shape: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fashion-MNIST's and CIFAR-10's files, with few images."""
+    """Files of Fashion-MNIST and CIFAR-10 with few images."""
     folder = tmp_path_factory.mktemp("data")
     for part, rows in (("train", 240), ("t10k", 40)):
         images, labels = pictures(rows, 28, 28)
@@ -189,7 +189,7 @@ def test_there_is_a_row_for_each_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_builds_the_net_that_its_keras_counterpart_is(name: str, folder: Path) -> None:
+def test_recipes_build_the_same_network_as_keras(name: str, folder: Path) -> None:
     expected, config = NETS[name], composed(name, folder)
     splits = dataset(config).load()
     model = make_module(config, splits.shape, len(splits.classes)).model
@@ -203,7 +203,7 @@ def test_it_builds_the_net_that_its_keras_counterpart_is(name: str, folder: Path
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_its_rules_are_where_its_keras_counterpart_has_them(name: str, folder: Path) -> None:
+def test_rules_are_bound_as_in_keras(name: str, folder: Path) -> None:
     expected, config = NETS[name], composed(name, folder)
     splits = dataset(config).load()
     module = make_module(config, splits.shape, len(splits.classes))
@@ -212,7 +212,7 @@ def test_its_rules_are_where_its_keras_counterpart_has_them(name: str, folder: P
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_is_fed_and_measured_as_its_keras_counterpart_is(name: str, folder: Path) -> None:
+def test_data_and_metrics_are_the_same_as_in_keras(name: str, folder: Path) -> None:
     expected, config = NETS[name], composed(name, folder)
     splits = dataset(config).load()
     assert (len(splits.train), len(splits.val) if splits.val else 0) == expected.rows
@@ -226,7 +226,7 @@ def test_it_is_fed_and_measured_as_its_keras_counterpart_is(name: str, folder: P
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_trains(name: str, folder: Path, tmp_path: Path) -> None:
+def test_recipes_train(name: str, folder: Path, tmp_path: Path) -> None:
     config = composed(name, folder, "trainer.max_epochs=2", "mc.samples=4", "logger.tensorboard=false")
     validate(config)
     run(config, dataset(config), tmp_path)
@@ -267,6 +267,6 @@ def written(bound: WeightPenalty | WeightConstraint) -> str:
 
 
 def numbers(node: Any) -> Iterator[float]:
-    """All numbers in it, however deep."""
+    """All numbers in a nested structure."""
     for value in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else []:
         yield from [value] if isinstance(value, (int, float)) else numbers(value)

@@ -1,4 +1,4 @@
-"""Forty trials on the digits, killed in between, find what the grid's best point is worth, or more."""
+"""Forty trials on the digits, killed in between, are at least as good as the best point of the grid."""
 
 from __future__ import annotations
 

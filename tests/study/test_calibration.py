@@ -15,7 +15,7 @@ LABELS = np.where(RNG.random(500) < 0.6, PROBABILITIES.argmax(1), RNG.integers(0
 
 
 @pytest.mark.parametrize("bins", [1, 7, 15])
-def test_the_error_is_torchmetrics_(bins: int) -> None:
+def test_the_error_equals_that_of_torchmetrics(bins: int) -> None:
     expected = multiclass_calibration_error(torch.tensor(PROBABILITIES), torch.tensor(LABELS), 4, n_bins=bins)
     assert calibration(PROBABILITIES, LABELS, bins).error == pytest.approx(float(expected), abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""Verdicts: which there are, when, and how often they are wrong."""
+"""Verdicts: all kinds, their conditions, and their error rate."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def verdicts(results: dict, **chosen) -> dict[str, str]:
         ("test.nll", WORSE, BETTER),
         ("test_mc.ece", WORSE, BETTER),
         ("seconds", WORSE, BETTER),
-        ("test.loss", HIGHER, LOWER),  # it holds the recipe's own penalty
+        ("test.loss", HIGHER, LOWER),  # it includes the recipe's own penalty
         ("sparsity", HIGHER, LOWER),
         ("train_eval.accuracy", HIGHER, LOWER),
     ],
 )
-def test_the_better_direction_is_the_metrics(metric: str, up: str, down: str) -> None:
+def test_the_better_direction_depends_on_the_metric(metric: str, up: str, down: str) -> None:
     results = {"a": runs(0.5, metric), "b": runs(0.6, metric, noise=-1), "c": runs(0.4, metric, noise=-1)}
     assert verdicts(results) == {"a": BASELINE, "b": up, "c": down}
 
@@ -69,7 +69,7 @@ def test_identical_runs_do_not_differ(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 4, 5])
-def test_fewer_than_five_seeds_cannot_tell_whatever_the_difference(seeds: int) -> None:
+def test_fewer_than_five_seeds_have_no_verdict(seeds: int) -> None:
     results = {"a": runs(0.9, seeds=seeds), "b": runs(0.1, seeds=seeds, noise=-1)}
     row = compare(results).rows[1]
     assert row.verdict == (TOO_FEW if seeds < 5 else WORSE)
@@ -77,17 +77,17 @@ def test_fewer_than_five_seeds_cannot_tell_whatever_the_difference(seeds: int) -
     assert (row.std is None) == (row.low is None) == (row.difference_low is None) == (seeds == 1)
 
 
-def test_pairs_are_the_seeds_that_both_have() -> None:
+def test_pairs_are_the_common_seeds() -> None:
     few = {seed: run for seed, run in runs(0.9, noise=-1).items() if seed < 4}
     rows = compare({"a": runs(0.5), "b": few | {17: {"test.accuracy": 0.1}}, "c": runs(0.8, noise=-1)}).rows
     assert [(row.n, row.pairs, row.verdict) for row in rows] == [(6, None, BASELINE), (5, 4, TOO_FEW), (6, 6, BETTER)]
     assert rows[1].difference == pytest.approx(0.4, abs=0.01)  # the seed without a partner counts for the mean only
-    assert rows[2].p_holm == rows[2].p_value  # what cannot be tested is no test to correct for
+    assert rows[2].p_holm == rows[2].p_value  # comparisons without a test do not count in the correction
     rows = compare({"a": runs(0.5), "b": {17: {"test.accuracy": 0.1}}}).rows
     assert (rows[1].pairs, rows[1].difference, rows[1].verdict) == (0, None, TOO_FEW)
 
 
-def test_a_metric_that_the_first_has_not_is_compared_with_nothing() -> None:
+def test_a_metric_that_the_first_lacks_is_not_compared() -> None:
     with_mc = {seed: run | {"test_mc.nll": 0.1} for seed, run in runs(0.5).items()}
     rows = compare({"a": runs(0.5), "b": with_mc}).rows
     assert [(row.metric.name, row.recipe, row.verdict) for row in rows] == [
@@ -105,7 +105,7 @@ def test_one_recipe_has_a_row() -> None:
     assert row.low < row.mean < row.high
 
 
-def test_the_correction_is_for_the_comparisons_of_a_metric() -> None:
+def test_the_correction_applies_per_metric() -> None:
     results = {"a": runs(0.5)} | {
         f"b{i}": {s: {"test.accuracy": 0.5 + e + d} for (s, e), d in zip(enumerate(NOISE), slope, strict=True)}
         for i, slope in enumerate([(1, 2, 3, 1, 2, 3), (1, 4, 0, 3, 1, 1), (1, -1, 2, -2, 1, -1)])
@@ -129,7 +129,7 @@ def test_metrics_are_the_usual_ones_or_those_chosen() -> None:
         metrics_named(["test.acuracy"])
 
 
-def test_nothing_to_compare_is_said() -> None:
+def test_nothing_to_compare_is_an_error() -> None:
     for results in ({}, {"a": {}}):
         with pytest.raises(DataError, match="no completed run"):
             compare(results)
@@ -145,13 +145,10 @@ DRAWS: dict[str, Callable] = {
 
 @pytest.mark.parametrize("seeds", [5, 10])
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_where_nothing_differs_a_metric_in_twenty_says_otherwise_at_most(
-    draw: Callable, seeds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Four recipes that are the same: a difference found in any of the three comparisons is wrong."""
-    monkeypatch.setattr(
-        module, "mean_interval", lambda values: (0.0, 0.0)
-    )  # it has no part in the verdict, and takes time
+def test_false_positives_are_at_most_one_in_twenty(draw: Callable, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four equal recipes: any difference in the three comparisons is a false positive."""
+    # the interval is slow and does not influence the verdict
+    monkeypatch.setattr(module, "mean_interval", lambda values: (0.0, 0.0))
     rng = np.random.default_rng(seeds)
     wrong = 0
     for _ in range(2000):

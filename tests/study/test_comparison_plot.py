@@ -1,4 +1,4 @@
-"""The picture of a comparison."""
+"""The plot of a comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMPARISON = compare(
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list]:
-    """What is drawn by name of matplotlib's method."""
+    """The drawn data, by the name of matplotlib's method."""
     calls: dict[str, list] = {"scatter": [], "set_xlabel": [], "plot": []}
     for name, seen in calls.items():
         original = getattr(matplotlib.axes.Axes, name)
@@ -48,16 +48,15 @@ def test_every_seed_is_a_dot_and_pairs_are_joined(drawn: dict[str, list], tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 
-def test_panels_are_the_test_sets_unless_chosen(drawn: dict[str, list], tmp_path: Path) -> None:
+def test_default_panels_are_the_test_set(drawn: dict[str, list], tmp_path: Path) -> None:
     draw_comparison(COMPARISON, tmp_path / "picture.svg")
     assert [label for (label,) in drawn["set_xlabel"]] == [
         "test.accuracy (higher is better)",
         "test.nll (lower is better)",
     ]
     drawn["set_xlabel"].clear()
-    draw_comparison(
-        compare({"a": {1: {"sparsity": 0.5}}}), tmp_path / "picture.pdf"
-    )  # equal ends, one seed, none of the usual
+    # an axis with equal ends, a single seed, and none of the usual metrics
+    draw_comparison(compare({"a": {1: {"sparsity": 0.5}}}), tmp_path / "picture.pdf")
     assert drawn["set_xlabel"] == [("sparsity",)]
 
 

@@ -1,4 +1,4 @@
-"""``regtorch-curves`` takes the folders that there are: of runs, sweeps and studies, with tables of other programs."""
+"""``regtorch-curves`` accepts folders of runs, sweeps and studies, and tables of other programs."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_a_picture_is_drawn(
 
 
 @pytest.mark.parametrize(
-    ("table", "arguments", "said"),
+    ("table", "arguments", "message"),
     [
         (TABLE, ["absent"], "run=absent: there is no such folder"),
         (TABLE, ["."], ""),
-        ("", ["a"], "metrics.csv holds no finished epoch"),
+        ("", ["a"], "metrics.csv contains no finished epoch"),
         ("epoch,loss\n1,2\n", ["a"], "has no column data_loss or accuracy; it has: epoch, loss"),
         (TABLE, ["a", "--out=c.xyz"], "--out=c.xyz is not allowed: its name must end in one of"),
         (TABLE, ["a", "--out=absent/c.png"], "--out=absent/c.png cannot be written"),
@@ -59,19 +59,19 @@ def test_a_picture_is_drawn(
         (TABLE, ["x="], "x= is not allowed: it must be a folder, or LABEL=FOLDER"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(
+def test_errors_are_one_line(
     table: str,
     arguments: list[str],
-    said: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run(tmp_path / "a", table)
-    assert drawn(tmp_path, monkeypatch, *arguments) == (2 if said else 0)
+    assert drawn(tmp_path, monkeypatch, *arguments) == (2 if message else 0)
     error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == bool(said)
+    assert message in error
+    assert error.count("\n") == bool(message)
 
 
 def test_runs_of_the_same_name_are_all_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Runs of the same recipe belong together; labels tell recipes apart."""
+"""Runs of the same recipe are grouped; labels distinguish recipes."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ def test_a_sweep_is_grouped_by_what_differs_but_the_seed() -> None:
         ((), ("dropout=alpha",), ["default", "dropout=alpha"]),
         (("experiment=a",), ("experiment=b", "+trainer.x=1"), ["a", "b +trainer.x=1"]),
         (("seed=1",), ("seed=2", "resume=x", "logger.csv=false"), ["default x=1", "default x=2"]),
-        (("experiment=a",), ("experiment=a",), ["default x=1", "default x=2"]),  # the file has changed since
+        (("experiment=a",), ("experiment=a",), ["default x=1", "default x=2"]),  # the file was edited in between
     ],
 )
-def test_labels_are_what_was_typed(first: tuple, second: tuple, labels: list[str]) -> None:
+def test_labels_consist_of_overrides(first: tuple, second: tuple, labels: list[str]) -> None:
     groups, _ = group_runs(
         [run("1", 1, {"x": 1, "y": {"z": 0}}, *first), run("2", 1, {"x": 2, "y": {"z": 0}}, *second)]
     )
     assert list(groups) == labels
 
 
-def test_one_group_keeps_what_was_typed() -> None:
+def test_a_single_group_keeps_its_overrides() -> None:
     groups, _ = group_runs([run("1", 1, {}, "experiment=a", "optimizer.lr=0.1", "seed=1")])
     assert list(groups) == ["a optimizer.lr=0.1"]
 
 
-def test_runs_that_did_not_complete_or_are_there_twice_are_left_out_and_named() -> None:
+def test_incomplete_and_duplicate_runs_are_left_out_and_named() -> None:
     runs = [run("one", 1, {}), run("two", 2, {}, status="failed"), run("three", 1, {})]
     groups, notes = group_runs(runs)
     assert [found.folder.name for group in groups.values() for found in group.values()] == ["three"]

@@ -1,4 +1,4 @@
-"""Holm's correction: by hand, against its definition, and its promise."""
+"""Holm's correction: by hand, against its definition, and its error rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_by_hand(p_values: list[float], adjusted: list[float]) -> None:
 
 
 @given(P_VALUES, st.floats(0.001, 0.5))
-def test_it_rejects_what_holms_steps_reject(p_values: list[float], level: float) -> None:
+def test_rejections_equal_those_of_holms_steps(p_values: list[float], level: float) -> None:
     rejected: set[int] = set()
     for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if (len(p_values) - step) * p_values[index] > level:

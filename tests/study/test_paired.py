@@ -1,4 +1,4 @@
-"""Paired differences: Student's test against scipy's and by hand, and what must hold for any values."""
+"""Paired differences: Student's test against scipy's and by hand, and properties for all values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_by_hand() -> None:
 
 
 @given(PAIRS)
-def test_it_is_scipys_paired_test(pairs: list[tuple[float, float]]) -> None:
+def test_the_p_value_equals_that_of_scipy(pairs: list[tuple[float, float]]) -> None:
     stats = pytest.importorskip("scipy.stats")
     differences = np.subtract(*zip(*pairs, strict=True))
     assume(differences.std() > 1e-6 * abs(differences).max())
@@ -41,7 +41,7 @@ def test_it_is_scipys_paired_test(pairs: list[tuple[float, float]]) -> None:
 
 
 @given(PAIRS, st.floats(-100, 100), st.floats(0.01, 100))
-def test_a_shift_of_both_changes_nothing_and_a_scale_only_the_scale(
+def test_the_difference_is_invariant_to_shifts_and_scales_with_the_values(
     pairs: list[tuple[float, float]], shift: float, scale: float
 ) -> None:
     differences = np.subtract(*zip(*pairs, strict=True))
@@ -55,12 +55,12 @@ def test_a_shift_of_both_changes_nothing_and_a_scale_only_the_scale(
 
 
 @given(PAIRS, st.randoms())
-def test_it_holds_the_mean_and_turns_round_with_its_sides(pairs: list[tuple[float, float]], random) -> None:
+def test_the_interval_contains_the_mean_and_is_antisymmetric(pairs: list[tuple[float, float]], random) -> None:
     found = paired_difference(by_seed(pairs, 0), by_seed(pairs, 1))
     assert found.low <= found.mean <= found.high
     assert 0 <= found.p_value <= 1
-    turned = paired_difference(by_seed(pairs, 1), by_seed(pairs, 0))
-    assert (turned.mean, turned.low, turned.high, turned.p_value) == pytest.approx(
+    reversed_sides = paired_difference(by_seed(pairs, 1), by_seed(pairs, 0))
+    assert (reversed_sides.mean, reversed_sides.low, reversed_sides.high, reversed_sides.p_value) == pytest.approx(
         (-found.mean, -found.high, -found.low, found.p_value), abs=1e-12
     )
     items = list(by_seed(pairs, 0).items())
@@ -69,7 +69,7 @@ def test_it_holds_the_mean_and_turns_round_with_its_sides(pairs: list[tuple[floa
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12))
-def test_identical_runs_differ_by_nothing(values: list[float]) -> None:
+def test_identical_runs_have_no_difference(values: list[float]) -> None:
     same = dict(enumerate(values))
     assert paired_difference(same, dict(same)) == PairedDifference(len(values), 0.0, 0.0, 0.0, 1.0)
 
@@ -87,7 +87,7 @@ def test_only_common_seeds_count() -> None:
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12))
-def test_the_standard_deviation_is_numpys(values: list[float]) -> None:
+def test_the_standard_deviation_equals_that_of_numpy(values: list[float]) -> None:
     assert standard_deviation(values) == pytest.approx(np.std(values, ddof=1), rel=1e-9, abs=1e-9)
 
 
@@ -96,7 +96,7 @@ def test_the_standard_deviation_of_equal_values_is_exactly_zero(value: float, n:
     assert standard_deviation([value] * n) == 0
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_coverage_of_the_paired_interval() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(4000):

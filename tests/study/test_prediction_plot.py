@@ -1,4 +1,4 @@
-"""The picture of predictions: which rows it shows, and that nothing in it overlaps."""
+"""The plot of predictions: selected rows, and no overlaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Those that were drawn, instead of being closed."""
+    """The drawn figures, which are not closed."""
     drawn: list[Any] = []
     monkeypatch.setattr(pyplot, "close", drawn.append)
     yield drawn
@@ -25,11 +25,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     pyplot.close("all")
 
 
-def draw(out: Path, rows: int, classes: list[str], labelled: bool, images: bool) -> tuple[np.ndarray, np.ndarray]:
+def draw(out: Path, rows: int, classes: list[str], labeled: bool, images: bool) -> tuple[np.ndarray, np.ndarray]:
     mean = RNG.dirichlet([0.5] * len(classes), rows)
     entropy = -(mean * np.log(mean.clip(1e-30))).sum(1)
-    labels = RNG.integers(0, len(classes), rows) if labelled else None
-    compared = {"dropout off": (mean, 0.1), "mean of 8 samples": (mean, 0.2)} if labelled else {}
+    labels = RNG.integers(0, len(classes), rows) if labeled else None
+    compared = {"dropout off": (mean, 0.1), "mean of 8 samples": (mean, 0.2)} if labeled else {}
     moments = {"mean": mean, "std": mean / 4, "predictive_entropy": entropy}
     draw_predictions(
         moments, labels, classes, lambda chosen: RNG.random((len(chosen), 8, 8)) if images else None, out, compared
@@ -42,7 +42,7 @@ def panels_of(figure: Any) -> list[Any]:
 
 
 def texts_of(figure: Any) -> list[Any]:
-    """All that is written in the picture."""
+    """All texts in the figure."""
     found = [
         text
         for area in (figure, *figure.subfigs, *(s for a in figure.subfigs for s in a.subfigs))
@@ -60,7 +60,7 @@ def texts_of(figure: Any) -> list[Any]:
 
 
 def overlaps(figure: Any) -> list[tuple[str, str]]:
-    """Pairs of texts that cover each other, and texts that leave the picture."""
+    """Pairs of texts that overlap, and texts beyond the edge of the figure."""
     figure.draw_without_rendering()
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts_of(figure)]
     inside = figure.bbox.padded(2)
@@ -80,17 +80,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("rows", "classes", "labelled", "images"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("rows", "classes", "labeled", "images"), CASES.values(), ids=CASES)
 def test_no_text_covers_another(
-    rows: int, classes: list[str], labelled: bool, images: bool, figures: list, tmp_path: Path
+    rows: int, classes: list[str], labeled: bool, images: bool, figures: list, tmp_path: Path
 ) -> None:
-    draw(tmp_path / "predictions.png", rows, classes, labelled, images)
+    draw(tmp_path / "predictions.png", rows, classes, labeled, images)
     (figure,) = figures
     assert overlaps(figure) == []
     assert (tmp_path / "predictions.png").stat().st_size > 10_000
 
 
-def test_it_shows_the_least_certain_rows_and_then_the_most_certain(figures: list, tmp_path: Path) -> None:
+def test_the_least_certain_rows_come_before_the_most_certain(figures: list, tmp_path: Path) -> None:
     _, entropy = draw(tmp_path / "predictions.png", 40, list("abcd"), True, True)
     titles = [panel.get_title().splitlines()[0] for panel in panels_of(figures[0]) if panel.get_title()]
     order = np.argsort(entropy)
@@ -107,9 +107,9 @@ def test_a_bar_is_a_class_and_its_error_a_standard_deviation(figures: list, tmp_
     np.testing.assert_allclose(spread, np.stack([mean[row] * 0.75, mean[row] * 1.25], 1))
 
 
-def test_the_legend_says_the_calibration_errors(figures: list, tmp_path: Path) -> None:
+def test_the_legend_shows_the_calibration_errors(figures: list, tmp_path: Path) -> None:
     draw(tmp_path / "predictions.png", 40, list("abcd"), True, False)
     legends = [panel.get_legend() for panel in figures[0].axes if panel.get_legend() is not None]
     (legend,) = legends
-    said = [text.get_text() for text in legend.get_texts()]
-    assert said == ["as sure as it is right", "dropout off (ECE 0.100)", "mean of 8 samples (ECE 0.200)"]
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["perfectly calibrated", "dropout off (ECE 0.100)", "mean of 8 samples (ECE 0.200)"]

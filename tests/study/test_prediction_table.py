@@ -1,4 +1,4 @@
-"""The files of predictions read back as what was written."""
+"""Prediction files can be read back without loss."""
 
 from __future__ import annotations
 

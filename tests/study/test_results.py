@@ -1,4 +1,4 @@
-"""Runs are read from their folders, and damaged ones are told from finished ones."""
+"""Runs are read from their folders, and damaged ones are distinguished from finished ones."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_a_run_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("results", "words"),
     [
-        ('{"status": "comp', "no JSON"),
-        ("[]", "no JSON object"),
-        ("", "no JSON"),
-        (b"\xff\xfe{}".decode("latin1"), "no JSON"),
+        ('{"status": "comp', "not JSON"),
+        ("[]", "not a JSON object"),
+        ("", "not JSON"),
+        (b"\xff\xfe{}".decode("latin1"), "not JSON"),
         ({**RESULTS, "status": None}, "status=None"),
         ({**RESULTS, "seed": "3"}, "seed=3"),
         ({**RESULTS, "seed": True}, "seed=True"),
@@ -67,7 +67,7 @@ def test_damaged_results_are_one_line(results: object, words: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("config", [None, "optimizer: [", "- 1", "a: ${"])
-def test_a_run_that_does_not_say_what_was_trained(config: str | None, tmp_path: Path) -> None:
+def test_a_run_without_a_recipe(config: str | None, tmp_path: Path) -> None:
     run = read_run(write(tmp_path / "run", config=config))
     with pytest.raises(DataError, match=r"config\.yaml"):
         _ = run.recipe
@@ -78,7 +78,7 @@ def test_a_failed_run_needs_no_measurements(tmp_path: Path) -> None:
     assert (run.completed, run.reason) == (False, "the loss became NaN")
 
 
-def test_a_recipe_is_all_but_the_seed_where_it_began_and_what_it_logs() -> None:
+def test_a_recipe_excludes_seed_start_and_logging() -> None:
     one = {
         "seed": 1,
         "resume": "outputs/a",
@@ -104,13 +104,13 @@ def test_folders_are_searched_in_the_order_of_their_numbers_and_each_run_is_foun
 
 
 def test_a_folder_without_runs(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no results\.json in it or below it"):
+    with pytest.raises(DataError, match=r"there is no results\.json in it or its subfolders"):
         find_runs([tmp_path])
     with pytest.raises(DataError, match=r"there is no results\.json"):
         read_run(tmp_path)
 
 
-def test_runs_that_a_study_has_put_aside_are_left_out(tmp_path: Path) -> None:
+def test_runs_that_a_study_has_moved_aside_are_left_out(tmp_path: Path) -> None:
     write(tmp_path / "study/runs/a/1")
     write(tmp_path / "study/earlier/a/1")
     assert [run.folder for run in find_runs([tmp_path / "study"])] == [tmp_path / "study/runs/a/1"]

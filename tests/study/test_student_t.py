@@ -15,17 +15,17 @@ DEGREES = st.integers(1, 300)
 
 @example(1e-10, 1)
 @given(st.floats(0, 1e6), DEGREES)
-def test_the_probability_is_scipys(t: float, degrees: int) -> None:
+def test_the_probability_equals_that_of_scipy(t: float, degrees: int) -> None:
     special = pytest.importorskip("scipy.special")
-    near = special.betainc(0.5, degrees / 2, t * t / (degrees + t * t))  # loses the digits of a great t
-    far = 1 - 2 * special.stdtr(degrees, -t)  # loses those of a small one
+    near = special.betainc(0.5, degrees / 2, t * t / (degrees + t * t))  # loses digits for large t
+    far = 1 - 2 * special.stdtr(degrees, -t)  # loses digits for small t
     expected = near if t * t < degrees else far
     assert central_probability(t, degrees) == pytest.approx(expected, abs=1e-12)
     assert central_probability(-t, degrees) == central_probability(t, degrees)
 
 
 @given(st.floats(0.01, 0.9999), DEGREES)
-def test_the_critical_value_is_scipys(probability: float, degrees: int) -> None:
+def test_the_critical_value_equals_that_of_scipy(probability: float, degrees: int) -> None:
     special = pytest.importorskip("scipy.special")
     expected = special.stdtrit(degrees, (1 + probability) / 2)
     assert critical_value(probability, degrees) == pytest.approx(expected, rel=1e-8)
@@ -34,7 +34,7 @@ def test_the_critical_value_is_scipys(probability: float, degrees: int) -> None:
 @pytest.mark.parametrize(
     ("degrees", "t"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (29, 2.045), (100, 1.984)]
 )
-def test_the_table_that_is_in_every_textbook(degrees: int, t: float) -> None:
+def test_the_textbook_table(degrees: int, t: float) -> None:
     assert critical_value(0.95, degrees) == pytest.approx(t, abs=5e-4)
 
 

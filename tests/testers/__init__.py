@@ -1,1 +1,1 @@
-"""Shared testers: every component of a kind passes through its kind's tester."""
+"""Shared testers: all components of a kind run the same tests."""

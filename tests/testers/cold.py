@@ -1,6 +1,6 @@
-"""Command lines in processes that have not imported torch, which say so if they do.
+"""Command lines in processes that have not imported torch, and that record if they import it.
 
-One process is started that has imported what all command lines need; each command line is a fork of it.
+One process is started that has imported the common modules; each command line runs in a fork of it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command line has answered.
+    """The result of a command line.
 
     Args:
-        returncode: its exit status.
-        stdout: what it has printed.
-        stderr: what it has said on standard error.
-        imported_torch: whether it needed torch for that.
+        returncode: exit status.
+        stdout: text on standard output.
+        stderr: text on standard error.
+        imported_torch: whether it imported torch.
     """
 
     returncode: int
@@ -47,7 +47,7 @@ def answered(script: str, arguments: Sequence[str], folder: Path) -> Answer:
 
 
 def refusal(script: str, arguments: Sequence[str], folder: Path, *, imports_torch: bool = False) -> str:
-    """The one line with which one of the scripts refuses what was typed."""
+    """The one-line error of one of the scripts for invalid arguments."""
     answer = answered(script, arguments, folder)
     lines = answer.stderr.splitlines()
     assert answer.returncode == 2, answer.stderr
@@ -70,7 +70,7 @@ def _serve() -> None:
     import regtorch.cli.predict
     import regtorch.cli.train  # noqa: F401
 
-    with initialize_config_module("regtorch.conf", version_base="1.3"):  # what Hydra imports when it is first used
+    with initialize_config_module("regtorch.conf", version_base="1.3"):  # modules that Hydra imports on first use
         compose("train")
     assert "torch" not in sys.modules
     for line in sys.stdin:
@@ -79,16 +79,16 @@ def _serve() -> None:
 
 
 def _fork(script: str, arguments: list[str], folder: str) -> dict[str, Any]:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as spy:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as spy:
         pid = os.fork()
         if not pid:
-            for file, descriptor in ((out, 1), (said, 2)):
+            for file, descriptor in ((out, 1), (errors, 2)):
                 os.dup2(file.fileno(), descriptor)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os._exit(_run(script, arguments, folder, spy.fileno()))
         _, status = os.waitpid(pid, 0)
         texts = []
-        for file in (out, said, spy):
+        for file in (out, errors, spy):
             file.seek(0)
             texts.append(file.read().decode())
     answer = {"returncode": os.waitstatus_to_exitcode(status), "stdout": texts[0], "stderr": texts[1]}

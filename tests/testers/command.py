@@ -1,6 +1,6 @@
-"""Command lines in processes of their own, which begin with everything imported, so that a test can afford many of them.
+"""Command lines in separate processes that start with everything imported, so that a test can run many of them.
 
-Signals, exit statuses, processes and files are those of a command that a user starts.
+Signals, exit statuses, processes and files behave as for a command that a user starts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["regtorch.training.run", "regtorch.cli.train", "hydra.main", "tensorboard"])
 
-SECONDS = 900.0  # that a process may take for whatever is waited for; only a hanging one does
+SECONDS = 900.0  # timeout of each wait; only a hanging process reaches it
 
 
 class Command:
-    """A command line that runs.
+    """A running command line.
 
     Args:
-        folder: where it is started.
-        arguments: what is typed.
-        script: which of the scripts.
-        file_size: bytes beyond which it can write no file, as on a disk that is full; None: as much as there is room.
+        folder: working folder.
+        arguments: command-line arguments.
+        script: name of the script.
+        file_size: limit of the size of files in bytes, to simulate a full disk; None: no limit.
         first: called in the process before the command.
     """
 
@@ -44,22 +44,22 @@ class Command:
         first: Callable[[], None] | None = None,
     ) -> None:
         self.folder = folder
-        self._said = Path(tempfile.mkdtemp())
-        self.process = _processes.Process(target=_run, args=(folder, self._said, script, arguments, file_size, first))
+        self._output = Path(tempfile.mkdtemp())
+        self.process = _processes.Process(target=_run, args=(folder, self._output, script, arguments, file_size, first))
         self.process.start()
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         assert self.process.pid is not None
         return self.process.pid
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         os.kill(self.pid, signum)
 
     def status(self) -> int:
-        """Wait for its end; gives the exit status."""
+        """Wait for its end and return the exit status."""
         self.process.join(SECONDS)
         if self.process.exitcode is None:
             self.process.kill()
@@ -67,30 +67,30 @@ class Command:
         return self.process.exitcode
 
     def until(self, reached: Callable[[], object]) -> None:
-        """Wait until something is so, while it runs."""
+        """Wait until a condition holds, while the process runs."""
         wait(lambda: self.process.exitcode is not None or reached())
         assert self.process.exitcode is None, self.stderr
 
     @property
     def stderr(self) -> str:
-        """What it has said on standard error."""
-        return (self._said / "stderr").read_text()
+        """Its text on standard error."""
+        return (self._output / "stderr").read_text()
 
     @property
     def stdout(self) -> str:
-        """What it has said on standard output."""
-        return (self._said / "stdout").read_text()
+        """Its text on standard output."""
+        return (self._output / "stdout").read_text()
 
     @property
     def errors(self) -> list[str]:
-        """The lines with which it has ended."""
+        """Its error lines."""
         assert "Traceback" not in self.stderr
         return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
 
 
 @contextmanager
 def running(folder: Path, *arguments: str, **settings: object) -> Iterator[Command]:
-    """A command that is gone after the block, whatever happens in it."""
+    """A command that is ended after the block in any case."""
     command = Command(folder, *arguments, **settings)  # type: ignore[arg-type]
     try:
         yield command
@@ -101,14 +101,14 @@ def running(folder: Path, *arguments: str, **settings: object) -> Iterator[Comma
 
 
 def ended(folder: Path, *arguments: str, script: str = "train.py") -> subprocess.CompletedProcess[str]:
-    """A command, when it has ended."""
+    """Run a command to its end."""
     with running(folder, *arguments, script=script) as command:
         status = command.status()
     return subprocess.CompletedProcess(arguments, status, command.stdout, command.stderr)
 
 
 def wait(reached: Callable[[], object]) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not reached():
         if time.monotonic() > end:
@@ -136,14 +136,14 @@ def is_running(pid: int) -> bool:
 
 def _run(
     folder: Path,
-    said: Path,
+    output_folder: Path,
     script: str,
     arguments: Sequence[str],
     file_size: int | None,
     first: Callable[[], None] | None,
 ) -> None:
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        file = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        file = os.open(output_folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""The parts of a checkpoint that a training continues with, as small as they can be."""
+"""Minimal parts of a checkpoint from which a training can resume."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def parts(steps: int = 4, epochs: int = 2) -> dict[str, Any]:
-    """All but the weights and what regtorch itself keeps."""
+    """All parts except the weights and regtorch's own entries."""
     optimizer = {"optimizer": {"step": {"total": {"completed": steps}}}}
     return {
         "global_step": steps,

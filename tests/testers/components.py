@@ -1,4 +1,4 @@
-"""Every registered component with settings that it can be made of, for tables over all of them."""
+"""All registered components with valid settings, for tests over all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from regtorch import available, create
 
-#: of those that need some
+#: settings of components that need some
 SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "regularizer": {
         "activity": {"regularizer": {"name": "l1", "l1": 0.1}},

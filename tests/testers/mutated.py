@@ -1,4 +1,4 @@
-"""Files of a run that somebody has changed: a valid structure with some of its values replaced, removed or added."""
+"""Modified files of a run: a valid structure with some values replaced, removed or added."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-#: what has caused trouble somewhere: markup, escape sequences, formulas, resolvers, numbers out of all ranges
+#: values that may cause errors: markup, escape sequences, formulas, resolvers, numbers outside all ranges
 ODD = [
     *(
         "[red]x[/red][/]",
@@ -32,7 +32,7 @@ VALUES = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn, valid: Any) -> Any:
-    """A copy of a structure of dicts and lists with one to three changes somewhere in it."""
+    """A copy of a structure of dicts and lists with one to three random changes."""
     root = {"": copy.deepcopy(valid)}
     for _ in range(draw(st.integers(1, 3))):
         owner: Any = root

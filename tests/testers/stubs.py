@@ -1,4 +1,4 @@
-"""The stubs that tell type checkers and editors what lazy packages export: ``python -m tests.testers.stubs`` writes them."""
+"""Stubs with the exports of lazy packages, for type checkers and editors: ``python -m tests.testers.stubs`` writes them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def exports(package: LazyPackage) -> dict[str, str]:
 
 
 def stub(package: LazyPackage) -> Path:
-    """Where a package's stub is."""
+    """The path of a package's stub."""
     return Path(package.__path__[0]) / "__init__.pyi"
 
 
@@ -46,14 +46,14 @@ def exports_of_stub(package: LazyPackage) -> dict[str, str]:
             found |= {alias.name: str(node.module) for alias in node.names}
         elif isinstance(node, ast.Assign):
             named = ast.literal_eval(node.value)
-    assert sorted(found) == sorted(named), "a name that is imported and not in __all__ is private to a type checker"
+    assert sorted(found) == sorted(named), "names that are imported but not in __all__ are private for type checkers"
     return found
 
 
 def text(package: LazyPackage) -> str:
     """The stub, unformatted."""
     names = exports(package)
-    lines = [f'"""What `__init__.py` imports on first use; written by `{COMMAND}`."""', ""]
+    lines = [f'"""Names that `__init__.py` imports on first use; written by `{COMMAND}`."""', ""]
     lines += [f"from {module} import {name}" for name, module in names.items()]
     lines += ["", f"__all__ = {sorted(names)!r}"]
     lines += ["", "__version__: str"] if package is regtorch else []

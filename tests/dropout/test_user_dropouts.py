@@ -1,4 +1,4 @@
-"""Dropouts of a user's own: what their class inherits and says of itself, and what prediction and conversion make of them."""
+"""User-defined dropouts: inherited and declared properties, and their treatment in prediction and conversion."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def class_of(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_what_a_class_says_of_its_effect_is_so(name: str) -> None:
-    if name in ("none", "drop_connect"):  # nothing, and a layer's weights
+def test_the_declared_effect_of_a_class_is_correct(name: str) -> None:
+    if name in ("none", "drop_connect"):  # it does nothing, or acts on weights
         assert class_of(name).effect is None
     else:
         assert class_of(name).effect == ("affine" if name in ("alpha", "feature_alpha", "gaussian_noise") else "scale")
@@ -36,7 +36,7 @@ def test_what_a_class_says_of_its_effect_is_so(name: str) -> None:
 
 
 def with_own_forward(kind: Any, after: Any = lambda x: x) -> Any:
-    """A subclass that calls its base, and counts."""
+    """A subclass that calls its base and counts the calls."""
 
     class Mine(kind):
         calls = 0
@@ -62,8 +62,8 @@ def ones_for(dropout: Any, rows: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-def test_a_subclass_is_sampled_as_its_base_is(name: str) -> None:
-    """Numbers are the same bit for bit, and a second batch draws as little as there: the noise has been kept."""
+def test_a_subclass_is_sampled_like_its_base(name: str) -> None:
+    """Results are bit-identical, and a second batch draws as little as with the base: the noise was stored."""
     kind = class_of(name)
     mine, x = with_own_forward(kind), ones_for(kind, 4)
     base, own = predictor_with(made(kind)), predictor_with(made(mine))
@@ -74,7 +74,7 @@ def test_a_subclass_is_sampled_as_its_base_is(name: str) -> None:
 
 
 class Own(regtorch.ProbabilityDropout):
-    """Written from scratch, as a plugin's."""
+    """Written from scratch, as in a plugin."""
 
     effect = "scale"
     calls = 0
@@ -87,7 +87,7 @@ class Own(regtorch.ProbabilityDropout):
         return x * (torch.rand(shape, generator=self.generator) >= self.drop_prob) / self.keep_prob
 
 
-def test_a_class_of_ones_own_says_that_it_scales() -> None:
+def test_a_user_class_can_declare_that_it_scales() -> None:
     predictor, x = predictor_with(Own(drop_prob=0.5)), torch.ones(4, 20)
     predictor = regtorch.MCPredictor(nn.Sequential(Own(drop_prob=0.5), nn.Linear(20, 3)), samples=5)
     predictor(x)
@@ -100,7 +100,7 @@ def test_a_class_of_ones_own_says_that_it_scales() -> None:
     ("base", "after"),
     [
         (regtorch.Dropout, torch.relu),
-        (regtorch.Dropout, lambda x: x + 1),  # its class says that it only scales
+        (regtorch.Dropout, lambda x: x + 1),  # its class declares that it only scales
         (regtorch.Dropout, lambda x: x.clamp(max=100)),
         (regtorch.Dropout, lambda x: x / x.norm()),
         (regtorch.AlphaDropout, lambda x: x**2),
@@ -108,7 +108,7 @@ def test_a_class_of_ones_own_says_that_it_scales() -> None:
         (regtorch.SpatialDropout2d, torch.tanh),
     ],
 )
-def test_a_subclass_that_does_more_is_run_as_it_is(base: Any, after: Any) -> None:
+def test_a_subclass_that_does_more_is_run_unchanged(base: Any, after: Any) -> None:
     kind = with_own_forward(base, after)
     assert kind.effect == base.effect
     assert not is_affine(made(kind))
@@ -117,7 +117,7 @@ def test_a_subclass_that_does_more_is_run_as_it_is(base: Any, after: Any) -> Non
     torch.testing.assert_close(predictor_with(made(kind))(x).std, predictor_with(made(one_by_one))(x).std)
 
 
-def test_trying_a_dropout_changes_neither_it_nor_the_global_random_state() -> None:
+def test_trials_change_neither_the_dropout_nor_the_global_random_state() -> None:
     class Noisy(regtorch.Dropout):
         seen = 0
 
@@ -135,7 +135,7 @@ def test_trying_a_dropout_changes_neither_it_nor_the_global_random_state() -> No
 
 
 class DropsRows(regtorch.ProbabilityDropout):
-    """Drops a layer's output units by their weights, and is not derived from our class that drops weights."""
+    """Drops a layer's output units via their weights, without deriving from our class that drops weights."""
 
     acts_on_weights = True
     not_settings = frozenset({"layer"})

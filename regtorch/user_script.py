@@ -1,4 +1,4 @@
-"""Components that a user's own script registers: in the other processes of a run or a sweep they are registered again."""
+"""Components registered by the user's script: the other processes of a run or a sweep register them again."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NoReturn
 
-from regtorch.registry import Component, is_registered, own
+from regtorch.registry import Component, is_registered, user_components
 
 _COMMANDS = ("train", "predict", "compare", "curves", "export", "plugins")
 
 
 @dataclass(frozen=True)
-class OwnScript:
-    """A script, or a module run by ``python -m``, and what it registers.
+class UserScript:
+    """A script, or a module run by ``python -m``, and the components that it registers.
 
     Args:
         place: path of the script, or name of the module.
-        is_module: which of the two it is.
+        is_module: whether `place` is the name of a module.
         registers: (kind, name) of each component.
     """
 
@@ -30,7 +30,7 @@ class OwnScript:
     registers: tuple[tuple[str, str], ...]
 
     def register_again(self) -> None:
-        """Run the script up to where it calls one of the commands, unless what it registers is there already."""
+        """Run the script up to its call of a regtorch command, unless its components are registered already."""
         if all(is_registered(kind, name) for kind, name in self.registers):
             return
         run: Any = runpy.run_module if self.is_module else runpy.run_path
@@ -41,29 +41,29 @@ class OwnScript:
             pass
 
     def call(self, task: Callable[[Any], Any], config: Any) -> Any:
-        """``task(config)`` with what the script registers; this can be pickled."""
+        """Return ``task(config)``, run with the script's components; this method can be pickled."""
         self.register_again()
         return task(config)
 
 
-def own_script() -> OwnScript | None:
-    """The script of this process, if it has registered components; None: it has not, or it is no file.
+def user_script() -> UserScript | None:
+    """The script of this process; None if it has registered no components or is not a file.
 
     Example:
-        >>> own_script() is None or own_script().registers != ()
+        >>> user_script() is None or user_script().registers != ()
         True
     """
-    components: Sequence[Component] = own()
+    components: Sequence[Component] = user_components()
     main = sys.modules["__main__"]
     spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     if not components or path is None:
         return None
     place = str(path) if spec is None else spec.name
-    return OwnScript(place, spec is not None, tuple((found.kind, found.name) for found in components))
+    return UserScript(place, spec is not None, tuple((found.kind, found.name) for found in components))
 
 
 class _CommandCalled(SystemExit):
-    """The script has come to where it calls a command."""
+    """The script has called a command."""
 
 
 @contextmanager
