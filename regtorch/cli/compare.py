@@ -10,8 +10,8 @@ from pathlib import Path
 
 from regtorch.cli import output
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
-from regtorch.cli.output import say
+from regtorch.cli.help_page import print_requested_help
+from regtorch.cli.output import print_error
 from regtorch.cli.request import Request, options, parse
 from regtorch.study.comparison import RULE, Comparison, compare
 from regtorch.study.grouping import group_runs
@@ -47,12 +47,14 @@ def main() -> None:
 
 def _main() -> int:
     arguments = sys.argv[1:]
-    if informs(arguments, lambda: _HELP.format(studies=", ".join(options("study")), metrics=", ".join(METRICS))):
+    if print_requested_help(
+        arguments, lambda: _HELP.format(studies=", ".join(options("study")), metrics=", ".join(METRICS))
+    ):
         return 0
     request = parse(arguments)
     groups, notes, failures = _finished(request) if request.folders else _trained(request)
     for failure in failures:
-        say(failure)
+        print_error(failure)
     if failures and not groups:
         return 1
     comparison = compare(_values(groups), request.metrics)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
 from regtorch.cli.data_path import moved_path, path_of_run
-from regtorch.cli.going_on import says_how_it_was_started
 from regtorch.cli.mistyped import key_for, options_for, strength_of
 from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_of_files, without_lists
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.cli.python_only import python_only
 from regtorch.cli.required import check_required
-from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
+from regtorch.cli.resume import has_overrides
+from regtorch.cli.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.errors import DataError, SettingError, as_one_line
 from regtorch.overrides import quoted, typed
 from regtorch.registry import near
@@ -118,7 +118,7 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     if not named or named.endswith("=null"):
         return []
     kind, folder = key(named), Path(value_of(named))
-    if kind == "resume" and not says_how_it_was_started(folder):  # it will be refused
+    if kind == "resume" and not has_overrides(folder):  # it will be refused
         return []
     if kind == "rerun" and not (value_of(named) and folder.is_dir()):
         raise DataError(f"{named}: there is no such folder; it must be that of a run, such as rerun=outputs/a")
@@ -132,9 +132,9 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
         place(override) for override in overrides if "." not in key(override)
     }  # what is chosen has other settings
     started = _started_with(folder, named)
-    check_of_folder(started, named)
+    check_folder_overrides(started, named)
     if kind == "resume":
-        check_files_of_folder(folder, named)
+        check_folder_files(folder, named)
     earlier = [o for o in started if key(o) not in given and not ("." in key(o) and place(o).split(".")[0] in chosen)]
     here = None if {"data", "data.path", "experiment"} & given else moved_path(folder)
     if here is not None:  # it was started in another folder

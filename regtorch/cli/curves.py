@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import regtorch
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.output import answer
+from regtorch.cli.output import print_output
 from regtorch.errors import DataError, SettingError
 from regtorch.study.curves import TABLE, draw_curves
 from regtorch.study.results import sorted_folders
@@ -36,7 +36,7 @@ def _main() -> int:
         for name, path in _runs(label, folder).items():
             runs[_new(name, runs)] = path
     draw_curves(runs, arguments.out)
-    answer(arguments.out)
+    print_output(arguments.out)
     return 0
 
 

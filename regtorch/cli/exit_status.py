@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from regtorch.cli.output import say
-from regtorch.cli.start_up import started
+from regtorch.cli.output import print_error
+from regtorch.cli.start_up import run_command
 from regtorch.errors import RegtorchError, as_one_line
 from regtorch.memory import is_out_of_memory
 from regtorch.printable import escaped, shortened
@@ -28,23 +28,23 @@ def exit_with(command: Callable[[], int]) -> NoReturn:
         if hasattr(stream, "reconfigure"):  # a terminal that does not have all characters
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(started(command))
+        sys.exit(run_command(command))
     except SystemExit as error:
         if isinstance(error.code, str):  # of a library that ends the process with a text
-            sys.exit(say(error.code))
+            sys.exit(print_error(error.code))
         raise
     except RegtorchError as error:
-        sys.exit(say(error))
+        sys.exit(print_error(error))
     except OSError as error:  # a folder that cannot be made, a disk that is full
-        sys.exit(say(f"{error.filename or 'writing'}: {error.strerror or error}"))
+        sys.exit(print_error(f"{error.filename or 'writing'}: {error.strerror or error}"))
     except KeyboardInterrupt:
-        say("interrupted")
+        print_error("interrupted")
         sys.exit(130)
     except BaseException as error:
-        sys.exit(say_unforeseen(error))
+        sys.exit(print_unexpected_error(error))
 
 
-def say_unforeseen(error: BaseException) -> int:
+def print_unexpected_error(error: BaseException) -> int:
     """Say an error that nobody foresaw in one line, and where its traceback is; gives back status 1.
 
     The file is in the folder of temporary files: the current folder may be anybody's, and may not be writable.
@@ -59,12 +59,12 @@ def say_unforeseen(error: BaseException) -> int:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(escaped("".join(traceback.format_exception(error)), keep="\n"))
         kept = f" (the traceback is in {path})"
-    say(f"{said}{kept}")
+    print_error(f"{said}{kept}")
     return 1
 
 
 def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
     """End the process after a run has ended on a signal: 143 on SIGTERM, 130 on Ctrl-C."""
-    say(f"interrupted{hint}")
+    print_error(f"interrupted{hint}")
     status = {"SIGTERMException": 143, "Interrupted": error.code}.get(type(error).__name__, 130)
     sys.exit(status)

@@ -10,8 +10,8 @@ from typing import Any
 from regtorch.cli import run_folder
 from regtorch.cli.checkpoint import described_model
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
-from regtorch.cli.output import answer
+from regtorch.cli.help_page import print_requested_help
+from regtorch.cli.output import print_output
 from regtorch.cli.resources import check_holds
 from regtorch.cli.validation import dataset
 from regtorch.data.further_rows import NetworkInput
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     given = _parsed(sys.argv[1:])
     run, out = Path(given["run"]), Path(given["out"])
@@ -64,7 +64,7 @@ def _main() -> int:
         _write(config, checkpoint, network, out, preprocess)
     except OSError as error:
         raise DataError(f"out={out} cannot be written: {error.strerror or error}") from error
-    answer(out)
+    print_output(out)
     return 0
 
 

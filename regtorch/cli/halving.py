@@ -97,7 +97,7 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
             write_json(folder / _KEPT, decided)
         values, kept = decided[index]["values"], decided[index]["kept"]
         for number in alive - set(kept):
-            _tell_why(
+            _write_reason(
                 folder / str(number),
                 f"{by} {values.get(str(number))} behind epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
             )
@@ -133,7 +133,7 @@ def _costs(found: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
     return (loss,) if name == "loss" else (-value, loss)
 
 
-def _tell_why(folder: Path, reason: str) -> None:
+def _write_reason(folder: Path, reason: str) -> None:
     found = results(folder)
     if found.get("status") == "pruned" and found.get("reason") != reason:
         write_json(folder / "results.json", {**found, "reason": reason})

@@ -15,7 +15,7 @@ _NARROWEST_COLUMN = 24  # of text beside its key; in a narrower terminal it begi
 _ITEM = re.compile(r"( *)(\S.*? {2,})(?=\S)")  # a key, and a text beside it
 
 
-def informs(arguments: Sequence[str], help_text: Callable[[], str]) -> bool:
+def print_requested_help(arguments: Sequence[str], help_text: Callable[[], str]) -> bool:
     """Print the help or the version, where a command line asks for it; gives back whether it did.
 
     Args:

@@ -20,7 +20,7 @@ from regtorch.memory import Demand, demands, is_out_of_memory, out_of_memory, ro
 from regtorch.results_json import NAME
 
 if TYPE_CHECKING:
-    from regtorch.training.judged import Judge
+    from regtorch.training.pruning import Pruner
 
 
 class RunError(RegtorchError):
@@ -42,7 +42,7 @@ def train(
     config: Mapping[str, Any],
     folder: Path,
     overrides: Sequence[str],
-    judge: Judge | None = None,
+    pruner: Pruner | None = None,
     *,
     progress_bar: bool = True,
 ) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def train(
         config: as plain containers; it is checked again, as data may have changed since.
         folder: of the run.
         overrides: what was typed, for the record.
-        judge: asked behind each epoch whether the run ends there.
+        pruner: asked behind each epoch whether the run ends there.
         progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
 
     Returns:
@@ -66,15 +66,15 @@ def train(
         check_writable(folder)
         validate(config)
         new = "regtorch.training.run" not in sys.modules
-        from regtorch.training.judged import Judged
+        from regtorch.training.pruning import PruningCallback
         from regtorch.training.run import run
 
         if new:  # else the process looks for garbage among a million objects of modules, and for a second at its end
             gc.freeze()
-        judged = None if judge is None else Judged(judge)
+        pruning = None if pruner is None else PruningCallback(pruner)
         before = _results_of(folder)
         try:
-            return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged, progress_bar)
+            return run(config, dataset(config), folder, checkpoint_path(config), overrides, pruning, progress_bar)
         finally:
             if _results_of(folder) != before:
                 _remove_predictions(folder)
@@ -83,12 +83,12 @@ def train(
     except SystemExit as error:
         if type(error).__name__ in ("Interrupted", "SIGTERMException"):  # those of signals, ours and Lightning's
             raise
-        _keep_traceback()
+        _log_traceback()
         raise RunError(f"SystemExit: {error.code} (the traceback is in train.log)") from error
     except Exception as error:
-        _keep_traceback()
+        _log_traceback()
         if is_out_of_memory(error):
-            raise out_of_memory(error, _asked(config)) from error
+            raise out_of_memory(error, _memory_demands(config)) from error
         raise RunError(f"{as_one_line(error)} (the traceback is in train.log)") from error
 
 
@@ -108,7 +108,7 @@ def _remove_predictions(folder: Path) -> None:
         logging.getLogger("regtorch").info("removed %s, predictions of the network before this training", names)
 
 
-def _asked(config: Mapping[str, Any]) -> list[Demand | None]:
+def _memory_demands(config: Mapping[str, Any]) -> list[Demand | None]:
     """What the settings of a run ask for, as far as its data is there."""
     asked = [rows_demand(config["data"])]
     with suppress(Exception):  # whatever has failed already
@@ -117,7 +117,7 @@ def _asked(config: Mapping[str, Any]) -> list[Demand | None]:
     return asked
 
 
-def _keep_traceback() -> None:
+def _log_traceback() -> None:
     """Into the run's log file, not onto the terminal."""
     log = logging.getLogger("regtorch")
     for handler in logging.getLogger().handlers:

@@ -15,7 +15,7 @@ _CONF = Path(regtorch.conf.__file__).parent
 _CLOSE = 0.75  # of 1: how alike two words must be to be taken for each other
 
 #: key -> what Keras, scikit-learn, Lightning, timm and transformers call it, and what people type
-_ELSEWHERE = {
+_OTHER_NAMES = {
     "optimizer.lr": "learning_rate lrate base_lr initial_lr learning_rate_init eta",
     "trainer.max_epochs": "epochs epoch n_epochs num_epochs num_train_epochs nb_epoch n_epoch max_iter",
     "trainer.max_steps": "steps num_steps n_steps iterations max_iterations total_steps",
@@ -160,7 +160,7 @@ def _names() -> dict[str, tuple[str, ...]]:
     def add(word: str, key: str) -> None:
         names[word] = (*names.get(word, ()), *([key] if key not in names.get(word, ()) else []))
 
-    for key, words in _ELSEWHERE.items():
+    for key, words in _OTHER_NAMES.items():
         add(key.rpartition(".")[2].rpartition("=")[2].rpartition("@")[2], key)
         for word in words.split():
             add(word, key)

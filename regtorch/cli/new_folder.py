@@ -126,7 +126,7 @@ def as_typed(hydra_config: Any) -> list[str]:
     ]
 
 
-def keep_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
+def write_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
     """Write ``.hydra/`` as Hydra does, each file whole; what was typed comes last, and says that the rest is there.
 
     Raises:

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def say(error: object) -> int:
+def print_error(error: object) -> int:
     """Say what is wrong in one line on standard error; gives back exit status 2."""
-    tell(f"error: {printable(error)}")
+    print_message(f"error: {printable(error)}")
     return 2
 
 
-def tell(text: object) -> None:
+def print_message(text: object) -> None:
     """Print one line on standard error."""
     print(printable(text, None), file=sys.stderr, flush=True)
 
 
-def answer(text: object) -> None:
+def print_output(text: object) -> None:
     """Print one line on standard output."""
     print(printable(text, None))
 

@@ -7,7 +7,7 @@ import sys
 
 from regtorch.cli import output
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.plugins import GROUP, loaded
 
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     from rich.table import Table
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.new_folder import as_typed, keep_configuration
-from regtorch.cli.output import say
+from regtorch.cli.new_folder import as_typed, write_configuration
+from regtorch.cli.output import print_error
 from regtorch.errors import RegtorchError
 from regtorch.files import locked, write_json
 from regtorch.study.leaderboard import results
@@ -47,10 +47,10 @@ def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None 
                 return
             if (folder / "checkpoints" / "last.ckpt").is_file():
                 plain["resume"] = str(folder)
-            keep = partial(keep_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
+            keep = partial(write_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
             _run(keep, plain, folder, overrides, until_epoch, trials)
     except OSError as error:  # not even its failure can be kept: it is one that has not ended
-        say(f"{error.filename or folder}: {error.strerror or error}")
+        print_error(f"{error.filename or folder}: {error.strerror or error}")
 
 
 def _run(
@@ -63,19 +63,19 @@ def _run(
 ) -> None:
     try:
         keep()
-        judge = None
+        pruner = None
         if until_epoch is not None:
-            judge = _Until(until_epoch)
+            pruner = _StopAfter(until_epoch)
         elif trials is not None:
-            judge = trials.judge(int(folder.name))
-        job.train(plain, folder, overrides, judge, progress_bar=False)  # the sweep shows all of them
+            pruner = trials.pruner(int(folder.name))
+        job.train(plain, folder, overrides, pruner, progress_bar=False)  # the sweep shows all of them
     except RegtorchError as error:
         if results(folder).get("status") not in ("failed", "pruned"):  # it failed before it began
             failure = {"status": "failed", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
             write_json(folder / "results.json", failure)
 
 
-class _Until:
+class _StopAfter:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from regtorch.cli import output, run_folder
 from regtorch.cli.exit_status import exit_interrupted, exit_with
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.predict_request import PredictRequest, parse
 from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.resources import check_holds
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     request = parse(sys.argv[1:])
     config = run_folder.configuration(request.run)

@@ -10,7 +10,7 @@ from regtorch.cli.checkpoint import described_model
 from regtorch.cli.composition import compose
 from regtorch.cli.data_path import path_of_run
 from regtorch.cli.interpolation import filled_in
-from regtorch.cli.output import tell
+from regtorch.cli.output import print_message
 from regtorch.cli.required import check_required
 from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components, check_run_keys
 from regtorch.errors import DataError, RegtorchError
@@ -71,7 +71,7 @@ def warn_if_unfinished(folder: Path) -> None:
     except DataError as error:
         said = str(error) if (folder / NAME).exists() else f"it has no {NAME}"
     if said:
-        tell(f"warning: run={folder}: its training did not finish ({shortened(said)})")
+        print_message(f"warning: run={folder}: its training did not finish ({shortened(said)})")
 
 
 def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Path:

@@ -44,7 +44,7 @@ class Trials:
     objective: str
     epochs: int
 
-    def judge(self, number: int) -> Any:
+    def pruner(self, number: int) -> Any:
         """Reports a trial's values behind each epoch, and ends it where it is worse than the median of the others."""
         from omegaconf import OmegaConf
 
@@ -57,7 +57,7 @@ class Trials:
         trial = optuna.trial.Trial(study, kept._trial_id)
         name = "accuracy" if self.objective.endswith("accuracy") else "loss"
 
-        def judge(epochs: int, values: Mapping[str, float]) -> str | None:
+        def prune_reason(epochs: int, values: Mapping[str, float]) -> str | None:
             value = values.get(f"val_{name}", values.get(name))
             if value is None:
                 return None
@@ -67,7 +67,7 @@ class Trials:
                 return None
             return f"val_{name} {value:.4g} behind epoch {epochs} is worse than the median of earlier trials"
 
-        return judge
+        return prune_reason
 
 
 def search(
@@ -91,7 +91,7 @@ def search(
     optuna = quiet_optuna()
     storage, name = _place(plan, folder)
     directions = _directions(plan)
-    study = _reached(
+    study = _with_retries(
         storage,
         lambda: optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True),
     )
@@ -102,7 +102,7 @@ def search(
     begun = _running(study, plan, sweep)
     if all(has_ended(folder / str(trial.number), prunable=True) for trial in begun):
         for trial in begun:  # a sweep was stopped between the end of all of them and its saying so
-            _tell(study, plan, trial.number, results(folder / str(trial.number)))
+            _report_result(study, plan, trial.number, results(folder / str(trial.number)))
     task = point
     # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
     if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
@@ -114,7 +114,7 @@ def search(
             jobs.append(Job(trial.number, (*fixed, *(f"{key}={value}" for key, value in points[trial.number].items()))))
         engine.run(jobs, task, lambda number: has_ended(folder / str(number), prunable=True))
         for trial in batch:
-            _tell(study, plan, trial.number, results(folder / str(trial.number)))
+            _report_result(study, plan, trial.number, results(folder / str(trial.number)))
 
 
 def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[dict[int, Mapping[str, str]], int]:
@@ -127,10 +127,10 @@ def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[
     if plan.storage is None and not (folder / "search.db").is_file():
         return {}, 0
     optuna = quiet_optuna()
-    if name not in _reached(storage, lambda: optuna.get_all_study_names(storage)):
+    if name not in _with_retries(storage, lambda: optuna.get_all_study_names(storage)):
         return {}, 0
-    study = _reached(storage, lambda: optuna.load_study(study_name=name, storage=storage))
-    kept = _reached(storage, lambda: study.get_trials(deepcopy=False))
+    study = _with_retries(storage, lambda: optuna.load_study(study_name=name, storage=storage))
+    kept = _with_retries(storage, lambda: study.get_trials(deepcopy=False))
     if [direction.name.lower() for direction in study.directions] != _directions(plan):
         raise DataError(
             f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
@@ -200,7 +200,7 @@ def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
     return URL.create("sqlite", database=str(folder / "search.db")).render_as_string(), plan.study or "search"
 
 
-def _reached(storage: str, action: Callable[[], Any]) -> Any:
+def _with_retries(storage: str, action: Callable[[], Any]) -> Any:
     """What a database answers; asked again where it fails, as another machine may be making the same tables."""
     for waits in (0.5, 2.0, None):
         try:
@@ -253,11 +253,11 @@ def _next(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
     batch = _running(study, plan, sweep)[: plan.parallel]
     known = len(study.get_trials(deepcopy=False))
     for number in range(known, min(plan.trials, known + plan.parallel - len(batch))):
-        batch.append(_begun(study, plan, sweep, number))
+        batch.append(_start_trial(study, plan, sweep, number))
     return batch
 
 
-def _begun(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
+def _start_trial(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
     """Draw a trial and keep it, whole: Optuna's own ``ask`` writes one parameter after the other."""
     optuna = quiet_optuna()
     # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
@@ -281,12 +281,12 @@ def _begun(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
 def _distribution(optuna: Any, dimension: Dimension) -> Any:
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
-    if dimension.whole:
+    if dimension.integer:
         return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def _tell(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:
+def _report_result(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:
     states = quiet_optuna().trial.TrialState
     values = [inside(found, objective) for objective in plan.objectives]
     whole = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)

@@ -73,6 +73,6 @@ def chosen(space: Sequence[Dimension], params: Mapping[str, Any], number: int) -
 def _is_drawn(dimension: Dimension, value: Any) -> bool:
     if dimension.choices:
         return value in dimension.choices
-    if isinstance(value, bool) or not isinstance(value, int if dimension.whole else (int, float)):
+    if isinstance(value, bool) or not isinstance(value, int if dimension.integer else (int, float)):
         return False
     return math.isfinite(value) and dimension.low <= value <= dimension.high

@@ -69,7 +69,7 @@ class Dimension:
         """
         if self.choices:
             return f"{self.key}=choice({', '.join(self.choices)})"
-        inside = f"{'range' if self.whole else 'interval'}({self.low}, {self.high})"
+        inside = f"{'range' if self.integer else 'interval'}({self.low}, {self.high})"
         return f"{self.key}={f'tag(log, {inside})' if self.log else inside}"
 
     @property
@@ -148,7 +148,7 @@ def dimension(text: str) -> Dimension:
 
     Example:
         >>> dimension("regularizer.l2=tag(log, interval(1e-6, 1e-2))")
-        Dimension(key='regularizer.l2', choices=(), low=1e-06, high=0.01, log=True, whole=False)
+        Dimension(key='regularizer.l2', choices=(), low=1e-06, high=0.01, log=True, integer=False)
         >>> dimension("model.hidden=choice([64], [128])").choices
         ('[64]', '[128]')
     """
@@ -183,7 +183,7 @@ def dimension(text: str) -> Dimension:
         if value.start >= value.stop - 1 or ("log" in value.tags and value.start < 1):
             raise SettingError(f"{wrong}; with two numbers at least, and above 0 on a logarithmic scale")
         return Dimension(
-            key, (), value.start, value.stop - 1, "log" in value.tags, whole=True
+            key, (), value.start, value.stop - 1, "log" in value.tags, integer=True
         )  # it ends before its stop
     try:
         choices = tuple(override.sweep_string_iterator())

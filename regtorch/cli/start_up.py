@@ -16,14 +16,14 @@ from regtorch.streams import fresh_streams_in_children, make_streams_usable
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: called with the signal's number before the process ends; gives back what to add to the line
-_before_end: list[Callable[[int], str]] = []
+_before_exit: list[Callable[[int], str]] = []
 
 
 class FolderGoneError(RegtorchError, OSError):
     """The working directory has been removed."""
 
 
-def started(command: Callable[[], int]) -> int:
+def run_command(command: Callable[[], int]) -> int:
     """Start a command, and run it; gives back its exit status.
 
     Raises:
@@ -61,13 +61,13 @@ def start() -> None:
 
 
 @contextmanager
-def before_end(do: Callable[[int], str]) -> Iterator[None]:
+def before_exit(do: Callable[[int], str]) -> Iterator[None]:
     """Do something before a signal ends the process in the block; gives back what is added to the line, or nothing."""
-    _before_end.append(do)
+    _before_exit.append(do)
     try:
         yield
     finally:
-        _before_end.remove(do)
+        _before_exit.remove(do)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -96,7 +96,7 @@ def _end(signum: int, frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)  # the second one comes too late
     added = ""
-    for do in reversed(_before_end):
+    for do in reversed(_before_exit):
         with suppress(BaseException):
             added += do(signum)
     with suppress(OSError):

@@ -16,7 +16,7 @@ from regtorch.cli import job
 from regtorch.cli.composition import compose_as_written, points
 from regtorch.cli.exit_status import exit_interrupted
 from regtorch.cli.interpolation import without_resolvers
-from regtorch.cli.output import tell
+from regtorch.cli.output import print_message
 from regtorch.cli.validation import validate
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import locked, replaced, write_json
@@ -108,9 +108,11 @@ class Study:
         everything = [(name, seed) for seed in self.seeds for name in self.experiments]
         missing = [(name, seed) for name, seed in everything if self.run(name, seed) is None]
         if missing:
-            tell(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
+            print_message(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
             if others := sum(_completed(self.folder(name, seed)) is not None for name, seed in missing):
-                tell(f"{others} runs that are there have another configuration; they are kept under {self._earlier}")
+                print_message(
+                    f"{others} runs that are there have another configuration; they are kept under {self._earlier}"
+                )
         for index, (name, seed) in enumerate(missing, start=1):
             try:
                 results = self._train(name, seed)
@@ -120,7 +122,9 @@ class Study:
             except SystemExit as error:
                 exit_interrupted(error, f"; {index - 1} of {len(missing)} runs are trained, the same command goes on")
             accuracy, seconds = results["test"]["accuracy"], results["seconds"]
-            tell(f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s")
+            print_message(
+                f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s"
+            )
 
     def _train(self, name: str, seed: int) -> dict[str, Any]:
         from omegaconf import OmegaConf
@@ -151,7 +155,7 @@ class Study:
         if not (folder / "results.json").is_file():  # it failed before it began
             write_json(folder / "results.json", {"status": "failed", "reason": str(error), "seed": seed})
         self.failures.append(f"{name}, seed {seed}: {error}")
-        tell(f"{name}, seed {seed}: failed; the others go on")
+        print_message(f"{name}, seed {seed}: failed; the others go on")
 
 
 def _completed(folder: Path) -> Run | None:

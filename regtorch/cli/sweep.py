@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from regtorch.cli.engine import Engine, Job
-from regtorch.cli.going_on import is_whole
 from regtorch.cli.halving import halve
-from regtorch.cli.output import say
+from regtorch.cli.output import print_error
 from regtorch.cli.point import has_ended, point
+from regtorch.cli.resume import is_undamaged
 from regtorch.cli.search import known_trials, pareto_front, search
 from regtorch.cli.sweep_plan import SWEEP_FIELDS, Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
@@ -46,20 +46,20 @@ def sweep(plan: Plan) -> int:
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:
-            _set_failures_aside(plan)
+            _reset_failed_points(plan)
         status = "interrupted"
         try:
-            with Interruption().taking_signals():  # also while no run takes them
-                _note(plan, "running", began)
+            with Interruption().handling_signals():  # also while no run takes them
+                _write_state(plan, "running", began)
                 with Watch(plan):
                     _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
-            say(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
+            print_error(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
             raise
         finally:
-            points = _note(plan, status, began)
-            show_leaderboard(points, plan.by, plan.folder, plan.total, _elsewhere(plan))
+            points = _write_state(plan, status, began)
+            show_leaderboard(points, plan.by, plan.folder, plan.total, _trials_elsewhere(plan))
     return 0 if all(point.status in ("completed", "pruned") for point in points) else 1
 
 
@@ -76,7 +76,7 @@ def _run(plan: Plan, engine: Engine) -> None:
         engine.run(jobs, point, lambda number: has_ended(plan.folder / str(number)))
 
 
-def _elsewhere(plan: Plan) -> int:
+def _trials_elsewhere(plan: Plan) -> int:
     """How many trials of a search that several sweeps share are in other folders."""
     if plan.search is not None and plan.search.storage is not None:
         with suppress(DataError):
@@ -96,18 +96,18 @@ def _seconds_before(folder: Path) -> float:
     return 0.0
 
 
-def _set_failures_aside(plan: Plan) -> None:
+def _reset_failed_points(plan: Plan) -> None:
     """Make points that have failed ones that have not ended: they go on from their last checkpoint, if one is whole."""
     for number in plan.points:
         folder = plan.folder / str(number)
         if results(folder).get("status") == "failed":
             last = folder / "checkpoints" / "last.ckpt"
-            if last.is_file() and not is_whole(last):
+            if last.is_file() and not is_undamaged(last):
                 last.replace(last.with_name("last.damaged.ckpt"))
             (folder / "results.json").replace(folder / "results.failed.json")
 
 
-def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
+def _write_state(plan: Plan, status: str, began: float) -> Sequence[Point]:
     """Write ``sweep.json`` and ``leaderboard.csv``."""
     points = [read_point(plan.folder, number, plan.choices(number)) for number in plan.points]
     completed = [p for p in ranked(points, plan.by) if p.status == "completed"]

@@ -15,7 +15,7 @@ from regtorch.cli.composition import check_readable, compose_as_written, unreada
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
-from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
+from regtorch.cli.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
 from regtorch.overrides import describes_run, is_for_hydra
@@ -111,7 +111,7 @@ def plan(overrides: Sequence[str]) -> Plan:
             raise SettingError(
                 f"hydra.sweep.dir={given['hydra.sweep.dir']} is not allowed with sweep.resume, which names the folder"
             )
-        typed, own = _as_it_began(typed, own)
+        typed, own = _resumed(typed, own)
         check_readable(typed)
         folder = Path(own["sweep.resume"])
     elif "hydra.sweep.dir" in given:
@@ -179,14 +179,14 @@ def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
     return own
 
 
-def _as_it_began(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+def _resumed(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """The overrides and own keys of the sweep that is to go on; what is typed beside it must be the same."""
     resumed = own["sweep.resume"]
     before, kept = _earlier(Path(resumed))
     more = [o for o in typed if o.startswith(_TRIALS)]
     if typed == more:  # else they are the user's own
         try:
-            check_of_folder(before, f"sweep.resume={resumed}")
+            check_folder_overrides(before, f"sweep.resume={resumed}")
         except DataError as error:
             raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
     rest = [o for o in before if not o.startswith(_TRIALS)]
@@ -292,7 +292,7 @@ def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
 def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """The overrides that a sweep was begun with, and its own keys."""
     for path in (folder, *folder.glob("[0-9]*")):
-        check_files_of_folder(path, f"sweep.resume={path}")
+        check_folder_files(path, f"sweep.resume={path}")
     try:
         kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("overrides",))
     except DataError as error:

@@ -66,13 +66,13 @@ class Watch:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._tell(self._look())
+        self._print_ended(self._look())
         if self._live is not None:
             self._live.stop()
 
     def _watch(self) -> None:
         while not self._stop.wait(_SECONDS):
-            self._tell(self._look())
+            self._print_ended(self._look())
 
     def _look(self) -> list[Point]:
         """The points that have ended since the last look; only folders that are there and not ended are opened."""
@@ -92,13 +92,13 @@ class Watch:
         self.running = running
         return new
 
-    def _tell(self, new: Sequence[Point]) -> None:
+    def _print_ended(self, new: Sequence[Point]) -> None:
         if self._live is not None:
             return  # it draws itself
         for count, point in enumerate(new, start=len(self.ended) - len(new) + 1):
             value = point.values.get(self.by)
             outcome = f"{self.by} {value:.4f}" if value is not None else point.reason or point.status
-            output.tell(f"{count} of {self.plan.total}: {shortened(words(point))}: {outcome}")
+            output.print_message(f"{count} of {self.plan.total}: {shortened(words(point))}: {outcome}")
 
     def _table(self, width: int, height: int) -> Any:
         """How far the sweep is, its best points so far, and those that run."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from regtorch.cli import job
+from regtorch.cli.completed_run import completed
 from regtorch.cli.composition import (
     check_given_once,
     check_paths,
@@ -25,19 +26,18 @@ from regtorch.cli.composition import (
 from regtorch.cli.exit_status import exit_interrupted, exit_with
 from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.new_folder import (
     as_typed,
     check_folders_named,
     check_writable,
-    keep_configuration,
     named_folder,
     run_folder_overrides,
+    write_configuration,
 )
-from regtorch.cli.output import answer, console, say
-from regtorch.cli.start_up import before_end
+from regtorch.cli.output import console, print_error, print_output
+from regtorch.cli.start_up import before_exit
 from regtorch.cli.trust import check_names_only
-from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], help_text):
+    if print_requested_help(sys.argv[1:], help_text):
         return 0
     line = parsed(sys.argv[1:])
     overrides = list(line.overrides)
@@ -77,7 +77,7 @@ def _main() -> int:
                 raise SettingError(f"{search} is a search over many runs: say -m")
             job.checked(overrides)
             if (found := completed(config := compose(overrides), given)) is not None:
-                say_completed(config, *found)
+                print_completed(config, *found)
                 return 0
             sys.argv[1:] += (of_folder := run_folder_overrides(overrides))
             if (folder := named_folder([*overrides, *of_folder])) is not None:
@@ -107,7 +107,7 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # of a flag, or of a setting of Hydra's own
         raise SettingError(one_line(error, overrides or [])) from error
     for failure in failures:
-        say(failure)
+        print_error(failure)
     refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
     return 2 if refused else int(bool(failures))
 
@@ -160,11 +160,11 @@ def _train(config: Any, first: bool) -> Any:
     note = partial(_note_interrupted, folder, {"seed": plain["seed"], "overrides": overrides})
     with (
         locked(folder, f"{named} is not allowed: another process trains there") if first else nullcontext(),
-        before_end(note if first else str),
+        before_exit(note if first else str),
     ):
         try:
             if first:
-                keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+                write_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
             results = job.train(plain, folder, overrides)
         except SystemExit as error:
             exit_interrupted(error, _how_to_continue(folder))
@@ -185,10 +185,10 @@ def _how_to_continue(folder: Path) -> str:
     return f"; python scripts/train.py {typed('resume', folder)} goes on"
 
 
-def say_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
+def print_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
     """Say that a run is complete, instead of going on with it."""
     epochs = f", with {results['epochs']} epochs" if "epochs" in results else ""
-    answer(f"resume={config['resume']} is complete{epochs}; {longer} would train on")
+    print_output(f"resume={config['resume']} is complete{epochs}; {longer} would train on")
     show(results, Path(config["resume"]))
 
 

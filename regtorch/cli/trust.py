@@ -47,7 +47,7 @@ def check_names_only(overrides: Sequence[str]) -> None:
             )
 
 
-def check_of_folder(overrides: Sequence[str], named: str) -> None:
+def check_folder_overrides(overrides: Sequence[str], named: str) -> None:
     """Refuse what a folder of runs says beyond its runs' settings.
 
     Args:
@@ -75,7 +75,7 @@ def check_of_folder(overrides: Sequence[str], named: str) -> None:
             )
 
 
-def check_files_of_folder(folder: Path, named: str) -> None:
+def check_folder_files(folder: Path, named: str) -> None:
     """Refuse a folder in which what is written to leads to another file, or is none: a link to a file of the user's own.
 
     Raises:

@@ -16,12 +16,12 @@ from typing import Any
 from regtorch import settings
 from regtorch.cli.checkpoint import checkpoint_content
 from regtorch.cli.complete_checkpoint import check_complete
-from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
 from regtorch.cli.mistyped import key_for, options_for
 from regtorch.cli.plugin_options import check_own, plugin_nodes
 from regtorch.cli.python_only import python_only
 from regtorch.cli.required import check_required
 from regtorch.cli.resources import check_network_memory, check_workers
+from regtorch.cli.resume import check_best, check_ckpt_path, check_processes, check_resume, described, process_count
 from regtorch.cli.same_data import check_same_data
 from regtorch.cli.search_plan import check_settings
 from regtorch.contracts import CONTRACTS, stand_ins, taken
@@ -514,7 +514,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
     if config.get("resume") is not None:
         check_resume(config["resume"], None if begins is None else path)
     if begins is not None:
-        check_file(begins)
+        check_ckpt_path(begins)
     if path is None:
         return
     key = "ckpt_path" if begins is not None else "resume"

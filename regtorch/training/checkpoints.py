@@ -20,7 +20,7 @@ from regtorch.training.interruption import Agreement, Interrupted, Interruption
 _SAVE = 1  # what processes agree on: this, or the number of a signal
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside the one before and renames it when it is whole; reads without running what is in it.
 
     Lightning's own writes to the temporary folder first, from where a file may have to be copied into place.
@@ -42,7 +42,7 @@ class WholeFiles(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location or _to_cpu, weights_only=True)
 
 
-def copy_whole(source: Path, target: Path) -> None:
+def copy_atomically(source: Path, target: Path) -> None:
     """Copy a checkpoint; what was at the target before stays until the copy is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with replaced(target) as temporary:
@@ -61,7 +61,7 @@ class BestCheckpoint(ModelCheckpoint):
             if not best.is_file() and not here.is_file():
                 return  # the checkpoints were moved without their best one: comparing begins anew
             if not here.is_file():
-                copy_whole(best, here)
+                copy_atomically(best, here)
             score = state_dict["best_model_score"]
             names = {
                 "best_model_path": str(here),
@@ -110,8 +110,8 @@ class LastCheckpoint(Checkpoint):
         )
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
         self._proposed, self._ends_run = False, 0
-        self.interruption.take()
-        self.interruption.waits = True
+        self.interruption.install()
+        self.interruption.deferred = True
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -164,7 +164,7 @@ class LastCheckpoint(Checkpoint):
         self._stop_waiting()
 
     def _stop_waiting(self) -> None:
-        self.interruption.waits = False
+        self.interruption.deferred = False
 
 
 def _to_cpu(storage: Any, location: str) -> Any:

@@ -85,7 +85,7 @@ class Classifier(RegularizedModule):
         self._plateau: dict[str, Any] | None = None
         #: whether the last step of the optimizer was taken, and not skipped by a ``GradScaler``
         self.stepped = True
-        self._going_on: dict[str, Any] | None = None
+        self._resume_state: dict[str, Any] | None = None
         #: batches that were trained on, over all epochs
         self.batches_seen = 0
         #: builds what computes the logits while training from the model: itself, or compiled
@@ -150,9 +150,9 @@ class Classifier(RegularizedModule):
         if self.trainer.world_size > 1:
             of_rank = np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)
             lightning.seed_everything(int(of_rank[0]), verbose=False)
-        if self._going_on is not None:
-            self._go_on(self._going_on)
-            self._going_on = None
+        if self._resume_state is not None:
+            self._restore(self._resume_state)
+            self._resume_state = None
 
     def _bind_schedules(self) -> None:
         targets: dict[str, list[Any]] = {"penalty": self.penalties, "dropout": [self.model]}
@@ -170,7 +170,7 @@ class Classifier(RegularizedModule):
     def _factors(self) -> dict[str, float]:
         return {kind: scheduled[0].factor for kind, scheduled in self._scheduled.items() if scheduled}
 
-    def _go_on(self, saved: dict[str, Any]) -> None:
+    def _restore(self, saved: dict[str, Any]) -> None:
         """Be where the checkpoint was; Lightning has read it before there were optimizers."""
         if self._plateau is not None and saved.get("plateau"):
             self._plateau["scheduler"].load_state_dict(saved["plateau"])
@@ -179,7 +179,7 @@ class Classifier(RegularizedModule):
                 of_one.load_state_dict({"steps_taken": saved.get("steps_taken", {}).get(kind, 0)})
         if len(saved.get("ranks", [])) == self.trainer.world_size:
             own = saved["ranks"][self.global_rank]
-            self.training_metrics.go_on(own["training_metrics"])
+            self.training_metrics.restore(own["training_metrics"])
             set_random_state(own["random"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -275,7 +275,7 @@ class Classifier(RegularizedModule):
             "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
             "steps_taken": {kind: scheduled[0].steps_taken for kind, scheduled in self._scheduled.items() if scheduled},
             "factors": self._factors(),
-            "ranks": _of_all_processes(own),
+            "ranks": _gathered(own),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -295,7 +295,7 @@ class Classifier(RegularizedModule):
                 f"the checkpoint was written in the middle of an epoch by {of_ranks} processes, and here are {ranks}: "
                 f"take trainer.devices={of_ranks}"
             )
-        self._going_on = saved
+        self._resume_state = saved
 
     def on_validation_start(self) -> None:
         """Have the first process's buffers on all of them, as its checkpoint has: DDP does so, sharding does not."""
@@ -368,7 +368,7 @@ class Classifier(RegularizedModule):
         return {"accuracy": values.pop("accuracy"), "loss": values["nll"] + penalty, **values}
 
 
-def _of_all_processes(own: dict[str, Any]) -> list[dict[str, Any]]:
+def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
     """What each process holds, in the order of their numbers."""
     if not is_distributed():
         return [own]

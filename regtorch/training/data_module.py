@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from regtorch.data.base import DataSet, Split
 from regtorch.data.batches import loader
 from regtorch.training.position import Position, position
-from regtorch.training.workers import watched
+from regtorch.training.workers import fail_fast
 
 #: rows a batch where nothing is learned; the result does not depend on it
 EVALUATION_BATCH = 512
@@ -50,7 +50,7 @@ class DataModule(lightning.LightningDataModule):
         dealt: Any = batches.batch_sampler
         dealt.skip = self._start.batches
         dealt.sampler.set_epoch(self._start.epochs)
-        return watched(batches)
+        return fail_fast(batches)
 
     def state_dict(self) -> dict[str, Any]:
         """Where in the data a training is; part of its checkpoints."""
@@ -71,12 +71,14 @@ class DataModule(lightning.LightningDataModule):
 
     def predict_dataloader(self) -> Loader:
         """The test part, whole: Lightning deals it to the processes itself, and notes the rows."""
-        return watched(loader(self.splits.test, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers))
+        return fail_fast(
+            loader(self.splits.test, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers)
+        )
 
     def evaluation(self, split: Split) -> Loader:
         """Any part, in order, dealt to the processes."""
         rows = max(self.data.batch_size, EVALUATION_BATCH)
-        return watched(loader(split, rows, workers=self.data.workers, **self._dealt()))
+        return fail_fast(loader(split, rows, workers=self.data.workers, **self._dealt()))
 
     def _dealt(self) -> dict[str, Any]:
         trainer = self.trainer

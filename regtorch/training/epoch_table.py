@@ -88,7 +88,7 @@ class EpochTable(Logger):
             writer.writerows(self.rows)
 
 
-def restored(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool) -> str | None:
+def restore_table(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool) -> str | None:
     """Take over the rows that a checkpoint keeps into ``metrics.csv``; returns a warning if it lacked some.
 
     Args:

@@ -45,32 +45,32 @@ class Interruption:
 
     Args:
         seconds_to_stop: how long after SIGTERM.
-        unheard: called before the process is ended so, with the signal's number and the seconds that it waited; gives
+        on_timeout: called before the process is ended so, with the signal's number and the seconds that it waited; gives
             back the exit status. None: no other thread listens.
     """
 
     def __init__(
-        self, seconds_to_stop: float = SECONDS_TO_STOP, unheard: Callable[[int, float], int] | None = None
+        self, seconds_to_stop: float = SECONDS_TO_STOP, on_timeout: Callable[[int, float], int] | None = None
     ) -> None:
         self.signum: int | None = None
         #: whether signals wait for the end of a step
-        self.waits = False
-        self.seconds_to_stop, self.unheard = seconds_to_stop, unheard
+        self.deferred = False
+        self.seconds_to_stop, self.on_timeout = seconds_to_stop, on_timeout
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         again, self.signum = self.signum is not None, signum
-        if again or not self.waits:
+        if again or not self.deferred:
             raise Interrupted(signum)
 
     @contextmanager
-    def taking_signals(self) -> Iterator[None]:
+    def handling_signals(self) -> Iterator[None]:
         """Handle the signals in the block; afterwards they are handled as before."""
         if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be handled
             yield
             return
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self.take()
+        self.install()
         try:
             with self._listening():
                 yield
@@ -78,7 +78,7 @@ class Interruption:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Handle the signals from now on; Lightning puts its own handlers before ours when a fit begins."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
@@ -87,7 +87,7 @@ class Interruption:
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Let a thread hear the signals in the block: Python writes their numbers into a pipe as they come."""
-        if self.unheard is None or os.name != "posix":
+        if self.on_timeout is None or os.name != "posix":
             yield
             return
         read, write = os.pipe()
@@ -121,8 +121,8 @@ class Interruption:
                 end = min(end, time.monotonic() + self._limit(signum))
         status = 128 + last
         try:
-            assert self.unheard is not None
-            status = self.unheard(last, self._limit(last))
+            assert self.on_timeout is not None
+            status = self.on_timeout(last, self._limit(last))
         finally:
             os._exit(status)
 
@@ -130,13 +130,13 @@ class Interruption:
         return self.seconds_to_stop if signum == signal.SIGTERM else _SECONDS_AFTER_INTERRUPTS
 
 
-def _hear_nothing() -> None:
+def _reset_wakeup_fd() -> None:
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_hear_nothing)
+    os.register_at_fork(after_in_child=_reset_wakeup_fd)
 
 
 class Agreement:

@@ -132,7 +132,7 @@ class TrainingMetrics(nn.Module):
             name: {key: value.clone() for key, value in m.metric_state.items()} for name, m in self._by_name.items()
         }
 
-    def go_on(self, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def restore(self, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Add up from there, which `sums` gave."""
         for name, state in sums.items():
             for key, value in state.items():

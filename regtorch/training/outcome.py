@@ -16,7 +16,7 @@ from regtorch.files import write_json
 from regtorch.results_json import NAME, is_completed
 from regtorch.training.failure import goes_on
 from regtorch.training.interruption import Interrupted
-from regtorch.training.judged import HaltedError
+from regtorch.training.pruning import PrunedError
 
 log = logging.getLogger("regtorch")
 
@@ -75,7 +75,7 @@ class Outcome:
         with suppress(OSError):  # the disk may be what failed: the error itself is what must be said
             write_json(self.path, {**said, **self.about()})
 
-    def unheard(self, signum: int, seconds: float) -> int:
+    def on_timeout(self, signum: int, seconds: float) -> int:
         """Write that a step did not end in time after a signal; gives back the process's exit status."""
         if self.completed:
             return 0
@@ -87,7 +87,7 @@ class Outcome:
         return int(error.code or 1)
 
 
-class SetsAside(lightning.Callback):
+class SetResultsAside(lightning.Callback):
     """Tells an `Outcome` when the first new checkpoint is about to be written."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -102,7 +102,7 @@ def failure_of(error: BaseException) -> dict[str, Any]:
     """What ``results.json`` says of a run that an error ended."""
     interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))
     reason = str(error) if isinstance(error, SystemExit) and str(error) else as_one_line(error)
-    if isinstance(error, HaltedError):
+    if isinstance(error, PrunedError):
         of_val = {name.removeprefix("val_"): v for name, v in error.values.items() if name.startswith("val_")}
         return {"status": "pruned", "reason": reason, "epochs": error.epochs, "val": of_val}
     return {"status": "interrupted" if interrupted else "failed", "reason": reason}

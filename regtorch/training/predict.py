@@ -20,11 +20,11 @@ from regtorch.data.splits import Split
 from regtorch.errors import DataError
 from regtorch.mc import MCPrediction, MCPredictor, has_noise
 from regtorch.training.classifier import Classifier
-from regtorch.training.denormals import flushed_denormals
 from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
 from regtorch.training.run import load_weights, make_model, quiet
+from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.weights import check_finite_weights
 
 #: rows a batch, whatever the number of devices; the predictor itself bounds what it holds at a time
@@ -109,10 +109,10 @@ def predict(
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         use_distributed_sampler=False,  # it would deal rows, not batches
-        callbacks=[_EndingAtOnce(interruption)],
+        callbacks=[_StopAtOnce(interruption)],
     )
-    batches = _Dealt(split, workers)
-    with interruption.taking_signals(), flushed_denormals():
+    batches = _PredictionBatches(split, workers)
+    with interruption.handling_signals(), flush_subnormals():
         deterministic = batches.predicted(trainer, module)
         if devices == 1:  # else others would wait for the process that finds it
             check_finite(deterministic, error)
@@ -150,17 +150,17 @@ def check_finite(probabilities: Any, error: Callable[[str], DataError]) -> None:
         )
 
 
-class _EndingAtOnce(lightning.Callback):
+class _StopAtOnce(lightning.Callback):
     """SIGTERM and Ctrl-C end the process at once, as nothing is there that must be saved first."""
 
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.interruption.take()  # Lightning has put its own handlers before ours
+        self.interruption.install()  # Lightning has put its own handlers before ours
 
 
-class _Dealt(lightning.LightningDataModule):
+class _PredictionBatches(lightning.LightningDataModule):
     """A part's batches, dealt to the processes in turn."""
 
     def __init__(self, split: Split, workers: int) -> None:

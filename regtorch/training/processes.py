@@ -84,7 +84,7 @@ class Processes:
         self.done = True
         self.closing.set()
 
-    def meet(self, world: World) -> None:
+    def wait_until_ready(self, world: World) -> None:
         """Wait until every process is ready to join the others, which then do so within moments.
 
         Raises:
@@ -97,10 +97,12 @@ class Processes:
         for rank, process in enumerate(self.others, start=1):
             while not self.store.check([f"regtorch/ready/{rank}"]):
                 if process.poll() is not None:
-                    raise self.why(ProcessError(f"process {rank} of {len(self.others) + 1} ended before it was ready"))
+                    raise self.cause_of(
+                        ProcessError(f"process {rank} of {len(self.others) + 1} ended before it was ready")
+                    )
                 time.sleep(0.02)
 
-    def why(self, error: BaseException) -> BaseException:
+    def cause_of(self, error: BaseException) -> BaseException:
         """The reason for a failure of this process: often that another one is gone."""
         foreseen = isinstance(error, RegtorchError) and not isinstance(error, ProcessError)
         if foreseen or not isinstance(error, Exception) or not self.others:
@@ -221,7 +223,7 @@ def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callabl
             process.stdin.write(json.dumps(task).encode() + b"\n")
         os.environ |= {**own, "RANK": "0", "LOCAL_RANK": "0"}
         torch.set_num_threads(int(own["OMP_NUM_THREADS"]))
-        threading.Thread(target=_end_with_them, args=(started, failed), daemon=True).start()
+        threading.Thread(target=_end_with_the_others, args=(started, failed), daemon=True).start()
         yield started
     finally:
         started.closing.set()
@@ -242,7 +244,7 @@ def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callabl
         torch.set_num_threads(threads)
 
 
-def _end_with_them(started: Processes, failed: Callable[[str], None]) -> None:
+def _end_with_the_others(started: Processes, failed: Callable[[str], None]) -> None:
     """End this process too if another one is gone and it still waits for it a minute later, inside of torch."""
     while not started.closing.wait(1.0):
         gone = [rank for rank, process in enumerate(started.others, start=1) if process.poll() not in (None, 0)]

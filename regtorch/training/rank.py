@@ -19,7 +19,7 @@ def main() -> None:
     first = _own_input()
     task = json.loads(_line(first))
     ended = threading.Event()
-    threading.Thread(target=_end_with_the_first, args=(first, ended), daemon=True).start()
+    threading.Thread(target=_exit_with_the_first, args=(first, ended), daemon=True).start()
     fresh_streams_in_children()
 
     import torch
@@ -28,8 +28,8 @@ def main() -> None:
     from regtorch.own_script import OwnScript
     from regtorch.registry import create
     from regtorch.training.interruption import is_distributed
-    from regtorch.training.judged import HaltedError, Judged
     from regtorch.training.processes import report
+    from regtorch.training.pruning import PrunedError, PruningCallback
     from regtorch.training.run import run
 
     try:
@@ -37,9 +37,9 @@ def main() -> None:
             OwnScript(**task["own_script"]).register_again()
         path = task["ckpt_path"]
         data = create("data", **task["config"]["data"])
-        judged = Judged(None) if task["judged"] else None
-        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"], judged)
-    except HaltedError:  # as the first process was, which says so
+        pruning = PruningCallback(None) if task["pruning"] else None
+        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"], pruning)
+    except PrunedError:  # as the first process was, which says so
         pass
     except Exception as error:
         if not isinstance(error, RegtorchError):
@@ -74,7 +74,7 @@ def _line(descriptor: int) -> bytes:
     return line
 
 
-def _end_with_the_first(pipe: int, ended: threading.Event) -> None:
+def _exit_with_the_first(pipe: int, ended: threading.Event) -> None:
     os.read(pipe, 1)  # comes back when the first process has closed it, or is no more
     if not ended.wait(2.0):
         os._exit(1)

@@ -39,22 +39,22 @@ from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.schedules.base import Schedule
 from regtorch.selection import is_kernel, places
 from regtorch.training.bound_rules import bound_rules, by_weight, summary
-from regtorch.training.checkpoints import copy_whole
+from regtorch.training.checkpoints import copy_atomically
 from regtorch.training.classifier import Classifier
-from regtorch.training.continuation import check_continues
 from regtorch.training.data_module import DataModule
-from regtorch.training.denormals import flushed_denormals
+from regtorch.training.disk_space import check_disk_space
 from regtorch.training.elapsed import Elapsed
-from regtorch.training.epoch_table import restored
+from regtorch.training.epoch_table import restore_table
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.failure import explained
 from regtorch.training.interruption import SECONDS_TO_STOP, Interrupted, Interruption
-from regtorch.training.judged import Judged
 from regtorch.training.no_effect import Facts, without_effect
-from regtorch.training.outcome import Outcome, SetsAside
+from regtorch.training.outcome import Outcome, SetResultsAside
 from regtorch.training.position import position
 from regtorch.training.processes import Processes, World, launched, processes
-from regtorch.training.room import check_room
+from regtorch.training.pruning import PruningCallback
+from regtorch.training.resumable import check_resumable
+from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.threads import threads_without_tracebacks
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.training.weights import check_types
@@ -69,7 +69,7 @@ def run(
     folder: Path,
     ckpt_path: Path | None = None,
     overrides: Sequence[str] = (),
-    judged: Judged | None = None,
+    pruning: PruningCallback | None = None,
     progress_bar: bool = True,
 ) -> dict[str, Any]:
     """Train, measure, and write the run's folder; ``results.json`` comes last.
@@ -83,14 +83,14 @@ def run(
         folder: of the run.
         ckpt_path: a checkpoint to go on from.
         overrides: what was typed, for the record.
-        judged: ends the run where others say so.
+        pruning: ends the run where others say so.
         progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
 
     Returns:
         What ``results.json`` holds.
 
     Raises:
-        HaltedError: `judged` ended it; ``results.json`` says ``status: pruned``.
+        PrunedError: `pruning` ended it; ``results.json`` says ``status: pruned``.
         NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
         ProcessError: another process of the run ended.
         Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` says ``status: interrupted``.
@@ -108,7 +108,7 @@ def run(
         "folder": str(folder),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "overrides": list(overrides),
-        "judged": judged is not None,
+        "pruning": pruning is not None,
         "own_script": None if (script := own_script()) is None else asdict(script),
     }
     world = launched()
@@ -117,27 +117,37 @@ def run(
     elapsed = Elapsed()
     outcome = Outcome(folder, lambda: {"seed": config["seed"], "seconds": elapsed(), **context}, first)
     seconds_to_stop = config["checkpoint"].get("seconds_to_stop", SECONDS_TO_STOP)
-    interruption = Interruption(seconds_to_stop, outcome.unheard)
+    interruption = Interruption(seconds_to_stop, outcome.on_timeout)
     if first:
         for left in (folder, folder / ".hydra", folder / "checkpoints"):
             remove_unfinished(left)
     try:
         with (
-            interruption.taking_signals(),
+            interruption.handling_signals(),
             threads_without_tracebacks(),
-            flushed_denormals(),
+            flush_subnormals(),
             processes(count, task, folder, outcome.fail) as others,
         ):
             world = world or World(0, count, count)
             try:
                 measured = _train_and_measure(
-                    config, data, folder, ckpt_path, world, elapsed, interruption, others, outcome, judged, progress_bar
+                    config,
+                    data,
+                    folder,
+                    ckpt_path,
+                    world,
+                    elapsed,
+                    interruption,
+                    others,
+                    outcome,
+                    pruning,
+                    progress_bar,
                 )
             except BaseException as error:
-                if (reason := explained(others.why(error), config, folder)) is not error:
+                if (reason := explained(others.cause_of(error), config, folder)) is not error:
                     raise reason from error
                 raise
-            interruption.waits = True  # a signal that comes now finds the run complete in a moment
+            interruption.deferred = True  # a signal that comes now finds the run complete in a moment
             without = [{"text": text, "source": "of this run"} for text in measured.pop("without_effect")]
             context["advice"] = [*context["advice"], *without]
             context["rules"] = measured.pop("rules")
@@ -164,7 +174,7 @@ def _train_and_measure(
     interruption: Interruption,
     others: Processes,
     outcome: Outcome,
-    judged: Judged | None,
+    pruning: PruningCallback | None,
     progress_bar: bool,
 ) -> dict[str, Any]:
     quiet()
@@ -184,21 +194,21 @@ def _train_and_measure(
         )  # Lightning does it too, but where it shards only after it has asked for the batches
     steps_before = before.get("global_step", 0)
     trainer = make_trainer(
-        config, folder, splits.val is not None, world, interruption, steps_before, judged, progress_bar
+        config, folder, splits.val is not None, world, interruption, steps_before, pruning, progress_bar
     )
-    trainer.callbacks.append(SetsAside(outcome))  # type: ignore[attr-defined]
+    trainer.callbacks.append(SetResultsAside(outcome))  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in module.model.parameters())
     rules = bound_rules(config, module.penalties, module.constraints)
     facts = Facts(module.model, tuple(splits.shape), len(splits.train), splits.val is not None, world.ranks)
     ineffective = without_effect(config, facts)
     if ckpt_path is not None:
-        check_continues(config, module, before, ckpt_path)
+        check_resumable(config, module, before, ckpt_path)
     if world.rank == 0:
-        check_room(folder, module.model)
+        check_disk_space(folder, module.model)
     outcome.begin()
     if world.rank == 0:
         same_run = config["resume"] is not None and config["ckpt_path"] is None
-        if warning := restored(trainer.loggers, before.get("regtorch", {}), same_run):
+        if warning := restore_table(trainer.loggers, before.get("regtorch", {}), same_run):
             log.warning(warning)
         for line in ineffective:
             log.warning("%s", line)
@@ -207,19 +217,19 @@ def _train_and_measure(
         for rule, bound_to in rules:
             log.info("%s", summary(rule, bound_to))
         log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
-    others.meet(world)
+    others.wait_until_ready(world)
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
     if interruption.signum is not None:
         raise Interrupted(interruption.signum)
-    if judged is not None and judged.halted is not None:
-        raise judged.halted
+    if pruning is not None and pruning.pruned is not None:
+        raise pruning.pruned
     epochs = position(trainer).epochs
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
     best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     if ckpt_path is not None and world.rank == 0 and not last.exists():  # nothing was left to train
-        copy_whole(ckpt_path, last)
+        copy_atomically(ckpt_path, last)
     trainer.strategy.barrier()
     if not trainer.strategy.broadcast(best.exists()):
         log.warning("training ended before the first validation: best.ckpt is the last checkpoint")

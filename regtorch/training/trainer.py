@@ -15,11 +15,11 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from regtorch.launcher import by_slurm
 from regtorch.training.callbacks import make_callbacks
-from regtorch.training.checkpoints import WholeFiles
+from regtorch.training.checkpoints import AtomicCheckpointIO
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.interruption import Interruption
-from regtorch.training.judged import Judged
 from regtorch.training.processes import World
+from regtorch.training.pruning import PruningCallback
 from regtorch.training.stopping import MaxSteps
 
 
@@ -30,7 +30,7 @@ def make_trainer(
     world: World | None = None,
     interruption: Interruption | None = None,
     steps_before: int = 0,
-    judged: Judged | None = None,
+    pruning: PruningCallback | None = None,
     progress_bar: bool = True,
 ) -> lightning.Trainer:
     """Lightning's Trainer with the run's callbacks and loggers.
@@ -42,12 +42,12 @@ def make_trainer(
         world: the processes of the run.
         interruption: where signals are noted that end the training.
         steps_before: optimizer steps that the run had taken when it goes on.
-        judged: ends the run where others say so.
+        pruning: ends the run where others say so.
         progress_bar: whether a terminal shows how far the epoch is.
     """
     callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption, progress_bar)
-    if judged is not None:
-        callbacks.insert(0, judged)
+    if pruning is not None:
+        callbacks.insert(0, pruning)
     settings = hardware(config["trainer"], world or World())
     if (max_steps := settings.pop("max_steps", -1)) != -1:
         callbacks.append(MaxSteps(max_steps))
@@ -98,7 +98,7 @@ def hardware(trainer: Mapping[str, Any], world: World) -> dict[str, Any]:
     settings = dict(trainer)
     strategy, accelerator = settings.pop("strategy"), settings["accelerator"]
     settings["devices"], settings["num_nodes"] = world.ranks_here, world.machines
-    plugins: list[Any] = [WholeFiles()]
+    plugins: list[Any] = [AtomicCheckpointIO()]
     if by_slurm():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # checkpoints and signals are ours to handle
     elif SLURMEnvironment.detect():

@@ -16,7 +16,7 @@ from regtorch.open_files import TOO_MANY
 OUT_OF_FILES = errno.EMFILE
 
 
-def watched(batches: DataLoader[Any]) -> DataLoader[Any]:
+def fail_fast(batches: DataLoader[Any]) -> DataLoader[Any]:
     """The same loader, whose workers end when a batch cannot be handed over; Lightning's seeds for workers stay."""
     if batches.num_workers:
         batches.worker_init_fn = _begin

@@ -15,9 +15,9 @@ from regtorch.cli import job
 from regtorch.cli.composition import compose
 from regtorch.cli.engine import Job
 from regtorch.cli.halving import best, halve, rungs
-from regtorch.cli.point import _Until
+from regtorch.cli.point import _StopAfter
 from regtorch.errors import DataError
-from regtorch.training.judged import HaltedError
+from regtorch.training.pruning import PrunedError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
 GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]
@@ -102,8 +102,8 @@ def test_a_point_that_was_killed_before_its_rung_s_results_does_not_train_on(tmp
     config = compose([*SMALL, "trainer.max_epochs=4"])
     halted = []
     for ckpt_path in (None, str(tmp_path / "checkpoints" / "last.ckpt")):
-        with pytest.raises(HaltedError) as raised:
-            job.train({**config, "ckpt_path": ckpt_path}, tmp_path, [], _Until(2))
+        with pytest.raises(PrunedError) as raised:
+            job.train({**config, "ckpt_path": ckpt_path}, tmp_path, [], _StopAfter(2))
         halted.append((raised.value.epochs, raised.value.values))
         (tmp_path / "results.json").unlink()
     assert halted[0] == halted[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regtorch.cli.composition import compose
-from regtorch.cli.mistyped import _ELSEWHERE, key_for
+from regtorch.cli.mistyped import _OTHER_NAMES, key_for
 from regtorch.cli.option_lists import is_group
 from regtorch.cli.validation import validate
 from regtorch.errors import SettingError
@@ -48,7 +48,7 @@ def test_another_rules_strength_is_the_strength_of_this_one() -> None:
                 compose([f"regularizer={option}", f"regularizer.{typed}=0.1"])
 
 
-@pytest.mark.parametrize("key", _ELSEWHERE)
+@pytest.mark.parametrize("key", _OTHER_NAMES)
 def test_every_key_that_is_named_is_there(key: str) -> None:
     """An answer is never itself a mistake."""
     options = {"optimizer.weight_decay": "optimizer=adam", "model.channels": "model=cnn", "data.path": "data=arrays"}

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from regtorch.cli.search import _begun, pareto_front
+from regtorch.cli.search import _start_trial, pareto_front
 from regtorch.cli.search_plan import Dimension, dimension
 from regtorch.cli.sweep_plan import plan
 from regtorch.errors import SettingError
@@ -151,13 +151,13 @@ def test_a_trial_is_kept_whole_and_is_what_optuna_would_draw(tmp_path: Path) -> 
     searched = plan(["hparams_search=regularisation"]).search
     assert searched is not None
     study = optuna.create_study(direction="maximize")
-    kept = [_begun(study, searched, "ours", number) for number in range(2)]
+    kept = [_start_trial(study, searched, "ours", number) for number in range(2)]
     assert [trial.number for trial in kept] == [0, 1]
     assert all(set(trial.params) == {d.key for d in searched.space} for trial in kept)
     assert all(trial.user_attrs == {"sweep": "ours"} and trial.state.name == "RUNNING" for trial in kept)
     assert kept[0].params != kept[1].params
     again = optuna.create_study(direction="maximize")
-    assert _begun(again, searched, "ours", 0).params == kept[0].params
+    assert _start_trial(again, searched, "ours", 0).params == kept[0].params
 
 
 def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_the_front_is_what_nothing_beats() -> None:
     [
         ("a.b=interval(0, 1)", Dimension("a.b", (), 0.0, 1.0)),
         ("a=tag(log, interval(0.1, 1))", Dimension("a", (), 0.1, 1.0, log=True)),
-        ("a=range(1, 5)", Dimension("a", (), 1, 4, whole=True)),
+        ("a=range(1, 5)", Dimension("a", (), 1, 4, integer=True)),
         ("a=range(0, 1, 0.5)", Dimension("a", ("0.0", "0.5"))),
         ("a=l1,l2", Dimension("a", ("l1", "l2"))),
     ],

@@ -34,7 +34,7 @@ UNGUARDED = """
 from regtorch.cli import composition, sweep_plan, train
 
 for module in (composition, sweep_plan, train):
-    for guard in {"check_names_only", "check_of_folder"} & vars(module).keys():
+    for guard in {"check_names_only", "check_folder_overrides"} & vars(module).keys():
         setattr(module, guard, lambda *given: None)
 train.main()
 """

@@ -22,8 +22,8 @@ from regtorch.cli.checkpoint import checkpoint_content
 from regtorch.cli.composition import compose, earlier_overrides
 from regtorch.cli.interpolation import filled_in, runs_resolver
 from regtorch.cli.search_database import check_database
-from regtorch.cli.train import say_completed
-from regtorch.cli.trust import check_of_folder
+from regtorch.cli.train import print_completed
+from regtorch.cli.trust import check_folder_overrides
 from regtorch.description import checked_content
 from regtorch.errors import DataError, RegtorchError
 from regtorch.study.curves import read_metrics
@@ -87,7 +87,7 @@ def test_results_json(results: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     run_folder.warn_if_unfinished(tmp_path)
     config = {"resume": str(tmp_path), "trainer": {"max_epochs": 1}, "callbacks": {"patience": None}, "ckpt_path": None}
     with suppress(DataError):
-        say_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
+        print_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
     out, said = capsys.readouterr()
     assert "\x1b" not in out + said
     assert max(map(len, said.splitlines()), default=0) < 1000
@@ -180,7 +180,7 @@ def test_config_yaml(data: st.DataObject, composed: dict[str, Any], tmp_path: Pa
 def test_overrides_yaml(lines: list[str], tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir(exist_ok=True)
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(lines))
-    going_on.says_how_it_was_started(tmp_path)
+    going_on.has_overrides(tmp_path)
     in_one_line(lambda: earlier_overrides([f"resume={tmp_path}"]))
 
 
@@ -258,7 +258,7 @@ RESOLVERS = [
 @pytest.mark.parametrize("override", RESOLVERS)
 def test_no_resolver_of_a_folder_is_evaluated(override: str) -> None:
     with pytest.raises(DataError, match=r"which no run says|cannot be read"):
-        check_of_folder([override], "resume=theirs")
+        check_folder_overrides([override], "resume=theirs")
 
 
 @pytest.mark.parametrize("name", [".lock", "train.log"])
@@ -275,7 +275,7 @@ def test_what_is_written_in_a_folder_is_no_link_to_a_file_elsewhere(name: str, t
 
 
 def test_references_and_paths_of_a_folder_are_taken() -> None:
-    check_of_folder(
+    check_folder_overrides(
         ["seed=1", "data.split_seed=${seed}", "data.path='a$b/c.npz'", "~scheduler", "x=null"], "resume=mine"
     )
     assert not runs_resolver("a$b")
@@ -284,7 +284,7 @@ def test_references_and_paths_of_a_folder_are_taken() -> None:
 @pytest.mark.parametrize("overrides", [["a=[" + "x," * 2000 + "]"], ["x=" + "y" * 300_000], ["a=" + "[" * 2000]])
 def test_overrides_that_take_long_to_read_are_refused(overrides: list[str]) -> None:
     with pytest.raises(DataError, match="too long to have been typed"):
-        check_of_folder(overrides, "resume=theirs")
+        check_folder_overrides(overrides, "resume=theirs")
 
 
 @pytest.mark.parametrize(

@@ -46,14 +46,14 @@ def test_36_points_and_20_kills(whole: Path, tmp_path: Path) -> None:
             arguments = ["sweep.resume=grid"]
         for path, written in ended.items():
             assert path.stat().st_mtime_ns == written, f"{path.parent.name} was run twice"
-        ended = {path: path.stat().st_mtime_ns for path in tmp_path.glob("grid/*/results.json") if is_whole(path)}
+        ended = {path: path.stat().st_mtime_ns for path in tmp_path.glob("grid/*/results.json") if is_undamaged(path)}
     done = swept(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (whole / "leaderboard.csv").read_text()
     print(f"{kills} kills, {len(leaderboard(tmp_path / 'grid'))} points, the same leaderboard")
 
 
-def is_whole(path: Path) -> bool:
+def is_undamaged(path: Path) -> bool:
     return json.loads(path.read_text())["status"] == "completed"
 
 

@@ -19,7 +19,7 @@ from regtorch.training.interruption import Agreement, Interrupted, Interruption
 
 def test_a_signal_ends_the_run_at_once_where_nothing_waits() -> None:
     interruption = Interruption()
-    with interruption.taking_signals(), pytest.raises(Interrupted) as raised:
+    with interruption.handling_signals(), pytest.raises(Interrupted) as raised:
         os.kill(os.getpid(), signal.SIGTERM)
     assert raised.value.code == 143
     assert str(raised.value) == "stopped from outside (SIGTERM)"
@@ -27,8 +27,8 @@ def test_a_signal_ends_the_run_at_once_where_nothing_waits() -> None:
 
 def test_a_signal_waits_and_the_second_one_does_not() -> None:
     interruption = Interruption()
-    with interruption.taking_signals():
-        interruption.waits = True
+    with interruption.handling_signals():
+        interruption.deferred = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.signum == signal.SIGTERM
         with pytest.raises(Interrupted) as raised:
@@ -38,7 +38,7 @@ def test_a_signal_waits_and_the_second_one_does_not() -> None:
 
 def test_handlers_are_put_back_also_after_an_error() -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
-    with suppress(ZeroDivisionError), Interruption().taking_signals():
+    with suppress(ZeroDivisionError), Interruption().handling_signals():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
         raise ZeroDivisionError
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
@@ -65,9 +65,9 @@ def test_a_thread_ends_a_process_whose_step_does_not(
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr("regtorch.training.interruption._SECONDS_AFTER_INTERRUPTS", 0.01)
     interruption = Interruption(0.01, unheard)
-    with suppress(Interrupted), interruption.taking_signals():
+    with suppress(Interrupted), interruption.handling_signals():
         for signum in sent:
-            interruption.waits, interruption.signum = True, None
+            interruption.deferred, interruption.signum = True, None
             os.kill(os.getpid(), signum)
         if ends is not None:
             ended.wait(60)
@@ -80,8 +80,8 @@ def test_a_thread_takes_no_signals() -> None:
 
     def run() -> None:
         interruption = Interruption()
-        with interruption.taking_signals():
-            interruption.take()
+        with interruption.handling_signals():
+            interruption.install()
             done.append(signal.getsignal(signal.SIGTERM) is before)
 
     thread = threading.Thread(target=run)

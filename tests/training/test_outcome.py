@@ -10,15 +10,15 @@ import pytest
 
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.interruption import Interrupted
-from regtorch.training.judged import HaltedError
 from regtorch.training.outcome import Outcome
+from regtorch.training.pruning import PrunedError
 
 COMPLETE = {"status": "completed", "epochs": 3, "test": {"accuracy": 0.9}}
 
 ERRORS = {
     "failed": NonFiniteLossError("the loss became NaN"),
     "interrupted": Interrupted(15),
-    "pruned": HaltedError("seen enough", 2, {"val_loss": 1.0, "loss": 2.0}),
+    "pruned": PrunedError("seen enough", 2, {"val_loss": 1.0, "loss": 2.0}),
 }
 
 
@@ -73,7 +73,7 @@ def test_nothing_takes_the_place_of_new_results(tmp_path: Path) -> None:
     results = outcome.complete({"epochs": 3})
     assert list(results) == ["status", "seed", "epochs", "seconds"]
     outcome.fail(RuntimeError("while the processes end"))
-    assert outcome.unheard(15, 20.0) == 0
+    assert outcome.on_timeout(15, 20.0) == 0
     assert read(tmp_path) == {"results.json": results}
 
 
@@ -81,7 +81,7 @@ def test_a_process_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE, writes=False)
     outcome.set_aside()
     outcome.fail(ERRORS["failed"])
-    assert outcome.unheard(15, 20.0) == 143
+    assert outcome.on_timeout(15, 20.0) == 143
     outcome.complete({})
     assert read(tmp_path) == {"results.json": COMPLETE}
 
@@ -89,7 +89,7 @@ def test_a_process_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
 def test_a_step_that_does_not_end_is_an_interruption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    assert begun(tmp_path, None).unheard(15, 20.0) == 143
+    assert begun(tmp_path, None).on_timeout(15, 20.0) == 143
     found = json.loads((tmp_path / "results.json").read_text())
     assert (found["status"], found["seed"]) == ("interrupted", 1)
     assert "SIGTERM" in found["reason"]

@@ -10,7 +10,7 @@ from torch import nn
 from regtorch.training.failure import DiskError
 
 
-def check_room(folder: Path, model: nn.Module) -> None:
+def check_disk_space(folder: Path, model: nn.Module) -> None:
     """Refuse a run whose first checkpoint certainly does not fit.
 
     One that is there is replaced when the next is complete, so each needs its own size again; it holds the weights at least.

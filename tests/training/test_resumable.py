@@ -12,7 +12,7 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import DataError
-from regtorch.training.continuation import check_continues
+from regtorch.training.resumable import check_resumable
 
 PATH = Path("last.ckpt")
 
@@ -41,7 +41,7 @@ OPTIMIZERS = sorted(regtorch.available("optimizer"))
 def test_its_own_state_is_taken_and_the_random_state_is_left_alone(name: str) -> None:
     config, module, content = trained(name)
     before = torch.get_rng_state()
-    check_continues(config, module, content, PATH)
+    check_resumable(config, module, content, PATH)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -52,11 +52,11 @@ def test_what_is_lacking_is_named(name: str) -> None:
         damaged = copy.deepcopy(content)
         del damaged["optimizer_states"][0]["state"][0][key]
         with pytest.raises(DataError, match=rf"last.ckpt is incomplete: .*weight 0 lacks {key}"):
-            check_continues(config, module, damaged, PATH)
+            check_resumable(config, module, damaged, PATH)
     content["optimizer_states"][0]["state"] = {}
     if with_state(name):
         with pytest.raises(DataError, match="no state of the optimizer"):
-            check_continues(config, module, content, PATH)
+            check_resumable(config, module, content, PATH)
 
 
 def test_some_optimizers_have_a_state() -> None:
@@ -67,7 +67,7 @@ def test_a_state_of_another_shape_is_refused() -> None:
     config, module, content = trained("adam")
     content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3)
     with pytest.raises(DataError, match=r"exp_avg of weight 0 has the shape \(3,\)"):
-        check_continues(config, module, content, PATH)
+        check_resumable(config, module, content, PATH)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +81,11 @@ def test_a_state_of_another_shape_is_refused() -> None:
 def test_weights_of_another_model_are_refused(weights: dict[str, torch.Tensor], said: str) -> None:
     config, module, content = trained("adam")
     with pytest.raises(DataError, match=said):
-        check_continues(config, module, {**content, "state_dict": weights}, PATH)
+        check_resumable(config, module, {**content, "state_dict": weights}, PATH)
 
 
 def test_steps_that_a_loss_scale_may_have_skipped_leave_no_state() -> None:
     config, module, content = trained("adam")
     content["optimizer_states"][0]["state"] = {}
     config["trainer"]["precision"] = "16-mixed"
-    check_continues(config, module, content, PATH)
+    check_resumable(config, module, content, PATH)

@@ -9,7 +9,7 @@ import torch
 
 
 @contextmanager
-def flushed_denormals() -> Iterator[None]:
+def flush_subnormals() -> Iterator[None]:
     """Take what is smaller than the smallest normal number (1.2e-38) as zero on the CPU, as TensorFlow does.
 
     A penalty shrinks weights that nothing else holds on to, such as those of pixels that are always black, without
@@ -17,7 +17,7 @@ def flushed_denormals() -> Iterator[None]:
     Afterwards it is as before; where the CPU cannot do this, nothing changes.
 
     Example:
-        >>> with flushed_denormals():
+        >>> with flush_subnormals():
         ...     (torch.tensor(1e-38) * 0.1).item()
         0.0
     """

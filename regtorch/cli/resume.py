@@ -39,14 +39,14 @@ def check_resume(given: object, begun_from: Path | None = None) -> None:
         )
     if not folder.is_dir():
         raise DataError(f"{said}: there is no such folder; it must be one that train.py made")
-    if not says_how_it_was_started(folder):
+    if not has_overrides(folder):
         there = [path for path in (last, best) if path.is_file()]
         instead = (
             f"; with its settings, {typed('ckpt_path', there[0])} begins a new run from its weights" if there else ""
         )
         raise DataError(f"{said}: there is no whole .hydra/overrides.yaml in it that says how it was run{instead}")
     if not last.is_file() and _has_trained(folder, begun_from):
-        instead = f"; {typed('ckpt_path', best)} begins a new run from its best epoch" if is_whole(best) else ""
+        instead = f"; {typed('ckpt_path', best)} begins a new run from its best epoch" if is_undamaged(best) else ""
         raise DataError(
             f"{said}: checkpoints/last.ckpt is gone, and to begin again would overwrite what was trained{instead}"
         )
@@ -59,11 +59,11 @@ def check_best(given: object, evaluate: str) -> None:
         DataError: its best checkpoint is damaged.
     """
     best = Path(str(given)) / "checkpoints" / "best.ckpt"
-    if evaluate == "best" and best.is_file() and not is_whole(best):
+    if evaluate == "best" and best.is_file() and not is_undamaged(best):
         raise DataError(f"resume={given}: {best} is damaged, and evaluate=best would measure it; take evaluate=last")
 
 
-def says_how_it_was_started(folder: Path) -> bool:
+def has_overrides(folder: Path) -> bool:
     """Whether a run's folder holds the overrides that it was started with."""
     with suppress(DataError):
         return isinstance(load_yaml(folder / ".hydra" / "overrides.yaml"), list)
@@ -97,7 +97,7 @@ def _rows(table: Path) -> float:
     return 0
 
 
-def check_file(given: object) -> None:
+def check_ckpt_path(given: object) -> None:
     """Refuse a ``ckpt_path=`` that is no file.
 
     Raises:
@@ -129,12 +129,12 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
     except DataError as error:
         best = path.with_name("best.ckpt")
         instead = ""
-        if path.name == "last.ckpt" and is_whole(best):
+        if path.name == "last.ckpt" and is_undamaged(best):
             instead = f" {typed('ckpt_path', best)} is whole, and begins a new run from the best epoch"
         raise DataError(f"{key}={given}: {error}{instead}") from error
 
 
-def is_whole(path: Path) -> bool:
+def is_undamaged(path: Path) -> bool:
     """Whether there is an undamaged checkpoint."""
     try:
         return path.is_file() and bool(described_model(path))

@@ -9,8 +9,8 @@ import torch
 
 from regtorch.cli.composition import compose
 from regtorch.cli.validation import dataset
-from regtorch.training.denormals import flushed_denormals
 from regtorch.training.run import run
+from regtorch.training.subnormals import flush_subnormals
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -21,10 +21,10 @@ def halved() -> float:
 
 def test_they_are_zero_inside_and_as_before_afterwards() -> None:
     assert halved() > 0
-    with flushed_denormals():
+    with flush_subnormals():
         assert halved() == 0
     assert halved() > 0
-    with pytest.raises(ValueError, match="inside"), flushed_denormals():
+    with pytest.raises(ValueError, match="inside"), flush_subnormals():
         raise ValueError("inside")
     assert halved() > 0
 
@@ -32,7 +32,7 @@ def test_they_are_zero_inside_and_as_before_afterwards() -> None:
 def test_whoever_flushes_them_already_goes_on_doing_so() -> None:
     torch.set_flush_denormal(True)
     try:
-        with flushed_denormals():
+        with flush_subnormals():
             pass
         assert halved() == 0
     finally:

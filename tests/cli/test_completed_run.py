@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from regtorch.cli.completed_run import completed
 from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.what_is_left import completed
 from tests.testers.command import running
 
 SETTINGS = [

@@ -16,7 +16,7 @@ from regtorch.registry import create
 _SHAPE = (2, 3)  # of the weight that an optimizer is tried on
 
 
-def check_continues(config: Mapping[str, Any], module: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_resumable(config: Mapping[str, Any], module: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
     """Refuse a checkpoint whose weights are of another network, or whose optimizer lacks its state.
 
     Args:
