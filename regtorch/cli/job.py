@@ -1,4 +1,4 @@
-"""One run from a command line's overrides: check it, train it, and say in one line why it failed."""
+"""One run from a command line's overrides: check it, train it, and report a failure in one line."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class RunError(RegtorchError):
-    """A run that broke off for a reason that nobody foresaw; the traceback is in its log."""
+    """A run that failed unexpectedly; the traceback is in its log."""
 
 
 def checked(overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration that these overrides give, checked, data included; needs no torch.
+    """Compose and check the configuration of these overrides, including its data; needs no torch.
 
     Raises:
-        RegtorchError: the first thing that is wrong.
+        RegtorchError: the first error.
     """
     config = compose(overrides)
     validate(config)
@@ -49,18 +49,18 @@ def train(
     """Train one run into its folder.
 
     Args:
-        config: as plain containers; it is checked again, as data may have changed since.
-        folder: of the run.
-        overrides: what was typed, for the record.
-        pruner: asked behind each epoch whether the run ends there.
-        progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
+        config: as plain containers; it is checked again, because the data may have changed since.
+        folder: the run's folder.
+        overrides: the overrides as typed, for the results.
+        pruner: called after each epoch; may end the run.
+        progress_bar: whether to show a progress bar on a terminal; false for one of many runs.
 
     Returns:
-        What ``results.json`` holds.
+        The content of ``results.json``.
 
     Raises:
-        RegtorchError: why it failed. A failure that nobody foresaw leaves its traceback in the run's log.
-        SystemExit: Lightning ended it on a signal.
+        RegtorchError: the reason for the failure. The traceback of an unexpected failure is in the run's log.
+        SystemExit: a signal ended the run.
     """
     try:
         check_writable(folder)
@@ -69,7 +69,7 @@ def train(
         from regtorch.training.pruning import PruningCallback
         from regtorch.training.run import run
 
-        if new:  # else the process looks for garbage among a million objects of modules, and for a second at its end
+        if new:  # otherwise the garbage collector scans a million objects of modules, which takes a second at exit
             gc.freeze()
         pruning = None if pruner is None else PruningCallback(pruner)
         before = _results_of(folder)
@@ -93,7 +93,7 @@ def train(
 
 
 def _results_of(folder: Path) -> object:
-    """Tells whether ``results.json`` has been written since."""
+    """Return a fingerprint of ``results.json`` that changes when the file is written."""
     try:
         found = (folder / NAME).stat()
     except OSError:
@@ -102,23 +102,23 @@ def _results_of(folder: Path) -> object:
 
 
 def _remove_predictions(folder: Path) -> None:
-    """Remove predictions of the network that the run had before, as they would be taken for those of the new one."""
+    """Remove predictions of the run's previous network, which would be mistaken for those of the new one."""
     if is_first() and (removed := PredictionFiles(folder, "csv", str(folder)).remove()):
         names = ", ".join(path.name for path in removed)
-        logging.getLogger("regtorch").info("removed %s, predictions of the network before this training", names)
+        logging.getLogger("regtorch").info("removed %s: predictions of the network before this training", names)
 
 
 def _memory_demands(config: Mapping[str, Any]) -> list[Demand | None]:
-    """What the settings of a run ask for, as far as its data is there."""
-    asked = [rows_demand(config["data"])]
-    with suppress(Exception):  # whatever has failed already
+    """Return the memory that a run's settings need, as far as its data can be read."""
+    found = [rows_demand(config["data"])]
+    with suppress(Exception):  # the run has failed already, perhaps for the same reason
         splits = dataset(config).load()
-        asked += demands(config, splits.shape, len(splits.classes), len(splits.train))
-    return asked
+        found += demands(config, splits.shape, len(splits.classes), len(splits.train))
+    return found
 
 
 def _log_traceback() -> None:
-    """Into the run's log file, not onto the terminal."""
+    """Write the current exception's traceback to the run's log file, not to the terminal."""
     log = logging.getLogger("regtorch")
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

@@ -1,4 +1,4 @@
-"""What ``resume=`` and ``ckpt_path=`` name is a run's folder, or a checkpoint, and going on from there loses nothing."""
+"""Check ``resume=`` (a run's folder) and ``ckpt_path=`` (a checkpoint): resuming must not lose trained epochs."""
 
 from __future__ import annotations
 
@@ -17,71 +17,73 @@ from regtorch.study.results_file import results_of
 from regtorch.untrusted import load_yaml
 
 
-def check_resume(given: object, begun_from: Path | None = None) -> None:
-    """Refuse a ``resume=`` that is no run's folder, or one whose epochs would be trained again over what is there.
+def check_resume(given: object, initial: Path | None = None) -> None:
+    """Refuse a ``resume=`` that is not a run's folder, or a run that would overwrite epochs it has trained.
 
     Args:
-        given: what was typed.
-        begun_from: the checkpoint that the run itself began from.
+        given: the value as typed.
+        initial: the checkpoint that the run itself started from.
 
     Raises:
-        RegtorchError: what is wrong, in one line.
+        RegtorchError: the error, in one line.
     """
-    folder, said = Path(str(given)), f"resume={given}"
+    folder, override = Path(str(given)), f"resume={given}"
     last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
     if not str(given):
         raise SettingError("resume= is empty: it must be the folder of a run, such as resume=outputs/a")
     if folder.is_file():
         run = folder.parents[1] if folder.parent.name == "checkpoints" else folder.parent
-        begins = f", and {typed('ckpt_path', given)} begins a new run from it" if folder.suffix == ".ckpt" else ""
+        new_run = f"; to start a new run from it: {typed('ckpt_path', given)}" if folder.suffix == ".ckpt" else ""
         raise SettingError(
-            f"{said} is a file, and must be the folder of a run: {typed('resume', run)} goes on there{begins}"
+            f"{override} is a file, and must be the folder of a run; to resume: {typed('resume', run)}{new_run}"
         )
     if not folder.is_dir():
-        raise DataError(f"{said}: there is no such folder; it must be one that train.py made")
+        raise DataError(f"{override}: there is no such folder; it must be a run folder that train.py wrote")
     if not has_overrides(folder):
-        there = [path for path in (last, best) if path.is_file()]
+        found = [path for path in (last, best) if path.is_file()]
         instead = (
-            f"; with its settings, {typed('ckpt_path', there[0])} begins a new run from its weights" if there else ""
+            f"; to start a new run from its weights, give its settings and {typed('ckpt_path', found[0])}"
+            if found
+            else ""
         )
-        raise DataError(f"{said}: there is no whole .hydra/overrides.yaml in it that says how it was run{instead}")
-    if not last.is_file() and _has_trained(folder, begun_from):
-        instead = f"; {typed('ckpt_path', best)} begins a new run from its best epoch" if is_undamaged(best) else ""
+        raise DataError(f"{override}: there is no complete .hydra/overrides.yaml with the run's overrides{instead}")
+    if not last.is_file() and _has_trained(folder, initial):
+        instead = f"; to start a new run from its best epoch: {typed('ckpt_path', best)}" if is_undamaged(best) else ""
         raise DataError(
-            f"{said}: checkpoints/last.ckpt is gone, and to begin again would overwrite what was trained{instead}"
+            f"{override}: checkpoints/last.ckpt is missing, and starting again would overwrite the trained epochs{instead}"
         )
 
 
 def check_best(given: object, evaluate: str) -> None:
-    """Refuse to go on with a run whose results would be measured, in the end, on a damaged checkpoint.
+    """Refuse to resume a run whose results would be measured on a damaged checkpoint.
 
     Raises:
         DataError: its best checkpoint is damaged.
     """
     best = Path(str(given)) / "checkpoints" / "best.ckpt"
     if evaluate == "best" and best.is_file() and not is_undamaged(best):
-        raise DataError(f"resume={given}: {best} is damaged, and evaluate=best would measure it; take evaluate=last")
+        raise DataError(f"resume={given}: {best} is damaged, but evaluate=best would use it; take evaluate=last")
 
 
 def has_overrides(folder: Path) -> bool:
-    """Whether a run's folder holds the overrides that it was started with."""
+    """Whether a run's folder has its overrides."""
     with suppress(DataError):
         return isinstance(load_yaml(folder / ".hydra" / "overrides.yaml"), list)
     return False
 
 
-def _has_trained(folder: Path, begun_from: Path | None) -> bool:
-    """Whether it has come further than where it began.
+def _has_trained(folder: Path, initial: Path | None) -> bool:
+    """Whether the run has trained past its initial checkpoint.
 
-    A run that was killed between the first ``best.ckpt`` and the first ``last.ckpt`` has not: it begins again.
+    A run that was killed between its first ``best.ckpt`` and its first ``last.ckpt`` has not, and starts again.
     """
     best, table = folder / "checkpoints" / "best.ckpt", folder / "metrics.csv"
     if not best.is_file() and not table.is_file():
         return False
     status = results_of(folder).get("status")
-    begun = 0 if begun_from is None else _epochs(begun_from)
-    between = status not in ("completed", "interrupted", "pruned")
-    return status == "completed" or max(_epochs(best), _rows(table)) > begun + between
+    initial_epochs = 0 if initial is None else _epochs(initial)
+    killed = status not in ("completed", "interrupted", "pruned")
+    return status == "completed" or max(_epochs(best), _rows(table)) > initial_epochs + killed
 
 
 def _epochs(path: Path) -> float:
@@ -98,10 +100,10 @@ def _rows(table: Path) -> float:
 
 
 def check_ckpt_path(given: object) -> None:
-    """Refuse a ``ckpt_path=`` that is no file.
+    """Refuse a ``ckpt_path=`` that is not a file.
 
     Raises:
-        RegtorchError: what is wrong, in one line.
+        RegtorchError: the error, in one line.
     """
     path = Path(str(given))
     if not str(given):
@@ -111,18 +113,18 @@ def check_ckpt_path(given: object) -> None:
     if path.is_dir():
         run = path.parent if path.name == "checkpoints" else path
         raise SettingError(
-            f"ckpt_path={given} is a folder, and must be a checkpoint: {typed('resume', run)} goes on with that run, "
-            f"{typed('ckpt_path', run / 'checkpoints' / 'last.ckpt')} begins a new one from it"
+            f"ckpt_path={given} is a folder, and must be a checkpoint; to resume the run: {typed('resume', run)}; "
+            f"to start a new run from it: {typed('ckpt_path', run / 'checkpoints' / 'last.ckpt')}"
         )
     if not path.is_file():
         raise DataError(f"ckpt_path={given}: there is no such file")
 
 
 def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
-    """What a checkpoint says of itself.
+    """Read a checkpoint's model description.
 
     Raises:
-        DataError: it is damaged; names what was given, and the run's best checkpoint if that is whole.
+        DataError: it is damaged; the message suggests the run's best checkpoint if that is undamaged.
     """
     try:
         return described_model(path)
@@ -130,12 +132,12 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
         best = path.with_name("best.ckpt")
         instead = ""
         if path.name == "last.ckpt" and is_undamaged(best):
-            instead = f" {typed('ckpt_path', best)} is whole, and begins a new run from the best epoch"
+            instead = f"; best.ckpt is undamaged; to start a new run from the best epoch: {typed('ckpt_path', best)}"
         raise DataError(f"{key}={given}: {error}{instead}") from error
 
 
 def is_undamaged(path: Path) -> bool:
-    """Whether there is an undamaged checkpoint."""
+    """Whether the file exists and is an undamaged checkpoint."""
     try:
         return path.is_file() and bool(described_model(path))
     except DataError:
@@ -143,10 +145,10 @@ def is_undamaged(path: Path) -> bool:
 
 
 def check_processes(key: str, given: object, written_by: int, devices: object, processes: int) -> None:
-    """Refuse another number of processes in the middle of an epoch, whose rows were dealt to so many.
+    """Refuse another number of processes in the middle of an epoch, because its rows are divided among the processes.
 
     Raises:
-        DataError: they differ.
+        DataError: the numbers differ.
     """
     if written_by != processes:
         here = devices if devices == processes else f"{devices} ({processes} processes)"
@@ -157,7 +159,7 @@ def check_processes(key: str, given: object, written_by: int, devices: object, p
 
 
 def process_count(trainer: Mapping[str, Any], gpus: int) -> int:
-    """How many processes the node ``trainer`` asks for.
+    """Return the number of processes that the node ``trainer`` asks for.
 
     Example:
         >>> process_count({"devices": 2}, gpus=0), process_count({"devices": -1, "accelerator": "gpu"}, gpus=4)

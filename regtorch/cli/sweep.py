@@ -1,4 +1,4 @@
-"""``regtorch-train -m``: a grid of runs of which each counts once, however often it is stopped."""
+"""``regtorch-train -m``: a sweep, which can be interrupted and resumed without repeating completed runs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _WRITTEN = ("results.json", "checkpoints/last.ckpt")
 
 
 def sweep(plan: Plan) -> int:
-    """Run what is missing of a sweep, and write its leaderboard; gives back the process's exit status.
+    """Run the missing runs of a sweep, and write its leaderboard; return the exit status.
 
     Raises:
-        RegtorchError: another process runs this sweep, or its folder cannot be made.
-        SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
+        RegtorchError: another process runs this sweep, or its folder cannot be created.
+        SystemExit: SIGTERM or Ctrl-C; the leaderboard of the runs so far is written.
     """
     engine = Engine(plan.folder, [o for o in plan.fixed if is_for_hydra(o)])
     if plan.search is not None:
@@ -42,20 +42,20 @@ def sweep(plan: Plan) -> int:
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"hydra.sweep.dir={plan.folder} cannot be made: {error.strerror}") from error
+        raise SettingError(f"hydra.sweep.dir={plan.folder} cannot be created: {error.strerror}") from error
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:
             _reset_failed_points(plan)
         status = "interrupted"
         try:
-            with Interruption().handling_signals():  # also while no run takes them
+            with Interruption().handling_signals():  # also between runs
                 _write_state(plan, "running", began)
                 with Watch(plan):
                     _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
-            print_error(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
+            print_error(f"interrupted; to resume: python scripts/train.py -m {typed('sweep.resume', plan.folder)}")
             raise
         finally:
             points = _write_state(plan, status, began)
@@ -64,7 +64,7 @@ def sweep(plan: Plan) -> int:
 
 
 def _run(plan: Plan, engine: Engine) -> None:
-    """Run what is missing: of a grid, of a grid by halves, or of a search."""
+    """Run the missing runs of a grid, of successive halving, or of a search."""
     if plan.search is not None:
         search(engine, plan.search, plan.folder, plan.points, plan.fixed, plan.epochs)
         return
@@ -77,7 +77,7 @@ def _run(plan: Plan, engine: Engine) -> None:
 
 
 def _trials_elsewhere(plan: Plan) -> int:
-    """How many trials of a search that several sweeps share are in other folders."""
+    """Return the number of trials in other folders, for a search that several sweeps share."""
     if plan.search is not None and plan.search.storage is not None:
         with suppress(DataError):
             return known_trials(plan.search, plan.folder, plan.fixed)[1]
@@ -85,7 +85,7 @@ def _trials_elsewhere(plan: Plan) -> int:
 
 
 def _seconds_before(folder: Path) -> float:
-    """How long the sweep took until it was stopped; if it was killed, until its points last wrote something."""
+    """Return the duration of the sweep before it was stopped; if it was killed, until its points last wrote a file."""
     with suppress(OSError, DataError):
         kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("seconds", "status"))
         written = [path.stat().st_mtime for name in _WRITTEN for path in folder.glob(f"*/{name}")]
@@ -97,7 +97,7 @@ def _seconds_before(folder: Path) -> float:
 
 
 def _reset_failed_points(plan: Plan) -> None:
-    """Make points that have failed ones that have not ended: they go on from their last checkpoint, if one is whole."""
+    """Mark failed points as unfinished, so that they resume from their last checkpoint if it is undamaged."""
     for number in plan.points:
         folder = plan.folder / str(number)
         if results(folder).get("status") == "failed":
@@ -136,7 +136,7 @@ def _write_state(plan: Plan, status: str, began: float) -> Sequence[Point]:
 
 
 def _pareto_front(plan: Plan, completed: Sequence[Point]) -> list[int] | None:
-    """Of a search for several objectives: the points that no other one is better than in all of them."""
+    """Return the non-dominated points of a search with several objectives; None for other sweeps."""
     if plan.search is None or len(plan.search.objectives) == 1:
         return None
     names = plan.search.objectives

@@ -1,4 +1,4 @@
-"""``regtorch-train``: train one run, or a grid of them with ``-m``."""
+"""``regtorch-train``: train one run, or a sweep with ``-m``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from regtorch.results_json import is_completed
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
+    """Run the command line. A user error prints one line and exits with 2; a failed run exits with 1."""
     exit_with(_main)
 
 
@@ -62,7 +62,7 @@ def _main() -> int:
         return _sweep(overrides)
     if line.needs_overrides:
         if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
-            raise SettingError(f"{many} is about many runs: say -m")
+            raise SettingError(f"{many} is allowed only for several runs: add -m")
         check_names_only(overrides)
         check_paths(overrides)
         check_given_once(overrides)
@@ -74,7 +74,7 @@ def _main() -> int:
             compose(overrides)
         else:
             if search := next((override for override in given if override.startswith("hparams_search=")), None):
-                raise SettingError(f"{search} is a search over many runs: say -m")
+                raise SettingError(f"{search} is a search over several runs: add -m")
             job.checked(overrides)
             if (found := completed(config := compose(overrides), given)) is not None:
                 print_completed(config, *found)
@@ -89,7 +89,7 @@ def _main() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     _check_flags()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, instead of Hydra's printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     failures: list[RegtorchError] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://regtorch.conf", config_name="train")
@@ -104,24 +104,24 @@ def _main() -> int:
         train()
     except RegtorchError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # of a flag, or of a setting of Hydra's own
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a wrong flag or Hydra setting
         raise SettingError(one_line(error, overrides or [])) from error
     for failure in failures:
         print_error(failure)
-    refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
+    refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was trained
     return 2 if refused else int(bool(failures))
 
 
 def _check_flags() -> None:
-    """Refuse what Hydra's own parser refuses, in one line.
+    """Refuse flags that Hydra's own parser refuses, in one line.
 
     Raises:
-        SettingError: a flag that there is not, or one without what it needs.
+        SettingError: an unknown flag, or a flag without its value.
     """
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
-        raise SettingError(f"{message}; regtorch-train --help lists what there is")
+        raise SettingError(f"{message}; for a list: regtorch-train --help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -134,12 +134,12 @@ def _sweep(overrides: list[str]) -> int:
 
     if started_as() is not None:
         raise SettingError(
-            "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
+            "-m is not allowed in processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
         )
     if forbidden := next(
         (o for o in overrides if o.lstrip("+").split("=")[0] in ("resume", "rerun", "ckpt_path")), None
     ):
-        raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
+        raise SettingError(f"{forbidden} is not allowed with -m; to resume a sweep: sweep.resume=FOLDER")
     check_paths(overrides, grid=True)
     check_readable(overrides)
     check_given_once(overrides)
@@ -174,26 +174,26 @@ def _train(config: Any, first: bool) -> Any:
 
 
 def _note_interrupted(folder: Path, about: Mapping[str, Any], signum: int) -> str:
-    """Write that a run was interrupted before it began; gives back how it is resumed."""
+    """Record that a run was interrupted before training started; return how to resume it."""
     reason = f"stopped from outside ({signal.Signals(signum).name})"
-    if not is_completed(folder):  # it is complete, or is still what it was
+    if not is_completed(folder):  # results of a completed run stay valid
         write_json(folder / "results.json", {"status": "interrupted", "reason": reason, **about})
     return _how_to_continue(folder)
 
 
 def _how_to_continue(folder: Path) -> str:
-    return f"; python scripts/train.py {typed('resume', folder)} goes on"
+    return f"; to resume: python scripts/train.py {typed('resume', folder)}"
 
 
 def print_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
-    """Say that a run is complete, instead of going on with it."""
+    """Report that a run is complete, with its results and the override that would train it longer."""
     epochs = f", with {results['epochs']} epochs" if "epochs" in results else ""
-    print_output(f"resume={config['resume']} is complete{epochs}; {longer} would train on")
+    print_output(f"resume={config['resume']} is complete{epochs}; to train longer: {longer}")
     show(results, Path(config["resume"]))
 
 
 def show(results: dict[str, Any], folder: Path) -> None:
-    """Print a run's results as a short table, and where its folder is."""
+    """Print a run's results as a short table, and the path of its folder."""
     from rich.table import Table
 
     table, names = Table(box=None, pad_edge=False), ("accuracy", "loss", "nll", "brier", "ece")
@@ -204,7 +204,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
             measured = [values.get(name) for name in names]
             table.add_row(part, *("" if value is None else f"{value:.4f}" for value in measured))
     shown = console()
-    shown.width = max(shown.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
+    shown.width = max(shown.width, 80)  # a narrow terminal wraps long lines itself; rich would cut numbers
     shown.print(table)
     numbers = {"epochs": "{} epochs", "seconds": "{:.1f} s", "parameters": "{:,} parameters"}
     shown.print(
