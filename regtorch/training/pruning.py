@@ -1,4 +1,4 @@
-"""A training that others compare with further ones ends behind an epoch when they have seen enough."""
+"""Pruning: a training ends after an epoch if a search or successive halving decides so."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from lightning.pytorch.callbacks import Checkpoint
 from regtorch.errors import RegtorchError
 from regtorch.training.position import position
 
-#: (number of epochs done, their last values) -> why the training ends here; None: it goes on
+#: (number of completed epochs, values of the last one) -> reason to end the training; None to continue
 Pruner = Callable[[int, Mapping[str, float]], str | None]
 
 
 class PrunedError(RegtorchError):
-    """A run that a pruner ended behind an epoch; its last checkpoint is whole, and it can go on from there.
+    """A pruner ended the run after an epoch; it can be resumed from its last checkpoint.
 
     Args:
-        reason: of the pruner.
-        epochs: that were done.
-        values: of the last one.
+        reason: the pruner's reason.
+        epochs: number of completed epochs.
+        values: values of the last epoch.
     """
 
     def __init__(self, reason: str, epochs: int, values: Mapping[str, float]) -> None:
@@ -30,12 +30,13 @@ class PrunedError(RegtorchError):
 
 
 class PruningCallback(Checkpoint):
-    """Asks the pruner behind each epoch but the last; on several processes the first one asks.
+    """Calls the pruner after each epoch except the last; with several processes, rank 0 calls it.
 
-    It is a `Checkpoint` as Lightning calls those when all values of an epoch are there; it stands before those that write.
+    It is a `Checkpoint` because Lightning calls those when all values of an epoch are known. It must precede the callbacks
+    that write checkpoints.
 
     Args:
-        pruner: None on processes that cannot ask.
+        pruner: None on processes other than rank 0.
     """
 
     def __init__(self, pruner: Pruner | None) -> None:
@@ -44,13 +45,13 @@ class PruningCallback(Checkpoint):
         self.pruned: PrunedError | None = None
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Ask again where a training goes on: it may have been killed between that checkpoint and the answer."""
+        """Call the pruner for a resumed run, which may have been killed after its checkpoint but before the call."""
         at = position(trainer)
         if at.epochs and not at.within_epoch:
             self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """End the training if the pruner says why; the checkpoint of the epoch is written afterwards."""
+        """End the training if the pruner returns a reason; the checkpoint of the epoch is written afterwards."""
         epochs = position(trainer).epochs
         if trainer.should_stop or epochs >= (trainer.max_epochs or 0):
             return

@@ -1,4 +1,4 @@
-"""Numbers too small for speed."""
+"""Subnormal numbers, which slow the CPU down."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def flush_subnormals() -> Iterator[None]:
-    """Take what is smaller than the smallest normal number (1.2e-38) as zero on the CPU, as TensorFlow does.
+    """Flush subnormal numbers (below 1.2e-38) to zero on the CPU inside the block, as TensorFlow does.
 
-    A penalty shrinks weights that nothing else holds on to, such as those of pixels that are always black, without
-    end: soon most of a layer is that small, and the CPU computes with such numbers several times slower.
-    Afterwards it is as before; where the CPU cannot do this, nothing changes.
+    A penalty keeps shrinking weights without a gradient from the data, such as those of pixels that are always black.
+    Soon most weights of a layer are subnormal, and the CPU is several times slower with such numbers. The previous
+    setting is restored afterwards. On a CPU without this setting, nothing changes.
 
     Example:
         >>> with flush_subnormals():
