@@ -1,4 +1,4 @@
-"""Complete results give way to better ones only, however a run ends that was resumed."""
+"""Complete results are replaced only by other complete results, however a resumed run ends."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def begun(folder: Path, before: dict[str, Any] | None, writes: bool = True) -> O
 
 
 @pytest.mark.parametrize("status", [*ERRORS, None])
-def test_what_was_not_complete_is_removed_when_a_run_begins(status: str | None, tmp_path: Path) -> None:
+def test_incomplete_results_are_removed_when_a_run_starts(status: str | None, tmp_path: Path) -> None:
     begun(tmp_path, None if status is None else {"status": status})
     assert read(tmp_path) == {}
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", "{", "null", "[" * 100_000])
-def test_what_cannot_be_read_is_not_complete(damaged: str, tmp_path: Path) -> None:
+def test_unreadable_results_are_not_complete(damaged: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(damaged)
     Outcome(tmp_path, dict).begin()
     assert read(tmp_path) == {}
 
 
 @pytest.mark.parametrize("status", ERRORS)
-def test_a_run_that_ends_before_its_first_new_checkpoint_leaves_complete_results(status: str, tmp_path: Path) -> None:
+def test_complete_results_stay_until_the_first_new_checkpoint(status: str, tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE)
-    assert read(tmp_path) == {"results.json": COMPLETE}  # also if it were killed now
+    assert read(tmp_path) == {"results.json": COMPLETE}  # even if the run were killed now
     outcome.fail(ERRORS[status])
     assert read(tmp_path) == {"results.json": COMPLETE}
 
 
 @pytest.mark.parametrize("status", ERRORS)
-def test_a_run_that_ends_later_keeps_them_beside_its_own(status: str, tmp_path: Path) -> None:
+def test_complete_results_are_set_aside_after_the_first_new_checkpoint(status: str, tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE)
     outcome.set_aside()
     outcome.set_aside()
@@ -68,7 +68,7 @@ def test_a_run_that_ends_later_keeps_them_beside_its_own(status: str, tmp_path: 
     assert read(tmp_path) == {"results.json": {"status": "completed", "epochs": 6}}
 
 
-def test_nothing_takes_the_place_of_new_results(tmp_path: Path) -> None:
+def test_new_results_are_not_replaced(tmp_path: Path) -> None:
     outcome = begun(tmp_path, None)
     results = outcome.complete({"epochs": 3})
     assert list(results) == ["status", "seed", "epochs", "seconds"]
@@ -77,7 +77,7 @@ def test_nothing_takes_the_place_of_new_results(tmp_path: Path) -> None:
     assert read(tmp_path) == {"results.json": results}
 
 
-def test_a_process_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
+def test_only_rank_0_writes(tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE, writes=False)
     outcome.set_aside()
     outcome.fail(ERRORS["failed"])

@@ -1,4 +1,4 @@
-"""Of every optimizer: a checkpoint with its state is continued from, and one that lacks a part of it is refused."""
+"""For every optimizer: a checkpoint with its state is accepted, and one with incomplete state is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATH = Path("last.ckpt")
 
 
 def trained(name: str) -> tuple[dict[str, Any], nn.Module, dict[str, Any]]:
-    """A configuration, a module, and what a checkpoint of it holds after a step."""
+    """Return a configuration, a module, and the content of its checkpoint after a step."""
     module = nn.Linear(4, 2)
     node = {"name": name, "lr": 0.1}
     optimizer: Any = regtorch.create("optimizer", **node, params=module.parameters())
@@ -38,7 +38,7 @@ OPTIMIZERS = sorted(regtorch.available("optimizer"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_its_own_state_is_taken_and_the_random_state_is_left_alone(name: str) -> None:
+def test_complete_state_is_accepted_and_the_random_state_is_unchanged(name: str) -> None:
     config, module, content = trained(name)
     before = torch.get_rng_state()
     check_resumable(config, module, content, PATH)
@@ -46,7 +46,7 @@ def test_its_own_state_is_taken_and_the_random_state_is_left_alone(name: str) ->
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_what_is_lacking_is_named(name: str) -> None:
+def test_missing_state_is_named(name: str) -> None:
     config, module, content = trained(name)
     for key in with_state(name):
         damaged = copy.deepcopy(content)
@@ -55,7 +55,7 @@ def test_what_is_lacking_is_named(name: str) -> None:
             check_resumable(config, module, damaged, PATH)
     content["optimizer_states"][0]["state"] = {}
     if with_state(name):
-        with pytest.raises(DataError, match="no state of the optimizer"):
+        with pytest.raises(DataError, match="no optimizer state"):
             check_resumable(config, module, content, PATH)
 
 
@@ -71,16 +71,16 @@ def test_a_state_of_another_shape_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         ({}, "the checkpoint lacks bias"),
         ({"weight": torch.zeros(2, 4), "bias": torch.zeros(2), "more": torch.zeros(1)}, "the model has no more"),
-        ({"weight": torch.zeros(2, 5), "bias": torch.zeros(2)}, r"weight has the shape \(2, 5\) in it, and \(2, 4\)"),
+        ({"weight": torch.zeros(2, 5), "bias": torch.zeros(2)}, r"weight has the shape \(2, 5\) in it, but \(2, 4\)"),
     ],
 )
-def test_weights_of_another_model_are_refused(weights: dict[str, torch.Tensor], said: str) -> None:
+def test_weights_of_another_model_are_refused(weights: dict[str, torch.Tensor], message: str) -> None:
     config, module, content = trained("adam")
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         check_resumable(config, module, {**content, "state_dict": weights}, PATH)
 
 

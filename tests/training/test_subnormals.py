@@ -1,4 +1,4 @@
-"""Weights that shrink for ever become zero, not numbers that slow the CPU down."""
+"""Weights that keep shrinking become zero, not subnormal numbers, which slow the CPU down."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def halved() -> float:
     return (torch.tensor(TINY) * 0.5).item()
 
 
-def test_they_are_zero_inside_and_as_before_afterwards() -> None:
+def test_subnormals_are_zero_inside_and_restored_afterwards() -> None:
     assert halved() > 0
     with flush_subnormals():
         assert halved() == 0
@@ -29,7 +29,7 @@ def test_they_are_zero_inside_and_as_before_afterwards() -> None:
     assert halved() > 0
 
 
-def test_whoever_flushes_them_already_goes_on_doing_so() -> None:
+def test_an_earlier_flush_setting_is_restored() -> None:
     torch.set_flush_denormal(True)
     try:
         with flush_subnormals():
@@ -39,8 +39,13 @@ def test_whoever_flushes_them_already_goes_on_doing_so() -> None:
         torch.set_flush_denormal(False)
 
 
-def test_training_leaves_none(tmp_path: Path) -> None:
-    shrinking = ["optimizer=sgd", "optimizer.lr=0.1", "regularizer=l2", "regularizer.l2=2"]  # to 0.6 at each step
+def test_training_leaves_no_subnormals(tmp_path: Path) -> None:
+    shrinking = [
+        "optimizer=sgd",
+        "optimizer.lr=0.1",
+        "regularizer=l2",
+        "regularizer.l2=2",
+    ]  # weights shrink to 60 % at each step
     config = compose([*shrinking, "trainer.max_epochs=6", "logger.tensorboard=false"])
     run(config, dataset(config), tmp_path)
     weights = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
