@@ -172,8 +172,8 @@ def test_bad_arrays(content: dict, words: list[str], tmp_path: Path) -> None:
 
 
 def test_a_truncated_npz(tmp_path: Path) -> None:
-    np.savez(tmp_path / "whole.npz", **arrays())
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    np.savez(tmp_path / "complete.npz", **arrays())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "complete.npz").read_bytes()[:-100])
     assert "data.path=cut.npz" in refused(["data=arrays", "data.path=cut.npz"], tmp_path)
 
 

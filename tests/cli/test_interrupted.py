@@ -44,23 +44,23 @@ def results(folder: Path) -> dict[str, Any]:
     return read
 
 
-def assert_the_same(folder: Path, whole: Path) -> None:
+def assert_the_same(folder: Path, complete: Path) -> None:
     """Check that a run's files equal those of the uninterrupted run."""
     for name in ("last", "best"):
-        one, two = (checkpoint(where, name)["state_dict"] for where in (folder, whole))
+        one, two = (checkpoint(where, name)["state_dict"] for where in (folder, complete))
         assert all(torch.equal(w, two[key]) for key, w in one.items())
     same = ("epochs", "train", "train_eval", "val", "test", "test_mc", "sparsity")
-    assert [results(folder)[key] for key in same] == [results(whole)[key] for key in same]
-    assert (folder / "run/metrics.csv").read_text() == (whole / "run/metrics.csv").read_text()
+    assert [results(folder)[key] for key in same] == [results(complete)[key] for key in same]
+    assert (folder / "run/metrics.csv").read_text() == (complete / "run/metrics.csv").read_text()
     assert not list((folder / "run").glob("**/.unfinished-*"))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Folders of uninterrupted runs, by the number of processes."""
     folders = {}
     for ranks, on in ON.items():
-        folders[ranks] = tmp_path_factory.mktemp(f"whole_{ranks}")
+        folders[ranks] = tmp_path_factory.mktemp(f"complete_{ranks}")
         with running(folders[ranks], *SETTINGS, on) as command:
             assert command.status() == 0, command.stderr
     return folders
@@ -81,7 +81,7 @@ def assert_interrupted(command: Command, signum: signal.Signals) -> None:
     assert not list((command.folder / "run").glob("**/.unfinished-*"))
 
 
-def test_a_run_is_stopped_in_every_way_and_resumed(whole: dict[int, Path], tmp_path: Path) -> None:
+def test_a_run_is_stopped_in_every_way_and_resumed(complete: dict[int, Path], tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, ON[1]) as command:  # killed before its first checkpoint: it starts again
         command.until((tmp_path / "run/.hydra/overrides.yaml").exists)
         command.kill()
@@ -108,7 +108,7 @@ def test_a_run_is_stopped_in_every_way_and_resumed(whole: dict[int, Path], tmp_p
 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr
-    assert_the_same(tmp_path, whole[1])
+    assert_the_same(tmp_path, complete[1])
 
 
 def _slow_disk() -> None:
@@ -240,20 +240,20 @@ def _signal_to_itself_when_written() -> None:
     outcome.write_json = write_and_signal
 
 
-def test_a_complete_run_is_reported(whole: dict[int, Path]) -> None:
-    last = whole[1] / "run/checkpoints/last.ckpt"
+def test_a_complete_run_is_reported(complete: dict[int, Path]) -> None:
+    last = complete[1] / "run/checkpoints/last.ckpt"
     before = last.stat().st_mtime_ns
-    with running(whole[1], "resume=run") as command:
+    with running(complete[1], "resume=run") as command:
         assert command.status() == 0
         assert "resume=run is complete, with 6 epochs; to train longer: trainer.max_epochs=12" in command.stdout
-    with running(whole[1], *SETTINGS, "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=again") as command:
+    with running(complete[1], *SETTINGS, "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=again") as command:
         assert command.status() == 2
         (line,) = command.errors
         assert "has trained 6 epochs already" in line
     assert last.stat().st_mtime_ns == before
 
 
-def test_two_processes_end_and_resume_together(whole: dict[int, Path], tmp_path: Path) -> None:
+def test_two_processes_end_and_resume_together(complete: dict[int, Path], tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, "checkpoint.every_n_steps=null", ON[2], first=os.setpgrp) as command:
         command.until((tmp_path / "run/checkpoints/last.ckpt").exists)
         (other,) = started_by(command.pid)
@@ -278,7 +278,7 @@ def test_two_processes_end_and_resume_together(whole: dict[int, Path], tmp_path:
 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr
-    assert_the_same(tmp_path, whole[2])
+    assert_the_same(tmp_path, complete[2])
 
 
 def test_the_second_process_ends_with_the_first_even_before_rendezvous(tmp_path: Path) -> None:

@@ -314,8 +314,8 @@ def test_a_run_of_an_earlier_version_gets_the_defaults_of_later_keys(run: Path, 
     del config["trainer"]["precision"]
     path.write_text(yaml.safe_dump(config))
     filled = configuration(path.parents[1])
-    whole = configuration(run)
-    assert filled == whole
+    complete = configuration(run)
+    assert filled == complete
     assert len(predict(path.parents[1], tmp_path / "out")) == 360
 
 

@@ -74,15 +74,15 @@ def test_a_run_from_a_checkpoint_starts_from_it_again(run: Path) -> None:
         run.parent, r"ckpt_path='it\'s/checkpoints/last.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b", *SMALL
     )
     assert done.returncode == 0, done.stderr
-    whole = saved(run.parent / "b")
+    complete = saved(run.parent / "b")
     assert results(run.parent / "b")["seconds"] < 5000  # a new run counts only its own time
     shutil.rmtree(run.parent / "b" / "checkpoints")  # as if the run was stopped before its first checkpoint
     (run.parent / "b" / "metrics.csv").unlink()
     done = train(run.parent, "resume=b")
     assert done.returncode == 0, done.stderr
     again = saved(run.parent / "b")
-    assert again["global_step"] == whole["global_step"] == 3 * 11
-    assert all(torch.equal(w, again["state_dict"][name]) for name, w in whole["state_dict"].items())
+    assert again["global_step"] == complete["global_step"] == 3 * 11
+    assert all(torch.equal(w, again["state_dict"][name]) for name, w in complete["state_dict"].items())
     assert len((run.parent / "b" / "metrics.csv").read_text().splitlines()) == 2  # the header and epoch 3
 
 

@@ -85,7 +85,7 @@ def test_an_interrupted_batch_is_reported_completely_before_more_trials_are_samp
     """A search that was killed while two trials ran, or before their results were reported, samples the same trials."""
     search = [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=6", "hydra.sweep.dir=search"]
     assert swept(tmp_path, *search).returncode == 0
-    whole = (tmp_path / "search" / "leaderboard.csv").read_text()
+    complete = (tmp_path / "search" / "leaderboard.csv").read_text()
     with closing(sqlite3.connect(tmp_path / "search" / "search.db")) as database, database:
         gone = "trial_id IN (SELECT trial_id FROM trials WHERE number >= 4)"
         values = f"trial_id IN (SELECT trial_id FROM trials WHERE number >= {begun[0]})"
@@ -100,7 +100,7 @@ def test_an_interrupted_batch_is_reported_completely_before_more_trials_are_samp
     for number in (4, 5):
         shutil.rmtree(tmp_path / "search" / str(number))
     assert swept(tmp_path, "sweep.resume=search").returncode == 0
-    assert (tmp_path / "search" / "leaderboard.csv").read_text() == whole
+    assert (tmp_path / "search" / "leaderboard.csv").read_text() == complete
 
 
 def test_a_search_does_not_shrink(found: Path) -> None:

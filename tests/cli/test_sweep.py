@@ -95,7 +95,7 @@ def test_a_missing_point_and_an_interrupted_one_get_the_same_results(
 
 def test_an_interrupted_sweep_is_resumed_to_the_same_leaderboard(tmp_path: Path) -> None:
     grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=12", "data.batch_size=64"]
-    assert swept(tmp_path, *grid, "hydra.sweep.dir=whole").returncode == 0
+    assert swept(tmp_path, *grid, "hydra.sweep.dir=complete").returncode == 0
     for signum, status, name in ((signal.SIGTERM, 143, "it's a, b=[1]"), (signal.SIGKILL, -9, "killed")):
         command = [*TRAIN, "-m", *grid, f"hydra.sweep.dir={quoted(name)}"]
         resume = [f"sweep.resume={name}"]
@@ -110,7 +110,9 @@ def test_an_interrupted_sweep_is_resumed_to_the_same_leaderboard(tmp_path: Path)
             assert json.loads((tmp_path / name / "sweep.json").read_text())["status"] == "interrupted"
             assert len(leaderboard(tmp_path / name)) == 4
         assert swept(tmp_path, *resume).returncode == 0
-        assert (tmp_path / name / "leaderboard.csv").read_text() == (tmp_path / "whole" / "leaderboard.csv").read_text()
+        assert (tmp_path / name / "leaderboard.csv").read_text() == (
+            tmp_path / "complete" / "leaderboard.csv"
+        ).read_text()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -177,7 +179,7 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         ),
         (
             ["experiment=digits_standard,digits_custom", "sweep.halving=2"],
-            "experiment=digits_standard,digits_custom is not allowed with sweep.halving, which sets the epochs of each point itself; write",
+            "experiment=digits_standard,digits_custom is not allowed with sweep.halving, which sets the epochs of each point itself",
         ),
         (["seed=range(1,1)"], "seed=range(1,1) is not allowed in a grid: it is empty"),
         (["seed=1,2", "hydra.sweep.dir=/proc/grid"], "hydra.sweep.dir=/proc/grid cannot be created: "),
@@ -254,13 +256,13 @@ def test_a_point_with_a_damaged_checkpoint_starts_again(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0], grid := tmp_path / "grid")
-    whole = leaderboard(grid)
-    (point := grid / whole[0]["point"]).joinpath("results.json").unlink()
+    complete = leaderboard(grid)
+    (point := grid / complete[0]["point"]).joinpath("results.json").unlink()
     (point / "checkpoints" / "last.ckpt").write_bytes(b"half of it")
     assert swept(tmp_path, "sweep.resume=grid").returncode == 1
     assert any("last.ckpt cannot be read as a checkpoint" in row["reason"] for row in leaderboard(grid))
     assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
-    assert leaderboard(grid) == whole
+    assert leaderboard(grid) == complete
     assert (point / "checkpoints" / "last.damaged.ckpt").read_bytes() == b"half of it"
 
 

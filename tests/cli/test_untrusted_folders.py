@@ -17,7 +17,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regtorch.cli import going_on, halving, run_folder, sweep, sweep_plan, validation, what_is_left
+from regtorch.cli import completed_run, halving, resume, run_folder, sweep, sweep_plan, validation
 from regtorch.cli.checkpoint import checkpoint_content
 from regtorch.cli.composition import compose, earlier_overrides
 from regtorch.cli.interpolation import filled_in, runs_resolver
@@ -118,7 +118,7 @@ def test_a_checkpoint_to_resume_from(
     for check in ("check_resume", "check_best"):
         monkeypatch.setattr(validation, check, lambda *given: None)
     in_one_line(lambda: validation.check_checkpoint(config))
-    in_one_line(lambda: what_is_left._longer(checked_content(content, "last.ckpt"), config))
+    in_one_line(lambda: completed_run._longer(checked_content(content, "last.ckpt"), config))
 
 
 @pytest.mark.parametrize("reader", [checkpoint_content, read_checkpoint])
@@ -180,7 +180,7 @@ def test_config_yaml(data: st.DataObject, composed: dict[str, Any], tmp_path: Pa
 def test_overrides_yaml(lines: list[str], tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir(exist_ok=True)
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(lines))
-    going_on.has_overrides(tmp_path)
+    resume.has_overrides(tmp_path)
     in_one_line(lambda: earlier_overrides([f"resume={tmp_path}"]))
 
 

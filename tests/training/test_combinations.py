@@ -557,8 +557,8 @@ def test_a_copy_with_the_average_has_its_own_penalty(regularizer: Node) -> None:
 
 def test_a_fit_with_averages_is_resumed_from_its_checkpoint(tmp_path: Any) -> None:
     regularizer, constraint = REGULARIZERS[-1], CONSTRAINTS[-1]
-    whole = Regression(regularizer, constraint)
-    fit(whole, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)])
+    complete = Regression(regularizer, constraint)
+    fit(complete, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)])
     first, second = Regression(regularizer, constraint), Regression(regularizer, constraint)
 
     class AtTheEndOfTheSecondEpoch(lightning.Callback):
@@ -569,5 +569,5 @@ def test_a_fit_with_averages_is_resumed_from_its_checkpoint(tmp_path: Any) -> No
     fit(first, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7), AtTheEndOfTheSecondEpoch()])
     fit(second, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)], resume=tmp_path / "half.ckpt")
     assert second.steps == 12
-    assert_same(second.trained, whole.trained)
-    assert_same(second.model, whole.model)
+    assert_same(second.trained, complete.trained)
+    assert_same(second.model, complete.model)

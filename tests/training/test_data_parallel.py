@@ -223,7 +223,7 @@ def through_the_callback(strategy: str, world: World, accumulate: int) -> dict[s
 
 EVALUATION_BATCH = 16  # rows per process: the last batches cannot be divided evenly between two processes
 #: dropout is off in training, because each process would draw its own masks; MC prediction uses it
-WHOLE = [
+COMPLETE_RUN = [
     *("data=synthetic", "data.rows=963", "data.row_shape=[5]", "data.classes=3", "data.noise=2"),
     *("model.hidden=[7]", "dropout=standard", "dropout.drop_prob=0.3", "schedule@dropout_schedule=cosine"),
     *("dropout_schedule.start=0", "dropout_schedule.end=0", "regularizer=l1_l2", "regularizer.l1=1e-3"),
@@ -236,9 +236,9 @@ TWO_PROCESSES = {
 }
 
 
-def whole_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> None:
+def complete_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    config = compose([*WHOLE, *overrides])
+    config = compose([*COMPLETE_RUN, *overrides])
     data_module.EVALUATION_BATCH = EVALUATION_BATCH
     splits = dataset(config).load()
     assert (len(splits.val), len(splits.test)) == (77, 193)  # two processes: 2 * 32 + 13, and 6 * 32 + 1 rows
@@ -273,14 +273,14 @@ def on_two_processes(rank: int, folder: Path) -> None:
         results[strategy, accumulate] = through_the_callback(strategy, world, accumulate)
     if rank == 0:
         torch.save(results, folder / "fits.pt")
-    whole_run(folder / "ddp", *TWO_PROCESSES["ddp"], "trainer.max_epochs=4")
-    whole_run(folder / "fsdp", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=4")
-    whole_run(folder / "fsdp_half", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=2")
+    complete_run(folder / "ddp", *TWO_PROCESSES["ddp"], "trainer.max_epochs=4")
+    complete_run(folder / "fsdp", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=4")
+    complete_run(folder / "fsdp_half", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=2")
     dist.barrier()
     for strategy, half in (("fsdp", "fsdp"), ("fsdp", "one"), ("ddp", "one"), ("ddp", "fsdp")):
         folder_of_half = folder / f"{half}_half" / "checkpoints/last.ckpt"
         overrides = [*TWO_PROCESSES[strategy], "trainer.max_epochs=4"]
-        whole_run(folder / f"{strategy}_from_{half}", *overrides, ckpt_path=folder_of_half)
+        complete_run(folder / f"{strategy}_from_{half}", *overrides, ckpt_path=folder_of_half)
         assert_seeded_differently()
 
 
@@ -290,12 +290,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parallel")
     before = data_module.EVALUATION_BATCH
     alone = ["trainer=cpu", "data.batch_size=64"]
-    whole_run(folder / "one", *alone, "trainer.max_epochs=4")
-    whole_run(folder / "one_half", *alone, "trainer.max_epochs=2")
+    complete_run(folder / "one", *alone, "trainer.max_epochs=4")
+    complete_run(folder / "one_half", *alone, "trainer.max_epochs=2")
     on_two_ranks(on_two_processes, folder)
     for half in ("one", "fsdp"):
         ckpt_path = folder / f"{half}_half" / "checkpoints/last.ckpt"
-        whole_run(folder / f"one_from_{half}", *alone, "trainer.max_epochs=4", ckpt_path=ckpt_path)
+        complete_run(folder / f"one_from_{half}", *alone, "trainer.max_epochs=4", ckpt_path=ckpt_path)
     data_module.EVALUATION_BATCH = before
     return folder
 
@@ -385,7 +385,7 @@ def last_checkpoint(folder: Path) -> dict[str, Any]:
 def test_checkpoints_are_single_files_that_load_on_one_process(strategy: str, folder: Path) -> None:
     content, expected = last_checkpoint(folder / strategy), last_checkpoint(folder / "one")
     assert all(type(w) is torch.Tensor for w in content["state_dict"].values())
-    module = make_module(compose(WHOLE), (5,), 3)
+    module = make_module(compose(COMPLETE_RUN), (5,), 3)
     module.load_state_dict(content["state_dict"])
     for name, w in expected["state_dict"].items():
         torch.testing.assert_close(content["state_dict"][name], w, rtol=0, atol=1e-9, msg=name)
@@ -395,12 +395,12 @@ def test_checkpoints_are_single_files_that_load_on_one_process(strategy: str, fo
     "name", ["one_from_one", "one_from_fsdp", "fsdp_from_fsdp", "fsdp_from_one", "ddp_from_one", "ddp_from_fsdp"]
 )
 def test_any_number_of_processes_resumes_from_the_end_of_an_epoch(name: str, folder: Path) -> None:
-    rest, whole = last_checkpoint(folder / name), last_checkpoint(folder / "one")
-    assert rest["global_step"] == whole["global_step"]
+    rest, complete = last_checkpoint(folder / name), last_checkpoint(folder / "one")
+    assert rest["global_step"] == complete["global_step"]
     tolerance = 0 if name == "one_from_one" else 1e-9
-    for key, w in whole["state_dict"].items():
+    for key, w in complete["state_dict"].items():
         torch.testing.assert_close(rest["state_dict"][key], w, rtol=0, atol=tolerance, msg=key)
-    one, two = (of_run["optimizer_states"][0]["state"] for of_run in (whole, rest))
+    one, two = (of_run["optimizer_states"][0]["state"] for of_run in (complete, rest))
     assert one.keys() == two.keys()
     for number, state in one.items():
         assert state.keys() == two[number].keys()
@@ -436,9 +436,9 @@ def test_each_row_is_used_once_and_all_processes_take_the_same_number_of_steps(
             assert len(batch) == max(count, 1)  # none is empty
             assert len(batch) <= batch_size
             counted += batch[:count]
-    whole = batch_size * ranks
-    assert counted == order[: rows // whole * whole if drop_last else rows]
-    alone = DealtBatchSampler(order, whole, drop_last)
+    complete = batch_size * ranks
+    assert counted == order[: rows // complete * complete if drop_last else rows]
+    alone = DealtBatchSampler(order, complete, drop_last)
     together = [
         np.concatenate([b[i][: d.share(i)[0]] for b, d in zip(batches, dealt, strict=True)]) for i in range(len(alone))
     ]
@@ -449,8 +449,8 @@ def test_each_row_is_used_once_and_all_processes_take_the_same_number_of_steps(
 def test_a_resumed_epoch_skips_completed_batches(rows: int, batch_size: int, ranks: int, data: Any) -> None:
     for rank in range(ranks):
         dealt = DealtBatchSampler(range(rows), batch_size, False, rank, ranks)
-        whole = [batch.tolist() for batch in dealt]
+        complete = [batch.tolist() for batch in dealt]
         dealt.skip = data.draw(st.integers(0, len(dealt)))
         first = dealt.skip
-        assert [batch.tolist() for batch in dealt] == whole[first:]
-        assert [batch.tolist() for batch in dealt] == whole  # the next epoch is complete again
+        assert [batch.tolist() for batch in dealt] == complete[first:]
+        assert [batch.tolist() for batch in dealt] == complete  # the next epoch is complete again

@@ -30,12 +30,12 @@ def test_one_row_per_epoch(tmp_path: Path) -> None:
 
 def test_resuming_writes_the_same_text(tmp_path: Path) -> None:
     values = [{"epoch": epoch, "loss": math.exp(-epoch / 3), "val_loss": math.pi / epoch} for epoch in range(1, 13)]
-    whole = EpochTable(tmp_path / "whole.csv")
+    complete = EpochTable(tmp_path / "complete.csv")
     for row in values:
-        whole.log_metrics(row, step=7 * row["epoch"])
+        complete.log_metrics(row, step=7 * row["epoch"])
     for row in values:
         EpochTable(tmp_path / "again.csv").log_metrics(row, step=7 * row["epoch"])
-    assert (tmp_path / "again.csv").read_text() == whole.path.read_text()
+    assert (tmp_path / "again.csv").read_text() == complete.path.read_text()
 
 
 def test_an_epoch_that_is_logged_again_replaces_all_later_ones(tmp_path: Path) -> None:
@@ -88,15 +88,15 @@ def logged(path: Path, epochs: int) -> EpochTable:
 )
 def test_a_checkpoint_restores_lost_rows(damage: Any, tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    columns, whole = logged(path, 4).columns(), path.read_text()
+    columns, complete = logged(path, 4).columns(), path.read_text()
     assert EpochTable(path).restore(columns, 4) is None
     damage(path)
     message = EpochTable(path).restore(columns, 4)
     assert message is None or "was lost or damaged" in message
-    assert message is not None or rows(path)[:4] == list(csv.DictReader(whole.splitlines()))
+    assert message is not None or rows(path)[:4] == list(csv.DictReader(complete.splitlines()))
     table = EpochTable(path)
     table.log_metrics({"epoch": 5, "loss": 1.0}, step=5)
-    assert path.read_text().startswith(whole)
+    assert path.read_text().startswith(complete)
 
 
 def test_rows_later_than_the_checkpoint_are_not_damage(tmp_path: Path) -> None:

@@ -49,12 +49,12 @@ def test_without_a_predictor_dropout_is_off() -> None:
 def test_a_predictor_switches_dropout_on_in_eval_mode() -> None:
     module, x = made()
     module.predictor = MCPredictor(module.model, samples=SAMPLES, seed=3)
-    whole = module.predictor(x)
+    complete = module.predictor(x)
     predicted = predicted_by_lightning(module, x)
     assert isinstance(predicted, MCPrediction)
     assert predicted.std.min() > 1e-3
-    torch.testing.assert_close(predicted.mean, whole.mean)
-    torch.testing.assert_close(predicted.std, whole.std)
+    torch.testing.assert_close(predicted.mean, complete.mean)
+    torch.testing.assert_close(predicted.std, complete.std)
     assert predicted.samples_used.tolist() == [SAMPLES] * ROWS
     assert module.model.training
     assert not module.model[1].running_mean.any()  # batch normalization was in eval mode

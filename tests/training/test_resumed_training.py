@@ -138,8 +138,8 @@ def undisturbed(root: Path, overrides: Sequence[str]) -> Training:
     """Train, and keep copies of the folder at each moment."""
     with copies(root / "run", root / "stops") as stops:
         train(root / "run", overrides)
-    (root / "run").rename(root / "whole")
-    return Training(overrides, root / "whole", root / "run", stops)
+    (root / "run").rename(root / "complete")
+    return Training(overrides, root / "complete", root / "run", stops)
 
 
 def differing(one: Any, two: Any, at: str = "") -> list[str]:
@@ -190,7 +190,7 @@ def chosen(stops: Sequence[Stop]) -> dict[str, Stop]:
     """Some of the moments at which a training may be stopped."""
     within = [stop for stop in stops if stop.batches]
     return {
-        "behind the last batch but one": max(within, key=lambda stop: stop.batches),
+        "after the last batch but one": max(within, key=lambda stop: stop.batches),
         "between epochs": next(stop for stop in stops if not stop.batches),
         "in the last epoch": within[-1],
         "at the end": stops[-1],
@@ -271,12 +271,12 @@ def test_checkpoints_at_intervals_of_seconds(rows: str, tmp_path: Path, monkeypa
 
 
 def test_a_damaged_checkpoint_is_refused(plain: Training, tmp_path: Path) -> None:
-    whole = (plain.folder / "checkpoints/last.ckpt").read_bytes()
+    complete = (plain.folder / "checkpoints/last.ckpt").read_bytes()
     for name, damaged in {
-        "cut": whole[: len(whole) // 2],
+        "cut": complete[: len(complete) // 2],
         "empty": b"",
         "text": b"no checkpoint\n" * 50,
-        "changed": whole[:200] + bytes(100) + whole[300:],
+        "changed": complete[:200] + bytes(100) + complete[300:],
     }.items():
         path = tmp_path / f"{name}.ckpt"
         path.write_bytes(damaged)
@@ -319,9 +319,9 @@ def test_another_number_of_processes_resumes_only_between_epochs(plain: Training
 def test_more_epochs_than_before(plain: Training, tmp_path: Path) -> None:
     longer = [*plain.overrides, "trainer.max_epochs=4", "scheduler=none"]
     shorter = [*plain.overrides, "scheduler=none"]
-    train(tmp_path / "whole", longer)
+    train(tmp_path / "complete", longer)
     train(tmp_path / "run", shorter)
     assert train(tmp_path / "run", longer, tmp_path / "run/checkpoints/last.ckpt")["epochs"] == 4
-    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
-    weights = [read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("whole", "run")]
+    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "complete/metrics.csv").read_text()
+    weights = [read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("complete", "run")]
     assert differing(*weights) == []

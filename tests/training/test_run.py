@@ -109,12 +109,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
 
 
 def test_resuming_from_a_checkpoint_gives_the_results_of_an_uninterrupted_run(tmp_path: Path) -> None:
-    train(tmp_path / "whole", "trainer.max_epochs=4")
+    train(tmp_path / "complete", "trainer.max_epochs=4")
     train(tmp_path / "half", "trainer.max_epochs=2")
     config = compose(["trainer.max_epochs=4"])
     (tmp_path / "rest").mkdir()
     run(config, dataset(config), tmp_path / "rest", ckpt_path=tmp_path / "half/checkpoints/last.ckpt")
-    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "rest"))
+    one, two = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("complete", "rest")
+    )
     assert one["global_step"] == two["global_step"]
     assert all(torch.equal(w, two["state_dict"][key]) for key, w in one["state_dict"].items())
 
