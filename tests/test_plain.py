@@ -19,7 +19,7 @@ from torch import nn
 
 import regtorch
 from regtorch.cli.composition import compose
-from regtorch.cli.export import _write, trained_on
+from regtorch.cli.export import _write, network_input
 from regtorch.data.further_rows import NetworkInput
 from regtorch.errors import DataError, SettingError
 from tests.testers.command import ended
@@ -261,12 +261,12 @@ def test_a_run_of_an_older_version_is_scaled_as_its_data_is(run: Path, tmp_path:
         key: value for key, value in content["regtorch"].items() if key not in ("preprocessing", "class_names")
     }
     torch.save({**content, "regtorch": described}, path)
-    new = trained_on(Path("a"), compose([]), run / "a/checkpoints/best.ckpt", True).preprocessing
-    old = trained_on(Path("a"), compose([]), path, True).preprocessing
+    new = network_input(Path("a"), compose([]), run / "a/checkpoints/best.ckpt", True).preprocessing
+    old = network_input(Path("a"), compose([]), path, True).preprocessing
     assert new is not None
     assert old is not None
     assert new.described() == old.described()
-    assert trained_on(Path("a"), {}, path, False).preprocessing is None
+    assert network_input(Path("a"), {}, path, False).preprocessing is None
     elsewhere = {"data": {"name": "arrays", "path": "gone.npz"}}
     with pytest.raises(DataError, match=r"run=a: .*data\.path=gone\.npz.*preprocess=false$"):
-        trained_on(Path("a"), elsewhere, path, True)
+        network_input(Path("a"), elsewhere, path, True)

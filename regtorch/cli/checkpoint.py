@@ -36,21 +36,21 @@ class _PlainUnpickler(pickle.Unpickler):
         return None
 
 
-def described_model(path: Path) -> Mapping[str, Any]:
+def read_description(path: Path) -> Mapping[str, Any]:
     """Read the configuration nodes of the model in a checkpoint (``checkpoint["regtorch"]``).
 
     Raises:
         DataError: the file is not a checkpoint, is damaged, or is not from a regtorch run.
     """
-    described: Mapping[str, Any] = checkpoint_content(path)["regtorch"]
+    described: Mapping[str, Any] = read_plain_content(path)["regtorch"]
     return described
 
 
-def checkpoint_content(path: Path) -> Mapping[str, Any]:
+def read_plain_content(path: Path) -> Mapping[str, Any]:
     """Read all plain data of a checkpoint.
 
     Raises:
-        DataError: as in `described_model`.
+        DataError: as in `read_description`.
     """
     try:
         status = path.stat()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.validation import checkpoint_path
 from regtorch.settings import COUNT_OR_ZERO
 from regtorch.study.results_file import results_of
@@ -29,7 +29,7 @@ def completed(config: Mapping[str, Any], given: Sequence[str]) -> tuple[dict[str
     if any(key not in (*_LENGTH, "resume") and not key.startswith("hydra.") for key in keys):
         return None  # other overrides may change the results
     results = results_of(Path(str(config["resume"])))
-    if results.get("status") != "completed" or (longer := _longer(checkpoint_content(path), config)) is None:
+    if results.get("status") != "completed" or (longer := _longer(read_plain_content(path), config)) is None:
         return None
     return results, longer
 

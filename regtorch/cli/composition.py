@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import regtorch.conf
 from regtorch.cli.data_path import moved_path, path_of_run
 from regtorch.cli.mistyped import key_for, options_for, strength_of
-from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_of_files, without_lists
+from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_in_recipes, without_lists
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.cli.python_only import python_only
 from regtorch.cli.required import check_required
@@ -131,7 +131,7 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     chosen = {
         place(override) for override in overrides if "." not in key(override)
     }  # settings of a replaced option no longer apply
-    started = _started_with(folder, named)
+    started = _stored_overrides(folder, named)
     check_folder_overrides(started, named)
     if kind == "resume":
         check_folder_files(folder, named)
@@ -163,7 +163,7 @@ def value_of(override: str) -> str:
         return override.partition("=")[2]
 
 
-def _started_with(folder: Path, named: str) -> list[str]:
+def _stored_overrides(folder: Path, named: str) -> list[str]:
     """Read the overrides that a run's folder has stored.
 
     Raises:
@@ -188,7 +188,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         SettingError: Hydra refuses the overrides; the message is one line.
     """
-    return compose_as_written(overrides)[0]
+    return compose_unresolved(overrides)[0]
 
 
 def node_of(overrides: Sequence[str], place: str) -> Mapping[str, Any]:
@@ -221,7 +221,7 @@ def without_option_lists(overrides: Sequence[str]) -> list[str]:
     return without_lists(overrides, node_of)
 
 
-def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
+def compose_unresolved(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
     """Compose the configuration, and return it both resolved and with its interpolations (``${seed}``) unresolved.
 
     Raises:
@@ -239,7 +239,7 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
             written = hydra_compose("train", list(overrides), return_hydra_config=True)
-            refuse_lists_of_files(written.hydra.runtime.choices, overrides)
+            refuse_lists_in_recipes(written.hydra.runtime.choices, overrides)
             with open_dict(written):
                 del written["hydra"]
             config: dict[str, Any] = OmegaConf.to_container(written, resolve=True)  # type: ignore[assignment]
@@ -332,7 +332,7 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
             value = given.partition("=")[2]
             return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
         chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
-        return f"{given}: there is no such key{near_key(key, chosen, given.partition('=')[2])}"
+        return f"{given}: there is no such key{suggest_key(key, chosen, given.partition('=')[2])}"
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     for override in overrides:
@@ -373,7 +373,7 @@ def _flat(text: str) -> str:
     return "; ".join(line for line in lines if not line.startswith(dropped))
 
 
-def near_key(key: str, chosen: Sequence[str], value: str = "") -> str:
+def suggest_key(key: str, chosen: Sequence[str], value: str = "") -> str:
     """Suggest an existing key for an unknown one, given the chosen options and its value."""
     parent, _, last = key.rpartition(".")
     node: Any = compose(chosen)

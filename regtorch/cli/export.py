@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.exit_status import exit_with
 from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.output import print_output
@@ -53,7 +53,7 @@ def _main() -> int:
     config = run_folder.configuration(run)
     checkpoint = run_folder.checkpoint(run, config, given.get("checkpoint"))
     preprocess = given.get("preprocess", "true") == "true"
-    network = trained_on(run, config, checkpoint, preprocess)
+    network = network_input(run, config, checkpoint, preprocess)
     if not out.parent.is_dir():
         raise SettingError(f"out={out}: there is no folder {out.parent}")
     if out.is_dir():
@@ -89,9 +89,9 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
     return given
 
 
-def trained_on(run: Path, config: Mapping[str, Any], checkpoint: Path, preprocess: bool) -> NetworkInput:
+def network_input(run: Path, config: Mapping[str, Any], checkpoint: Path, preprocess: bool) -> NetworkInput:
     """Return the network's input as the checkpoint describes it; for older checkpoints, as the run's data describes it."""
-    described = described_model(checkpoint)
+    described = read_description(checkpoint)
     network = NetworkInput.of_checkpoint(described)
     if network is not None:
         return network

@@ -83,12 +83,12 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
         DataError: the stored decisions cannot be read.
     """
     alive = {job.number for job in jobs}
-    decided = _decided(folder)
+    decided = _stored_decisions(folder)
     name = by.partition(".")[2]
     for index, epoch in enumerate(rungs(len(jobs), epochs, factor)):
         if index == len(decided):
             left = [job for job in jobs if job.number in alive]
-            engine.run(left, partial(point, until_epoch=epoch), partial(_has_come_to, folder, epoch))
+            engine.run(left, partial(point, until_epoch=epoch), partial(_has_reached, folder, epoch))
             found = {number: results(folder / str(number)) for number in sorted(alive)}
             values = {number: _value(result, name) for number, result in found.items()}
             kept = best({number: _costs(result, name) for number, result in found.items()}, factor)
@@ -104,11 +104,11 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
     engine.run([job for job in jobs if job.number in alive], point, lambda number: has_ended(folder / str(number)))
 
 
-def _has_come_to(folder: Path, epoch: int, number: int) -> bool:
+def _has_reached(folder: Path, epoch: int, number: int) -> bool:
     return has_ended(folder / str(number), epoch)
 
 
-def _decided(folder: Path) -> list[dict[str, Any]]:
+def _stored_decisions(folder: Path) -> list[dict[str, Any]]:
     """Read the stored decisions. They cannot be repeated from the runs, because points have trained further since."""
     if not (folder / _KEPT).exists():
         return []

@@ -18,7 +18,7 @@ _MOST_STEPS = 8  # references from one key to the next
 _MOST_CHARACTERS = 1_000_000  # of all resolved strings together
 
 
-def filled_in(config: Any) -> Any:
+def resolve_references(config: Any) -> Any:
     """Resolve references between keys in a configuration of plain containers.
 
     Resolvers such as ``${oc.env:NAME}``, which reads the environment, are left as they are, because the folder may be
@@ -28,7 +28,7 @@ def filled_in(config: Any) -> Any:
         DataError: references form a long chain or a cycle, name a missing key, or expand to too much text.
 
     Example:
-        >>> filled_in({"seed": 3, "data": {"split_seed": "${seed}", "path": "${oc.env:HOME}/rows-${seed}.npz"}})
+        >>> resolve_references({"seed": 3, "data": {"split_seed": "${seed}", "path": "${oc.env:HOME}/rows-${seed}.npz"}})
         {'seed': 3, 'data': {'split_seed': 3, 'path': '${oc.env:HOME}/rows-3.npz'}}
     """
     left = _MOST_CHARACTERS

@@ -109,7 +109,7 @@ def _agreed_folder() -> str:
     return folder.decode()
 
 
-def as_typed(hydra_config: Any) -> list[str]:
+def resolved_overrides(hydra_config: Any) -> list[str]:
     """Return the overrides of a run with resolved interpolations, so that they describe the run completely.
 
     Exception: the URL of a database of trials stays unresolved, because it may hold a password.

@@ -82,7 +82,7 @@ def combines(key: str) -> bool:
     return bool(_names(_group_and_place(key)[0]) & {_SEVERAL, _DEFAULT}) and "." not in key
 
 
-def refuse_lists_of_files(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
+def refuse_lists_in_recipes(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Refuse a list of options in a recipe's defaults list, where the last option would reset the others.
 
     Args:

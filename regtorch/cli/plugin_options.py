@@ -26,14 +26,14 @@ _own_stored: dict[tuple[str, str], Any] = {}
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.MULTILINE)
 
 
-def derived_node(of: Component) -> dict[str, Any]:
+def derive_node(of: Component) -> dict[str, Any]:
     """Derive the configuration node of a component without a YAML: its settings with defaults, or ``???`` if required.
 
     Example:
         >>> import regtorch
         >>> class Huber(regtorch.Regularizer):
         ...     def __init__(self, delta: float, strength: float = 0.01) -> None: ...
-        >>> derived_node(Component("regularizer", "huber", "my_package", "Huber", Huber))
+        >>> derive_node(Component("regularizer", "huber", "my_package", "Huber", Huber))
         {'name': 'huber', 'delta': '???', 'strength': 0.01, 'where': None}
     """
     factory, contract = of.load(), CONTRACTS[of.kind]
@@ -71,7 +71,7 @@ def _own_nodes() -> dict[tuple[str, str], Any]:
     nodes: dict[tuple[str, str], Any] = {}
     for added in own():
         try:
-            nodes[added.kind, added.name] = derived_node(added)
+            nodes[added.kind, added.name] = derive_node(added)
         except (TypeError, ValueError):
             nodes[added.kind, added.name] = {"name": added.name}
     for (kind, name), node in nodes.items():
@@ -116,7 +116,7 @@ def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tup
         except Exception as error:
             raise ContractError(f"its conf/{group}/{path.name}: {as_one_line(error)}") from error
     for added in plugin.components:
-        nodes.setdefault((added.kind, added.name), derived_node(added))
+        nodes.setdefault((added.kind, added.name), derive_node(added))
     for (group, option), node in nodes.items():
         if group in _RULES:
             node.setdefault("where", None)
@@ -152,7 +152,7 @@ def _check(group: str, node: Mapping[str, Any]) -> None:
     if "name" not in node:
         raise ContractError(f"it lacks the key name, which names the {group}")
     known = component(group, node["name"])
-    factory, settings = known.load(), derived_node(known)
+    factory, settings = known.load(), derive_node(known)
     for key, value in node.items():
         accepts = not hasattr(factory, "from_config") and taken(factory, [key])  # by **kwargs
         if key not in (*settings, "defaults") and not accepts:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.new_folder import as_typed, write_configuration
+from regtorch.cli.new_folder import resolved_overrides, write_configuration
 from regtorch.cli.output import print_error
 from regtorch.errors import RegtorchError
 from regtorch.files import locked, write_json
@@ -36,7 +36,7 @@ def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None 
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
+    folder, overrides = Path(hydra_config.runtime.output_dir), resolved_overrides(hydra_config)
     ended = partial(has_ended, folder, until_epoch, prunable=trials is not None)
     if ended():
         return

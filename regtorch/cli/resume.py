@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.errors import DataError, SettingError
 from regtorch.launcher import started_as
 from regtorch.overrides import typed
@@ -88,7 +88,7 @@ def _has_trained(folder: Path, initial: Path | None) -> bool:
 
 def _epochs(path: Path) -> float:
     try:
-        return float(described_model(path).get("epochs", 0)) if path.is_file() else 0
+        return float(read_description(path).get("epochs", 0)) if path.is_file() else 0
     except DataError:
         return inf
 
@@ -127,7 +127,7 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
         DataError: it is damaged; the message suggests the run's best checkpoint if that is undamaged.
     """
     try:
-        return described_model(path)
+        return read_description(path)
     except DataError as error:
         best = path.with_name("best.ckpt")
         instead = ""
@@ -139,7 +139,7 @@ def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
 def is_undamaged(path: Path) -> bool:
     """Whether the file exists and is an undamaged checkpoint."""
     try:
-        return path.is_file() and bool(described_model(path))
+        return path.is_file() and bool(read_description(path))
     except DataError:
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.composition import check_paths, compose
 from regtorch.cli.predict_request import PredictRequest
 from regtorch.cli.resources import check_workers
@@ -56,7 +56,7 @@ def rows_to_predict(request: PredictRequest, config: Mapping[str, Any], checkpoi
         RegtorchError: there are no such rows, or they do not match the training rows.
     """
     try:
-        network = NetworkInput.of_checkpoint(described_model(checkpoint))
+        network = NetworkInput.of_checkpoint(read_description(checkpoint))
     except DataError as error:
         raise DataError(f"run={request.run}: {checkpoint}: {error}") from error
     node = data_node(config, request.data)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.composition import compose
 from regtorch.cli.data_path import path_of_run
-from regtorch.cli.interpolation import filled_in
+from regtorch.cli.interpolation import resolve_references
 from regtorch.cli.output import print_message
 from regtorch.cli.required import check_required
 from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components, check_run_keys
@@ -31,7 +31,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"run={folder}: there is no .hydra/config.yaml in it; is it the folder of one run?")
     try:
-        config = filled_in(load_yaml(path))
+        config = resolve_references(load_yaml(path))
     except DataError as error:
         if isinstance(reason := error.__cause__, OSError):
             raise DataError(f"run={folder}: .hydra/config.yaml cannot be read: {reason.strerror or reason}") from error
@@ -89,7 +89,7 @@ def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Pat
 
 def check_fits(folder: Path, path: Path, data: Any) -> None:
     """Refuse data with another shape or number of classes than the checkpoint's network."""
-    described, splits = described_model(path), data.load()
+    described, splits = read_description(path), data.load()
     here = {"shape": list(splits.shape), "classes": len(splits.classes)}
     for key, words in (("shape", "rows of shape {}"), ("classes", "{} classes")):
         there = described.get(key)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.errors import DataError
 
 log = logging.getLogger("regtorch")
@@ -32,7 +32,7 @@ def check_same_data(config: Mapping[str, Any], data: Any, path: Path | None) -> 
     resumed = config.get("ckpt_path") is None
     key = "resume" if resumed else "ckpt_path"
     given = f"{key}={config[key]} is not allowed"
-    described, splits = described_model(path), data.load()
+    described, splits = read_description(path), data.load()
     here = {"shape": list(splits.shape), "classes": len(splits.classes)}
     for name, words in (("shape", "rows of shape {}"), ("classes", "{} classes")):
         there = described.get(name)

@@ -98,7 +98,7 @@ def search(
     if study.user_attrs.get(_FIXED) is None:
         study.set_user_attr(_FIXED, _settings(plan, fixed))
     _check_settings(study, name, plan, fixed)  # another sweep may have created it meanwhile
-    sweep = _name_of_sweep(plan, folder, new=True)
+    sweep = _sweep_id(plan, folder, new=True)
     running = _running(study, plan, sweep)
     if all(has_ended(folder / str(trial.number), prunable=True) for trial in running):
         for trial in running:  # the sweep was stopped after they ended, but before it reported their results
@@ -143,7 +143,7 @@ def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[
             "the same space"
         )
     _check_settings(study, name, plan, fixed)
-    sweep = _name_of_sweep(plan, folder)
+    sweep = _sweep_id(plan, folder)
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
     return {trial.number: chosen(plan.space, trial.params, trial.number) for trial in own}, len(kept) - len(own)
 
@@ -174,7 +174,7 @@ def _check_settings(study: Any, name: str, plan: SearchPlan, fixed: Sequence[str
         )
 
 
-def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
+def _sweep_id(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
     """Return the sweep's id, stored in its folder so that it survives a move, for a database that several sweeps share."""
     path = folder / "search.id"
     if new and plan.storage is not None and not path.is_file():

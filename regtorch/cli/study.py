@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose_as_written, points
+from regtorch.cli.composition import compose_unresolved, points
 from regtorch.cli.exit_status import exit_interrupted
 from regtorch.cli.interpolation import without_resolvers
 from regtorch.cli.output import print_message
@@ -56,7 +56,7 @@ class Study:
                 )
         for name in self.experiments:
             try:
-                config, self._written[name] = compose_as_written(self._typed(name, self.seeds[0]))
+                config, self._written[name] = compose_unresolved(self._typed(name, self.seeds[0]))
                 validate(config)
             except RegtorchError as error:
                 if name == self.experiments[0]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import check_readable, compose_as_written, unreadable, value_of
+from regtorch.cli.composition import check_readable, compose_unresolved, unreadable, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
@@ -124,7 +124,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     fixed = [o for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
-    config, written = compose_as_written([o for o in fixed if describes_run(o)])
+    config, written = compose_unresolved([o for o in fixed if describes_run(o)])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None

@@ -28,10 +28,10 @@ from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
 from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.new_folder import (
-    as_typed,
     check_folders_named,
     check_writable,
     named_folder,
+    resolved_overrides,
     run_folder_overrides,
     write_configuration,
 )
@@ -154,7 +154,7 @@ def _train(config: Any, first: bool) -> Any:
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
+    folder, overrides = Path(hydra_config.runtime.output_dir), resolved_overrides(hydra_config)
     resumed = plain["resume"] is not None and Path(plain["resume"]).absolute() == folder
     named = f"resume={plain['resume']}" if resumed else f"hydra.run.dir={folder}"
     note = partial(_note_interrupted, folder, {"seed": plain["seed"], "overrides": overrides})

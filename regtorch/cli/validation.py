@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from regtorch import settings
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.complete_checkpoint import check_complete
 from regtorch.cli.mistyped import key_for, options_for
 from regtorch.cli.plugin_options import check_own, plugin_nodes
@@ -526,7 +526,7 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         return
     key = "ckpt_path" if initial is not None else "resume"
     trained = described(key, config[key], path)
-    check_complete(f"{key}={config[key]}", checkpoint_content(path))
+    check_complete(f"{key}={config[key]}", read_plain_content(path))
     if config.get("resume") is not None:
         check_best(config["resume"], config["evaluate"])
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):

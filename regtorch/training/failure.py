@@ -21,7 +21,7 @@ class DiskError(RegtorchError, OSError):
     """A file of a run could not be written or read; files written before are complete."""
 
 
-def explained(error: BaseException, config: Mapping[str, Any], folder: Path) -> BaseException:
+def explain(error: BaseException, config: Mapping[str, Any], folder: Path) -> BaseException:
     """Convert an error of disks, missing files or DataLoader workers to one with a clear message.
 
     Any other error is returned unchanged.

@@ -46,7 +46,7 @@ from regtorch.training.disk_space import check_disk_space
 from regtorch.training.elapsed import Elapsed
 from regtorch.training.epoch_table import restore_table
 from regtorch.training.errors import NonFiniteLossError
-from regtorch.training.failure import explained
+from regtorch.training.failure import explain
 from regtorch.training.interruption import SECONDS_TO_STOP, Interrupted, Interruption
 from regtorch.training.no_effect import Facts, without_effect
 from regtorch.training.outcome import Outcome, SetResultsAside
@@ -144,7 +144,7 @@ def run(
                     progress_bar,
                 )
             except BaseException as error:
-                if (reason := explained(others.cause_of(error), config, folder)) is not error:
+                if (reason := explain(others.cause_of(error), config, folder)) is not error:
                     raise reason from error
                 raise
             interruption.deferred = True  # the run is complete in a moment

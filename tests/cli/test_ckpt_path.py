@@ -17,7 +17,7 @@ from regtorch.cli import job
 from regtorch.cli.composition import check_paths, compose, earlier_overrides, value_of
 from regtorch.errors import RegtorchError
 from regtorch.overrides import typed
-from regtorch.training.failure import explained
+from regtorch.training.failure import explain
 from tests.testers.complete import parts
 
 CONFIG = compose([])
@@ -198,6 +198,6 @@ def test_suggestions_can_be_pasted_into_a_shell(name: str) -> None:
 
 def test_a_full_disk_shows_how_to_resume_in_a_folder_that_must_be_quoted(run: Path) -> None:
     folder = run.rename("my run")
-    error = explained(OSError(errno.ENOSPC, "No space left on device"), CONFIG, folder)
+    error = explain(OSError(errno.ENOSPC, "No space left on device"), CONFIG, folder)
     (override,) = shlex.split(str(error).split("to resume: ")[1].partition(" (after freeing disk space)")[0])
     assert resumed(override)["resume"] == "my run"

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 import regtorch
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.predict import _show
 from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.run_folder import configuration, warn_if_unfinished
@@ -369,7 +369,7 @@ def test_unreadable_files_are_not_reported_as_damaged(
         monkeypatch.setattr(function, Mock(side_effect=refuse))
     reads = [
         lambda: configuration(run),
-        lambda: described_model(run / "checkpoints/best.ckpt"),
+        lambda: read_description(run / "checkpoints/best.ckpt"),
         lambda: read_checkpoint(run / "checkpoints/best.ckpt"),
         lambda: FurtherRows(path=str(tmp_path / "rows.npz")).like(data),
     ]

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regtorch.cli import completed_run, halving, resume, run_folder, sweep, sweep_plan, validation
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.interpolation import filled_in, runs_resolver
+from regtorch.cli.interpolation import resolve_references, runs_resolver
 from regtorch.cli.search_database import check_database
 from regtorch.cli.train import print_completed
 from regtorch.cli.trust import check_folder_overrides
@@ -121,7 +121,7 @@ def test_a_checkpoint_to_resume_from(
     in_one_line(lambda: completed_run._longer(checked_content(content, "last.ckpt"), config))
 
 
-@pytest.mark.parametrize("reader", [checkpoint_content, read_checkpoint])
+@pytest.mark.parametrize("reader", [read_plain_content, read_checkpoint])
 @pytest.mark.parametrize(("key", "value"), [("epochs", "many"), ("shape", [-20]), ("classes", 2**63), ("model", "mlp")])
 def test_both_readers_of_checkpoints_name_the_entry(
     reader: Callable[[Path], Any], key: str, value: Any, tmp_path: Path
@@ -139,7 +139,7 @@ def test_deeply_nested_lists_in_a_checkpoint_are_refused(tmp_path: Path) -> None
         {**CHECKPOINT, "regtorch": {**DESCRIBED, "model": {"name": "mlp", "hidden": nested}}}, tmp_path / "x.ckpt"
     )
     with pytest.raises(DataError, match="it unfolds to more than"):
-        checkpoint_content(tmp_path / "x.ckpt")
+        read_plain_content(tmp_path / "x.ckpt")
 
 
 def test_a_decompression_bomb_is_not_read(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_decompression_bomb_is_not_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(64 * 2**20))
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
-        checkpoint_content(tmp_path / "x.ckpt")
+        read_plain_content(tmp_path / "x.ckpt")
 
 
 @cheaply
@@ -157,7 +157,7 @@ def test_records_of_a_sweep(content: Any, rungs: Any, tmp_path: Path) -> None:
     (tmp_path / "halving.json").write_text(json.dumps(rungs))
     in_one_line(lambda: sweep_plan._earlier(tmp_path))
     sweep._seconds_before(tmp_path)
-    in_one_line(lambda: halving._decided(tmp_path))
+    in_one_line(lambda: halving._stored_decisions(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -234,12 +234,12 @@ CHAIN = {f"a{n}": f"${{a{n - 1}}}${{a{n - 1}}}" if n else "x" for n in range(40)
 )
 def test_chains_and_cycles_of_interpolations_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(DataError):
-        filled_in(config)
+        resolve_references(config)
 
 
 def test_references_within_a_configuration_are_resolved_and_resolvers_are_not_run() -> None:
     config = {"seed": 3, "data": {"split_seed": "${seed}", "path": "a-${data.split_seed}"}, "x": ["${oc.env:HOME}"]}
-    assert filled_in(config) == {"seed": 3, "data": {"split_seed": 3, "path": "a-3"}, "x": ["${oc.env:HOME}"]}
+    assert resolve_references(config) == {"seed": 3, "data": {"split_seed": 3, "path": "a-3"}, "x": ["${oc.env:HOME}"]}
 
 
 RESOLVERS = [
