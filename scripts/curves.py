@@ -1,4 +1,4 @@
-"""Draw the learning curves of finished runs: python scripts/curves.py plain=FOLDER regularised=FOLDER --out curves.png."""
+"""Draw the learning curves of finished runs: python scripts/curves.py plain=FOLDER regularized=FOLDER --out curves.png."""
 
 from regtorch.cli.curves import main
 

@@ -1,4 +1,4 @@
-"""Which plugins are installed, and what is broken: python scripts/plugins.py."""
+"""List the installed plugins, and what is broken: python scripts/plugins.py."""
 
 from regtorch.cli.plugins import main
 

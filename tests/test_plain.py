@@ -19,7 +19,7 @@ from torch import nn
 
 import regtorch
 from regtorch.cli.composition import compose
-from regtorch.cli.export import _write, trained_on
+from regtorch.cli.export import _write, network_input
 from regtorch.data.further_rows import NetworkInput
 from regtorch.errors import DataError, SettingError
 from tests.testers.command import ended
@@ -237,9 +237,9 @@ def test_the_message_names_an_invalid_model() -> None:
 BROKEN: dict[str, tuple[Any, str]] = {
     "NaN": (lambda w: torch.full_like(w, torch.nan), "not finite (hidden.0.linear.weight)"),
     "infinite": (lambda w: torch.full_like(w, -torch.inf), "not finite (hidden.0.linear.weight)"),
-    "complex": (lambda w: w.to(torch.complex64), "hidden.0.linear.weight as complex64, and the model has float32"),
-    "int8": (lambda w: w.to(torch.int8), "hidden.0.linear.weight as int8, and the model has float32"),
-    "booleans": (lambda w: w > 0, "hidden.0.linear.weight as bool, and the model has float32"),
+    "complex": (lambda w: w.to(torch.complex64), "hidden.0.linear.weight as complex64, but the model has float32"),
+    "int8": (lambda w: w.to(torch.int8), "hidden.0.linear.weight as int8, but the model has float32"),
+    "booleans": (lambda w: w > 0, "hidden.0.linear.weight as bool, but the model has float32"),
 }
 
 
@@ -261,12 +261,12 @@ def test_a_run_of_an_older_version_is_scaled_like_its_data(run: Path, tmp_path: 
         key: value for key, value in content["regtorch"].items() if key not in ("preprocessing", "class_names")
     }
     torch.save({**content, "regtorch": described}, path)
-    new = trained_on(Path("a"), compose([]), run / "a/checkpoints/best.ckpt", True).preprocessing
-    old = trained_on(Path("a"), compose([]), path, True).preprocessing
+    new = network_input(Path("a"), compose([]), run / "a/checkpoints/best.ckpt", True).preprocessing
+    old = network_input(Path("a"), compose([]), path, True).preprocessing
     assert new is not None
     assert old is not None
     assert new.described() == old.described()
-    assert trained_on(Path("a"), {}, path, False).preprocessing is None
+    assert network_input(Path("a"), {}, path, False).preprocessing is None
     elsewhere = {"data": {"name": "arrays", "path": "gone.npz"}}
-    with pytest.raises(DataError, match=r"run=a: .*data\.path=gone\.npz.*preprocess=false exports"):
-        trained_on(Path("a"), elsewhere, path, True)
+    with pytest.raises(DataError, match=r"run=a: .*data\.path=gone\.npz.*preprocess=false$"):
+        network_input(Path("a"), elsewhere, path, True)

@@ -1,3 +1,3 @@
-"""What the scripts and console commands run. Nothing here imports torch before a configuration has been checked."""
+"""The scripts and console commands. Nothing here imports torch before the configuration has been checked."""
 
 __all__: list[str] = []  # each command is a module with a main()

@@ -1,4 +1,4 @@
-"""Read what a checkpoint says of itself, without torch and without running anything that is in it."""
+"""Read a checkpoint's metadata without importing torch and without executing anything in the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from regtorch.errors import DataError
 
 
 class _Anything:
-    """Stands for every object that is not plain data."""
+    """Placeholder for every object that is not plain data."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def __setstate__(self, state: Any) -> None: ...
@@ -27,7 +27,7 @@ class _Anything:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Gives back plain containers; whatever else a pickle names becomes a stand-in, and nothing of it runs."""
+    """Unpickles plain containers. Every other global becomes a placeholder, so no code of the file runs."""
 
     def find_class(self, module: str, name: str) -> Any:
         return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Anything
@@ -36,21 +36,21 @@ class _PlainUnpickler(pickle.Unpickler):
         return None
 
 
-def described_model(path: Path) -> Mapping[str, Any]:
-    """The configuration nodes of the model that a checkpoint holds (``checkpoint["regtorch"]``).
+def read_description(path: Path) -> Mapping[str, Any]:
+    """Read the configuration nodes of the model in a checkpoint (``checkpoint["regtorch"]``).
 
     Raises:
-        DataError: the file is no checkpoint, is damaged, or is not one of a regtorch run.
+        DataError: the file is not a checkpoint, is damaged, or is not from a regtorch run.
     """
-    described: Mapping[str, Any] = checkpoint_content(path)["regtorch"]
+    described: Mapping[str, Any] = read_plain_content(path)["regtorch"]
     return described
 
 
-def checkpoint_content(path: Path) -> Mapping[str, Any]:
-    """All of a checkpoint that is plain data.
+def read_plain_content(path: Path) -> Mapping[str, Any]:
+    """Read all plain data of a checkpoint.
 
     Raises:
-        DataError: as `described_model`.
+        DataError: as in `read_description`.
     """
     try:
         status = path.stat()
@@ -59,18 +59,18 @@ def checkpoint_content(path: Path) -> Mapping[str, Any]:
     return _content(path.absolute(), str(path), status.st_mtime_ns, status.st_size)
 
 
-#: of the member that describes the others; that of a network with 100,000 weight tensors has 20 MB
+#: limit for data.pkl in the archive; a network with 100,000 weight tensors needs 20 MB
 _MOST_BYTES = 64 * 2**20
 
 
-@lru_cache(maxsize=4)  # it is asked for several times, and each time would be read whole
+@lru_cache(maxsize=4)  # several checks read the same checkpoint
 def _content(path: Path, named: str, changed: int, size: int) -> Mapping[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            # torch stores without compression: an archive that holds more than its own size unfolds when it is read
+            # torch does not compress: an archive that declares more bytes than the file has is a decompression bomb
             if sum(member.file_size for member in members) > size or any(member.compress_type for member in members):
-                raise zipfile.BadZipFile("it unfolds")
+                raise zipfile.BadZipFile("decompression bomb")
             if (damaged := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(damaged)
             member = next(member for member in members if member.filename.endswith("/data.pkl"))

@@ -1,4 +1,4 @@
-"""``regtorch-compare``: recipes over seeds; trains the runs that are missing and says which differences are more than noise."""
+"""``regtorch-compare``: train recipes over several seeds and report which differences exceed seed noise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from regtorch.cli import output
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
-from regtorch.cli.output import say
+from regtorch.cli.help_page import print_requested_help
+from regtorch.cli.output import print_error
 from regtorch.cli.request import Request, options, parse
 from regtorch.study.comparison import RULE, Comparison, compare
 from regtorch.study.grouping import group_runs
@@ -25,9 +25,9 @@ Compare recipes over seeds:
   regtorch-compare study=NAME [seeds=...] [KEY=VALUE ...]
   regtorch-compare FOLDER FOLDER ...
 
-Trains the runs that are missing, prints each metric's mean and standard deviation over seeds, a bootstrap interval, the
-difference to the first recipe seed by seed, and whether it is distinguishable from seed noise. Stop it at any time: the same
-command goes on. Folders are those of finished runs, or folders of such; what differs in its seed only belongs together.
+Trains the missing runs. Prints each metric's mean and standard deviation over seeds, a bootstrap interval, the paired
+difference to the first recipe, and whether it is distinguishable from seed noise. You can stop it at any time: the same
+command resumes it. FOLDER is a finished run, or contains finished runs; runs that differ only in the seed form one group.
 
   experiment  recipes of conf/experiment; the others are compared with the first
   study       a list of recipes and seeds: {studies}
@@ -36,23 +36,25 @@ command goes on. Folders are those of finished runs, or folders of such; what di
               .png. With more recipes or seeds and the same out, only the new runs are trained
   metrics     which to show, with commas between them:
               {metrics}
-  KEY=VALUE   goes into every run, as with train.py: trainer.max_epochs=5, data.path=...
+  KEY=VALUE   an override for every run, as with train.py: trainer.max_epochs=5, data.path=...
 """
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
+    """Run the command line. A user error prints one line and exits with 2; a failed run exits with 1."""
     exit_with(_main)
 
 
 def _main() -> int:
     arguments = sys.argv[1:]
-    if informs(arguments, lambda: _HELP.format(studies=", ".join(options("study")), metrics=", ".join(METRICS))):
+    if print_requested_help(
+        arguments, lambda: _HELP.format(studies=", ".join(options("study")), metrics=", ".join(METRICS))
+    ):
         return 0
     request = parse(arguments)
     groups, notes, failures = _finished(request) if request.folders else _trained(request)
     for failure in failures:
-        say(failure)
+        print_error(failure)
     if failures and not groups:
         return 1
     comparison = compare(_values(groups), request.metrics)
@@ -90,11 +92,11 @@ def _values(groups: _Groups) -> dict[str, dict[int, Mapping[str, float]]]:
 
 
 def _out(request: Request, names: Sequence[str]) -> Path:
-    """The study's folder: what ``out=`` says, or one named by what is compared."""
+    """Return the study's folder: ``out=``, or a name made of what is compared."""
     if request.out is not None:
         return request.out
     name = request.name or "-".join(re.sub(r"[^\w.=+]+", "_", name).strip("_") for name in names)
-    if len(name) > 120:  # folders' names have an end
+    if len(name) > 120:  # file systems limit the length of a name
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return Path("studies") / name
 
@@ -117,7 +119,7 @@ def _show(comparison: Comparison, notes: Sequence[str], out: Path) -> None:
 
     console = output.console(width=None if sys.stdout.isatty() else 180)
     for table in as_rich(comparison, console.width):
-        # a narrower terminal breaks lines itself, and no number is cut
+        # a narrow terminal wraps long lines itself; cropping would cut numbers off
         console.print(table, width=max(console.width, table.width or 0), crop=False, overflow="ignore")
         console.print()
     for line in (f"The first is {comparison.recipes[0]}.", *RULE):

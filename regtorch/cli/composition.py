@@ -1,4 +1,4 @@
-"""Compose the configuration before Hydra does, so that a mistake is one clear line and leaves no run folder."""
+"""Compose the configuration before Hydra does, so that a mistake prints one clear line and creates no run folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
 from regtorch.cli.data_path import moved_path, path_of_run
-from regtorch.cli.going_on import says_how_it_was_started
 from regtorch.cli.mistyped import key_for, options_for, strength_of
-from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_of_files, without_lists
+from regtorch.cli.option_lists import combines, is_group, option_names, refuse_lists_in_recipes, without_lists
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.cli.python_only import python_only
 from regtorch.cli.required import check_required
-from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
+from regtorch.cli.resume import has_overrides
+from regtorch.cli.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.errors import DataError, SettingError, as_one_line
 from regtorch.overrides import quoted, typed
 from regtorch.registry import near
@@ -32,7 +32,7 @@ _CONF = Path(regtorch.conf.__file__).parent
 #: keys whose values are names of files and folders
 _PATHS = ("resume", "rerun", "ckpt_path", "data.path", "hydra.run.dir", "hydra.sweep.dir", "sweep.resume")
 
-#: places whose options are those of a group of another name
+#: place in the configuration -> the group that its options come from
 _GROUP_OF = {
     "bias_regularizer": "regularizer", "activity_regularizer": "regularizer", "bias_constraint": "constraint",
     "input_dropout": "dropout", "head_initializer": "initializer", "penalty_schedule": "schedule",
@@ -43,21 +43,21 @@ _PROBABILITY_WORDS = {"p", "rate", "prob", "probability"}
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """What Hydra's parser raises: also for a number with too many digits, and for very deep nesting."""
+    """Return the exceptions of Hydra's parser, including those for too many digits and for very deep nesting."""
     from hydra.errors import HydraException
 
     return HydraException, ValueError, RecursionError
 
 
 def check_paths(overrides: Sequence[str], *, grid: bool = False) -> None:
-    """Refuse a name of a file or folder that Hydra would read as something else, and say how it is written.
+    """Refuse a file or folder name that Hydra would parse as something else, and show the quoted form.
 
     Args:
-        overrides: of a command line.
-        grid: whether ``data.path`` may have several values, with commas between them.
+        overrides: overrides of a command line.
+        grid: whether ``data.path`` may have several values, separated by commas.
 
     Raises:
-        SettingError: a name with commas, quotes, brackets, `=` and the like that is not quoted for Hydra.
+        SettingError: a name with commas, quotes, brackets, `=` and so on that is not quoted for Hydra.
 
     Example:
         >>> check_paths(["resume='a=1'"])
@@ -73,8 +73,8 @@ def check_paths(overrides: Sequence[str], *, grid: bool = False) -> None:
         if key not in _PATHS:
             continue
         if rest := list(takewhile(lambda word: "=" not in word and not word.startswith("~"), overrides[index + 1 :])):
-            whole = " ".join([text, *rest])
-            raise SettingError(f"{' '.join(rest)} has no =: if it belongs to {key}, write {typed(key, whole)}")
+            joined = " ".join([text, *rest])
+            raise SettingError(f"{' '.join(rest)} has no =: if it belongs to {key}, write {typed(key, joined)}")
         if not text:
             continue
         try:
@@ -88,7 +88,7 @@ def check_paths(overrides: Sequence[str], *, grid: bool = False) -> None:
 
 
 def implied_overrides(overrides: Sequence[str]) -> list[str]:
-    """Standard dropout, where a probability is given and no dropout was chosen: ``dropout.drop_prob=0.2`` alone works.
+    """Choose standard dropout where only a probability is given, so that ``dropout.drop_prob=0.2`` alone works.
 
     Example:
         >>> implied_overrides(["dropout.keep_prob=0.8"])
@@ -104,21 +104,21 @@ def implied_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 def earlier_overrides(overrides: Sequence[str]) -> list[str]:
-    """What the run that ``resume=<folder>`` or ``rerun=<folder>`` names was started with, but for what is given anew.
+    """Return the overrides of the run that ``resume=<folder>`` or ``rerun=<folder>`` names, without those given again.
 
     Raises:
-        DataError: the folder of ``rerun`` does not say.
+        DataError: the folder of ``rerun`` does not contain them.
     """
 
     def key(override: str) -> str:
         return override.lstrip("+~").partition("=")[0]
 
-    # the last one holds for Hydra too, and a plus before it changes nothing
+    # the last one wins in Hydra too, and a plus sign makes no difference
     named = next((override.lstrip("+") for override in reversed(overrides) if key(override) in ("resume", "rerun")), "")
     if not named or named.endswith("=null"):
         return []
     kind, folder = key(named), Path(value_of(named))
-    if kind == "resume" and not says_how_it_was_started(folder):  # it will be refused
+    if kind == "resume" and not has_overrides(folder):  # check_resume refuses it later
         return []
     if kind == "rerun" and not (value_of(named) and folder.is_dir()):
         raise DataError(f"{named}: there is no such folder; it must be that of a run, such as rerun=outputs/a")
@@ -126,30 +126,30 @@ def earlier_overrides(overrides: Sequence[str]) -> list[str]:
     def place(override: str) -> str:
         return key(override).rpartition("@")[2]
 
-    # what was allowed once is not allowed for ever
+    # a permission given once, such as data.changed, is not inherited
     given = {key(override) for override in overrides} | {"ckpt_path", "resume", "data.changed"}
     chosen = {
         place(override) for override in overrides if "." not in key(override)
-    }  # what is chosen has other settings
-    started = _started_with(folder, named)
-    check_of_folder(started, named)
+    }  # settings of a replaced option no longer apply
+    started = _stored_overrides(folder, named)
+    check_folder_overrides(started, named)
     if kind == "resume":
-        check_files_of_folder(folder, named)
+        check_folder_files(folder, named)
     earlier = [o for o in started if key(o) not in given and not ("." in key(o) and place(o).split(".")[0] in chosen)]
     here = None if {"data", "data.path", "experiment"} & given else moved_path(folder)
-    if here is not None:  # it was started in another folder
+    if here is not None:  # the run was started in another working directory
         earlier = [*(o for o in earlier if key(o) != "data.path"), f"data.path={quoted(here)}"]
-    if kind == "resume" and not (folder / "checkpoints" / "last.ckpt").is_file():  # it begins where that one began
-        begun = {key(override): value_of(override) for override in started}
-        if "resume" in begun:
-            begun["ckpt_path"] = str(Path(begun["resume"]) / "checkpoints" / "last.ckpt")
-        if "ckpt_path" in begun:
-            earlier.append(f"ckpt_path={quoted(str(path_of_run(folder, begun['ckpt_path'])))}")
+    if kind == "resume" and not (folder / "checkpoints" / "last.ckpt").is_file():  # use its initial checkpoint again
+        initial = {key(override): value_of(override) for override in started}
+        if "resume" in initial:
+            initial["ckpt_path"] = str(Path(initial["resume"]) / "checkpoints" / "last.ckpt")
+        if "ckpt_path" in initial:
+            earlier.append(f"ckpt_path={quoted(str(path_of_run(folder, initial['ckpt_path'])))}")
     return earlier
 
 
 def value_of(override: str) -> str:
-    """The value of an override as Hydra reads it: without quotes and escapes.
+    """Return the value of an override as Hydra parses it, without quotes and escapes.
 
     Example:
         >>> value_of(r"resume='it\\'s'")
@@ -159,15 +159,15 @@ def value_of(override: str) -> str:
 
     try:
         return str(OverridesParser.create().parse_override(override).value())
-    except unreadable():  # Hydra itself will say what is wrong
+    except unreadable():  # composing reports the error
         return override.partition("=")[2]
 
 
-def _started_with(folder: Path, named: str) -> list[str]:
-    """The overrides that a run's folder has kept.
+def _stored_overrides(folder: Path, named: str) -> list[str]:
+    """Read the overrides that a run's folder has stored.
 
     Raises:
-        DataError: it has none, or what it has is not a list of texts.
+        DataError: there are none, or they are not a list of strings.
     """
     kept = folder / ".hydra" / "overrides.yaml"
     try:
@@ -175,7 +175,7 @@ def _started_with(folder: Path, named: str) -> list[str]:
     except (DataError, KeyError) as error:
         why = f" ({error})" if kept.is_file() else ""
         raise DataError(
-            f"{named}: there is no whole .hydra/overrides.yaml or results.json that says how it was run{why}"
+            f"{named}: there is no complete .hydra/overrides.yaml or results.json with the run's overrides{why}"
         ) from error
     if not isinstance(started, list) or not all(isinstance(override, str) for override in started):
         raise DataError(f"{named}: .hydra/overrides.yaml is damaged: it must be a list of KEY=VALUE")
@@ -183,25 +183,25 @@ def _started_with(folder: Path, named: str) -> list[str]:
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration that these overrides give, as plain containers.
+    """Compose the configuration of these overrides, as plain containers.
 
     Raises:
-        SettingError: one line for whatever Hydra finds wrong with them.
+        SettingError: Hydra refuses the overrides; the message is one line.
     """
-    return compose_as_written(overrides)[0]
+    return compose_unresolved(overrides)[0]
 
 
 def node_of(overrides: Sequence[str], place: str) -> Mapping[str, Any]:
-    """The node that these overrides put at a place of the configuration."""
+    """Compose these overrides and return one node of the configuration."""
     node: Mapping[str, Any] = compose(overrides)[place]
     return node
 
 
 def check_given_once(overrides: Sequence[str]) -> None:
-    """Refuse two options of a group in two overrides, of which the later one would switch the earlier one off.
+    """Refuse a group that is given twice, because the later option would replace the earlier one.
 
     Raises:
-        SettingError: a group whose options combine is given twice.
+        SettingError: a group whose options can be combined is given twice.
 
     Example:
         >>> check_given_once(["regularizer=l1", "regularizer=l2"])
@@ -217,15 +217,15 @@ def check_given_once(overrides: Sequence[str]) -> None:
 
 
 def without_option_lists(overrides: Sequence[str]) -> list[str]:
-    """The same overrides with lists of options, ``callbacks=[early_stopping,ema]``, as what all of them set together."""
+    """Expand lists of options, such as ``callbacks=[early_stopping,ema]``, into the overrides that they stand for."""
     return without_lists(overrides, node_of)
 
 
-def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
-    """The same, and beside it the configuration before what refers to other keys (``${seed}``) is filled in.
+def compose_unresolved(overrides: Sequence[str]) -> tuple[dict[str, Any], DictConfig]:
+    """Compose the configuration, and return it both resolved and with its interpolations (``${seed}``) unresolved.
 
     Raises:
-        SettingError: one line for whatever Hydra finds wrong with them.
+        SettingError: Hydra refuses the overrides; the message is one line.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
@@ -239,7 +239,7 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
     with initialize_config_module("regtorch.conf", version_base="1.3"):
         try:
             written = hydra_compose("train", list(overrides), return_hydra_config=True)
-            refuse_lists_of_files(written.hydra.runtime.choices, overrides)
+            refuse_lists_in_recipes(written.hydra.runtime.choices, overrides)
             with open_dict(written):
                 del written["hydra"]
             config: dict[str, Any] = OmegaConf.to_container(written, resolve=True)  # type: ignore[assignment]
@@ -249,16 +249,16 @@ def compose_as_written(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
             raise
         except kinds as error:
             wrong: Exception = error
-        except Exception as error:  # of an assertion inside Hydra
+        except Exception as error:  # such as a failed assertion inside Hydra
             raise SettingError(f"{' '.join(overrides)} cannot be read ({as_one_line(error)})") from error
     raise SettingError(one_line(wrong, overrides)) from wrong
 
 
 def check_readable(overrides: Sequence[str]) -> None:
-    """Refuse what is no override.
+    """Refuse arguments that are not overrides.
 
     Raises:
-        SettingError: an override that Hydra cannot read.
+        SettingError: Hydra cannot parse an override.
 
     Example:
         >>> check_readable(["seed=1,"])  # doctest: +ELLIPSIS
@@ -276,10 +276,10 @@ def check_readable(overrides: Sequence[str]) -> None:
 
 
 def points(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Sets of overrides that together use every value of a sweep: the first values, then each other one alone.
+    """Yield sets of overrides that together use every value of a sweep: the first values, then each other value alone.
 
     Raises:
-        SettingError: an override that Hydra cannot read.
+        SettingError: Hydra cannot parse an override.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -302,7 +302,7 @@ def points(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 
 def one_line(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's explanation as one line that names the key, the value and what would be right."""
+    """Return Hydra's error as one line that names the key, the value and a valid alternative."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import InterpolationResolutionError
 
@@ -320,7 +320,7 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
         return f"{given}: there is no such option{f'; write {meant}' if meant else near(option, options)}"
     study = next((o for o in overrides if o.startswith("study=")), None)
     if study and "study" in text:
-        return f"{study}: a study is run by scripts/compare.py {study} (regtorch-compare {study})"
+        return f"{study} is not allowed here: run a study with scripts/compare.py {study} (regtorch-compare {study})"
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
         key = missing.group(1).split("=")[0].rstrip(".")
@@ -330,9 +330,9 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
         given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
         if key == "schedule":
             value = given.partition("=")[2]
-            return f"{given} does not say of what: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
+            return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
         chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
-        return f"{given}: there is no such key{near_key(key, chosen, given.partition('=')[2])}"
+        return f"{given}: there is no such key{suggest_key(key, chosen, given.partition('=')[2])}"
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     for override in overrides:
@@ -345,7 +345,9 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
             known = is_group(key) or "." in key or key in compose([])
             if not known and (meant := key_for(key, value)):
                 return f"{override}: there is no such key; write -m {meant}"
-            return f"{override}: several values are a grid of runs, for which you say -m; one value that is a list is written [...]"
+            return (
+                f"{override}: several values are a grid of runs, which needs -m; a list as one value is written [...]"
+            )
     return _flat(text)
 
 
@@ -355,14 +357,14 @@ def _group_and_value(override: str) -> tuple[str, str]:
 
 
 def _unreadable(error: OverrideParseException) -> str:
-    """What is no override, and what it may have been meant to be."""
+    """Describe an argument that is not an override, with a suggestion."""
     override = error.override
     if "=" in override:
         return f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error).splitlines()[0])})"
     if is_group(override):
-        return f"{override} is no setting: it must be {override}=OPTION, one of {', '.join(option_names(override))}"
+        return f"{override} is not a setting: it must be {override}=OPTION, one of {', '.join(option_names(override))}"
     meant = key_for(override)
-    return f"{override} is no setting: it must be KEY=VALUE{f', as in {meant}' if '=' in meant else ''}"
+    return f"{override} is not a setting: it must be KEY=VALUE{f', as in {meant}' if '=' in meant else ''}"
 
 
 def _flat(text: str) -> str:
@@ -371,8 +373,8 @@ def _flat(text: str) -> str:
     return "; ".join(line for line in lines if not line.startswith(dropped))
 
 
-def near_key(key: str, chosen: Sequence[str], value: str = "") -> str:
-    """What would be right instead of a key that is not there, given the options that were chosen and its value."""
+def suggest_key(key: str, chosen: Sequence[str], value: str = "") -> str:
+    """Suggest an existing key for an unknown one, given the chosen options and its value."""
     parent, _, last = key.rpartition(".")
     node: Any = compose(chosen)
     for part in parent.split(".") if parent else []:
@@ -380,7 +382,7 @@ def near_key(key: str, chosen: Sequence[str], value: str = "") -> str:
     has_its_own = isinstance(node, dict) and node.get("name") != "none" and "drop_prob" not in node
     if last in _PROBABILITY_WORDS and not (parent and has_its_own):
         place = f"{parent or 'dropout'}."
-        return f"; say {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), which {last} leaves open"
+        return f"; write {place}drop_prob (probability to drop a unit) or {place}keep_prob (to keep it), because {last} is ambiguous"
     if not isinstance(node, dict):
         meant = key_for(last, value)
         return f"; write {meant}" if meant else near(parent.partition(".")[0], compose(chosen))

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import regtorch
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.output import answer
+from regtorch.cli.output import print_output
 from regtorch.errors import DataError, SettingError
 from regtorch.study.curves import TABLE, draw_curves
 from regtorch.study.results import sorted_folders
@@ -16,18 +16,18 @@ from regtorch.study.results import sorted_folders
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise SettingError(f"{message}; say regtorch-curves FOLDER ... --out FILE")
+        raise SettingError(f"{message}; usage: regtorch-curves FOLDER ... --out FILE")
 
 
 def main() -> None:
-    """Draw the runs that are named on the command line into one picture."""
+    """Draw the runs named on the command line into one figure."""
     exit_with(_main)
 
 
 def _main() -> int:
     parser = _Parser(prog="regtorch-curves", description="Draw the learning curves of finished runs.")
     parser.add_argument("run", nargs="+", help="the folder of a run, a sweep or a study, or LABEL=FOLDER")
-    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the picture (.png, .svg, .pdf)")
+    parser.add_argument("--out", type=Path, default=Path("curves.png"), help="the figure's file (.png, .svg, .pdf)")
     parser.add_argument("--version", action="version", version=f"regtorch {regtorch.__version__}")
     arguments = parser.parse_args()
     runs: dict[str, Path] = {}
@@ -36,12 +36,12 @@ def _main() -> int:
         for name, path in _runs(label, folder).items():
             runs[_new(name, runs)] = path
     draw_curves(runs, arguments.out)
-    answer(arguments.out)
+    print_output(arguments.out)
     return 0
 
 
 def _labeled(argument: str) -> tuple[str, Path]:
-    """A label and a folder: ``=`` may be in either name, so the text is cut where the rest is a folder."""
+    """Split LABEL=FOLDER. Both may contain ``=``, so the split is where the rest is an existing folder."""
     if "=" not in argument or _is_folder(Path(argument)):
         return Path(argument).name or argument, Path(argument)
     parts = argument.split("=")
@@ -55,12 +55,12 @@ def _labeled(argument: str) -> tuple[str, Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # longer than any name of a folder
+    except (OSError, ValueError):  # longer than a file name may be
         return False
 
 
 def _runs(label: str, folder: Path) -> dict[str, Path]:
-    """The runs in a folder, or in those below it, as regtorch-compare takes them: label -> folder.
+    """Find the runs in a folder and its subfolders, as regtorch-compare does: label -> folder.
 
     Raises:
         DataError: there are none.
@@ -76,7 +76,7 @@ def _runs(label: str, folder: Path) -> dict[str, Path]:
 
 
 def _new(label: str, labels: dict[str, Path]) -> str:
-    """A label that is not there yet: folders of the same name are different runs."""
+    """Make a label unique, because different runs may have folders of the same name."""
     number, new = 2, label
     while new in labels:
         number, new = number + 1, f"{label} ({number})"

@@ -1,4 +1,4 @@
-"""Paths of a run that was started in another folder, such as its ``data.path``, which may be relative to that one."""
+"""Paths of a run that was started in another working directory, such as a relative ``data.path``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from regtorch.untrusted import load_yaml
 
 
 def path_of_run(folder: Path, path: object) -> object:
-    """A path of a run's configuration as it holds in the current folder.
+    """Return a path of a run's configuration, usable from the current working directory.
 
-    A relative one is looked for where the run was started, then at the same place relative to the run's own folder (both may
-    have been moved together). What is in neither place stays as it is.
+    A relative path is looked up in the folder where the run was started, then at the same position relative to the run's
+    folder (both may have been moved together). A path that exists in neither is returned unchanged.
 
     Args:
-        folder: of the run.
-        path: as the run's configuration has it.
+        folder: the run's folder.
+        path: the path in the run's configuration.
     """
     if not isinstance(path, str) or not path or Path(os.path.expanduser(path)).is_absolute():  # noqa: PTH111, no such user is no error
         return path
@@ -29,7 +29,7 @@ def path_of_run(folder: Path, path: object) -> object:
 
 
 def moved_path(folder: Path) -> str | None:
-    """A run's ``data.path`` in the current folder, if it is another than its configuration has; None if it holds as it is."""
+    """Return a run's ``data.path`` from the current working directory; None if the configured path is still valid."""
     config = _kept(folder, "config.yaml")
     node = config.get("data")
     path = node.get("path") if isinstance(node, dict) else None
@@ -38,20 +38,20 @@ def moved_path(folder: Path) -> str | None:
 
 
 def _started_in(folder: Path) -> list[Path]:
-    """Folders that the run was, or would now be, started in."""
+    """Return the working directory of the run, and where it would be if it was moved along with the run's folder."""
     kept = _kept(folder, "hydra.yaml")
     inner = kept.get("hydra", kept)
     runtime = inner.get("runtime") if isinstance(inner, dict) else None
     paths = [str(runtime.get(key)) for key in ("cwd", "output_dir")] if isinstance(runtime, dict) else [""]
     if not all(Path(path).is_absolute() for path in paths):
         return []
-    there, then = paths
-    moved = os.path.normpath(folder.absolute() / os.path.relpath(there, then))
-    return [Path(there), Path(moved)]
+    cwd, output_dir = paths
+    moved = os.path.normpath(folder.absolute() / os.path.relpath(cwd, output_dir))
+    return [Path(cwd), Path(moved)]
 
 
 def _kept(folder: Path, name: str) -> dict[str, Any]:
-    """A file of a run's configuration; empty if it cannot be read."""
+    """Read a file of a run's configuration; empty if it cannot be read."""
     try:
         content = load_yaml(folder / ".hydra" / name)
     except (DataError, OSError):

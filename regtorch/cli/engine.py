@@ -1,4 +1,4 @@
-"""Runs of a sweep, by whichever of Hydra's launchers is asked for: in this process, in others, on a cluster."""
+"""Run the jobs of a sweep with a Hydra launcher: in this process, in other processes, or on a cluster."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from regtorch.errors import RegtorchError, SettingError
 from regtorch.overrides import quoted
 from regtorch.user_script import user_script
 
-#: launchers that come in packages of their own -> the plugin, and the extra that installs it
+#: launchers in separate packages -> the plugin module, and the extra that installs it
 _EXTRAS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
     "ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
     "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
     "submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
 }
-#: how often a launcher that broke down (a worker was killed) is started again without one more run done
+#: how often a launcher that crashed (a worker was killed) is restarted without another completed run
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep: the name of its folder, and its overrides."""
+    """One run of a sweep: its number, which names its folder, and its overrides."""
 
     number: int
     overrides: tuple[str, ...]
 
 
 def quiet_logging(overrides: Sequence[str]) -> list[str]:
-    """No line an epoch on the terminal, which is for a run of its own, and none a launched job.
+    """Return overrides that silence the lines per epoch and per launched job, which only suit a single run.
 
-    A logging that the user has chosen stays: another than ours need not have these handlers.
+    A logging configuration that the user has chosen stays, because it may not have these handlers.
     """
     chosen = {override.lstrip("+").partition("=")[0] for override in overrides}
     ours = {
@@ -53,8 +53,8 @@ class Engine:
     """Hydra's launcher for a folder of runs.
 
     Args:
-        folder: of the sweep; a run's is in it, named by its number.
-        overrides: what all runs have in common, with the launcher and its settings.
+        folder: the sweep's folder; each run has a subfolder named by its number.
+        overrides: common to all runs, including the launcher and its settings.
 
     Raises:
         SettingError: there is no such launcher, or it has no such setting.
@@ -73,7 +73,7 @@ class Engine:
             *quiet_logging(overrides),
         ]
         if any(o.lstrip("+").startswith("hydra.launcher.ray.init.address=") for o in overrides):
-            # the plugin sizes the object store, which Ray refuses where it joins a cluster that is there already
+            # the plugin sets the object store's size, which Ray refuses when it joins an existing cluster
             settings.append("+hydra.launcher.ray.init.object_store_memory=null")
         plugin_nodes()
         wrong: Exception | None = None
@@ -88,15 +88,15 @@ class Engine:
             raise SettingError(one_line(wrong, overrides)) from wrong
 
     def run(self, jobs: Sequence[Job], task: Callable[[Any], Any], is_done: Callable[[int], bool]) -> None:
-        """Run what is not done; again, where the launcher broke down and some were done meanwhile.
+        """Run the jobs that are not done; retry when the launcher crashes after some of them completed.
 
         Args:
-            jobs: in the order in which they are begun.
-            task: a function of the run's configuration; it must be one that can be pickled.
-            is_done: whether the run of this number need not be started again.
+            jobs: in the order in which they start.
+            task: a picklable function of the run's configuration.
+            is_done: whether the job of this number is done.
 
         Raises:
-            RegtorchError: the launcher breaks down again and again.
+            RegtorchError: the launcher crashes repeatedly.
             SystemExit: SIGTERM or Ctrl-C.
         """
         attempts = 0
@@ -104,13 +104,13 @@ class Engine:
             try:
                 self._launch(left, task)
                 return
-            except Exception as error:  # of the launcher: runs keep their own failures
+            except Exception as error:  # from the launcher: runs record their own failures
                 some = any(is_done(job.number) for job in left)
                 attempts = 0 if some else attempts + 1
                 if attempts == _ATTEMPTS:
                     reason = " ".join(str(error).split())[:300]
                     raise RegtorchError(
-                        f"the launcher broke down {attempts} times without a run done: {type(error).__name__}: {reason}"
+                        f"the launcher crashed {attempts} times without completing a run: {type(error).__name__}: {reason}"
                     ) from error
 
     def _launch(self, jobs: Sequence[Job], task: Callable[[Any], Any]) -> None:
@@ -135,10 +135,10 @@ class Engine:
 
 
 def check_launcher(overrides: Sequence[str]) -> None:
-    """Say what is to be installed for the launcher that is asked for.
+    """Refuse a launcher that is not installed or cannot run here, and name the package to install.
 
     Raises:
-        SettingError: its package or its cluster is not there, it has no processes, or another sweeper is asked for.
+        SettingError: its package or its cluster is missing, it has no processes, or the override chooses a sweeper.
 
     Example:
         >>> check_launcher(["hydra/launcher=basic", "seed=1,2"])
@@ -150,16 +150,16 @@ def check_launcher(overrides: Sequence[str]) -> None:
                 f"{override} is not allowed: -m runs grids, and hparams_search=NAME searches (by Optuna)"
             )
         if key == "hydra.launcher.n_jobs" and value == "0":
-            raise SettingError(f"{override} is not allowed: it must be a number of processes, or -1 for one a core")
+            raise SettingError(f"{override} is not allowed: it must be a number of processes, or -1 for one per core")
         if key == "hydra/launcher" and value in _EXTRAS:
             plugin, extra = _EXTRAS[value]
             try:
-                there = find_spec(plugin) is not None
+                installed = find_spec(plugin) is not None
             except ModuleNotFoundError:
-                there = False
-            if not there:
-                raise SettingError(f"{override} needs a package that is not there: pip install 'regtorch[{extra}]'")
+                installed = False
+            if not installed:
+                raise SettingError(f"{override} needs a package that is not installed: pip install 'regtorch[{extra}]'")
             if value == "submitit_slurm" and which("srun") is None:
                 raise SettingError(
-                    f"{override} needs Slurm, and there is no srun here: hydra/launcher=submitit_local runs on this machine"
+                    f"{override} needs Slurm, but there is no srun here; to run on this machine: hydra/launcher=submitit_local"
                 )

@@ -1,4 +1,4 @@
-"""How a command ends: a user's mistake is one line and status 2, an interrupt 130, and nothing is a traceback."""
+"""Exit status of the commands: a user error prints one line and exits with 2, an interrupt with 130; no tracebacks."""
 
 from __future__ import annotations
 
@@ -11,60 +11,59 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from regtorch.cli.output import say
-from regtorch.cli.start_up import started
+from regtorch.cli.output import print_error
+from regtorch.cli.start_up import run_command
 from regtorch.errors import RegtorchError, as_one_line
 from regtorch.memory import is_out_of_memory
 from regtorch.printable import escaped, shortened
 
 
 def exit_with(command: Callable[[], int]) -> NoReturn:
-    """Run a command and end the process with the status that it gives back, or with that of its error.
+    """Run a command and exit with the status that it returns, or with the status of its error.
 
-    An error that nobody foresaw is one line and status 1; its traceback is in a file that the line names.
+    An unexpected error prints one line and exits with 1; the line names the file with the traceback.
     """
-    logging.raiseExceptions = False  # a log that cannot be written, as the disk is full, is no reason for a traceback
+    logging.raiseExceptions = False  # a log that cannot be written because the disk is full must not print a traceback
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that does not have all characters
+        if hasattr(stream, "reconfigure"):  # the terminal's encoding may not have all characters
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(started(command))
+        sys.exit(run_command(command))
     except SystemExit as error:
-        if isinstance(error.code, str):  # of a library that ends the process with a text
-            sys.exit(say(error.code))
+        if isinstance(error.code, str):  # a library exits with a message
+            sys.exit(print_error(error.code))
         raise
     except RegtorchError as error:
-        sys.exit(say(error))
-    except OSError as error:  # a folder that cannot be made, a disk that is full
-        sys.exit(say(f"{error.filename or 'writing'}: {error.strerror or error}"))
+        sys.exit(print_error(error))
+    except OSError as error:  # a folder that cannot be created, a full disk
+        sys.exit(print_error(f"{error.filename or 'writing'}: {error.strerror or error}"))
     except KeyboardInterrupt:
-        say("interrupted")
+        print_error("interrupted")
         sys.exit(130)
     except BaseException as error:
-        sys.exit(say_unforeseen(error))
+        sys.exit(print_unexpected_error(error))
 
 
-def say_unforeseen(error: BaseException) -> int:
-    """Say an error that nobody foresaw in one line, and where its traceback is; gives back status 1.
+def print_unexpected_error(error: BaseException) -> int:
+    """Print an unexpected error as one line, with the path of the file that has its traceback; return status 1.
 
-    The file is in the folder of temporary files: the current folder may be anybody's, and may not be writable.
+    The file is in the folder for temporary files, because the current folder may not be writable.
     """
+    text = shortened(as_one_line(error), 300)
     if is_out_of_memory(error):
-        said = f"there is not enough memory: {shortened(as_one_line(error), 300)}"
-    else:
-        said = shortened(as_one_line(error), 300)
+        text = f"there is not enough memory: {text}"
     kept = ""
     with suppress(OSError):
         descriptor, path = tempfile.mkstemp(prefix="regtorch-", suffix=".log")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(escaped("".join(traceback.format_exception(error)), keep="\n"))
         kept = f" (the traceback is in {path})"
-    say(f"{said}{kept}")
+    print_error(f"{text}{kept}")
     return 1
 
 
 def exit_interrupted(error: SystemExit, hint: str = "") -> NoReturn:
-    """End the process after a run has ended on a signal: 143 on SIGTERM, 130 on Ctrl-C."""
-    say(f"interrupted{hint}")
+    """Exit after a signal ended a run: with 143 for SIGTERM, 130 for Ctrl-C."""
+    print_error(f"interrupted{hint}")
     status = {"SIGTERMException": 143, "Interrupted": error.code}.get(type(error).__name__, 130)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""``regtorch-export``: a finished run's network, for programs that have no regtorch."""
+"""``regtorch-export``: write a finished run's network for programs without regtorch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
-from regtorch.cli.output import answer
+from regtorch.cli.help_page import print_requested_help
+from regtorch.cli.output import print_output
 from regtorch.cli.resources import check_holds
 from regtorch.cli.validation import dataset
 from regtorch.data.further_rows import NetworkInput
@@ -22,18 +22,18 @@ from regtorch.registry import near
 from regtorch.settings import one_of
 
 _HELP = """\
-Write a finished run's network in a form that needs no regtorch: regtorch-export run=FOLDER out=FILE
+Write a finished run's network in a format that does not need regtorch: regtorch-export run=FOLDER out=FILE
 
-  run          the folder that train.py made
-  out          FILE.pt: the weights, under the names that regtorch.plain gives them (torch.load(FILE, weights_only=True));
+  run          the run folder that train.py wrote
+  out          FILE.pt: the weights, with the names of regtorch.plain (torch.load(FILE, weights_only=True));
                FILE.pt2: the network, by torch.export (torch.export.load); FILE.onnx: the network, by torch.onnx
                (pip install 'regtorch[onnx]'); both take batches of any size
-  checkpoint   best or last; default: the one that the run was measured on
+  checkpoint   best or last; default: the checkpoint that the run was evaluated on
   preprocess   true (the default): .pt2 and .onnx take rows as they are stored (float32; pixels from 0 to 255; images of a
                .npz in its layout), and scale and standardize them as in training; false: they take rows that are already
-               scaled, images as (N, C, H, W). A .pt has weights alone, which take such rows
+               scaled, images as (N, C, H, W). A .pt has only weights, which take scaled rows
 
-It has no dropout and gives logits. class_names, output_transform (softmax), preprocessing, mean and std, and for images
+The network has no dropout and returns logits. class_names, output_transform (softmax), preprocessing, mean and std, and for images
 input_layout and stored_layout, are in the file's metadata: metadata_props of .onnx,
 extra_files={"metadata.json": ""} of .pt2, ._metadata["regtorch"] of .pt.
 """
@@ -42,19 +42,19 @@ _SUFFIXES = (".pt", ".pt2", ".onnx")
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2."""
+    """Run the command line. A user error prints one line and exits with 2."""
     exit_with(_main)
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     given = _parsed(sys.argv[1:])
     run, out = Path(given["run"]), Path(given["out"])
     config = run_folder.configuration(run)
     checkpoint = run_folder.checkpoint(run, config, given.get("checkpoint"))
     preprocess = given.get("preprocess", "true") == "true"
-    network = trained_on(run, config, checkpoint, preprocess)
+    network = network_input(run, config, checkpoint, preprocess)
     if not out.parent.is_dir():
         raise SettingError(f"out={out}: there is no folder {out.parent}")
     if out.is_dir():
@@ -65,7 +65,7 @@ def _main() -> int:
         _write(config, checkpoint, network, out, preprocess)
     except OSError as error:
         raise DataError(f"out={out} cannot be written: {error.strerror or error}") from error
-    answer(out)
+    print_output(out)
     return 0
 
 
@@ -76,11 +76,11 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
         if not equals or key not in _KEYS:
             raise SettingError(f"{argument}: there is no such key{near(key, _KEYS)}")
         if key in given:
-            raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
+            raise SettingError(f"{argument} is not allowed: {key}={given[key]} is given too; give one of them")
         given[key] = unquoted(value)
     for key in ("run", "out"):
         if not given.get(key):
-            raise SettingError(f"{key}= is missing: say run=FOLDER out=FILE")
+            raise SettingError(f"{key}= is missing: write run=FOLDER out=FILE")
     if Path(given["out"]).suffix not in _SUFFIXES:
         raise SettingError(f"out={given['out']} is not allowed: its name must end in {', '.join(_SUFFIXES)}")
     if "checkpoint" in given:
@@ -90,16 +90,16 @@ def _parsed(arguments: list[str]) -> dict[str, str]:
     return given
 
 
-def trained_on(run: Path, config: Mapping[str, Any], checkpoint: Path, preprocess: bool) -> NetworkInput:
-    """What the checkpoint says of its rows; of an older version's, what the run's data says."""
-    described = described_model(checkpoint)
+def network_input(run: Path, config: Mapping[str, Any], checkpoint: Path, preprocess: bool) -> NetworkInput:
+    """Return the network's input as the checkpoint describes it; for older checkpoints, as the run's data describes it."""
+    described = read_description(checkpoint)
     network = NetworkInput.of_checkpoint(described)
     if network is not None:
         return network
     if not preprocess:
         for key in ("shape", "classes"):
             if key not in described:
-                raise DataError(f"{checkpoint} is damaged: it does not say regtorch.{key}")
+                raise DataError(f"{checkpoint} is damaged: it lacks regtorch.{key}")
         classes = int(described["classes"])
         return NetworkInput(tuple(described["shape"]), tuple(map(str, range(classes))))
     try:
@@ -107,14 +107,14 @@ def trained_on(run: Path, config: Mapping[str, Any], checkpoint: Path, preproces
         network = NetworkInput.of(data)
     except DataError as error:
         raise DataError(
-            f"run={run}: how its rows are scaled is not in {checkpoint.name}, and its data cannot be read ({error}); "
-            "preprocess=false exports the network without it"
+            f"run={run}: {checkpoint.name} does not store how rows are scaled, and the run's data cannot be read ({error}); "
+            "to export without scaling: preprocess=false"
         ) from error
     run_folder.check_fits(run, checkpoint, data)
     if data.preprocessing() is None:
         raise DataError(
             f"run={run}: data={config['data']['name']} prepares its rows in a way that cannot be exported; "
-            "preprocess=false exports the network without it"
+            "to export without it: preprocess=false"
         )
     return network
 
@@ -133,7 +133,7 @@ def _write(config: Mapping[str, Any], checkpoint: Path, network: NetworkInput, o
         with replaced(out) as temporary:
             export(module.model, network, temporary, preprocess=preprocess)
     except ImportError as error:
-        raise DataError(f"out={out} needs packages that are not there: pip install 'regtorch[onnx]'") from error
+        raise DataError(f"out={out} needs packages that are not installed: pip install 'regtorch[onnx]'") from error
 
 
 if __name__ == "__main__":

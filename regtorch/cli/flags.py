@@ -1,4 +1,4 @@
-"""Flags of ``regtorch-train``: Hydra's own, which mean what Hydra says or are refused; and words that are no override."""
+"""Command-line flags of ``regtorch-train``: Hydra's flags, which work as in Hydra or are refused."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _CHOICES = {
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
 }
-#: flags that say what is to be done; one at a time
+#: flags that choose the command; at most one may be given
 _COMMANDS = ("--run", "--multirun", "--cfg", "--info", "--shell-completion", "--hydra-help")
 _REFUSED = {
-    "--experimental-rerun": "it would run whatever its file holds; rerun=FOLDER trains a run once more",
-    "--config-path": "the configuration is regtorch's own; --config-dir=FOLDER adds recipes and options of yours",
-    "--config-name": "the configuration is regtorch's own; --config-dir=FOLDER experiment=NAME takes a recipe of yours",
+    "--experimental-rerun": "it would execute the content of its file; to train a run again: rerun=FOLDER",
+    "--config-path": "the main configuration is fixed; to add your own recipes and options: --config-dir=FOLDER",
+    "--config-name": "the main configuration is fixed; to use your own recipe: --config-dir=FOLDER experiment=NAME",
 }
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was typed, in order.
+    """A parsed command line.
 
     Args:
-        overrides: KEY=VALUE; ``--config-dir`` is among them, as the setting of Hydra's that it stands for.
-        command: the flag that says what to do; ``--run`` without one.
-        for_hydra: flags to hand on to Hydra.
+        overrides: KEY=VALUE, in order; ``--config-dir`` is converted to the equivalent Hydra override.
+        command: the flag that chooses the command; ``--run`` by default.
+        for_hydra: flags to pass on to Hydra.
     """
 
     overrides: tuple[str, ...]
@@ -45,15 +45,15 @@ class CommandLine:
 
     @property
     def needs_overrides(self) -> bool:
-        """Whether the configuration matters for what is asked."""
+        """Whether the command uses the configuration."""
         return self.command not in ("--hydra-help", "--shell-completion")
 
 
 def parsed(arguments: Sequence[str]) -> CommandLine:
-    """Read a command line.
+    """Parse a command line.
 
     Raises:
-        SettingError: a flag that there is not, one without its value, or two that exclude each other.
+        SettingError: an unknown flag, a flag without its value, or two flags that exclude each other.
 
     Example:
         >>> parsed(["-m", "seed=1,2"])
@@ -107,7 +107,7 @@ def _checked(overrides: list[str], given: dict[str, str | None]) -> CommandLine:
     commands = [flag for flag in given if flag in _COMMANDS]
     if len(commands) > 1 and "--multirun" in commands:
         other = next(flag for flag in commands if flag != "--multirun")
-        raise SettingError(f"{other} is not for -m: a sweep is described by KEY=VALUE alone; give one of the two flags")
+        raise SettingError(f"{other} is not for -m: a sweep takes only KEY=VALUE; give one of the two flags")
     if len(commands) > 1:
         raise SettingError(f"{' and '.join(commands)} exclude each other; give one of them")
     command = commands[0] if commands else "--run"
@@ -116,8 +116,8 @@ def _checked(overrides: list[str], given: dict[str, str | None]) -> CommandLine:
             raise SettingError(f"{flag} is not allowed without --cfg, which prints the configuration")
     if (folder := given.get("--config-dir")) is not None:
         overrides = [_search_path(folder, overrides), *(o for o in overrides if not _is_search_path(o))]
-    handed_on = ("--cfg", "--info", "--package", "--resolve", "--shell-completion", "--hydra-help")
-    for_hydra = [word for flag in handed_on if flag in given for word in (flag, given[flag]) if word is not None]
+    passed_on = ("--cfg", "--info", "--package", "--resolve", "--shell-completion", "--hydra-help")
+    for_hydra = [word for flag in passed_on if flag in given for word in (flag, given[flag]) if word is not None]
     return CommandLine(tuple(overrides), command, tuple(for_hydra))
 
 
@@ -126,7 +126,7 @@ def _is_search_path(override: str) -> bool:
 
 
 def _search_path(folder: str, overrides: Sequence[str]) -> str:
-    """``--config-dir`` as the setting of Hydra's that also a sweep and its processes take."""
+    """Convert ``--config-dir`` to the equivalent Hydra override, which sweeps and their processes take too."""
     path = Path(folder)
     if not folder or not path.is_dir():
         raise SettingError(
@@ -146,7 +146,7 @@ def _no_such_flag(argument: str, following: Sequence[str], sweeps: bool) -> str:
         argument, value = f"{argument} {following[0]}", following[0]
     if close := difflib.get_close_matches(argument.partition("=")[0], (*_ALONE, *_WITH_VALUE), n=1, cutoff=0.8):
         return f"{argument}: there is no such flag; did you mean {close[0]}?"
-    if sweeps and not equals:  # KEY=VALUE follows
+    if sweeps and not equals:  # the suggestion shows KEY=VALUE
         argument = f"{argument} is not for -m"
     meant = key_for(word.replace("-", "_"), value)
     as_in = f", as in {meant}" if meant else " without dashes; --help lists them"

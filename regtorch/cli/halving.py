@@ -32,11 +32,11 @@ _RUNG: dict[str, Range] = {
 
 
 def rungs(points: int, epochs: int, factor: int) -> list[int]:
-    """Behind which epochs a factor-th of the points is kept, so that about one of them trains all epochs.
+    """Return the epochs after which 1/factor of the points is kept, so that about one point trains all epochs.
 
     Args:
-        points: how many begin.
-        epochs: of a whole training.
+        points: number of points at the start.
+        epochs: epochs of a complete training.
         factor: > 1.
 
     Example:
@@ -51,10 +51,10 @@ def rungs(points: int, epochs: int, factor: int) -> list[int]:
 
 
 def best(costs: Mapping[int, Sequence[float] | None], factor: int) -> list[int]:
-    """The factor-th of the points, rounded up, that cost least; where that is equal, the next cost decides.
+    """Return the 1/factor of the points, rounded up, with the lowest costs; ties are broken by the next cost.
 
     Args:
-        costs: of each point, the one that decides first; None: it is out.
+        costs: each point's costs, the most important first; None: the point has failed.
         factor: > 1.
 
     Example:
@@ -66,30 +66,29 @@ def best(costs: Mapping[int, Sequence[float] | None], factor: int) -> list[int]:
 
 
 def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, factor: int, by: str) -> None:
-    """Run the points of a grid as far as they are worth it.
+    """Run the points of a grid, and prune the worst ones at each rung.
 
-    A point that is kept goes on from its checkpoint, so it ends where it would have ended in the whole grid. Where
-    accuracies are equal the loss decides. What was decided is kept in the sweep's folder, so that a sweep that was
-    stopped decides the same.
+    A point that is kept resumes from its checkpoint, so its result is the same as in the complete grid. Ties in accuracy
+    are broken by the loss. The decisions are stored in the sweep's folder, so that a resumed sweep repeats them.
 
     Args:
-        engine: runs them.
+        engine: runs the points.
         jobs: the points.
-        folder: of the sweep.
-        epochs: of a whole training.
-        factor: a factor-th of the points is kept at each rung.
-        by: the validation's accuracy or loss.
+        folder: the sweep's folder.
+        epochs: epochs of a complete training.
+        factor: 1/factor of the points is kept at each rung.
+        by: ``val.accuracy`` or ``val.loss``.
 
     Raises:
-        DataError: what was decided before cannot be read.
+        DataError: the stored decisions cannot be read.
     """
     alive = {job.number for job in jobs}
-    decided = _decided(folder)
+    decided = _stored_decisions(folder)
     name = by.partition(".")[2]
     for index, epoch in enumerate(rungs(len(jobs), epochs, factor)):
         if index == len(decided):
             left = [job for job in jobs if job.number in alive]
-            engine.run(left, partial(point, until_epoch=epoch), partial(_has_come_to, folder, epoch))
+            engine.run(left, partial(point, until_epoch=epoch), partial(_has_reached, folder, epoch))
             found = {number: results(folder / str(number)) for number in sorted(alive)}
             values = {number: _value(result, name) for number, result in found.items()}
             kept = best({number: _costs(result, name) for number, result in found.items()}, factor)
@@ -97,27 +96,27 @@ def halve(engine: Engine, jobs: Sequence[Job], folder: Path, *, epochs: int, fac
             write_json(folder / _KEPT, decided)
         values, kept = decided[index]["values"], decided[index]["kept"]
         for number in alive - set(kept):
-            _tell_why(
+            _write_reason(
                 folder / str(number),
-                f"{by} {values.get(str(number))} behind epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
+                f"{by} {values.get(str(number))} after epoch {epoch}, not among the best {len(kept)} of {len(alive)}",
             )
         alive = set(kept)
     engine.run([job for job in jobs if job.number in alive], point, lambda number: has_ended(folder / str(number)))
 
 
-def _has_come_to(folder: Path, epoch: int, number: int) -> bool:
+def _has_reached(folder: Path, epoch: int, number: int) -> bool:
     return has_ended(folder / str(number), epoch)
 
 
-def _decided(folder: Path) -> list[dict[str, Any]]:
-    """What was decided before; it cannot be decided again, as points have gone on since."""
+def _stored_decisions(folder: Path) -> list[dict[str, Any]]:
+    """Read the stored decisions. They cannot be repeated from the runs, because points have trained further since."""
     if not (folder / _KEPT).exists():
         return []
     with suppress(DataError):
         decided = load_json(folder / _KEPT)
         if isinstance(decided, list):
             return [check_fields(rung, _RUNG, required=tuple(_RUNG)) for rung in decided]
-    raise DataError(f"{folder / _KEPT} is damaged: it held which points are kept; begin the sweep in another folder")
+    raise DataError(f"{folder / _KEPT} is damaged: it listed the points to keep; start the sweep in another folder")
 
 
 def _value(found: Mapping[str, Any], name: str) -> float | None:
@@ -126,14 +125,14 @@ def _value(found: Mapping[str, Any], name: str) -> float | None:
 
 
 def _costs(found: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """The loss, or the share of errors and then the loss: few rows make many equal accuracies."""
+    """Return the loss, or the negative accuracy and then the loss, because few rows give many equal accuracies."""
     value, loss = _value(found, name), _value(found, "loss")
     if value is None or loss is None:
         return None
     return (loss,) if name == "loss" else (-value, loss)
 
 
-def _tell_why(folder: Path, reason: str) -> None:
+def _write_reason(folder: Path, reason: str) -> None:
     found = results(folder)
     if found.get("status") == "pruned" and found.get("reason") != reason:
         write_json(folder / "results.json", {**found, "reason": reason})

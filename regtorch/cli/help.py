@@ -1,4 +1,4 @@
-"""``--help``: the groups, their options, and the keys that people type. Hydra's own takes a second to list them."""
+"""``--help``: groups, options and common keys. Hydra's own help takes a second to list them."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.registry import PACKAGES, available
 
 _HEAD = """\
-Train a regularised network: regtorch-train GROUP=OPTION ... KEY=VALUE ...
+Train a regularized network: regtorch-train GROUP=OPTION ... KEY=VALUE ...
 
 Groups and their options:
 """
 _TAIL = """
-At another place: regularizer@bias_regularizer=l2, regularizer@activity_regularizer=l1, constraint@bias_constraint=max_norm,
+For other places: regularizer@bias_regularizer=l2, regularizer@activity_regularizer=l1, constraint@bias_constraint=max_norm,
 dropout@input_dropout=alpha, initializer@head_initializer=glorot_uniform, schedule@penalty_schedule=cosine,
 schedule@dropout_schedule=cosine
 
 Several options of a group at once: regularizer=[l1,orthogonal], constraint=[non_neg,max_norm], augmentation=[crop,flip],
 callbacks=[early_stopping,ema]
 
-Keys people type: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
+Common keys: seed, trainer.max_epochs, trainer.precision, trainer.devices, optimizer.lr, data.batch_size, data.path,
 model.hidden, model.channels, regularizer.l1, regularizer.l2, regularizer.where, dropout.drop_prob, dropout.keep_prob,
 constraint.max_value, evaluate, checkpoint.every_n_steps, checkpoint.every_seconds, compile, ckpt_path
 
-Going on with a run:               regtorch-train resume=FOLDER
-The same run once more:            regtorch-train rerun=FOLDER
+Resume a run:                      regtorch-train resume=FOLDER
+Repeat a run:                      regtorch-train rerun=FOLDER
 
-A grid of runs:                    regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
-Going on with it:                  regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard,
-                                   sweep.retry_failed=true runs points that have failed again)
-A search by Optuna:                regtorch-train -m hparams_search=l1_l2 hparams_search.trials=40
-Recipes compared over seeds:       regtorch-compare experiment=digits_standard,digits_custom seeds=5
-The configuration as it stands:    regtorch-train ... --cfg job
-Recipes of your own:               regtorch-train --config-dir FOLDER experiment=NAME   (FOLDER/experiment/NAME.yaml)
-Which plugins are installed:       regtorch-plugins
+Run a grid:                        regtorch-train -m regularizer=none,l1,l2 seed=1,2,3
+Resume a grid:                     regtorch-train -m sweep.resume=FOLDER   (sweep.by=test.nll orders its leaderboard,
+                                   sweep.retry_failed=true runs failed points again)
+Search with Optuna:                regtorch-train -m hparams_search=l1_l2 hparams_search.trials=40
+Compare recipes over seeds:        regtorch-compare experiment=digits_standard,digits_custom seeds=5
+Print the configuration:           regtorch-train ... --cfg job
+Use your own recipes:              regtorch-train --config-dir FOLDER experiment=NAME   (FOLDER/experiment/NAME.yaml)
+List the installed plugins:        regtorch-plugins
 Hydra's own flags:                 regtorch-train --hydra-help
 """
 
 
 def help_text() -> str:
-    """What ``regtorch-train --help`` says, unwrapped; needs no torch."""
+    """Return the text of ``regtorch-train --help``, unwrapped; needs no torch."""
     folder = Path(regtorch.conf.__file__).parent
     lines = []
     groups = sorted(path for path in folder.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
     for group in groups:
-        if group.name == "study":  # no part of a run: a list of recipes for regtorch-compare
+        if group.name == "study":  # lists of recipes for regtorch-compare, not options of a run
             continue
         options = {path.stem for path in group.glob("*.yaml")}
         options |= set(available(group.name)) if group.name in PACKAGES else set()

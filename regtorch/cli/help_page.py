@@ -1,4 +1,4 @@
-"""``--help`` and ``--version`` of each command, at the terminal's own width."""
+"""``--help`` and ``--version`` of each command, wrapped to the terminal's width."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 _WIDEST = 120  # longer lines are hard to read
-_USUAL = 80  # where nothing says how wide the terminal is
-_NARROWEST_COLUMN = 24  # of text beside its key; in a narrower terminal it begins further left
-_ITEM = re.compile(r"( *)(\S.*? {2,})(?=\S)")  # a key, and a text beside it
+_USUAL = 80  # if the terminal's width is unknown
+_NARROWEST_COLUMN = 24  # of text beside its key; in a narrower terminal the text starts further left
+_ITEM = re.compile(r"( *)(\S.*? {2,})(?=\S)")  # a key with text beside it
 
 
-def informs(arguments: Sequence[str], help_text: Callable[[], str]) -> bool:
-    """Print the help or the version, where a command line asks for it; gives back whether it did.
+def print_requested_help(arguments: Sequence[str], help_text: Callable[[], str]) -> bool:
+    """Print the help or the version if a command line asks for it; return whether it did.
 
     Args:
         arguments: the command line.
-        help_text: makes the help; lines that belong together may be broken anywhere.
+        help_text: returns the help; the lines of a paragraph may be broken anywhere.
     """
     if any(argument in ("-h", "--help") for argument in arguments):
         print(wrapped(help_text(), terminal_width()), end="")
@@ -34,7 +34,7 @@ def informs(arguments: Sequence[str], help_text: Callable[[], str]) -> bool:
 
 
 def terminal_width() -> int:
-    """Columns of the terminal: as ``COLUMNS`` says, or as any of the standard streams is a terminal; else 80."""
+    """Return the terminal's columns: ``COLUMNS``, or those of a standard stream that is a terminal; else 80."""
     if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns) > 0:
         return int(columns)
     for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
@@ -47,9 +47,9 @@ def terminal_width() -> int:
 
 
 def wrapped(text: str, width: int) -> str:
-    """The text with each paragraph and item broken between words, at most so many columns wide.
+    """Wrap each paragraph and item of the text between words to at most `width` columns.
 
-    A line that is indented as far as the text above it begins goes on with it.
+    A line with the same indentation as the text of the item above continues that item.
 
     Example:
         >>> print(wrapped("  seed  of the masks,\\n        0 or more", 18), end="")
@@ -57,21 +57,21 @@ def wrapped(text: str, width: int) -> str:
             masks, 0 or
             more
     """
-    blocks: list[tuple[int, str, int]] = []  # indent of the first line, words, column where the text begins
-    goes_on = False
+    blocks: list[tuple[int, str, int]] = []  # indent of the first line, words, column where the text starts
+    in_block = False
     for line in text.splitlines():
         indent, words = len(line) - len(line.lstrip(" ")), line.strip()
         if not words:
             blocks.append((0, "", 0))
-            goes_on = False
+            in_block = False
             continue
-        if goes_on and blocks[-1][2] == indent and not _ITEM.match(line) and not words.startswith("regtorch-"):
+        if in_block and blocks[-1][2] == indent and not _ITEM.match(line) and not words.startswith("regtorch-"):
             first, before, column = blocks[-1]
             blocks[-1] = (first, f"{before} {words}", column)
             continue
         item = _ITEM.match(line)
         blocks.append((indent, words, item.end() if item else indent))
-        goes_on = True
+        in_block = True
     return "".join(f"{_block(*block, min(width, _WIDEST))}\n" for block in blocks)
 
 

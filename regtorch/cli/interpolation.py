@@ -1,4 +1,4 @@
-"""Interpolations (``${...}``) in configurations: filled in without running a resolver where they come from a folder."""
+"""Interpolations (``${...}``) in configurations: those from a run's folder are resolved without running a resolver."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from regtorch.untrusted import check_bounded
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-#: another key of the same configuration, from its root
+#: a reference to another key of the same configuration, from its root
 _KEY = re.compile(r"(?<!\\)\$\{(\w+(?:\.\w+)*)\}")
-_RESOLVER = re.compile(r"(?<!\\)\$\{")  # where no reference to a key is left
-_MOST_STEPS = 8  # from one key to another
-_MOST_CHARACTERS = 1_000_000  # of all texts that are filled in together
+_RESOLVER = re.compile(r"(?<!\\)\$\{")  # after references to keys have been removed
+_MOST_STEPS = 8  # references from one key to the next
+_MOST_CHARACTERS = 1_000_000  # of all resolved strings together
 
 
-def filled_in(config: Any) -> Any:
-    """A configuration of plain containers, with references to its other keys filled in.
+def resolve_references(config: Any) -> Any:
+    """Resolve references between keys in a configuration of plain containers.
 
-    Resolvers, such as ``${oc.env:NAME}``, which reads the environment, stay as they are written: the folder may come
-    from somebody else.
+    Resolvers such as ``${oc.env:NAME}``, which reads the environment, are left as they are, because the folder may be
+    untrusted.
 
     Raises:
-        DataError: references form a chain or a circle, name no key, or unfold to very much.
+        DataError: references form a long chain or a cycle, name a missing key, or expand to too much text.
 
     Example:
-        >>> filled_in({"seed": 3, "data": {"split_seed": "${seed}", "path": "${oc.env:HOME}/rows-${seed}.npz"}})
+        >>> resolve_references({"seed": 3, "data": {"split_seed": "${seed}", "path": "${oc.env:HOME}/rows-${seed}.npz"}})
         {'seed': 3, 'data': {'split_seed': 3, 'path': '${oc.env:HOME}/rows-3.npz'}}
     """
     left = _MOST_CHARACTERS
@@ -37,7 +37,7 @@ def filled_in(config: Any) -> Any:
         node = config
         for part in key.split("."):
             if not isinstance(node, dict) or part not in node:
-                raise DataError(f"${{{key}}} refers to a key that is not there")
+                raise DataError(f"${{{key}}} refers to a missing key")
             node = node[part]
         return node
 
@@ -45,15 +45,15 @@ def filled_in(config: Any) -> Any:
         nonlocal left
         left -= len(node) + 1 if isinstance(node, str) else 1
         if left < 0 or steps > _MOST_STEPS:
-            raise DataError("its interpolations form a circle, a long chain, or unfold to very much")
+            raise DataError("its interpolations form a cycle or a long chain, or expand to too much text")
         if isinstance(node, dict):
             return {key: walk(value, steps) for key, value in node.items()}
         if isinstance(node, list):
             return [walk(value, steps) for value in node]
         if not isinstance(node, str):
             return node
-        if whole := _KEY.fullmatch(node):
-            return walk(of_key(whole[1]), steps + 1)
+        if reference := _KEY.fullmatch(node):
+            return walk(of_key(reference[1]), steps + 1)
         return _KEY.sub(lambda found: str(walk(of_key(found[1]), steps + 1)), node).replace("\\${", "${")
 
     found = walk(config, 0)
@@ -62,21 +62,21 @@ def filled_in(config: Any) -> Any:
 
 
 def runs_resolver(text: str) -> bool:
-    r"""Whether a text has an interpolation that is more than a reference to another key.
+    r"""Whether a string has an interpolation other than a reference to a key.
 
     Example:
         >>> runs_resolver("${seed}"), runs_resolver("${oc.env:HOME}"), runs_resolver("${a.${b}}"), runs_resolver("a$b")
         (False, True, True, False)
-        >>> runs_resolver(r"\${oc.env:HOME}")  # it is text, but one round of filling in later it would not be
+        >>> runs_resolver(r"\${oc.env:HOME}")  # escaped, but resolving once removes the escape
         True
     """
     return "${" in _KEY.sub("", text)
 
 
 def without_resolvers(config: DictConfig) -> Any:
-    """A configuration as it is kept in a run's folder: the values of resolvers filled in, references to keys as they are.
+    """Return a configuration as stored in a run's folder: resolvers are replaced by their values, key references stay.
 
-    But for a database of trials, whose URL may hold a password that comes from the environment.
+    Exception: the URL of a database of trials stays unresolved, because it may hold a password from the environment.
     """
     from omegaconf import OmegaConf
 

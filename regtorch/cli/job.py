@@ -1,4 +1,4 @@
-"""One run from a command line's overrides: check it, train it, and say in one line why it failed."""
+"""One run from a command line's overrides: check it, train it, and report a failure in one line."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from regtorch.memory import Demand, demands, is_out_of_memory, out_of_memory, ro
 from regtorch.results_json import NAME
 
 if TYPE_CHECKING:
-    from regtorch.training.judged import Judge
+    from regtorch.training.pruning import Pruner
 
 
 class RunError(RegtorchError):
-    """A run that broke off for a reason that nobody foresaw; the traceback is in its log."""
+    """A run that failed unexpectedly; the traceback is in its log."""
 
 
 def checked(overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration that these overrides give, checked, data included; needs no torch.
+    """Compose and check the configuration of these overrides, including its data; needs no torch.
 
     Raises:
-        RegtorchError: the first thing that is wrong.
+        RegtorchError: the first error.
     """
     config = compose(overrides)
     validate(config)
@@ -42,39 +42,39 @@ def train(
     config: Mapping[str, Any],
     folder: Path,
     overrides: Sequence[str],
-    judge: Judge | None = None,
+    pruner: Pruner | None = None,
     *,
     progress_bar: bool = True,
 ) -> dict[str, Any]:
     """Train one run into its folder.
 
     Args:
-        config: as plain containers; it is checked again, as data may have changed since.
-        folder: of the run.
-        overrides: what was typed, for the record.
-        judge: asked behind each epoch whether the run ends there.
-        progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
+        config: as plain containers; it is checked again, because the data may have changed since.
+        folder: the run's folder.
+        overrides: the overrides as typed, for the results.
+        pruner: called after each epoch; may end the run.
+        progress_bar: whether to show a progress bar on a terminal; false for one of many runs.
 
     Returns:
-        What ``results.json`` holds.
+        The content of ``results.json``.
 
     Raises:
-        RegtorchError: why it failed. A failure that nobody foresaw leaves its traceback in the run's log.
-        SystemExit: Lightning ended it on a signal.
+        RegtorchError: the reason for the failure. The traceback of an unexpected failure is in the run's log.
+        SystemExit: a signal ended the run.
     """
     try:
         check_writable(folder)
         validate(config)
         new = "regtorch.training.run" not in sys.modules
-        from regtorch.training.judged import Judged
+        from regtorch.training.pruning import PruningCallback
         from regtorch.training.run import run
 
-        if new:  # else the process looks for garbage among a million objects of modules, and for a second at its end
+        if new:  # otherwise the garbage collector scans a million objects of modules, which takes a second at exit
             gc.freeze()
-        judged = None if judge is None else Judged(judge)
+        pruning = None if pruner is None else PruningCallback(pruner)
         before = _results_of(folder)
         try:
-            return run(config, dataset(config), folder, checkpoint_path(config), overrides, judged, progress_bar)
+            return run(config, dataset(config), folder, checkpoint_path(config), overrides, pruning, progress_bar)
         finally:
             if _results_of(folder) != before:
                 _remove_predictions(folder)
@@ -83,17 +83,17 @@ def train(
     except SystemExit as error:
         if type(error).__name__ in ("Interrupted", "SIGTERMException"):  # those of signals, ours and Lightning's
             raise
-        _keep_traceback()
+        _log_traceback()
         raise RunError(f"SystemExit: {error.code} (the traceback is in train.log)") from error
     except Exception as error:
-        _keep_traceback()
+        _log_traceback()
         if is_out_of_memory(error):
-            raise out_of_memory(error, _asked(config)) from error
+            raise out_of_memory(error, _memory_demands(config)) from error
         raise RunError(f"{as_one_line(error)} (the traceback is in train.log)") from error
 
 
 def _results_of(folder: Path) -> object:
-    """Tells whether ``results.json`` has been written since."""
+    """Return a fingerprint of ``results.json`` that changes when the file is written."""
     try:
         found = (folder / NAME).stat()
     except OSError:
@@ -102,23 +102,23 @@ def _results_of(folder: Path) -> object:
 
 
 def _remove_predictions(folder: Path) -> None:
-    """Remove predictions of the network that the run had before, as they would be taken for those of the new one."""
+    """Remove predictions of the run's previous network, which would be mistaken for those of the new one."""
     if is_first() and (removed := PredictionFiles(folder, "csv", str(folder)).remove()):
         names = ", ".join(path.name for path in removed)
-        logging.getLogger("regtorch").info("removed %s, predictions of the network before this training", names)
+        logging.getLogger("regtorch").info("removed %s: predictions of the network before this training", names)
 
 
-def _asked(config: Mapping[str, Any]) -> list[Demand | None]:
-    """What the settings of a run ask for, as far as its data is there."""
-    asked = [rows_demand(config["data"])]
-    with suppress(Exception):  # whatever has failed already
+def _memory_demands(config: Mapping[str, Any]) -> list[Demand | None]:
+    """Return the memory that a run's settings need, as far as its data can be read."""
+    found = [rows_demand(config["data"])]
+    with suppress(Exception):  # the run has failed already, perhaps for the same reason
         splits = dataset(config).load()
-        asked += demands(config, splits.shape, len(splits.classes), len(splits.train))
-    return asked
+        found += demands(config, splits.shape, len(splits.classes), len(splits.train))
+    return found
 
 
-def _keep_traceback() -> None:
-    """Into the run's log file, not onto the terminal."""
+def _log_traceback() -> None:
+    """Write the current exception's traceback to the run's log file, not to the terminal."""
     log = logging.getLogger("regtorch")
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

@@ -1,4 +1,4 @@
-"""What a run of a sweep gives back to the process that has started it."""
+"""The return value of a sweep's job, without its configuration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 
 class WithoutConfiguration(Callback):
-    """Takes the configuration out of it: pickling that costs 0.15 s a run, and it is in the run's folder."""
+    """Removes the configuration from the return value: pickling it costs 0.15 s per run, and the folder has it."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Leave the status and the value."""
+        """Keep only the status and the value."""
         job_return.cfg = job_return.hydra_cfg = None

@@ -1,4 +1,4 @@
-"""Which key was meant: by the name that another tool gives it, by its last part, or by its spelling."""
+"""Suggest the intended key for an unknown one: by another tool's name for it, by its last part, or by its spelling."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import regtorch.conf
 from regtorch.cli.plugin_options import plugin_nodes
 
 _CONF = Path(regtorch.conf.__file__).parent
-_CLOSE = 0.75  # of 1: how alike two words must be to be taken for each other
+_CLOSE = 0.75  # minimum similarity of two words, from 0 to 1
 
-#: key -> what Keras, scikit-learn, Lightning, timm and transformers call it, and what people type
-_ELSEWHERE = {
+#: key -> its names in Keras, scikit-learn, Lightning, timm and transformers, and common misspellings
+_OTHER_NAMES = {
     "optimizer.lr": "learning_rate lrate base_lr initial_lr learning_rate_init eta",
     "trainer.max_epochs": "epochs epoch n_epochs num_epochs num_train_epochs nb_epoch n_epoch max_iter",
     "trainer.max_steps": "steps num_steps n_steps iterations max_iterations total_steps",
@@ -57,13 +57,13 @@ _ELSEWHERE = {
     "ckpt_path": "ckpt checkpoint_path load_from weights pretrained resume_from_checkpoint load",
     "compile": "torch_compile jit",
 }
-#: a key whose value belongs to an option -> that option
+#: a key that exists only with an option -> that option
 _OPTION_FOR = {
     "regularizer.l2": "regularizer=l2",
     "regularizer.l1": "regularizer=l1",
     "constraint.max_value": "constraint=max_norm",
 }
-#: group -> what a number or a list may mean that is given instead of an option
+#: group -> the override that a number or a list in place of an option stands for
 _VALUE_OF = {
     "dropout": "{place}.drop_prob={value} or {place}.keep_prob=...",
     "optimizer": "{place}.lr={value}",
@@ -91,12 +91,12 @@ _STRENGTHS = (
 
 
 def key_for(word: str, value: str = "", within: str = "") -> str:
-    """What is typed for a word of another tool, ``""`` if nothing is near.
+    """Return our override for a word of another tool; ``""`` if none is similar.
 
     Args:
         word: a key, or its last part.
-        value: that is given for it.
-        within: the node that it was looked for in; a key of that node comes first.
+        value: the value given for it.
+        within: the node that was searched; keys of that node come first.
 
     Example:
         >>> key_for("learning_rate", "0.1"), key_for("early_stopping", "true"), key_for("maxepochs", "5")
@@ -120,7 +120,7 @@ def key_for(word: str, value: str = "", within: str = "") -> str:
 
 
 def options_for(key: str, value: str) -> str:
-    """What is typed for a number, a switch or a file that is given as a group's option; ``""`` for other values.
+    """Return the override for a number, a switch or a file given as a group's option; ``""`` for other values.
 
     Example:
         >>> options_for("dropout@input_dropout", "0.2"), options_for("mc", "false")
@@ -140,7 +140,7 @@ def options_for(key: str, value: str) -> str:
 
 
 def strength_of(place: str, keys: list[str], last: str) -> str:
-    """The key of a rule that says how strong it is, where another rule's name of it was typed."""
+    """Return the key of a rule's strength if `last` is another rule's name for it; else ``""``."""
     others = [key for key in keys if key not in ("name", "where", "rules", "mode", "groups", "dims")]
     return f"{place}.{others[0]}" if last in _STRENGTHS and others else ""
 
@@ -154,13 +154,13 @@ def _written(key: str, value: str) -> str:
 
 @cache
 def _names() -> dict[str, tuple[str, ...]]:
-    """Word -> the keys that it may mean, likeliest first: of other tools, last parts of our keys, names of options."""
+    """Map words to the keys that they may mean, most likely first: other tools' names, last parts of keys, options."""
     names: dict[str, tuple[str, ...]] = {}
 
     def add(word: str, key: str) -> None:
         names[word] = (*names.get(word, ()), *([key] if key not in names.get(word, ()) else []))
 
-    for key, words in _ELSEWHERE.items():
+    for key, words in _OTHER_NAMES.items():
         add(key.rpartition(".")[2].rpartition("=")[2].rpartition("@")[2], key)
         for word in words.split():
             add(word, key)
@@ -174,7 +174,7 @@ def _names() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _keys() -> tuple[str, ...]:
-    """All keys below groups, those that many options have first."""
+    """Return all keys of all groups, those that most options have first."""
     counts: dict[str, int] = {}
     for group, key in _keys_of_options():
         counts[f"{group}.{key}"] = counts.get(f"{group}.{key}", 0) + 1

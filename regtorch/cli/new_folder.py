@@ -1,4 +1,4 @@
-"""Where a run's folder is, and the configuration that is kept in it."""
+"""The folder of a new or resumed run, and the configuration that is stored in it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from regtorch.results_json import NAME
 
 
 class FolderError(RegtorchError, OSError):
-    """A folder of a run that cannot be written."""
+    """A run's folder cannot be written."""
 
 
-#: what a run writes into its folder
+#: files and folders that a run writes into its folder
 _FILES = (NAME, "metrics.csv", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt", ".hydra/overrides.yaml")
 _FOLDERS = (".", ".hydra", "checkpoints", "tensorboard")
 
 
 def check_folders_named(overrides: Sequence[str]) -> None:
-    """Refuse an empty name of a run's or sweep's folder, which would be the current one.
+    """Refuse an empty folder name for a run or sweep, which would mean the current folder.
 
     Raises:
-        SettingError: it is empty or null.
+        SettingError: the name is empty or null.
 
     Example:
         >>> check_folders_named(["hydra.run.dir="])
@@ -44,30 +44,30 @@ def check_folders_named(overrides: Sequence[str]) -> None:
 
 
 def named_folder(overrides: Sequence[str]) -> Path | None:
-    """The run's folder, where it is given by name."""
+    """Return the run's folder if an override names it."""
     named = next((o for o in reversed(overrides) if o.lstrip("+").startswith("hydra.run.dir=")), None)
     return None if named is None else Path(value_of(named.lstrip("+")))
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder in which something stands in the way of what a run will write at its end.
+    """Refuse a folder in which an existing file or folder blocks one that the run will write.
 
     Raises:
-        FolderError: names it.
+        FolderError: the message names the path.
     """
     for name in _FOLDERS:
         path = folder / name
         if path.exists() and not path.is_dir():
             raise FolderError(f"{path} is a file, and must be a folder: remove it or rename it")
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
-            raise FolderError(f"{path} may not be written to: Permission denied")
+            raise FolderError(f"{path} cannot be written: Permission denied")
     for name in _FILES:
         if (folder / name).is_dir():
             raise FolderError(f"{folder / name} is a folder, and must be a file: remove it or rename it")
 
 
 def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
-    """What is to be added to a command line so that all processes of a run, and one that goes on, have its folder.
+    """Return overrides to add so that all processes of a run, and a resumed run, use the run's folder.
 
     Example:
         >>> run_folder_overrides(["resume=outputs/a"])
@@ -83,8 +83,8 @@ def run_folder_overrides(overrides: Sequence[str]) -> list[str]:
         elif started_as() is not None:
             added = [_run_dir(_agreed_folder())]
     if not is_first():
-        chosen = any(key == "hydra/job_logging" for key in given)  # which has no such handlers
-        # the first process writes the log
+        chosen = any(key == "hydra/job_logging" for key in given)  # which may not have these handlers
+        # only the first process writes the log
         added.append("hydra/job_logging=none" if chosen else "hydra.job_logging.root.handlers=[]")
     return added
 
@@ -94,13 +94,11 @@ def _run_dir(folder: str) -> str:
 
 
 def _agreed_folder() -> str:
-    """One new folder for all processes that torchrun or srun have started."""
+    """Agree on one new folder for all processes that torchrun or srun have started."""
     if job := os.environ.get("SLURM_JOB_ID"):
         return f"outputs/slurm/{job}.{os.environ.get('SLURM_STEP_ID', 0)}"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        raise SettingError(
-            "hydra.run.dir is missing: with this launcher all processes must be given the same, a new folder"
-        )
+        raise SettingError("hydra.run.dir is missing: with this launcher, give all processes the same new folder")
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
@@ -111,10 +109,10 @@ def _agreed_folder() -> str:
     return folder.decode()
 
 
-def as_typed(hydra_config: Any) -> list[str]:
-    """The overrides of a run, with what refers to the environment filled in: it is what the run was.
+def resolved_overrides(hydra_config: Any) -> list[str]:
+    """Return the overrides of a run with resolved interpolations, so that they describe the run completely.
 
-    But for a database of trials, which is none of the run's settings, and whose URL may hold a password.
+    Exception: the URL of a database of trials stays unresolved, because it may hold a password.
     """
     from omegaconf import OmegaConf
 
@@ -126,11 +124,11 @@ def as_typed(hydra_config: Any) -> list[str]:
     ]
 
 
-def keep_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
-    """Write ``.hydra/`` as Hydra does, each file whole; what was typed comes last, and says that the rest is there.
+def write_configuration(folder: Path, *, overrides: Sequence[str], **configurations: Any) -> None:
+    """Write ``.hydra/`` as Hydra does, but each file atomically. The overrides come last, as a sign of completeness.
 
     Raises:
-        FolderError: the disk is full, or the folder may not be written.
+        FolderError: the disk is full, or the folder is not writable.
     """
     from omegaconf import OmegaConf
 

@@ -1,7 +1,7 @@
-"""Several options of one group, ``callbacks=[early_stopping,ema]``: combined where that means something, else refused.
+"""Several options of one group, such as ``callbacks=[early_stopping,ema]``: combined where possible, else refused.
 
-Hydra merges the options of a list key by key, so that the last one resets what the others have set. Here a list becomes the
-overrides that have the effect of all its options, before Hydra sees it.
+Hydra merges the options of a list key by key, so the last option resets the settings of the others. Here a list is
+replaced by overrides with the combined effect of all its options before Hydra sees it.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from regtorch.overrides import written
 from regtorch.registry import near
 
 Node = Mapping[str, Any]
-#: the node that these overrides put at a place of the configuration
+#: composes overrides and returns the node at a place of the configuration
 NodeOf = Callable[[Sequence[str], str], Node]
 
 _CONF = Path(regtorch.conf.__file__).parent
-_SEVERAL = "several"  # the component that applies a list of others
-_DEFAULT = "default"  # the option that all others of its group change a few keys of
+_SEVERAL = "several"  # the component that applies a list of other components
+_DEFAULT = "default"  # the option that the other options of its group modify
 
 
 def without_lists(overrides: Sequence[str], node_of: NodeOf) -> list[str]:
-    """The same overrides, with lists of options replaced by what all of them set together.
+    """Replace each list of options by overrides with the combined effect of its options.
 
     Args:
-        overrides: of one run.
-        node_of: composes a configuration and gives back one of its nodes.
+        overrides: overrides of one run.
+        node_of: composes a configuration and returns one of its nodes.
 
     Raises:
-        SettingError: a list of options that cannot hold at the same time.
+        SettingError: the options of a list cannot be combined.
 
     Example:
         >>> from regtorch.cli.composition import node_of
@@ -73,21 +73,21 @@ def is_group(key: str) -> bool:
 
 
 def option_names(key: str) -> list[str]:
-    """The options that a key chooses from."""
+    """Return the options that a key chooses from."""
     return sorted(_names(_group_and_place(key)[0]))
 
 
 def combines(key: str) -> bool:
-    """Whether several options of a group can hold at the same time."""
+    """Whether several options of a group can be combined."""
     return bool(_names(_group_and_place(key)[0]) & {_SEVERAL, _DEFAULT}) and "." not in key
 
 
-def refuse_lists_of_files(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuse a list of options in a recipe's own defaults list: there the last option would reset the others.
+def refuse_lists_in_recipes(choices: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuse a list of options in a recipe's defaults list, where the last option would reset the others.
 
     Args:
-        choices: group -> the option that was chosen, as Hydra has it: without those that are lists.
-        overrides: of the command line, which may delete a group.
+        choices: Hydra's choices, group -> option; groups with a list of options are missing.
+        overrides: overrides of the command line, which may delete a group.
 
     Raises:
         SettingError: several options of one group.
@@ -108,7 +108,7 @@ def refuse_lists_of_files(choices: Mapping[str, Any], overrides: Sequence[str]) 
 
 @cache
 def _groups_of_a_run() -> tuple[str, ...]:
-    """The keys of ``train.yaml`` that choose an option."""
+    """Return the keys of ``train.yaml`` that choose an option."""
     import yaml
 
     defaults = yaml.safe_load((_CONF / "train.yaml").read_text(encoding="utf-8"))["defaults"]
@@ -117,7 +117,7 @@ def _groups_of_a_run() -> tuple[str, ...]:
 
 
 def _options(override: str) -> list[str] | None:
-    """The options of a list; None for an override that chooses no list of options."""
+    """Return the options of a list; None if the override does not choose a list of options."""
     key, sign, value = override.lstrip("+").partition("=")
     if not sign or not value.startswith("[") or "." in key:
         return None
@@ -131,7 +131,7 @@ def _options(override: str) -> list[str] | None:
 
     try:
         parsed: Any = OverridesParser.create().parse_override(override).value()
-    except HydraException:  # composing says what is wrong with it
+    except HydraException:  # composing reports the error
         return None
     if not isinstance(parsed, list):
         return None
@@ -159,7 +159,7 @@ def _group_and_place(key: str) -> tuple[str, str]:
 
 @cache
 def _names(group: str) -> frozenset[str]:
-    """The options of a group; empty if there is none of that name."""
+    """Return the options of a group; empty if there is no such group."""
     files = {path.stem for path in (_CONF / group).glob("*.yaml")} if group else set()
     return frozenset(files | {option for of, option in plugin_nodes() if of == group})
 
@@ -167,7 +167,7 @@ def _names(group: str) -> frozenset[str]:
 def _expanded(
     override: str, options: Sequence[str], overrides: Sequence[str], node_of: NodeOf
 ) -> tuple[list[str], list[int]]:
-    """What a list stands for, and the indices of other overrides that it has taken in."""
+    """Expand a list; return the new overrides, and the indices of the overrides that they include."""
     plus = override[: len(override) - len(override.lstrip("+"))]
     key = override.lstrip("+").partition("=")[0]
     group, place = _group_and_place(key)
@@ -176,16 +176,16 @@ def _expanded(
     if _SEVERAL in _names(group):
         return _as_rules(override, key, place, options, overrides, node_of)
     if _DEFAULT in _names(group):
-        recipe = _given(overrides, "experiment", "hydra.searchpath")  # what a recipe sets comes before an option
+        recipe = _given(overrides, "experiment", "hydra.searchpath")  # a recipe's settings precede an option's
         return _as_settings(override, key, place, options, lambda o, of: node_of([*recipe, *o], of)), []
     either = " or ".join(f"{key}={option}" for option in options)
-    raise SettingError(f"{override} is not allowed: only one {group} can hold at a time; take {either}")
+    raise SettingError(f"{override} is not allowed: only one {group} can be active at a time; take {either}")
 
 
 def _as_rules(
     override: str, key: str, place: str, options: Sequence[str], overrides: Sequence[str], node_of: NodeOf
 ) -> tuple[list[str], list[int]]:
-    """``regularizer=[l1,l2]``: the component that applies several, with a rule for each option."""
+    """Expand ``regularizer=[l1,l2]`` to the component ``several`` with a rule for each option."""
     rules: list[dict[str, Any]] = []
     for option in options:
         node = dict(node_of([*_given(overrides, "hydra.searchpath"), f"{key}={option}"], place))
@@ -199,9 +199,9 @@ def _as_rules(
         having = [rule for rule in rules if setting.partition(".")[0] in rule]
         if len(having) != 1 and not (having and setting == "where"):
             which = "several of them have" if having else "none of them has"
-            said = ", ".join("{" + f"name: {rule['name']}, ..." + "}" for rule in rules)
+            nodes = ", ".join("{" + f"name: {rule['name']}, ..." + "}" for rule in rules)
             raise SettingError(
-                f"{other} is not allowed with {override}: {which} that key; write {key}={_SEVERAL} '{place}.rules=[{said}]'"
+                f"{other} is not allowed with {override}: {which} that key; write {key}={_SEVERAL} '{place}.rules=[{nodes}]'"
             )
         for rule in having:
             _set(rule, setting, value, other)
@@ -220,7 +220,7 @@ def _set(rule: dict[str, Any], setting: str, value: str, override: str) -> None:
     except HydraException as error:
         raise SettingError(f"{override} cannot be read: it must be KEY=VALUE") from error
     if read.is_sweep_override():
-        raise SettingError(f"{override}: several values are a grid of runs, for which you say -m")
+        raise SettingError(f"{override}: several values are a grid of runs, which needs -m")
     *parents, last = setting.split(".")
     node: Any = rule
     for parent in parents:
@@ -231,7 +231,7 @@ def _set(rule: dict[str, Any], setting: str, value: str, override: str) -> None:
 
 
 def _as_settings(override: str, key: str, place: str, options: Sequence[str], node_of: NodeOf) -> list[str]:
-    """``callbacks=[early_stopping,ema]``: the first option, and what each other one sets beside the default."""
+    """Expand ``callbacks=[early_stopping,ema]`` to the first option and the others' differences from the default."""
     default = node_of([f"{key}={_DEFAULT}"], place)
     set_by: dict[str, tuple[str, Any]] = {}
     for option in options:

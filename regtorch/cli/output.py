@@ -1,4 +1,4 @@
-"""All that the commands print: printable characters only, and no markup, whatever stands in a name or a file."""
+"""Output of the commands: printable characters only and no markup, whatever a name or a file contains."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def say(error: object) -> int:
-    """Say what is wrong in one line on standard error; gives back exit status 2."""
-    tell(f"error: {printable(error)}")
+def print_error(error: object) -> int:
+    """Print an error as one line on standard error; return exit status 2."""
+    print_message(f"error: {printable(error)}")
     return 2
 
 
-def tell(text: object) -> None:
+def print_message(text: object) -> None:
     """Print one line on standard error."""
     print(printable(text, None), file=sys.stderr, flush=True)
 
 
-def answer(text: object) -> None:
+def print_output(text: object) -> None:
     """Print one line on standard output."""
     print(printable(text, None))
 
 
 def console(**settings: Any) -> Console:
-    """A console of rich that takes all text as it stands.
+    """Return a rich console that prints text verbatim, without markup.
 
     Args:
-        **settings: of `rich.console.Console`.
+        **settings: arguments of `rich.console.Console`.
 
     Example:
         >>> import io

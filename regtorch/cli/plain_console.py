@@ -1,4 +1,4 @@
-"""A console that reads no markup and lets no control character through; it imports rich."""
+"""A rich console without markup that escapes control characters. It imports rich."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from regtorch.printable import escaped, shortened
 
 
 class PlainConsole(Console):
-    """Escapes what is not printable in all text; the sequences that rich adds for styles are its own."""
+    """Escapes unprintable characters in all text, but not rich's own style sequences."""
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """A text as it stands, of bounded length."""
+        """Render a text verbatim, with bounded length."""
         return super().render_str(escaped(shortened(text, 4000), keep="\n"), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of anything, also of texts that were made elsewhere."""
+        """Render anything, and escape unprintable characters in its segments."""
         for segment in super().render(renderable, options):
             text = segment.text
             if segment.control is None and not text.isprintable():

@@ -1,6 +1,6 @@
-"""Options of components that are not ours: from the YAML that a plugin ships, or from the class's signature.
+"""Options for components of plugins: from the YAML that a plugin ships, or from the class's signature.
 
-A component that a user's own script has registered is an option as a plugin's is.
+Components that a user's script registers become options in the same way.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _own_stored: dict[tuple[str, str], Any] = {}
 _PACKAGE = re.compile(r"^# *@package +(\S+)", re.MULTILINE)
 
 
-def derived_node(of: Component) -> dict[str, Any]:
-    """The configuration node of a component without a YAML: its settings with their defaults, ``???`` where there are none.
+def derive_node(of: Component) -> dict[str, Any]:
+    """Derive the configuration node of a component without a YAML: its settings with defaults, or ``???`` if required.
 
     Example:
         >>> import regtorch
         >>> class Huber(regtorch.Regularizer):
         ...     def __init__(self, delta: float, strength: float = 0.01) -> None: ...
-        >>> derived_node(Component("regularizer", "huber", "my_package", "Huber", Huber))
+        >>> derive_node(Component("regularizer", "huber", "my_package", "Huber", Huber))
         {'name': 'huber', 'delta': '???', 'strength': 0.01, 'where': None}
     """
     factory, contract = of.load(), CONTRACTS[of.kind]
@@ -49,7 +49,7 @@ def derived_node(of: Component) -> dict[str, Any]:
             node[name] = float(default)  # a NumPy number
         elif _is_plain(default):
             node[name] = list(default) if isinstance(default, tuple) else default
-        # else it is nothing that a configuration can say: it stays what the class has
+        # other defaults cannot be written in a configuration: the class's default applies
     return {**node, "where": None} if of.kind in _RULES else node
 
 
@@ -62,16 +62,16 @@ def _is_plain(value: Any) -> bool:
 
 
 def plugin_nodes() -> dict[tuple[str, str], Any]:
-    """(group, option) -> node of the options of all plugins and of the user's own script, put where Hydra finds them."""
+    """Register the options of all plugins and of the user's script with Hydra; return (group, option) -> node."""
     return {**_own_nodes(), **_nodes_of_plugins()}
 
 
 def _own_nodes() -> dict[tuple[str, str], Any]:
-    """Of what was registered so far; what Hydra has no keys of, as its signature cannot be read, has none."""
+    """Return the nodes of the user's components; a component whose signature cannot be read has no settings."""
     nodes: dict[tuple[str, str], Any] = {}
     for added in user_components():
         try:
-            nodes[added.kind, added.name] = derived_node(added)
+            nodes[added.kind, added.name] = derive_node(added)
         except (TypeError, ValueError):
             nodes[added.kind, added.name] = {"name": added.name}
     for (kind, name), node in nodes.items():
@@ -81,10 +81,10 @@ def _own_nodes() -> dict[tuple[str, str], Any]:
 
 
 def check_own(kind: str, name: str) -> None:
-    """Check that what a user's own script has registered is what its kind is used as, as plugins are when they are loaded.
+    """Check that a component of the user's script fulfills its kind's contract; plugins are checked when loaded.
 
     Raises:
-        ContractError: it is not.
+        ContractError: it does not.
     """
     for added in user_components():
         if (added.kind, added.name) == (kind, name):
@@ -106,17 +106,17 @@ def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tup
     nodes: dict[tuple[str, str], Any] = {}
     packages: dict[tuple[str, str], str | None] = {}
     for group, option, path in plugin.configurations():
-        if path in _stored:  # of another plugin in the same folder
+        if path in _stored:  # another plugin in the same folder has registered it
             continue
         try:
             nodes[group, option], packages[group, option] = _read(path)
             if (group, option) in before or (_CONF / group / path.name).exists():
-                raise ContractError(f"{group}={option} is there already")
+                raise ContractError(f"{group}={option} exists already")
             _check(group, nodes[group, option])
         except Exception as error:
             raise ContractError(f"its conf/{group}/{path.name}: {as_one_line(error)}") from error
     for added in plugin.components:
-        nodes.setdefault((added.kind, added.name), derived_node(added))
+        nodes.setdefault((added.kind, added.name), derive_node(added))
     for (group, option), node in nodes.items():
         if group in _RULES:
             node.setdefault("where", None)
@@ -126,19 +126,19 @@ def _nodes_of(plugin: Plugin, before: Mapping[tuple[str, str], Any]) -> dict[tup
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:
-    """What a configuration file holds, and the package that it says it is of."""
+    """Read a configuration file and its ``@package`` header."""
     from omegaconf import OmegaConf
 
     text = path.read_text(encoding="utf-8")
     node = OmegaConf.to_container(OmegaConf.create(text))
     if not isinstance(node, dict):
-        raise ContractError("it holds no keys")
+        raise ContractError("it has no keys")
     found = _PACKAGE.search(text)
     return node, found.group(1) if found else None  # type: ignore[return-value]
 
 
 def _check(group: str, node: Mapping[str, Any]) -> None:
-    """Refuse what names no component, or gives one a setting that it has not."""
+    """Refuse a node that names no component, or has a setting that the component lacks."""
     groups = [path.name for path in _CONF.iterdir() if path.is_dir()]
     if group not in groups:
         raise ContractError(f"there is no group {group}{near(group, groups)}")
@@ -150,12 +150,12 @@ def _check(group: str, node: Mapping[str, Any]) -> None:
     if group not in PACKAGES:
         return
     if "name" not in node:
-        raise ContractError(f"it has no key name, which says which {group} it is of")
+        raise ContractError(f"it lacks the key name, which names the {group}")
     known = component(group, node["name"])
-    factory, settings = known.load(), derived_node(known)
+    factory, settings = known.load(), derive_node(known)
     for key, value in node.items():
-        anything = not hasattr(factory, "from_config") and accepted_names(factory, [key])  # of ours none does
-        if key not in (*settings, "defaults") and not anything:
+        accepts = not hasattr(factory, "from_config") and accepted_names(factory, [key])  # by **kwargs
+        if key not in (*settings, "defaults") and not accepts:
             raise ContractError(
                 f"{key}={value}: {group} {node['name']} has no such setting; it has: {', '.join(settings)}"
             )

@@ -1,4 +1,4 @@
-"""``regtorch-plugins``: which plugins are installed, from where, what they add, and what is broken."""
+"""``regtorch-plugins``: list the installed plugins with their components and errors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 
 from regtorch.cli import output
 from regtorch.cli.exit_status import exit_with
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.plugin_options import plugin_nodes
 from regtorch.plugins import GROUP, loaded
 
 _HELP = """\
-List the plugins that are installed: regtorch-plugins
+List the installed plugins: regtorch-plugins
 
-For each: its package, the components that it adds, where they are from, and why it is left out if it is broken.
+For each plugin: its package, its components with the modules that define them, and, if it is broken, the reason.
 """
 
 
@@ -24,11 +24,11 @@ def main() -> None:
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     from rich.table import Table
 
-    logging.getLogger("regtorch.plugins").setLevel(logging.ERROR)  # the reasons stand below the table
+    logging.getLogger("regtorch.plugins").setLevel(logging.ERROR)  # the reasons are printed below the table
     plugins = loaded()
     plugin_nodes()  # reads their configurations too
     console = output.console()

@@ -1,4 +1,4 @@
-"""One run of a sweep, in whatever process a launcher has brought it to."""
+"""Run one point of a sweep, in the process that a launcher has started."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.new_folder import as_typed, keep_configuration
-from regtorch.cli.output import say
+from regtorch.cli.new_folder import resolved_overrides, write_configuration
+from regtorch.cli.output import print_error
 from regtorch.errors import RegtorchError
 from regtorch.files import locked, write_json
 from regtorch.study.leaderboard import results
@@ -17,40 +17,40 @@ from regtorch.study.leaderboard import results
 if TYPE_CHECKING:
     from regtorch.cli.search import Trials
 
-#: a run that has come to one of these is not run again
+#: a run with one of these statuses is not run again
 ENDED = ("completed", "failed")
 
 
 def point(config: Any, *, until_epoch: int | None = None, trials: Trials | None = None) -> None:
-    """Run one point; a failure is kept in its folder.
+    """Run one point; a failure is recorded in its folder.
 
-    A point that has ended is not run again, and one that was begun goes on from its last checkpoint.
+    A point that has ended is not run again, and an unfinished point resumes from its last checkpoint.
 
     Args:
-        config: as Hydra has composed it.
-        until_epoch: it halts behind this epoch; None: it runs to its end.
-        trials: of a search that may prune it.
+        config: as composed by Hydra.
+        until_epoch: stop after this epoch; None: train all epochs.
+        trials: trials of a search that may prune the point.
     """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
+    folder, overrides = Path(hydra_config.runtime.output_dir), resolved_overrides(hydra_config)
     ended = partial(has_ended, folder, until_epoch, prunable=trials is not None)
     if ended():
         return
     try:
-        # a job that has outlived its launcher may still run it: what becomes of it there counts
+        # a job that outlived its launcher may still be running this point: wait for its result
         with locked(folder, None):
             if ended():
                 return
             if (folder / "checkpoints" / "last.ckpt").is_file():
                 plain["resume"] = str(folder)
-            keep = partial(keep_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
+            keep = partial(write_configuration, folder, config=config, hydra=hydra_config, overrides=overrides)
             _run(keep, plain, folder, overrides, until_epoch, trials)
-    except OSError as error:  # not even its failure can be kept: it is one that has not ended
-        say(f"{error.filename or folder}: {error.strerror or error}")
+    except OSError as error:  # the failure cannot be recorded either, so the point counts as unfinished
+        print_error(f"{error.filename or folder}: {error.strerror or error}")
 
 
 def _run(
@@ -63,33 +63,33 @@ def _run(
 ) -> None:
     try:
         keep()
-        judge = None
+        pruner = None
         if until_epoch is not None:
-            judge = _Until(until_epoch)
+            pruner = _StopAfter(until_epoch)
         elif trials is not None:
-            judge = trials.judge(int(folder.name))
-        job.train(plain, folder, overrides, judge, progress_bar=False)  # the sweep shows all of them
+            pruner = trials.pruner(int(folder.name))
+        job.train(plain, folder, overrides, pruner, progress_bar=False)  # the sweep shows the progress of all points
     except RegtorchError as error:
-        if results(folder).get("status") not in ("failed", "pruned"):  # it failed before it began
+        if results(folder).get("status") not in ("failed", "pruned"):  # it failed before training started
             failure = {"status": "failed", "reason": str(error), "seed": plain["seed"], "overrides": overrides}
             write_json(folder / "results.json", failure)
 
 
-class _Until:
+class _StopAfter:
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __call__(self, epochs: int, values: Mapping[str, float]) -> str | None:
-        return f"halted behind epoch {epochs}" if epochs >= self.epoch else None
+        return f"halted after epoch {epochs}" if epochs >= self.epoch else None
 
 
 def has_ended(folder: Path, until_epoch: int | None = None, *, prunable: bool = False) -> bool:
-    """Whether a point has come to its end, or as far as it is asked to.
+    """Whether a point has ended, or has trained until the given epoch.
 
     Args:
-        folder: of the point.
-        until_epoch: how far; None: to the end.
-        prunable: whether a point that was pruned has ended too.
+        folder: the point's folder.
+        until_epoch: the epoch to reach; None: the end of the run.
+        prunable: whether a pruned point counts as ended.
     """
     found = results(folder)
     status = found.get("status")

@@ -1,4 +1,4 @@
-"""Points of a sweep as a table that fits a terminal: labels are folded, numbers never are."""
+"""A table of a sweep's points that fits a terminal: labels may be wrapped, numbers never are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NARROWEST_LABEL = 6
 
 
 def words(point: Point) -> str:
-    """A point by what it was swept over.
+    """Describe a point by its choices.
 
     Example:
         >>> words(Point(3, {"regularizer": "l2", "seed": "1"}, "completed"))
@@ -26,7 +26,7 @@ def words(point: Point) -> str:
 
 
 def short(value: str) -> str:
-    """A value with no more digits than are of use to a reader.
+    """Shorten a value to the digits that a reader needs.
 
     Example:
         >>> short("1.9628224813442797e-05"), short("[300,100]"), short("0.25")
@@ -39,7 +39,7 @@ def short(value: str) -> str:
 
 
 def rows_that_fit(points: Sequence[Point], names: Sequence[str], width: int, height: int, note: int = 0) -> int:
-    """How many of the points' rows fit so many lines; about, as words are folded where they can be."""
+    """Estimate how many of the points' rows fit into `height` lines, given that labels are wrapped."""
     keys = list(dict.fromkeys(key for point in points for key in point.choices))
     apart, room = _layout(points, keys, names, width, note)
     used = 0
@@ -53,7 +53,7 @@ def rows_that_fit(points: Sequence[Point], names: Sequence[str], width: int, hei
 def _layout(
     points: Sequence[Point], keys: Sequence[str], names: Sequence[str], width: int, note: int
 ) -> tuple[bool, int]:
-    """Whether each key has a column of its own, and the columns that are left for labels."""
+    """Decide whether each key has its own column; return that, and the width left for labels."""
     fixed = 4 + 6 + sum(2 + max(len(name), _NUMBER) for name in names) + (2 + note if note else 0)
     needed = sum(2 + max(len(key), *(len(short(p.choices.get(key, ""))) for p in points)) for key in keys)
     return fixed + needed <= width, width - fixed - 2
@@ -66,16 +66,16 @@ def point_table(
     ranks: Sequence[str],
     notes: Sequence[str] = (),
 ) -> Table:
-    """A row for each point: its rank, number, what it was swept over, and its values.
+    """Return a table with one row per point: its rank, number, choices and values.
 
-    What it was swept over has a column for each key where the terminal is wide enough, else one column for all.
+    Each choice has its own column if the terminal is wide enough; otherwise all choices share one column.
 
     Args:
         points: in order.
-        names: of the values to show.
+        names: names of the values to show.
         width: columns of the terminal.
-        ranks: what stands first in each row.
-        notes: what stands last in each row, such as how far it is; empty for none.
+        ranks: the first cell of each row.
+        notes: the last cell of each row, such as its progress; empty for none.
     """
     from rich.table import Table
     from rich.text import Text

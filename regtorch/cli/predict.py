@@ -1,4 +1,4 @@
-"""``regtorch-predict``: what a finished run's network predicts, and how sure it is, by Monte Carlo dropout if it has one."""
+"""``regtorch-predict``: predictions of a finished run's network, with uncertainties if it has dropout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from regtorch.cli import output, run_folder
 from regtorch.cli.exit_status import exit_interrupted, exit_with
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.predict_request import PredictRequest, parse
 from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.resources import check_holds
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
     from regtorch.training.predict import Predicted
 
 _HELP = """\
-Predict with a finished run's network, by Monte Carlo dropout if it has one: regtorch-predict run=FOLDER [KEY=VALUE ...]
+Predict with a finished run's network, by Monte Carlo dropout if it has dropout: regtorch-predict run=FOLDER [KEY=VALUE ...]
 
-  run          the folder that train.py made
-  data         NAME: another data set, with data.path=... and the like as for train.py; FILE.npz: the rows of x (or x_test)
-               in it, and their labels y (y_test), if it has them; FILE.png, FILE.jpg or FOLDER: an image, or all images in a
-               folder and in its folders by class. All are scaled as the run's rows were, and must be of their type.
-               Default: the run's own data; data.path=... alone says where that is now
+  run          the run folder that train.py wrote
+  data         NAME: another data set, with data.path=... etc. as for train.py; FILE.npz: its rows x (or x_test), and
+               their labels y (y_test), if it has them; FILE.png, FILE.jpg or FOLDER: an image, or all images in a
+               folder and in its subfolders by class. All rows are scaled as in training, and must have the same type.
+               Default: the run's data; if that has moved, give data.path=... alone
   split        test (the default), val or train
   samples      stochastic forward passes (default 100); a network without dropout takes one pass and has no samples
   seed         of the masks (default 0)
   tolerance    a row stops when the standard error of its mean is below this; default: it takes all samples
-  masks        shared (the default): a sample is one thinned network for all rows; independent: each row draws anew
-  checkpoint   best or last; default: the one that the run was measured on
+  masks        shared (the default): a sample is one thinned network for all rows; independent: each row has its own masks
+  checkpoint   best or last; default: the checkpoint that the run was evaluated on
   out          a folder; default: the run's
   format       csv (the default) or parquet
   accelerator  auto (the default), cpu, gpu
-  devices      how many (default 1); any number gives the same file
+  devices      number of devices (default 1); the result does not depend on it
 
-Writes predictions.csv, one row an example in order: index, label, predicted, confidence, correct, predictive_entropy,
+Writes predictions.csv, one row per example in order: index, label, predicted, confidence, correct, predictive_entropy,
 expected_entropy, mutual_information, variation_ratio, samples_used, then mean_<class> and std_<class> of each class, and file
-(of images); without dropout what only samples give is empty. And predictions.png: the rows it is surest and least sure of, and how far
-its confidence can be trusted.
+(for images); without dropout, the columns that need samples are empty. Also writes predictions.png: the most and least
+certain rows, and a reliability diagram.
 """
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2."""
+    """Run the command line. A user error prints one line and exits with 2."""
     exit_with(_main)
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], lambda: _HELP):
+    if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     request = parse(sys.argv[1:])
     config = run_folder.configuration(request.run)
@@ -67,17 +67,17 @@ def _main() -> int:
     out = request.out or request.run
     files = PredictionFiles(out, request.format, f"run={out}" if request.out is None else f"out={out}")
     with files.checked():
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # once, not on each device's process
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # warn once, not in each device's process
             run_folder.warn_if_unfinished(request.run)
         try:
             predicted = _predicted(request, config, rows, checkpoint)
-        except SystemExit as error:  # the answer to a signal
+        except SystemExit as error:  # raised on a signal
             exit_interrupted(error)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            asked = demands(config, shape, classes, 0, training=False)
-            raise out_of_memory(error, [rows_demand(config["data"]), *asked]) from error
+            network_demands = demands(config, shape, classes, 0, training=False)
+            raise out_of_memory(error, [rows_demand(config["data"]), *network_demands]) from error
         if predicted is not None or not len(rows.split):
             save(predicted, rows, request, files)
     return 0
@@ -95,7 +95,7 @@ def _predicted(
 
 
 def save(predicted: Predicted | None, rows: RowsToPredict, request: PredictRequest, files: PredictionFiles) -> None:
-    """Write the table and the picture, and print what they amount to."""
+    """Write the table and the figure, and print a summary."""
     classes, split = rows.network.classes, rows.split
     moments = {} if predicted is None else predicted.moments
     labels = split.y if not (split.y == UNKNOWN).all() else None
@@ -119,12 +119,12 @@ def save(predicted: Predicted | None, rows: RowsToPredict, request: PredictReque
             draw_predictions(moments, labels, classes, lambda shown: pictures(rows, shown), path, curves)
 
     written = files.write(lambda path: write_table(columns, path), picture)
-    how = ": no dropout in the network, so one pass and no samples" if predicted and predicted.sampled is None else ""
-    _show(measured, len(split), written, how)
+    note = ": no dropout in the network, so one pass and no samples" if predicted and predicted.sampled is None else ""
+    _show(measured, len(split), written, note)
 
 
 def pictures(rows: RowsToPredict, shown: np.ndarray) -> np.ndarray | None:
-    """Rows as pictures (rows, height, width) or (rows, height, width, 3) from 0 to 1; None if they are none."""
+    """Return rows as images (rows, height, width) or (rows, height, width, 3) from 0 to 1; None if they are not images."""
     split = rows.split
     if len(split.x.shape) != 4 or split.x.shape[1] not in (1, 3, 4):
         return None
@@ -134,11 +134,11 @@ def pictures(rows: RowsToPredict, shown: np.ndarray) -> np.ndarray | None:
     return scaled[..., 0] if scaled.shape[-1] == 1 else scaled[..., :3]
 
 
-def _show(measured: Mapping[str, Mapping[str, float]], rows: int, written: list[Path], how: str = "") -> None:
+def _show(measured: Mapping[str, Mapping[str, float]], rows: int, written: list[Path], note: str = "") -> None:
     from rich.table import Table
 
     console = output.console()
-    console.width = max(console.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
+    console.width = max(console.width, 80)  # a narrow terminal wraps long lines itself; rich would cut numbers
     if measured:
         shown = Table(box=None, pad_edge=False)
         for column in ("", "accuracy", "nll", "brier", "ece"):
@@ -146,7 +146,7 @@ def _show(measured: Mapping[str, Mapping[str, float]], rows: int, written: list[
         for name, values in measured.items():
             shown.add_row(name, *(f"{values[key]:.4f}" for key in ("accuracy", "nll", "brier", "ece")))
         console.print(shown)
-    console.print(f"{rows:,} row{'' if rows == 1 else 's'}{how}", soft_wrap=True)
+    console.print(f"{rows:,} row{'' if rows == 1 else 's'}{note}", soft_wrap=True)
     for path in written:
         console.print(str(path), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""What a command line of ``regtorch-predict`` asks for."""
+"""Arguments of ``regtorch-predict``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RANGES = {
     "accelerator": one_of("auto", "cpu", "gpu"),
     "devices": COUNT,
 }
-#: files that hold rows somewhere else
+#: file types that other tools store rows in, and that cannot be read here
 _OTHER_FILES = {
     *(".npy", ".csv", ".txt", ".tsv", ".json", ".parquet", ".xlsx", ".mat", ".pt", ".pth", ".pkl", ".pickle", ".h5"),
     *(".hdf5", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
@@ -35,14 +35,14 @@ _OTHER_FILES = {
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """Which rows of which data a finished run's network is to predict, and how.
+    """The data, rows and settings of a prediction.
 
-    `checkpoint` is None for the one that the run was measured on, `out` None for the run's folder.
+    `checkpoint` is None for the one that the run was evaluated on, `out` None for the run's folder.
     """
 
     run: Path
     data: tuple[str, ...] = ()  # overrides of the run's data
-    file: Path | None = None  # a .npz file, an image or a folder of images instead of a part of the data
+    file: Path | None = None  # a .npz file, an image or a folder of images, instead of a part of the data
     split: str = "test"
     samples: int = 100
     seed: int = 0
@@ -61,10 +61,10 @@ class PredictRequest:
 
 
 def parse(arguments: Sequence[str]) -> PredictRequest:
-    """Read a command line of KEY=VALUE.
+    """Parse a command line of KEY=VALUE.
 
     Raises:
-        RegtorchError: the first thing that is wrong with it.
+        RegtorchError: the first error.
 
     Example:
         >>> request = parse(["run=outputs/a", "samples=50", "data=arrays", "data.path=my.npz"])
@@ -75,33 +75,33 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if argument.startswith("-"):
-            raise SettingError(f"{argument}: there is no such flag; say --help, or KEY=VALUE")
+            raise SettingError(f"{argument}: there is no such flag; write --help, or KEY=VALUE")
         if not equals:
-            raise SettingError(f"{argument}: say KEY=VALUE, for a run's folder run={argument}")
+            raise SettingError(f"{argument} is not allowed: write KEY=VALUE; for a run's folder, run={argument}")
         if key not in (*_RANGES, "run", "out", "data") and not key.startswith("data."):
             raise SettingError(
                 f"{argument}: there is no such key{near(key, [*_RANGES, 'run', 'out', 'data', 'data.path'])}"
             )
         if key in given:
-            raise SettingError(f"{argument}: {key}={given[key]} is given too; give one of them")
+            raise SettingError(f"{argument} is not allowed: {key}={given[key]} is given too; give one of them")
         given[key] = unquoted(value) if key in ("run", "out") else value
     settings = {key: _value(given[key]) for key in given if key in _RANGES}
     for key, value in settings.items():
-        if not _RANGES[key].holds(value):  # said as it was typed
+        if not _RANGES[key].holds(value):  # the message shows the value as typed
             raise SettingError(f"{key}={given[key]} is not allowed: it must be {_RANGES[key].words}")
     if not given.get("run"):
-        raise SettingError(f"run={given.get('run', '')}: it must be the folder of a run that train.py made")
+        raise SettingError(f"run={given.get('run', '')} is not allowed: it must be a run folder that train.py wrote")
     data = tuple(f"{key}={value}" for key, value in given.items() if key.split(".")[0] == "data")
     file = None
     named = given.get("data", "")
     if Path(named).suffix.lower() in _OTHER_FILES and not Path(named).is_dir():
         raise SettingError(
             f"data={named} is not allowed: it must be a data set's name, a .npz file, an image "
-            f"({', '.join(sorted(SUFFIXES))}) or a folder of images; of other rows, {MADE_BY}"
+            f"({', '.join(sorted(SUFFIXES))}) or a folder of images; for other rows, {MADE_BY}"
         )
     if _is_file(named):
         file = Path(named)
-        data = tuple(override for override in data if override.startswith("data."))  # say where the run's data is now
+        data = tuple(override for override in data if override.startswith("data."))  # they locate the run's data
         if "split" in given:
             raise SettingError(f"split={given['split']} is not allowed with data={file}, whose rows are all predicted")
     check_devices({"accelerator": "auto", "devices": 1, **settings}, prefix="")

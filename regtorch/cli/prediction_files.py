@@ -1,4 +1,4 @@
-"""Where predictions are written: found out before anything is sampled, and there whole or not at all."""
+"""Output files of predictions: checked before sampling starts, and written atomically."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Write = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class PredictionFiles:
-    """The table and the picture of one prediction in a folder.
+    """The table and the figure of one prediction in a folder.
 
     Args:
-        folder: that holds them.
-        format: of the table.
-        key: how the command line named the folder.
+        folder: the folder for both.
+        format: the table's format.
+        key: the override that names the folder, for messages.
     """
 
     folder: Path
@@ -38,15 +38,15 @@ class PredictionFiles:
 
     @property
     def picture(self) -> Path:
-        """The picture's file."""
+        """The figure's file."""
         return self.folder / "predictions.png"
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """Make the folder and see that files can be made in it; if the block raises, what was made is removed.
+        """Create the folder and check that it is writable; if the block raises, remove created empty folders.
 
         Raises:
-            SettingError: the folder cannot be made or written to, or a folder has the name of a file.
+            SettingError: the folder cannot be created or written, or a folder has the name of an output file.
         """
         missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
@@ -66,29 +66,29 @@ class PredictionFiles:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            advice = "" if self.key.startswith("out=") else "; out=FOLDER writes elsewhere"
+            advice = "" if self.key.startswith("out=") else "; to write elsewhere: out=FOLDER"
             raise SettingError(
-                f"{self.key} is not allowed: no file can be made there ({os.strerror(error.errno or 0)}){advice}"
+                f"{self.key} is not allowed: no file can be created there ({os.strerror(error.errno or 0)}){advice}"
             ) from error
         for path in (*self._tables(), self.picture):
             if path.is_dir():
-                raise SettingError(f"{self.key} is not allowed: {path} is a folder, and a file of that name is written")
+                raise SettingError(f"{self.key} is not allowed: {path} is a folder, but must be a file")
 
     def remove(self) -> list[Path]:
-        """Remove the files of earlier predictions; gives back those that were there."""
-        there = [path for path in (*self._tables(), self.picture) if path.is_file()]
-        for path in there:
+        """Remove the files of earlier predictions, and return their paths."""
+        existing = [path for path in (*self._tables(), self.picture) if path.is_file()]
+        for path in existing:
             path.unlink(missing_ok=True)
-        return there
+        return existing
 
     def _tables(self) -> list[Path]:
         return [self.folder / f"predictions.{kind}" for kind in FORMATS]
 
     def write(self, table: Write, picture: Write | None) -> list[Path]:
-        """Write both, or the table alone, and remove files of earlier predictions, which would mislead.
+        """Write the table, and the figure if there is one, and remove files of earlier predictions.
 
         Returns:
-            What was written.
+            The paths of the written files.
         """
         written = [self.table] if picture is None else [self.table, self.picture]
         try:
@@ -97,7 +97,7 @@ class PredictionFiles:
                 if picture is not None:
                     with replaced(self.picture) as other:
                         picture(other)
-        except OSError as error:  # it names a temporary file
+        except OSError as error:  # the original error names a temporary file
             raise OSError(error.errno, error.strerror, str(self.folder)) from error
         for path in {*self._tables(), self.picture} - set(written):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Settings that other tools have at the shell, and that are written in Python here: other losses, and weights of classes."""
+"""Settings that other tools take on the command line, but that need Python code here: losses and class weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NAMES = {
 
 
 def python_only(key: str) -> str:
-    """What to say of such a key; empty for others.
+    """Return an explanation for such a key; empty for other keys.
 
     Example:
         >>> python_only("model.loss")[:35], python_only("optimizer.lr")
-        ('a classifier is trained by its cros', '')
+        ('a classifier is trained with cross-', '')
     """
     if key.rpartition(".")[2] not in _NAMES:
         return ""
-    return f"a classifier is trained by its cross-entropy; {IN_PYTHON}"
+    return f"a classifier is trained with cross-entropy; {IN_PYTHON}"

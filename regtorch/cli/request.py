@@ -1,4 +1,4 @@
-"""What a command line of ``regtorch-compare`` asks for."""
+"""Arguments of ``regtorch-compare``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MOST_SEEDS = 10_000
 _USUAL_SEEDS = 5
 
 _NUMBER_OF_SEEDS = Range(
-    f"a whole number from 1 to {_MOST_SEEDS} (seeds 1 to this) or a list of different seeds, such as [3,7]",
+    f"an integer from 1 to {_MOST_SEEDS} (seeds 1 to this) or a list of different seeds, such as [3,7]",
     lambda v: isinstance(v, int) and 1 <= v <= _MOST_SEEDS,
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """Either recipes to train over seeds, or folders of finished runs."""
+    """Recipes to train over several seeds, or folders of finished runs."""
 
     experiments: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -37,14 +37,14 @@ class Request:
     folders: tuple[Path, ...] = ()
     metrics: tuple[Metric, ...] | None = None
     out: Path | None = None
-    name: str = field(default="")  # of a study under conf/study
+    name: str = field(default="")  # of a study in conf/study
 
 
 def parse(arguments: Sequence[str]) -> Request:
-    """Read a command line: folders, and KEY=VALUE.
+    """Parse a command line of folders and KEY=VALUE.
 
     Raises:
-        RegtorchError: the first thing that is wrong with it.
+        RegtorchError: the first error.
 
     Example:
         >>> request = parse(["experiment=digits_standard,digits_custom", "seeds=3", "trainer.max_epochs=5"])
@@ -59,14 +59,14 @@ def parse(arguments: Sequence[str]) -> Request:
             folders.append(Path(argument))
         elif argument.startswith("-"):
             raise SettingError(
-                f"{argument}: there is no such flag; say --help, KEY=VALUE or name folders of finished runs"
+                f"{argument}: there is no such flag; write --help or KEY=VALUE, or name folders of finished runs"
             )
         elif not equals or "/" in key:
-            raise DataError(f"{argument}: there is no such folder; name folders of finished runs, or say KEY=VALUE")
+            raise DataError(f"{argument}: there is no such folder; name folders of finished runs, or write KEY=VALUE")
         elif key not in _OWN_KEYS:
             overrides.append(argument)
         elif key in given:
-            raise SettingError(f"{key}={value}: {key}={given[key]} is given too; give one of them")
+            raise SettingError(f"{key}={value} is not allowed: {key}={given[key]} is given too; give one of them")
         else:
             given[key] = value
     metrics = tuple(metrics_named(_list_of("metrics", given["metrics"]))) if "metrics" in given else None
@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str]) -> Request:
     if folders:
         if trained:
             raise SettingError(
-                f"{trained[0]}: {folders[0]} is a folder; give folders of finished runs, or what to train"
+                f"{trained[0]} is not allowed: {folders[0]} is a folder; give folders of finished runs, or what to train"
             )
         return Request(folders=tuple(folders), metrics=metrics, out=out)
     check_paths(overrides)
@@ -100,24 +100,24 @@ def parse(arguments: Sequence[str]) -> Request:
         if name not in options("experiment"):
             raise SettingError(f"experiment={name}: there is no such experiment{near(name, options('experiment'))}")
         if experiments.count(name) > 1:
-            raise SettingError(f"experiment={name} is named {experiments.count(name)} times: once is enough")
+            raise SettingError(f"experiment={name} is not allowed {experiments.count(name)} times: name it once")
     return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
 
 
 def _is_folder(argument: str) -> bool:
     try:
         return Path(argument).is_dir()
-    except OSError:  # longer than any name of a folder
+    except OSError:  # longer than a file name may be
         return False
 
 
 def _check_override(override: str) -> None:
-    """Refuse what a study sets itself."""
+    """Refuse keys that a study sets itself."""
     key = override.lstrip("+~").partition("=")[0]
     instead = {
-        "seed": "say seeds=[3,7], or seeds=5 for seeds 1 to 5",
+        "seed": "write seeds=[3,7], or seeds=5 for seeds 1 to 5",
         "resume": "a study trains each of its runs from the start",
-        "hydra": "out=FOLDER says where the study is kept",
+        "hydra": "write out=FOLDER for the study's folder",
     }
     if key.split(".")[0] in instead:
         raise SettingError(f"{override} is not allowed in a study: {instead[key.split('.')[0]]}")
@@ -126,12 +126,12 @@ def _check_override(override: str) -> None:
 def _list_of(key: str, text: str) -> list[str]:
     parts = [part.strip() for part in re.sub(r"^\[(.*)\]$", r"\1", text.strip()).split(",")]
     if not all(parts):
-        raise SettingError(f"{key}={text} is not allowed: it must be a name, or several with commas between them")
+        raise SettingError(f"{key}={text} is not allowed: it must be a name, or several names separated by commas")
     return parts
 
 
 def _seed_text(text: str) -> Any:
-    """``5`` is how many; ``[3,7]``, ``3,7`` and ``[5]`` are which."""
+    """Parse seeds: ``5`` is a number of seeds; ``[3,7]``, ``3,7`` and ``[5]`` are lists of seeds."""
     listed = text.startswith("[") or "," in text
     try:
         return [int(part) for part in text.strip("[]").split(",")] if listed else int(text)
@@ -160,12 +160,12 @@ def _out(text: str) -> Path:
 
 
 def options(group: str) -> list[str]:
-    """The options of a config group."""
+    """Return the options of a config group."""
     return sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
 
 
 def _study(name: str) -> dict[str, Any]:
-    """A study's file."""
+    """Read a study's file."""
     if name not in options("study"):
         raise SettingError(f"study={name}: there is no such study{near(name, options('study'))}")
     import yaml

@@ -1,4 +1,4 @@
-"""What every configuration must have: an override such as ``~trainer`` removes it."""
+"""Keys that every configuration must have; an override such as ``~trainer`` may have removed them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from regtorch.errors import SettingError
 
-#: node -> keys that it must have
+#: node -> its required keys
 _NODES: dict[str, tuple[str, ...]] = {
     "trainer": ("accelerator", "devices", "precision", "max_epochs"),
     "callbacks": ("patience", "monitor", "min_delta", "ema_decay"),
@@ -30,7 +30,7 @@ def check_required(config: Mapping[str, Any]) -> None:
     """Refuse a configuration without a node or a value that every run needs.
 
     Raises:
-        SettingError: names the first key that is missing, and what puts it there.
+        SettingError: names the first missing key and the override that adds it.
 
     Example:
         >>> check_required({"seed": 0})

@@ -1,4 +1,4 @@
-"""Refuse what this machine cannot have: memory and processes."""
+"""Refuse settings that need more memory or processes than this machine has."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from regtorch.errors import DataError, SettingError
 from regtorch.memory import check_memory, demands
 
-_WORKERS_A_CORE, _WORKERS = 8, 64
+_WORKERS_PER_CORE, _WORKERS = 8, 64
 
 
 def check_workers(data: Mapping[str, Any]) -> None:
-    """Refuse far more processes that fetch batches than this machine can run side by side.
+    """Refuse far more DataLoader workers than this machine has CPU cores.
 
     Raises:
         SettingError: names ``data.workers``.
     """
     cores, workers = os.cpu_count() or 1, data.get("workers")
-    most = max(_WORKERS, _WORKERS_A_CORE * cores)
+    most = max(_WORKERS, _WORKERS_PER_CORE * cores)
     if isinstance(workers, int) and workers > most:
         raise SettingError(
             f"data.workers={workers} is not allowed: it must be at most {most} on this machine, which has {cores} CPU cores"
@@ -28,32 +28,32 @@ def check_workers(data: Mapping[str, Any]) -> None:
 
 
 def check_network_memory(config: Mapping[str, Any], shape: Sequence[int], classes: int, rows: int) -> None:
-    """Refuse a network or a batch that no process of this machine has memory for.
+    """Refuse a network or a batch that does not fit into this machine's memory.
 
     Raises:
-        SettingError: names the setting that asks for it.
+        SettingError: names the setting that needs the memory.
     """
     for demand in demands(config, shape, classes, rows):
         check_memory(demand)
 
 
 def check_holds(path: Path, config: Mapping[str, Any], shape: Sequence[int], classes: int, named: str) -> None:
-    """Refuse a configuration whose network has more weights than its checkpoint has bytes, before it is built.
+    """Refuse a configuration whose network is much larger than its checkpoint, before the network is built.
 
     Args:
         path: the checkpoint.
         config: checked, as plain containers.
-        shape: of one row.
-        classes: how many.
-        named: the folder, as it was typed.
+        shape: shape of one row.
+        classes: number of classes.
+        named: the folder as typed.
 
     Raises:
         DataError: they do not belong together; names the setting.
     """
     size = path.stat().st_size
     for demand in demands(config, shape, classes, 0, training=False):
-        if demand.bytes > 4 * size:  # a weight has one byte at least
+        if demand.bytes > 4 * size:  # demands assume 4 bytes per weight; a stored weight has at least 1
             raise DataError(
-                f"{named}: {demand.words()}, for {classes} classes, and {path.name} has "
+                f"{named}: {demand.words()}, for {classes} classes, but {path.name} has "
                 f"{size:,} bytes: they do not belong together"
             )

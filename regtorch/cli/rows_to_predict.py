@@ -1,4 +1,4 @@
-"""The rows that ``regtorch-predict`` is asked about, scaled as those that the network was trained on."""
+"""The rows that ``regtorch-predict`` predicts, scaled like the training rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.composition import check_paths, compose
 from regtorch.cli.predict_request import PredictRequest
 from regtorch.cli.resources import check_workers
@@ -25,15 +25,15 @@ from regtorch.errors import DataError, SettingError
 
 @dataclass(frozen=True)
 class RowsToPredict:
-    """Rows for a network, and what is known of them.
+    """Rows for a network, with their origin.
 
     Args:
-        split: the rows, prepared; their labels may be unknown.
-        network: what the network was trained on.
+        split: the preprocessed rows; their labels may be unknown.
+        network: the network's input.
         error: makes an error about the rows.
-        as_stored: rows as they were before they were prepared, to be looked at.
-        workers: processes that fetch.
-        files: where each row comes from, for rows that are files.
+        as_stored: undoes the preprocessing, for figures.
+        workers: DataLoader workers.
+        files: the file of each row, for rows that are files.
     """
 
     split: Split
@@ -45,18 +45,18 @@ class RowsToPredict:
 
 
 def rows_to_predict(request: PredictRequest, config: Mapping[str, Any], checkpoint: Path) -> RowsToPredict:
-    """The part of a data set, or the rows of the file, that a request names.
+    """Load the part of a data set, or the rows of the file, that a request names.
 
     Args:
-        request: what was typed.
-        config: of the run.
-        checkpoint: its weights, which say what rows they take.
+        request: the arguments.
+        config: the run's configuration.
+        checkpoint: the run's checkpoint, which describes the network's input.
 
     Raises:
-        RegtorchError: there are no such rows, or they are not like those that the network was trained on.
+        RegtorchError: there are no such rows, or they do not match the training rows.
     """
     try:
-        network = NetworkInput.of_checkpoint(described_model(checkpoint))
+        network = NetworkInput.of_checkpoint(read_description(checkpoint))
     except DataError as error:
         raise DataError(f"run={request.run}: {checkpoint}: {error}") from error
     node = data_node(config, request.data)
@@ -67,7 +67,7 @@ def rows_to_predict(request: PredictRequest, config: Mapping[str, Any], checkpoi
         if typed and node["standardize"] != config["data"].get("standardize", "none"):
             raise SettingError(
                 f"data.standardize={node['standardize']} is not allowed: rows are standardized as in training "
-                f"(data.standardize={config['data'].get('standardize', 'none')}, by the same mean and deviation)"
+                f"(data.standardize={config['data'].get('standardize', 'none')}, with the same mean and deviation)"
             )
         node = {**node, "standardize": "none"}
     data = _checked(node, request, checkpoint)
@@ -99,7 +99,7 @@ def _of_file(
     if network is not None and network.preprocessing is not None:
         like: DataSet | NetworkInput = network
         undone = network.preprocessing.undone
-    else:  # a run of an older version, or of data that a plugin prepares in its own way
+    else:  # a run of an older version, or data with a plugin's own preprocessing
         like = data = _checked(node, request, checkpoint)
         network, undone = NetworkInput.of(data), data.as_stored
     rows = FurtherRows(path=str(file), layout=network.layout)
@@ -113,7 +113,7 @@ def _of_file(
 
 
 def data_node(config: Mapping[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The node ``data`` of a run, but for what is given again, composed as train.py does."""
+    """Return the node ``data`` of a run with the given overrides, composed as in train.py."""
     node: dict[str, Any] = config["data"]
     if not overrides:
         return node
@@ -121,7 +121,7 @@ def data_node(config: Mapping[str, Any], overrides: tuple[str, ...]) -> dict[str
     path = next((override for override in overrides if override.startswith("data.path=")), None)
     if path and not another and "path" not in node:
         raise SettingError(
-            f"{path} is not allowed: the run's data, {node['name']}, is in no file; data=FILE.npz predicts the rows of one"
+            f"{path} is not allowed: the run's data, {node['name']}, has no path; to predict the rows of a file: data=FILE.npz"
         )
     check_paths(overrides)
     composed = compose(overrides if another else [f"data={node['name']}", *overrides])["data"]

@@ -1,4 +1,4 @@
-"""A finished run's folder: its configuration and checkpoints, checked without torch and without running what is in them."""
+"""A finished run's folder: its configuration and checkpoints, checked without torch and without executing their content."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.composition import compose
 from regtorch.cli.data_path import path_of_run
-from regtorch.cli.interpolation import filled_in
-from regtorch.cli.output import tell
+from regtorch.cli.interpolation import resolve_references
+from regtorch.cli.output import print_message
 from regtorch.cli.required import check_required
 from regtorch.cli.validation import OTHER_KEYS, PLACES, check_components, check_run_keys
 from regtorch.errors import DataError, RegtorchError
@@ -20,18 +20,18 @@ from regtorch.untrusted import load_yaml
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """The configuration that a run was trained with, as plain containers.
+    """Read the configuration of a run, as plain containers.
 
     Raises:
-        DataError: there is none, it is damaged, or it names what is not registered.
+        DataError: there is none, it is damaged, or it names a component that is not registered.
     """
     path = folder / ".hydra" / "config.yaml"
     if not folder.is_dir():
-        raise DataError(f"run={folder}: there is no such folder; it must be one that train.py made")
+        raise DataError(f"run={folder}: there is no such folder; it must be a run folder that train.py wrote")
     if not path.is_file():
         raise DataError(f"run={folder}: there is no .hydra/config.yaml in it; is it the folder of one run?")
     try:
-        config = filled_in(load_yaml(path))
+        config = resolve_references(load_yaml(path))
     except DataError as error:
         if isinstance(reason := error.__cause__, OSError):
             raise DataError(f"run={folder}: .hydra/config.yaml cannot be read: {reason.strerror or reason}") from error
@@ -51,7 +51,7 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 
 def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """The same with the defaults of keys that did not exist yet when an older run was trained."""
+    """Add the defaults of keys that did not exist when an older run was trained."""
     if all(key in config for key in (*PLACES, *OTHER_KEYS)):
         return config
     defaults = compose([])
@@ -63,19 +63,19 @@ def _with_later_keys(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def warn_if_unfinished(folder: Path) -> None:
-    """Say on standard error that a run's training did not end as it should, if so; its network may be half trained."""
+    """Warn on standard error if a run's training did not finish, because its network may be undertrained."""
     try:
         results = read_results(folder)
         status = results["status"]
-        said = "" if status == "completed" else f"{status}: {results['reason']}" if "reason" in results else status
+        reason = "" if status == "completed" else f"{status}: {results['reason']}" if "reason" in results else status
     except DataError as error:
-        said = str(error) if (folder / NAME).exists() else f"it has no {NAME}"
-    if said:
-        tell(f"warning: run={folder}: its training did not finish ({shortened(said)})")
+        reason = str(error) if (folder / NAME).exists() else f"it has no {NAME}"
+    if reason:
+        print_message(f"warning: run={folder}: its training did not finish ({shortened(reason)})")
 
 
 def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Path:
-    """A run's checkpoint: `name`, or the one that the run was measured on.
+    """Return the path of a run's checkpoint: `name`, or the one that the run was evaluated on.
 
     Raises:
         DataError: there is no such file.
@@ -88,11 +88,11 @@ def checkpoint(folder: Path, config: Mapping[str, Any], name: str | None) -> Pat
 
 
 def check_fits(folder: Path, path: Path, data: Any) -> None:
-    """Refuse data of another shape or number of classes than a checkpoint's network was trained on."""
-    described, splits = described_model(path), data.load()
+    """Refuse data with another shape or number of classes than the checkpoint's network."""
+    described, splits = read_description(path), data.load()
     here = {"shape": list(splits.shape), "classes": len(splits.classes)}
     for key, words in (("shape", "rows of shape {}"), ("classes", "{} classes")):
         there = described.get(key)
         if there is not None and there != here[key]:
             trained, has = (words.format(value) for value in (there, here[key]))
-            raise data.error(f"has {has}, and the network of run={folder} was trained on {trained}")
+            raise data.error(f"has {has}, but the network of run={folder} was trained on {trained}")

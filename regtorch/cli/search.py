@@ -1,4 +1,4 @@
-"""Search instead of a grid, by Optuna: what to try next is drawn from what was found so far."""
+"""Hyperparameter search with Optuna: each trial is sampled given the results of earlier trials."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from regtorch.overrides import is_for_hydra
 from regtorch.study.leaderboard import ORDERS, inside, results
 from regtorch.untrusted import read_text
 
-#: until so many trials have ended none is pruned, and none within this share of its epochs
+#: no pruning before this many trials have ended, nor within this share of a trial's epochs
 _TRIALS_BEFORE_PRUNING, _SHARE_BEFORE_PRUNING = 5, 0.2
-#: what Optuna keeps of a trial: which sweep runs it; and of a search: what all its trials have in common
+#: Optuna user attributes: of a trial, the sweep that runs it; of a study, the settings that all its trials share
 _SWEEP, _FIXED = "sweep", "fixed"
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Where a search's trials are kept, as a run in another process needs it to report and be pruned.
+    """The storage of a search's trials, so that a run in another process can report values and be pruned.
 
     Args:
-        storage: a database's URL; ``${oc.env:NAME}`` in it is filled in there.
-        study: the name there.
-        objective: what the search is for; reported is the validation's accuracy, or loss for anything else.
-        epochs: of a whole training.
+        storage: a database's URL; ``${oc.env:NAME}`` in it is resolved in the run's process.
+        study: the study's name in the database.
+        objective: the search's objective; runs report the validation accuracy for an accuracy, else the validation loss.
+        epochs: epochs of a complete training.
     """
 
     storage: str
@@ -44,8 +44,8 @@ class Trials:
     objective: str
     epochs: int
 
-    def judge(self, number: int) -> Any:
-        """Reports a trial's values behind each epoch, and ends it where it is worse than the median of the others."""
+    def pruner(self, number: int) -> Any:
+        """Return a pruner that reports a trial's value after each epoch and prunes it if it is worse than the median."""
         from omegaconf import OmegaConf
 
         optuna = quiet_optuna()
@@ -57,17 +57,17 @@ class Trials:
         trial = optuna.trial.Trial(study, kept._trial_id)
         name = "accuracy" if self.objective.endswith("accuracy") else "loss"
 
-        def judge(epochs: int, values: Mapping[str, float]) -> str | None:
+        def prune_reason(epochs: int, values: Mapping[str, float]) -> str | None:
             value = values.get(f"val_{name}", values.get(name))
             if value is None:
                 return None
-            if epochs not in study.get_trials(deepcopy=False)[number].intermediate_values:  # a run that went on
+            if epochs not in study.get_trials(deepcopy=False)[number].intermediate_values:  # not after a resume
                 trial.report(value, epochs)
             if not trial.should_prune():
                 return None
-            return f"val_{name} {value:.4g} behind epoch {epochs} is worse than the median of earlier trials"
+            return f"val_{name} {value:.4g} after epoch {epochs} is worse than the median of earlier trials"
 
-        return judge
+        return prune_reason
 
 
 def search(
@@ -78,33 +78,33 @@ def search(
     fixed: Sequence[str],
     epochs: int,
 ) -> None:
-    """Run trials until there are as many as asked for; those that were begun by a sweep that was stopped come first.
+    """Run trials until the requested number is reached, unfinished trials of an interrupted sweep first.
 
     Args:
-        engine: runs them.
+        engine: runs the trials.
         plan: the search.
-        folder: of the sweep.
-        points: filled in: number of a trial -> its choices.
-        fixed: overrides that all trials have.
-        epochs: of a whole training.
+        folder: the sweep's folder.
+        points: output: number of a trial -> its choices.
+        fixed: overrides that all trials share.
+        epochs: epochs of a complete training.
     """
     optuna = quiet_optuna()
     storage, name = _place(plan, folder)
     directions = _directions(plan)
-    study = _reached(
+    study = _with_retries(
         storage,
         lambda: optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True),
     )
     if study.user_attrs.get(_FIXED) is None:
         study.set_user_attr(_FIXED, _settings(plan, fixed))
-    _check_settings(study, name, plan, fixed)  # another sweep may have begun it meanwhile
-    sweep = _name_of_sweep(plan, folder, new=True)
-    begun = _running(study, plan, sweep)
-    if all(has_ended(folder / str(trial.number), prunable=True) for trial in begun):
-        for trial in begun:  # a sweep was stopped between the end of all of them and its saying so
-            _tell(study, plan, trial.number, results(folder / str(trial.number)))
+    _check_settings(study, name, plan, fixed)  # another sweep may have created it meanwhile
+    sweep = _sweep_id(plan, folder, new=True)
+    running = _running(study, plan, sweep)
+    if all(has_ended(folder / str(trial.number), prunable=True) for trial in running):
+        for trial in running:  # the sweep was stopped after they ended, but before it reported their results
+            _report_result(study, plan, trial.number, results(folder / str(trial.number)))
     task = point
-    # Optuna prunes by one objective only, and how sparse the weights will be no epoch tells
+    # Optuna prunes by one objective only, and epochs do not report the sparsity
     if plan.pruner != "none" and len(directions) == 1 and plan.objectives[0] != "sparsity":
         task = partial(point, trials=Trials(plan.storage_text or storage, name, plan.objectives[0], epochs))
     while batch := _next(study, plan, sweep):
@@ -114,39 +114,41 @@ def search(
             jobs.append(Job(trial.number, (*fixed, *(f"{key}={value}" for key, value in points[trial.number].items()))))
         engine.run(jobs, task, lambda number: has_ended(folder / str(number), prunable=True))
         for trial in batch:
-            _tell(study, plan, trial.number, results(folder / str(trial.number)))
+            _report_result(study, plan, trial.number, results(folder / str(trial.number)))
 
 
 def known_trials(plan: SearchPlan, folder: Path, fixed: Sequence[str]) -> tuple[dict[int, Mapping[str, str]], int]:
-    """The choices of the trials that a search has begun in this folder before, and how many there are in others.
+    """Return the choices of this folder's earlier trials, and the number of the search's trials in other folders.
 
     Raises:
-        DataError: the database cannot be reached, or another search has this name there.
+        DataError: the database cannot be reached, or contains another search of this name.
     """
     storage, name = _place(plan, folder)
     if plan.storage is None and not (folder / "search.db").is_file():
         return {}, 0
     optuna = quiet_optuna()
-    if name not in _reached(storage, lambda: optuna.get_all_study_names(storage)):
+    if name not in _with_retries(storage, lambda: optuna.get_all_study_names(storage)):
         return {}, 0
-    study = _reached(storage, lambda: optuna.load_study(study_name=name, storage=storage))
-    kept = _reached(storage, lambda: study.get_trials(deepcopy=False))
+    study = _with_retries(storage, lambda: optuna.load_study(study_name=name, storage=storage))
+    kept = _with_retries(storage, lambda: study.get_trials(deepcopy=False))
     if [direction.name.lower() for direction in study.directions] != _directions(plan):
         raise DataError(
-            f"hparams_search.study={name} is a search for {len(study.directions)} objectives of its own: take another name"
+            f"hparams_search.study={name} is not allowed: it is a search with other objectives ({len(study.directions)}); "
+            "take another name"
         )
     searched = next((trial.params for trial in kept if trial.params), None)
     if searched is not None and set(searched) != {d.key for d in plan.space}:
         raise DataError(
-            f"hparams_search.study={name} searches {', '.join(sorted(searched))}: take another name, or the same space"
+            f"hparams_search.study={name} is not allowed: it searches {', '.join(sorted(searched))}; take another name, or "
+            "the same space"
         )
     _check_settings(study, name, plan, fixed)
-    sweep = _name_of_sweep(plan, folder)
+    sweep = _sweep_id(plan, folder)
     own = [t for t in kept if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
     return {trial.number: chosen(plan.space, trial.params, trial.number) for trial in own}, len(kept) - len(own)
 
 
-#: what differs from machine to machine, and not what is searched
+#: settings that may differ between the machines that share a search
 _OF_A_MACHINE = (
     "hparams_search",
     "data.path=",
@@ -158,7 +160,7 @@ _OF_A_MACHINE = (
 
 
 def _settings(plan: SearchPlan, fixed: Sequence[str]) -> list[str]:
-    """What the trials of a search have in common, wherever they are run."""
+    """Return the settings that all trials of a search share, independent of the machine."""
     given = [o for o in fixed if not is_for_hydra(o) and not o.lstrip("+").startswith(_OF_A_MACHINE)]
     return [*(dimension.words() for dimension in plan.space), *sorted(given)]
 
@@ -166,12 +168,14 @@ def _settings(plan: SearchPlan, fixed: Sequence[str]) -> list[str]:
 def _check_settings(study: Any, name: str, plan: SearchPlan, fixed: Sequence[str]) -> None:
     settings = study.user_attrs.get(_FIXED)
     if settings is not None and settings != _settings(plan, fixed):
-        said = " ".join(map(str, settings)) if isinstance(settings, list) else str(settings)
-        raise DataError(f"hparams_search.study={name} is a search with {said}: take another name, or say just that")
+        text = " ".join(map(str, settings)) if isinstance(settings, list) else str(settings)
+        raise DataError(
+            f"hparams_search.study={name} is not allowed: it is a search with {text}; take another name, or the same overrides"
+        )
 
 
-def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
-    """A name that goes with the folder where it is moved to, for a database that several sweeps share."""
+def _sweep_id(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
+    """Return the sweep's id, stored in its folder so that it survives a move, for a database that several sweeps share."""
     path = folder / "search.id"
     if new and plan.storage is not None and not path.is_file():
         with replaced(path) as temporary:
@@ -180,7 +184,7 @@ def _name_of_sweep(plan: SearchPlan, folder: Path, *, new: bool = False) -> str:
 
 
 def _running(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
-    """The trials that this sweep has begun and not ended."""
+    """Return the trials that this sweep has started and not finished."""
     state = quiet_optuna().trial.TrialState.RUNNING
     running = [t for t in study.get_trials(deepcopy=False) if t.state == state]
     return [t for t in running if plan.storage is None or t.user_attrs.get(_SWEEP) == sweep]
@@ -196,27 +200,27 @@ def _place(plan: SearchPlan, folder: Path) -> tuple[str, str]:
     from sqlalchemy import URL
 
     check_database(folder / "search.db")
-    # whatever is in the folder's name, which may also be another one when the search goes on
+    # the folder's name may have any characters, and may have changed when the search is resumed
     return URL.create("sqlite", database=str(folder / "search.db")).render_as_string(), plan.study or "search"
 
 
-def _reached(storage: str, action: Callable[[], Any]) -> Any:
-    """What a database answers; asked again where it fails, as another machine may be making the same tables."""
+def _with_retries(storage: str, action: Callable[[], Any]) -> Any:
+    """Run a database action; retry if it fails, because another machine may be creating the same tables."""
     for waits in (0.5, 2.0, None):
         try:
             return action()
-        except Exception as error:  # whatever a database's driver raises
+        except Exception as error:  # database drivers raise various exceptions
             if waits is None:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise DataError(
-                    f"hparams_search.storage={_without_password(storage)}: the trials cannot be kept there ({reason})"
+                    f"hparams_search.storage={_without_password(storage)}: the trials cannot be stored there ({reason})"
                 ) from error
             time.sleep(waits)
     raise AssertionError
 
 
 def _without_password(storage: str) -> str:
-    """A database's URL as it may be shown.
+    """Remove the password from a database's URL.
 
     Example:
         >>> _without_password("postgresql://me:se@cret@host/trials"), _without_password("mysql://host/t?user=me&password=it")
@@ -226,7 +230,7 @@ def _without_password(storage: str) -> str:
 
 
 def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better: Sequence[bool]) -> list[int]:
-    """The points than which none is better in one objective and as good in all others.
+    """Return the points that no other point dominates (better in one objective and at least as good in all others).
 
     Example:
         >>> pareto_front([(0, (0.9, 0.2)), (1, (0.8, 0.9)), (2, (0.8, 0.1))], higher_is_better=[True, True])
@@ -234,14 +238,14 @@ def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better
     """
     signed = {n: [v if up else -v for v, up in zip(values, higher_is_better, strict=True)] for n, values in points}
 
-    def beaten(one: list[float]) -> bool:
+    def dominated(one: list[float]) -> bool:
         return any(all(a >= b for a, b in zip(other, one, strict=True)) and other != one for other in signed.values())
 
-    return [number for number, values in signed.items() if not beaten(values)]
+    return [number for number, values in signed.items() if not dominated(values)]
 
 
 def quiet_optuna() -> Any:
-    """Optuna, without its lines for each trial."""
+    """Import Optuna without its log line per trial."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -249,18 +253,18 @@ def quiet_optuna() -> Any:
 
 
 def _next(study: Any, plan: SearchPlan, sweep: str) -> list[Any]:
-    """The trials to run next, as many as may run side by side."""
+    """Return the trials to run next, at most ``plan.parallel``."""
     batch = _running(study, plan, sweep)[: plan.parallel]
     known = len(study.get_trials(deepcopy=False))
     for number in range(known, min(plan.trials, known + plan.parallel - len(batch))):
-        batch.append(_begun(study, plan, sweep, number))
+        batch.append(_start_trial(study, plan, sweep, number))
     return batch
 
 
-def _begun(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
-    """Draw a trial and keep it, whole: Optuna's own ``ask`` writes one parameter after the other."""
+def _start_trial(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
+    """Sample a trial and store it atomically; Optuna's ``ask`` writes one parameter after the other."""
     optuna = quiet_optuna()
-    # a sampler of its own for each trial: a search that was stopped draws what it would have drawn
+    # a new sampler for each trial, so that a resumed search samples the same values
     sampler = optuna.samplers.TPESampler(
         seed=(plan.seed * 1_000_003 + number) % 2**32,
         n_startup_trials=plan.random_trials,
@@ -271,26 +275,26 @@ def _begun(study: Any, plan: SearchPlan, sweep: str, number: int) -> Any:
     distributions = {d.key: _distribution(optuna, d) for d in plan.space}
     drawn = scratch.ask(distributions).params
     states = optuna.trial.TrialState
-    whole = optuna.trial.create_trial(
+    template = optuna.trial.create_trial(
         state=states.RUNNING, params=drawn, distributions=distributions, user_attrs={_SWEEP: sweep}
     )
-    kept = study._storage.create_new_trial(study._study_id, template_trial=whole)
+    kept = study._storage.create_new_trial(study._study_id, template_trial=template)
     return study._storage.get_trial(kept)
 
 
 def _distribution(optuna: Any, dimension: Dimension) -> Any:
     if dimension.choices:
         return optuna.distributions.CategoricalDistribution(dimension.choices)
-    if dimension.whole:
+    if dimension.integer:
         return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def _tell(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:
+def _report_result(study: Any, plan: SearchPlan, number: int, found: Mapping[str, Any]) -> None:
     states = quiet_optuna().trial.TrialState
     values = [inside(found, objective) for objective in plan.objectives]
-    whole = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
-    if found.get("status") == "completed" and whole:
+    finite = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    if found.get("status") == "completed" and finite:
         study.tell(number, values)
     elif found.get("status") == "pruned":
         study.tell(number, state=states.PRUNED)

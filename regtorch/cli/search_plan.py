@@ -1,4 +1,4 @@
-"""What a search is to try: its space, its objectives and its settings, read without Optuna."""
+"""The plan of a search: its space, objectives and settings, parsed without Optuna."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from regtorch.registry import near
 from regtorch.settings import COUNT, COUNT_OR_ZERO, SEED, Range, one_of
 from regtorch.study.leaderboard import ORDERS
 
-#: what a search may look at: the test part is for what was found, not for finding it
+#: allowed objectives: the test part must not influence the search
 OBJECTIVES = tuple(name for name in ORDERS if not name.startswith("test"))
 
-_TEXT_OR_NULL = Range("a text, or null", lambda v: v is None or (isinstance(v, str) and v != ""))
+_TEXT_OR_NULL = Range("a string, or null", lambda v: v is None or (isinstance(v, str) and v != ""))
 _SETTINGS: dict[str, Range] = {
     "space": Range(
-        "a list of KEY=interval(LOW, HIGH) and the like", lambda v: isinstance(v, Sequence) and not isinstance(v, str)
+        "a list such as [KEY=interval(LOW, HIGH)]", lambda v: isinstance(v, Sequence) and not isinstance(v, str)
     ),
     "objectives": Range(
         f"a list of one or more of {', '.join(OBJECTIVES)}",
@@ -42,15 +42,15 @@ _SETTINGS: dict[str, Range] = {
 
 @dataclass(frozen=True)
 class Dimension:
-    """One key of a space: a range of numbers, or choices.
+    """One key of a search space: a range of numbers, or choices.
 
     Args:
-        key: of the configuration.
-        choices: as they are written on a command line; empty: it is a range.
-        low: the least value.
-        high: the greatest value.
-        log: whether the logarithm is what is drawn evenly.
-        whole: whether values are whole numbers.
+        key: a key of the configuration.
+        choices: override values; empty for a range.
+        low: the smallest value.
+        high: the largest value.
+        log: whether to sample on a logarithmic scale.
+        integer: whether values are integers.
     """
 
     key: str
@@ -58,10 +58,10 @@ class Dimension:
     low: float = 0.0
     high: float = 0.0
     log: bool = False
-    whole: bool = False
+    integer: bool = False
 
     def words(self) -> str:
-        """The range, for a reader.
+        """Return the dimension as a readable override.
 
         Example:
             >>> Dimension("optimizer.lr", low=0.1, high=1.0, log=True).words(), Dimension("dropout", ("none", "alpha")).words()
@@ -69,18 +69,18 @@ class Dimension:
         """
         if self.choices:
             return f"{self.key}=choice({', '.join(self.choices)})"
-        inside = f"{'range' if self.whole else 'interval'}({self.low}, {self.high})"
+        inside = f"{'range' if self.integer else 'interval'}({self.low}, {self.high})"
         return f"{self.key}={f'tag(log, {inside})' if self.log else inside}"
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """Values that show whether the key takes all of them."""
+        """The values to check: all choices, or both ends of the range."""
         return self.choices or (str(self.low), str(self.high))
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search, as the node ``hparams_search`` and the command line describe it."""
+    """A search, from the node ``hparams_search`` and the command line."""
 
     space: tuple[Dimension, ...]
     objectives: tuple[str, ...]
@@ -91,7 +91,7 @@ class SearchPlan:
     seed: int
     storage: str | None
     study: str | None
-    #: the storage as it was written, before ``${oc.env:NAME}`` in it was filled in
+    #: the storage as written, with ``${oc.env:NAME}`` unresolved
     storage_text: str | None = None
 
 
@@ -99,7 +99,7 @@ def check_settings(node: Any) -> None:
     """Check the node ``hparams_search`` of a configuration.
 
     Raises:
-        SettingError: a key that is missing, unknown or out of its range.
+        SettingError: a key is missing, unknown or out of range.
     """
     if not isinstance(node, Mapping):
         raise SettingError(f"hparams_search={node} is not allowed: name an option, such as hparams_search=l1_l2")
@@ -114,41 +114,43 @@ def check_settings(node: Any) -> None:
 def search_plan(
     node: Mapping[str, Any], swept: Sequence[str], given: Sequence[str], storage_text: str | None = None
 ) -> SearchPlan:
-    """The search that a configuration and what is swept over on the command line describe.
+    """Make the plan of a search from its configuration and the swept overrides of the command line.
 
     Args:
         node: ``hparams_search``.
-        swept: overrides such as ``optimizer.lr=interval(1e-4, 1e-2)``, which stand in for those of the same key.
-        given: all keys of the command line; what has one value there is not searched.
-        storage_text: the storage as it was written.
+        swept: overrides such as ``optimizer.lr=interval(1e-4, 1e-2)``, which replace dimensions with the same key.
+        given: all keys of the command line; a key with a single value there is not searched.
+        storage_text: the storage as written.
 
     Raises:
-        SettingError: a range that cannot be read, an empty space, or Optuna is not there.
+        SettingError: a range cannot be parsed, the space is empty, or Optuna is not installed.
     """
     check_settings(node)
     if find_spec("optuna") is None:
-        raise SettingError("hparams_search needs a package that is not there: pip install 'regtorch[optuna]'")
+        raise SettingError("hparams_search needs a package that is not installed: pip install 'regtorch[optuna]'")
     named = [d for d in map(dimension, map(str, node["space"])) if d.key not in given]
     space = {d.key: d for d in [*named, *map(dimension, swept)]}
     if "seed" in space:
-        raise SettingError("seed is not for searching: hparams_search.trials tries, compare.py tells luck from merit")
+        raise SettingError(
+            "seed is not allowed in a search: it would select lucky seeds; compare seeds with scripts/compare.py"
+        )
     if not space:
         raise SettingError(
-            "hparams_search.space=[] is not allowed: say what is searched, such as 'regularizer.l2=tag(log, interval(1e-6, 1e-2))'"
+            "hparams_search.space=[] is not allowed: give a range, such as 'regularizer.l2=tag(log, interval(1e-6, 1e-2))'"
         )
     rest = {key: node[key] for key in _SETTINGS if key not in ("space", "objectives")}
     return SearchPlan(tuple(space.values()), tuple(node["objectives"]), **rest, storage_text=storage_text)
 
 
 def dimension(text: str) -> Dimension:
-    """Read one key of a space, in Hydra's words for sweeps.
+    """Parse one dimension of a space, in Hydra's syntax for sweeps.
 
     Raises:
-        SettingError: it is none.
+        SettingError: it cannot be parsed.
 
     Example:
         >>> dimension("regularizer.l2=tag(log, interval(1e-6, 1e-2))")
-        Dimension(key='regularizer.l2', choices=(), low=1e-06, high=0.01, log=True, whole=False)
+        Dimension(key='regularizer.l2', choices=(), low=1e-06, high=0.01, log=True, integer=False)
         >>> dimension("model.hidden=choice([64], [128])").choices
         ('[64]', '[128]')
     """
@@ -170,9 +172,9 @@ def dimension(text: str) -> Dimension:
     if isinstance(value, IntervalSweep):
         log = "log" in value.tags
         if unknown := sorted(value.tags - {"log"}):
-            raise SettingError(f"{wrong}; the tag {unknown[0]} is none: log is the only one")
+            raise SettingError(f"{wrong}; the only tag is log, not {unknown[0]}")
         if value.start is None or value.end is None or not value.start < value.end or (log and value.start <= 0):
-            raise SettingError(f"{wrong}; LOW is to be less than HIGH, and above 0 on a logarithmic scale")
+            raise SettingError(f"{wrong}; LOW must be less than HIGH, and above 0 on a logarithmic scale")
         return Dimension(key, (), float(value.start), float(value.end), log)
     if (
         isinstance(value, RangeSweep)
@@ -181,16 +183,16 @@ def dimension(text: str) -> Dimension:
         and isinstance(value.stop, int)
     ):
         if value.start >= value.stop - 1 or ("log" in value.tags and value.start < 1):
-            raise SettingError(f"{wrong}; with two numbers at least, and above 0 on a logarithmic scale")
+            raise SettingError(f"{wrong}; it must have at least two numbers, above 0 on a logarithmic scale")
         return Dimension(
-            key, (), value.start, value.stop - 1, "log" in value.tags, whole=True
-        )  # it ends before its stop
+            key, (), value.start, value.stop - 1, "log" in value.tags, integer=True
+        )  # the stop is exclusive
     try:
         choices = tuple(override.sweep_string_iterator())
     except HydraException as error:
         raise SettingError(wrong) from error
     if getattr(value, "shuffle", False):
-        raise SettingError(f"{wrong}; in the order that is written")
+        raise SettingError(f"{wrong}; shuffle is not supported")
     if len(set(choices)) < 2:
-        raise SettingError(f"{wrong}; with two choices at least")
+        raise SettingError(f"{wrong}; it must have at least two choices")
     return Dimension(key, choices)

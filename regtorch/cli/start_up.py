@@ -1,4 +1,4 @@
-"""How a command starts: its standard streams are usable, and a signal ends it at once, with one line."""
+"""Start of a command: make the standard streams usable, and let a signal end the process at once with one line."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from regtorch.streams import fresh_streams_in_children, make_streams_usable
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-#: called with the signal's number before the process ends; gives back what to add to the line
-_before_end: list[Callable[[int], str]] = []
+#: called with the signal's number before the process exits; return text to append to the line
+_before_exit: list[Callable[[int], str]] = []
 
 
 class FolderGoneError(RegtorchError, OSError):
     """The working directory has been removed."""
 
 
-def started(command: Callable[[], int]) -> int:
-    """Start a command, and run it; gives back its exit status.
+def run_command(command: Callable[[], int]) -> int:
+    """Set up the process and run a command; return its exit status.
 
     Raises:
-        KeyboardInterrupt: also where a library has made another error of it.
-        FolderGoneError: the working directory is gone.
+        KeyboardInterrupt: also if a library has converted it to another error.
+        FolderGoneError: the working directory has been removed.
     """
     try:
         start()
@@ -40,38 +40,38 @@ def started(command: Callable[[], int]) -> int:
 
 
 def start() -> None:
-    """Make the streams usable, and let SIGINT and SIGTERM end the process at once until something else takes them.
+    """Make the streams usable, and let SIGINT and SIGTERM end the process at once until other handlers are installed.
 
-    An exception would not do: what raises in a callback of the import system, or where a library catches everything,
-    is lost or printed with a traceback.
+    Raising an exception is not enough: one that is raised in a callback of the import system, or inside a library that
+    catches all exceptions, is lost or printed with a traceback.
 
     Raises:
-        FolderGoneError: the working directory is gone.
+        FolderGoneError: the working directory has been removed.
     """
     make_streams_usable()
     fresh_streams_in_children()
     if threading.current_thread() is threading.main_thread():
         for signum in _SIGNALS:
-            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):  # not where it is ignored
+            if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):  # not if it is ignored
                 signal.signal(signum, _end)
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise FolderGoneError("the working directory is gone, it was removed: change to another (cd)") from error
+        raise FolderGoneError("the working directory has been removed: change to another one (cd)") from error
 
 
 @contextmanager
-def before_end(do: Callable[[int], str]) -> Iterator[None]:
-    """Do something before a signal ends the process in the block; gives back what is added to the line, or nothing."""
-    _before_end.append(do)
+def before_exit(do: Callable[[int], str]) -> Iterator[None]:
+    """Call `do` before a signal ends the process in the block; its return value is appended to the line."""
+    _before_exit.append(do)
     try:
         yield
     finally:
-        _before_end.remove(do)
+        _before_exit.remove(do)
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error comes from a Ctrl-C that a library has caught.
+    """Whether an error was caused by a Ctrl-C that a library has caught.
 
     Example:
         >>> try:
@@ -94,9 +94,9 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 def _end(signum: int, frame: FrameType | None) -> None:
     for each in _SIGNALS:
-        signal.signal(each, signal.SIG_IGN)  # the second one comes too late
+        signal.signal(each, signal.SIG_IGN)  # ignore further signals
     added = ""
-    for do in reversed(_before_end):
+    for do in reversed(_before_exit):
         with suppress(BaseException):
             added += do(signum)
     with suppress(OSError):

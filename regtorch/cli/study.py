@@ -1,4 +1,4 @@
-"""Train the runs of a study that are not there yet, one after the other in this process."""
+"""Train the missing runs of a study, one after the other in this process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import compose_as_written, points
+from regtorch.cli.composition import compose_unresolved, points
 from regtorch.cli.exit_status import exit_interrupted
 from regtorch.cli.interpolation import without_resolvers
-from regtorch.cli.output import tell
+from regtorch.cli.output import print_message
 from regtorch.cli.validation import validate
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import locked, replaced, write_json
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Study:
-    """Recipes over seeds, kept in a folder: ``<out>/runs/<experiment>/<seed>``.
+    """Recipes over seeds, stored in ``<out>/runs/<experiment>/<seed>``.
 
     Args:
-        experiments: their names.
-        seeds: the seeds that each is trained with.
-        overrides: what is typed besides, for all of them.
-        out: the folder.
+        experiments: names of the recipes.
+        seeds: seeds for each recipe.
+        overrides: further overrides for all runs.
+        out: the study's folder.
 
     Raises:
-        RegtorchError: an experiment, an override or the data is wrong; nothing has been trained or written then.
+        RegtorchError: an experiment, an override or the data is wrong; nothing has been trained or written.
     """
 
     experiments: Sequence[str]
@@ -51,20 +51,20 @@ class Study:
         for override in self.overrides:
             if len(list(islice(points([override]), 2))) > 1:
                 raise SettingError(
-                    f"{override} is not allowed in a study, whose runs all have the same settings: train a grid with "
+                    f"{override} is not allowed in a study, whose runs all have the same settings; train a grid with "
                     "train.py -m, and compare its folder"
                 )
         for name in self.experiments:
             try:
-                config, self._written[name] = compose_as_written(self._typed(name, self.seeds[0]))
+                config, self._written[name] = compose_unresolved(self._typed(name, self.seeds[0]))
                 validate(config)
             except RegtorchError as error:
                 if name == self.experiments[0]:
                     raise
-                raise SettingError(f"with experiment={name}: {error}") from error  # it is right for the others
+                raise SettingError(f"with experiment={name}: {error}") from error  # it is valid for the first recipe
             if config["trainer"]["devices"] != 1:
                 raise SettingError(
-                    f"trainer.devices={config['trainer']['devices']} is not allowed in a study, which trains on one device: "
+                    f"trainer.devices={config['trainer']['devices']} is not allowed in a study, which trains on one device; "
                     "train with train.py -m, and compare the folders"
                 )
 
@@ -76,11 +76,11 @@ class Study:
         return self.out / "earlier"
 
     def folder(self, name: str, seed: int) -> Path:
-        """Where a run is kept."""
+        """Return the folder of a run."""
         return self.out / "runs" / name / str(seed)
 
     def run(self, name: str, seed: int) -> Run | None:
-        """The completed run of this recipe and seed; None if there is none, or one of another configuration."""
+        """Return the completed run of this recipe and seed; None if there is none, or its configuration differs."""
         found = _completed(self.folder(name, seed))
         same = found is not None and found.seed == seed and found.recipe == recipe_of(self._config(name, seed, False))
         return found if same else None
@@ -94,13 +94,15 @@ class Study:
         return {str(key): value for key, value in config.items()}
 
     def train_missing(self) -> None:
-        """Train what is not there yet, seed by seed, so that a study cut short has its pairs; failures are kept by name.
+        """Train the missing runs seed by seed, so that an interrupted study has pairs; record failures.
 
         Raises:
-            SystemExit: on Ctrl-C or SIGTERM. What has been trained stays, and is not trained again.
+            SystemExit: on Ctrl-C or SIGTERM. Completed runs stay, and are not trained again.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        busy = f"out={self.out} is being trained by another process; to compare what it has so far: {self.out / 'runs'}"
+        busy = (
+            f"out={self.out} is being trained by another process; to compare its runs so far, name {self.out / 'runs'}"
+        )
         with locked(self.out, busy):
             self._train_missing()
 
@@ -108,9 +110,9 @@ class Study:
         everything = [(name, seed) for seed in self.seeds for name in self.experiments]
         missing = [(name, seed) for name, seed in everything if self.run(name, seed) is None]
         if missing:
-            tell(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} there")
+            print_message(f"{self.out}: {len(missing)} runs to train, {len(everything) - len(missing)} completed")
             if others := sum(_completed(self.folder(name, seed)) is not None for name, seed in missing):
-                tell(f"{others} runs that are there have another configuration; they are kept under {self._earlier}")
+                print_message(f"{others} completed runs have another configuration; they are moved to {self._earlier}")
         for index, (name, seed) in enumerate(missing, start=1):
             try:
                 results = self._train(name, seed)
@@ -118,9 +120,13 @@ class Study:
                 self._record_failure(name, seed, error)
                 continue
             except SystemExit as error:
-                exit_interrupted(error, f"; {index - 1} of {len(missing)} runs are trained, the same command goes on")
+                exit_interrupted(
+                    error, f"; {index - 1} of {len(missing)} runs are trained; the same command resumes it"
+                )
             accuracy, seconds = results["test"]["accuracy"], results["seconds"]
-            tell(f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s")
+            print_message(
+                f"{index} of {len(missing)}: {name}, seed {seed}: test accuracy {accuracy:.4f}, {seconds:.1f} s"
+            )
 
     def _train(self, name: str, seed: int) -> dict[str, Any]:
         from omegaconf import OmegaConf
@@ -129,7 +135,7 @@ class Study:
         if _completed(folder):
             self._set_aside(name, seed)
         elif folder.exists():
-            shutil.rmtree(folder)  # what an interrupted or a failed run has left
+            shutil.rmtree(folder)  # left by an interrupted or failed run
         typed = self._typed(name, seed)
         config = self._config(name, seed, True)
         (folder / ".hydra").mkdir(parents=True)
@@ -140,7 +146,7 @@ class Study:
             return job.train(config, folder, typed)
 
     def _set_aside(self, name: str, seed: int) -> None:
-        """Keep a completed run of another configuration: it may have taken hours."""
+        """Move away a completed run of another configuration, which may have taken hours."""
         kept = self._earlier / name
         kept.mkdir(parents=True, exist_ok=True)
         target = next(path for n in range(1, sys.maxsize) if not (path := kept / f"{seed}-{n}").exists())
@@ -148,23 +154,23 @@ class Study:
 
     def _record_failure(self, name: str, seed: int, error: RegtorchError) -> None:
         folder = self.folder(name, seed)
-        if not (folder / "results.json").is_file():  # it failed before it began
+        if not (folder / "results.json").is_file():  # it failed before training started
             write_json(folder / "results.json", {"status": "failed", "reason": str(error), "seed": seed})
         self.failures.append(f"{name}, seed {seed}: {error}")
-        tell(f"{name}, seed {seed}: failed; the others go on")
+        print_message(f"{name}, seed {seed}: failed; continuing with the others")
 
 
 def _completed(folder: Path) -> Run | None:
     try:
         found = read_run(folder)
         return found if found.completed and found.recipe else None
-    except RegtorchError:  # none, or damaged
+    except RegtorchError:  # missing or damaged
         return None
 
 
 @contextmanager
 def _logged_to(path: Path) -> Iterator[None]:
-    """What is logged in the block goes into the run's log."""
+    """Write log messages of the block to the run's log."""
     root = logging.getLogger()
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""``regtorch-train -m``: a grid of runs of which each counts once, however often it is stopped."""
+"""``regtorch-train -m``: a sweep, which can be interrupted and resumed without repeating completed runs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from regtorch.cli.engine import Engine, Job
-from regtorch.cli.going_on import is_whole
 from regtorch.cli.halving import halve
-from regtorch.cli.output import say
+from regtorch.cli.output import print_error
 from regtorch.cli.point import has_ended, point
+from regtorch.cli.resume import is_undamaged
 from regtorch.cli.search import known_trials, pareto_front, search
 from regtorch.cli.sweep_plan import SWEEP_FIELDS, Plan
 from regtorch.cli.sweep_table import Watch, show_leaderboard
@@ -26,11 +26,11 @@ _WRITTEN = ("results.json", "checkpoints/last.ckpt")
 
 
 def sweep(plan: Plan) -> int:
-    """Run what is missing of a sweep, and write its leaderboard; gives back the process's exit status.
+    """Run the missing runs of a sweep, and write its leaderboard; return the exit status.
 
     Raises:
-        RegtorchError: another process runs this sweep, or its folder cannot be made.
-        SystemExit: SIGTERM or Ctrl-C; the leaderboard of what there is is written.
+        RegtorchError: another process runs this sweep, or its folder cannot be created.
+        SystemExit: SIGTERM or Ctrl-C; the leaderboard of the runs so far is written.
     """
     engine = Engine(plan.folder, [o for o in plan.fixed if is_for_hydra(o)])
     if plan.search is not None:
@@ -42,29 +42,29 @@ def sweep(plan: Plan) -> int:
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"hydra.sweep.dir={plan.folder} cannot be made: {error.strerror}") from error
+        raise SettingError(f"hydra.sweep.dir={plan.folder} cannot be created: {error.strerror}") from error
     with locked(plan.folder, f"sweep.resume={plan.folder} is being run by another process"):
         began = time.monotonic() - _seconds_before(plan.folder)
         if plan.retry_failed:
-            _set_failures_aside(plan)
+            _reset_failed_points(plan)
         status = "interrupted"
         try:
-            with Interruption().taking_signals():  # also while no run takes them
-                _note(plan, "running", began)
+            with Interruption().handling_signals():  # also between runs
+                _write_state(plan, "running", began)
                 with Watch(plan):
                     _run(plan, engine)
             status = "completed"
         except (SystemExit, KeyboardInterrupt):
-            say(f"interrupted; python scripts/train.py -m {typed('sweep.resume', plan.folder)} goes on")
+            print_error(f"interrupted; to resume: python scripts/train.py -m {typed('sweep.resume', plan.folder)}")
             raise
         finally:
-            points = _note(plan, status, began)
-            show_leaderboard(points, plan.by, plan.folder, plan.total, _elsewhere(plan))
+            points = _write_state(plan, status, began)
+            show_leaderboard(points, plan.by, plan.folder, plan.total, _trials_elsewhere(plan))
     return 0 if all(point.status in ("completed", "pruned") for point in points) else 1
 
 
 def _run(plan: Plan, engine: Engine) -> None:
-    """Run what is missing: of a grid, of a grid by halves, or of a search."""
+    """Run the missing runs of a grid, of successive halving, or of a search."""
     if plan.search is not None:
         search(engine, plan.search, plan.folder, plan.points, plan.fixed, plan.epochs)
         return
@@ -76,8 +76,8 @@ def _run(plan: Plan, engine: Engine) -> None:
         engine.run(jobs, point, lambda number: has_ended(plan.folder / str(number)))
 
 
-def _elsewhere(plan: Plan) -> int:
-    """How many trials of a search that several sweeps share are in other folders."""
+def _trials_elsewhere(plan: Plan) -> int:
+    """Return the number of trials in other folders, for a search that several sweeps share."""
     if plan.search is not None and plan.search.storage is not None:
         with suppress(DataError):
             return known_trials(plan.search, plan.folder, plan.fixed)[1]
@@ -85,7 +85,7 @@ def _elsewhere(plan: Plan) -> int:
 
 
 def _seconds_before(folder: Path) -> float:
-    """How long the sweep took until it was stopped; if it was killed, until its points last wrote something."""
+    """Return the duration of the sweep before it was stopped; if it was killed, until its points last wrote a file."""
     with suppress(OSError, DataError):
         kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("seconds", "status"))
         written = [path.stat().st_mtime for name in _WRITTEN for path in folder.glob(f"*/{name}")]
@@ -96,18 +96,18 @@ def _seconds_before(folder: Path) -> float:
     return 0.0
 
 
-def _set_failures_aside(plan: Plan) -> None:
-    """Make points that have failed ones that have not ended: they go on from their last checkpoint, if one is whole."""
+def _reset_failed_points(plan: Plan) -> None:
+    """Mark failed points as unfinished, so that they resume from their last checkpoint if it is undamaged."""
     for number in plan.points:
         folder = plan.folder / str(number)
         if results(folder).get("status") == "failed":
             last = folder / "checkpoints" / "last.ckpt"
-            if last.is_file() and not is_whole(last):
+            if last.is_file() and not is_undamaged(last):
                 last.replace(last.with_name("last.damaged.ckpt"))
             (folder / "results.json").replace(folder / "results.failed.json")
 
 
-def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
+def _write_state(plan: Plan, status: str, began: float) -> Sequence[Point]:
     """Write ``sweep.json`` and ``leaderboard.csv``."""
     points = [read_point(plan.folder, number, plan.choices(number)) for number in plan.points]
     completed = [p for p in ranked(points, plan.by) if p.status == "completed"]
@@ -136,7 +136,7 @@ def _note(plan: Plan, status: str, began: float) -> Sequence[Point]:
 
 
 def _pareto_front(plan: Plan, completed: Sequence[Point]) -> list[int] | None:
-    """Of a search for several objectives: the points that no other one is better than in all of them."""
+    """Return the non-dominated points of a search with several objectives; None for other sweeps."""
     if plan.search is None or len(plan.search.objectives) == 1:
         return None
     names = plan.search.objectives

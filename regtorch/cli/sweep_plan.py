@@ -1,4 +1,4 @@
-"""What a sweep is to run: its points or its search, and the folder that they are kept in."""
+"""The plan of a sweep: its points or its search, and its folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
-from regtorch.cli.composition import check_readable, compose_as_written, unreadable, value_of
+from regtorch.cli.composition import check_readable, compose_unresolved, unreadable, value_of
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
-from regtorch.cli.trust import check_files_of_folder, check_names_only, check_of_folder
+from regtorch.cli.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
 from regtorch.overrides import describes_run, is_for_hydra
@@ -27,24 +27,24 @@ from regtorch.untrusted import check_fields, load_json
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-#: keys of a sweep, not of what it runs -> what they may be
+#: keys of the sweep itself -> their allowed values
 _OWN = {
     "sweep.resume": Range("a sweep's folder", lambda v: bool(v)),
     "sweep.by": one_of(*ORDERS),
-    "sweep.halving": Range("a whole number >= 2: the part that is kept, 3 for a third", COUNT_FROM_TWO.holds),
+    "sweep.halving": Range("an integer >= 2; 1/N of the points is kept", COUNT_FROM_TWO.holds),
     "sweep.retry_failed": one_of("true", "false"),
 }
-_TRIALS = "hparams_search.trials="  # how many there are may grow
-#: of ``sweep.json``, what is read again
+_TRIALS = "hparams_search.trials="  # may be increased when a search is resumed
+#: fields of ``sweep.json`` that a resumed sweep reads
 SWEEP_FIELDS: dict[str, Range] = {
-    "overrides": Range("a list of texts", lambda v: isinstance(v, list) and all(isinstance(o, str) for o in v)),
+    "overrides": Range("a list of strings", lambda v: isinstance(v, list) and all(isinstance(o, str) for o in v)),
     "seconds": NON_NEGATIVE,
-    "status": Range("a word", lambda v: isinstance(v, str)),
+    "status": Range("a string", lambda v: isinstance(v, str)),
 }
-#: of Hydra's own, what a sweep settles itself -> what to say instead
-_SETTLED = {
+#: Hydra's settings that a sweep controls itself -> the reason
+_FIXED_BY_SWEEP = {
     "hydra.sweep.subdir": "a point's folder is named by its number",
-    "hydra.mode": "-m says that it is a sweep",
+    "hydra.mode": "-m selects a sweep",
 }
 
 
@@ -53,15 +53,15 @@ class Plan:
     """A sweep.
 
     Args:
-        folder: with a folder for each point, named by its number.
+        folder: the sweep's folder; each point has a subfolder named by its number.
         overrides: as typed.
-        fixed: those of them that all points have.
-        points: number -> key -> value of what is swept over; a search adds its own as it draws them.
-        by: what its leaderboard is ordered by.
-        epochs: of a whole training.
-        halving: which part of the points is kept at each rung; None: all run to the end.
-        search: instead of a grid.
-        retry_failed: whether points that have failed are run again.
+        fixed: the overrides that all points share.
+        points: number -> key -> value of the swept keys; a search adds its trials.
+        by: the value that orders the leaderboard.
+        epochs: epochs of a complete training.
+        halving: 1/halving of the points is kept at each rung; None: all points run to the end.
+        search: the search; None for a grid.
+        retry_failed: whether failed points are run again.
     """
 
     folder: Path
@@ -76,42 +76,42 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """How many points there will be."""
+        """The number of points when the sweep is complete."""
         return len(self.points) if self.search is None else max(self.search.trials, len(self.points))
 
     def choices(self, number: int) -> dict[str, str]:
-        """What one point is, for a reader: text without the quotes and escapes that a command line needs."""
+        """Return the choices of one point, without the quotes and escapes of a command line."""
         return {key: _as_text(key, value) for key, value in self.points[number].items()}
 
     def overrides_of(self, number: int) -> tuple[str, ...]:
-        """What one point of a grid is run with."""
+        """Return the overrides of one point of a grid."""
         return (*self.fixed, *(f"{key}={value}" for key, value in self.points[number].items()))
 
 
 def plan(overrides: Sequence[str]) -> Plan:
-    """The sweep that a command line asks for.
+    """Make the plan of the sweep that a command line describes.
 
     Raises:
-        RegtorchError: ``sweep.resume`` names no sweep, or one of another grid; another key of a sweep is wrong.
+        RegtorchError: ``sweep.resume`` names no sweep, or a sweep over another grid; or a key of the sweep is wrong.
     """
     check_readable(overrides)
     given = {
         key: value_of(f"{key}={value}") if value[:1] in ("'", '"') else value
         for key, _, value in (override.lstrip("+").partition("=") for override in overrides)
     }
-    for key in _SETTLED.keys() & given.keys():
-        raise SettingError(f"{key}={given[key]} is not allowed with -m: {_SETTLED[key]}")
+    for key in _FIXED_BY_SWEEP.keys() & given.keys():
+        raise SettingError(f"{key}={given[key]} is not allowed with -m: {_FIXED_BY_SWEEP[key]}")
     own = _own_keys(given)
     retry_failed = own.pop("sweep.retry_failed", "false") == "true"
     if retry_failed and "sweep.resume" not in own:
-        raise SettingError("sweep.retry_failed=true is for a sweep that goes on: say sweep.resume=FOLDER too")
+        raise SettingError("sweep.retry_failed=true is allowed only for a resumed sweep: give sweep.resume=FOLDER too")
     typed = [o for o in overrides if not o.lstrip("+").startswith(("sweep.", "hydra.sweep.dir="))]
     if "sweep.resume" in own:
         if "hydra.sweep.dir" in given:
             raise SettingError(
                 f"hydra.sweep.dir={given['hydra.sweep.dir']} is not allowed with sweep.resume, which names the folder"
             )
-        typed, own = _as_it_began(typed, own)
+        typed, own = _resumed(typed, own)
         check_readable(typed)
         folder = Path(own["sweep.resume"])
     elif "hydra.sweep.dir" in given:
@@ -124,30 +124,31 @@ def plan(overrides: Sequence[str]) -> Plan:
     fixed = [o for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
-    config, written = compose_as_written([o for o in fixed if describes_run(o)])
+    config, written = compose_unresolved([o for o in fixed if describes_run(o)])
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
     if "hparams_search" in config:
         if halving is not None:
-            raise SettingError("sweep.halving is for grids: a search prunes by hparams_search.pruner")
+            raise SettingError("sweep.halving is allowed only for grids: a search prunes with hparams_search.pruner")
         searched = search_plan(config["hparams_search"], swept, keys, _storage_text(written))
     if (halving is not None or searched is not None) and config["data"].get("validation_fraction", 1) == 0:
         raise SettingError(
-            "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are judged by a validation part; "
-            "say data.validation_fraction=0.1"
+            "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are compared by their "
+            "validation results; write data.validation_fraction=0.1"
         )
     if retry_failed and (halving is not None or searched is not None):
         raise SettingError(
-            "sweep.retry_failed=true is for grids that run to the end: a search and halving have gone by what failed"
+            "sweep.retry_failed=true is allowed only for grids without halving: a search and halving have used the failures "
+            "in their decisions"
         )
     points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
     if halving is not None:
         _check_halving(halving, swept, keys, config["trainer"])
         if not rungs(len(points), epochs, halving):
             raise SettingError(
-                f"sweep.halving={halving} leaves out nothing of {len(points)} points over {epochs} epochs: it needs at "
-                f"least {halving} points and 2 epochs"
+                f"sweep.halving={halving} is not allowed: it prunes none of {len(points)} points in {epochs} epochs; it needs "
+                f"at least {halving} points and 2 epochs"
             )
     without_mc = config["mc"]["name"] == "none" and not any(
         o.lstrip("+").startswith(("mc=", "experiment=")) for o in swept
@@ -159,7 +160,7 @@ def plan(overrides: Sequence[str]) -> Plan:
 
 
 def _storage_text(written: DictConfig) -> str | None:
-    """The URL of a search's trials without what the environment adds, such as a password."""
+    """Return the URL of a search's storage as written, without values from the environment such as a password."""
     from omegaconf import OmegaConf
 
     node: Any = OmegaConf.to_container(written.hparams_search, resolve=False)
@@ -168,7 +169,7 @@ def _storage_text(written: DictConfig) -> str | None:
 
 
 def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of the sweep itself, checked."""
+    """Check and return the keys of the sweep itself."""
     own: dict[str, Any] = {}
     for key, value in given.items():
         if key.startswith("sweep."):
@@ -179,83 +180,85 @@ def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
     return own
 
 
-def _as_it_began(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """The overrides and own keys of the sweep that is to go on; what is typed beside it must be the same."""
+def _resumed(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the overrides and own keys of the sweep to resume; overrides typed in addition must be the same."""
     resumed = own["sweep.resume"]
     before, kept = _earlier(Path(resumed))
     more = [o for o in typed if o.startswith(_TRIALS)]
-    if typed == more:  # else they are the user's own
+    if typed == more:  # otherwise the user has typed the same overrides, so they are trusted
         try:
-            check_of_folder(before, f"sweep.resume={resumed}")
+            check_folder_overrides(before, f"sweep.resume={resumed}")
         except DataError as error:
-            raise DataError(f"{error}; if it is yours, say the sweep's overrides too") from error
+            raise DataError(f"{error}; if it is yours, give the sweep's overrides too") from error
     rest = [o for o in before if not o.startswith(_TRIALS)]
     if more and [o for o in typed if o not in more] in ([], rest):
-        typed = before = [*rest, *more]  # a search goes on to more trials
+        typed = before = [*rest, *more]  # the search gets more trials
     if typed and typed != before:
         raise SettingError(
-            f"sweep.resume={resumed} is a sweep over {' '.join(before)}: say nothing else, or exactly that"
+            f"sweep.resume={resumed} is a sweep over {' '.join(before)}: give no other overrides, or exactly these"
         )
     if own.get("sweep.halving", kept.get("sweep.halving")) != kept.get("sweep.halving"):
         began = kept.get("sweep.halving")
         raise SettingError(
-            f"sweep.halving={own['sweep.halving']}: {resumed} was begun {f'with {began}' if began else 'without it'}"
+            f"sweep.halving={own['sweep.halving']} is not allowed: {resumed} was started {f'with {began}' if began else 'without it'}"
         )
     if "sweep.halving" in kept and own.get("sweep.by", kept["sweep.by"]) != kept["sweep.by"]:
-        raise SettingError(f"sweep.by={own['sweep.by']}: {resumed} is halved by {kept['sweep.by']}")
+        raise SettingError(f"sweep.by={own['sweep.by']} is not allowed: {resumed} is halved by {kept['sweep.by']}")
     return before, {**kept, **own}
 
 
 def _check_swept(swept: Sequence[str], keys: Sequence[str]) -> None:
-    """Refuse what cannot be swept over."""
+    """Refuse overrides that cannot be swept over."""
     for override in swept:
         key = override.lstrip("+").partition("=")[0]
         if is_for_hydra(override):
-            raise SettingError(f"{override} is not allowed: a launcher is not swept over; name one")
+            raise SettingError(f"{override} is not allowed: launchers cannot be swept over; name one")
         if key == "hparams_search":
-            raise SettingError(f"{override} is not allowed: a search is no point of a grid; name one")
+            raise SettingError(f"{override} is not allowed: searches cannot be swept over; name one")
         if keys.count(key) > 1:
             raise SettingError(
-                f"{override} is not allowed: {key} is given {keys.count(key)} times; say all its values at once"
+                f"{override} is not allowed: {key} is given {keys.count(key)} times; give all its values at once"
             )
 
 
 def _check_halving(halving: int, swept: Sequence[str], keys: Sequence[str], trainer: Mapping[str, Any]) -> None:
-    """Refuse what leaves no epochs to share out."""
+    """Refuse settings that conflict with the epochs that halving assigns."""
     for override in swept:
         key = override.lstrip("+").partition("=")[0]
         if key == "trainer.max_epochs" or (key in ("experiment", "trainer") and "trainer.max_epochs" not in keys):
             raise SettingError(
-                f"{override} is not allowed with sweep.halving, which shares out epochs itself"
-                f"{'' if key == 'trainer.max_epochs' else ': say trainer.max_epochs=NUMBER for all of them'}"
+                f"{override} is not allowed with sweep.halving, which sets the epochs of each point itself"
+                f"{'' if key == 'trainer.max_epochs' else '; write trainer.max_epochs=NUMBER for all of them'}"
             )
     if trainer.get("check_val_every_n_epoch", 1) != 1:
-        raise SettingError("trainer.check_val_every_n_epoch is not allowed with sweep.halving: it asks after any epoch")
+        raise SettingError(
+            "trainer.check_val_every_n_epoch is not allowed with sweep.halving, which needs the validation of every epoch"
+        )
 
 
 def _new_folder(name: str, typed: list[str]) -> Path:
-    """The folder of a sweep that begins, or of the same one; another one's points would be taken for its own."""
+    """Return the folder of a new sweep, or of the same sweep; points of another sweep would be mistaken for its own."""
     if not name or "${" in name:
-        raise SettingError(f"hydra.sweep.dir={name} is not allowed: it must be the name of a folder, as it is")
+        raise SettingError(f"hydra.sweep.dir={name} is not allowed: it must be the plain name of a folder")
     folder = Path(name)
     if not (folder / "sweep.json").exists():
         if any(folder.glob("[0-9]*/results.json")):
             raise SettingError(
-                f"hydra.sweep.dir={name} holds runs, and no sweep.json that says which: name another folder"
+                f"hydra.sweep.dir={name} is not allowed: it has runs but no sweep.json; name another folder"
             )
     elif (before := _earlier(folder)[0]) != typed:
         raise SettingError(
-            f"hydra.sweep.dir={name} holds the sweep over {' '.join(before)}: sweep.resume={name} goes on with it; "
-            "another sweep needs another folder"
+            f"hydra.sweep.dir={name} is not allowed: it has the sweep over {' '.join(before)}; to resume that: "
+            f"sweep.resume={name}; for another sweep, name another folder"
         )
     return folder
 
 
 def check(plan: Plan) -> None:
-    """Check every value of a sweep, each once, before anything runs.
+    """Check each value of a sweep once, before anything runs.
 
     Raises:
-        RegtorchError: the first thing that is wrong.
+        RegtorchError: the first error.
     """
     choices: dict[str, list[str]] = {}
     if plan.search is not None:
@@ -273,14 +276,16 @@ def check(plan: Plan) -> None:
     config = composed(first)
     for key, values in choices.items():
         for value in values[1:]:
-            if isinstance(inside(config, key), (bool, int, float)):  # no option of a group: it need not be composed
+            if isinstance(
+                inside(config, key), (bool, int, float)
+            ):  # not an option of a group, so no composition is needed
                 validate(_with(config, key, value))
             else:
                 composed({**first, key: value})
 
 
 def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
-    """The same configuration with another value at one place."""
+    """Return the configuration with another value at one place."""
     first, _, rest = key.partition(".")
     if rest:
         return {**config, first: _with(config[first], rest, value)}
@@ -290,14 +295,14 @@ def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
 
 
 def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """The overrides that a sweep was begun with, and its own keys."""
+    """Read the overrides and own keys of an earlier sweep."""
     for path in (folder, *folder.glob("[0-9]*")):
-        check_files_of_folder(path, f"sweep.resume={path}")
+        check_folder_files(path, f"sweep.resume={path}")
     try:
         kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS, required=("overrides",))
     except DataError as error:
         raise DataError(
-            f"sweep.resume={folder}: there is no whole sweep.json in it ({error}); is it a sweep's folder?"
+            f"sweep.resume={folder}: there is no complete sweep.json in it ({error}); is it a sweep's folder?"
         ) from error
     overrides: list[str] = kept["overrides"]
     own = {f"sweep.{key}": kept[key] for key in ("by", "halving") if kept.get(key) is not None}
@@ -324,11 +329,11 @@ def _is_swept(override: str) -> bool:
     try:
         return OverridesParser.create().parse_override(override).is_sweep_override()
     except unreadable():
-        return False  # composing says what is wrong with it
+        return False  # composing reports the error
 
 
 def _points(swept: Sequence[str]) -> list[dict[str, str]]:
-    """Every combination, in the order in which Hydra numbers them: the last key changes fastest."""
+    """Return all combinations in Hydra's order: the last key changes fastest."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -341,8 +346,8 @@ def _points(swept: Sequence[str]) -> list[dict[str, str]]:
         except HydraException as error:
             raise SettingError(f"{text} is not allowed in a grid: list its values") from error
         if not values:
-            raise SettingError(f"{text} is not allowed in a grid: there is nothing in it")
+            raise SettingError(f"{text} is not allowed in a grid: it is empty")
         if twice := next((value for value in values if values.count(value) > 1), None):
-            raise SettingError(f"{text} names {twice} more than once: once is enough")
+            raise SettingError(f"{text} is not allowed in a grid: name {twice} only once")
         choices[override.get_key_element()] = values
     return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]

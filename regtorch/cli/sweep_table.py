@@ -1,4 +1,4 @@
-"""What a sweep shows on the terminal: how far it is, and its leaderboard."""
+"""Terminal output of a sweep: its progress and its leaderboard."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from regtorch.printable import shortened
 from regtorch.study.leaderboard import Point, ranked, read_point
 
 _SHOWN = 10  # rows of the leaderboard on the terminal
-_SECONDS = 0.5  # between two looks at the folders
-_ECHO = 3  # columns at the right that stay free: a terminal writes ^C behind the last line, and must not break it there
-_NOTE = 16  # columns of how far a running point is
-_LEFT_FREE = 4  # lines of a terminal beside the table's rows: the line above it, its heading, and room for messages
+_SECONDS = 0.5  # between two scans of the folders
+_ECHO = 3  # free columns at the right: the terminal writes ^C at the end of the last line, which must not wrap
+_NOTE = 16  # columns for the progress of a running point
+_LEFT_FREE = 4  # lines that are not rows of the table: the line above it, its heading, and room for messages
 
 
 class Watch:
-    """Looks at the folders of a sweep's points while they run, and says how far it is; works with any launcher.
+    """Shows the progress of a sweep by scanning the folders of its points, so it works with any launcher.
 
-    On a terminal it is a table that stays in place; elsewhere a line for each point that ends.
+    On a terminal it shows a table that is updated in place; elsewhere it prints a line for each point that ends.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.by = plan, plan.by
         self.ended: dict[int, Point] = {}
-        # a point that successive halving has pruned so far may go on
+        # a point that successive halving has pruned so far may still be resumed
         self._ends = ENDED if plan.search is None else (*ENDED, "pruned")
         self.running: list[Point] = []
         self._epochs: dict[int, int] = {}
@@ -66,42 +66,42 @@ class Watch:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._tell(self._look())
+        self._print_ended(self._look())
         if self._live is not None:
             self._live.stop()
 
     def _watch(self) -> None:
         while not self._stop.wait(_SECONDS):
-            self._tell(self._look())
+            self._print_ended(self._look())
 
     def _look(self) -> list[Point]:
-        """The points that have ended since the last look; only folders that are there and not ended are opened."""
+        """Return the points that have ended since the last scan; only folders of unfinished points are opened."""
         new: list[Point] = []
         running: list[Point] = []
         if self.plan.folder.is_dir():
-            there = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
-            for number in sorted(there - set(self.ended)):
+            existing = {int(path.name) for path in self.plan.folder.iterdir() if path.name.isdecimal()}
+            for number in sorted(existing - set(self.ended)):
                 if number in self.plan.points:
                     point = read_point(self.plan.folder, number, self.plan.choices(number))
                     if point.status in self._ends:
                         self.ended[number] = point
                         new.append(point)
-                    elif point.status != "pruned":  # which waits for what halving decides
+                    elif point.status != "pruned":  # a pruned point waits for the next rung of halving
                         running.append(point)
                         self._epochs[number] = _epochs_done(self.plan.folder / str(number))
         self.running = running
         return new
 
-    def _tell(self, new: Sequence[Point]) -> None:
+    def _print_ended(self, new: Sequence[Point]) -> None:
         if self._live is not None:
-            return  # it draws itself
+            return  # the live table updates itself
         for count, point in enumerate(new, start=len(self.ended) - len(new) + 1):
             value = point.values.get(self.by)
             outcome = f"{self.by} {value:.4f}" if value is not None else point.reason or point.status
-            output.tell(f"{count} of {self.plan.total}: {shortened(words(point))}: {outcome}")
+            output.print_message(f"{count} of {self.plan.total}: {shortened(words(point))}: {outcome}")
 
     def _table(self, width: int, height: int) -> Any:
-        """How far the sweep is, its best points so far, and those that run."""
+        """Build the table of the sweep's progress, its best points so far, and its running points."""
         from rich.console import Group
         from rich.text import Text
 
@@ -143,7 +143,7 @@ class Watch:
 
 
 class _Cropped:
-    """A renderable of at most so many columns and lines: a live table that is larger than the terminal would scroll."""
+    """A renderable cropped to the terminal's size, because a larger live table would scroll."""
 
     def __init__(self, content: Any, width: int, height: int) -> None:
         self.content, self.width, self.height = content, width, height
@@ -158,7 +158,7 @@ class _Cropped:
 
 
 def _epochs_done(folder: Path) -> int:
-    """How many epochs a running point has behind it, as its table of metrics says."""
+    """Return the number of completed epochs of a running point, from its metrics.csv."""
     with suppress(OSError, ValueError, IndexError):
         lines = (folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
         return int(lines[-1].split(",")[lines[0].split(",").index("epoch")])
@@ -166,14 +166,14 @@ def _epochs_done(folder: Path) -> int:
 
 
 def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int, elsewhere: int = 0) -> None:
-    """Print the best points, the failed ones with their reasons, and where everything is.
+    """Print the best points, the failed points with their reasons, and the path of the leaderboard.
 
     Args:
-        points: that the sweep has begun.
-        by: what they are ordered by.
-        folder: of the sweep.
-        total: how many it is to have.
-        elsewhere: how many of those other sweeps of the same search have taken.
+        points: the points that the sweep has started.
+        by: the value that orders them.
+        folder: the sweep's folder.
+        total: number of points when the sweep is complete.
+        elsewhere: how many of those were run by other sweeps of the same search.
     """
 
     console = output.console()
@@ -184,7 +184,7 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
         console.print(point_table(best[:_SHOWN], names, console.width, ranks))
     if best and not any(by in point.values for point in best):
         console.print(
-            f"none is the best: there is no {by}; sweep.by=test.accuracy orders them, as does a validation part"
+            f"the points cannot be ordered: there is no {by}; use sweep.by=test.accuracy, or a validation part"
         )
     failed = [point for point in points if point.status == "failed"]
     for point in failed[:_SHOWN]:

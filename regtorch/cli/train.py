@@ -1,4 +1,4 @@
-"""``regtorch-train``: train one run, or a grid of them with ``-m``."""
+"""``regtorch-train``: train one run, or a sweep with ``-m``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from regtorch.cli import job
+from regtorch.cli.completed_run import completed
 from regtorch.cli.composition import (
     check_given_once,
     check_paths,
@@ -25,19 +26,18 @@ from regtorch.cli.composition import (
 from regtorch.cli.exit_status import exit_interrupted, exit_with
 from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
-from regtorch.cli.help_page import informs
+from regtorch.cli.help_page import print_requested_help
 from regtorch.cli.new_folder import (
-    as_typed,
     check_folders_named,
     check_writable,
-    keep_configuration,
     named_folder,
+    resolved_overrides,
     run_folder_overrides,
+    write_configuration,
 )
-from regtorch.cli.output import answer, console, say
-from regtorch.cli.start_up import before_end
+from regtorch.cli.output import console, print_error, print_output
+from regtorch.cli.start_up import before_exit
 from regtorch.cli.trust import check_names_only
-from regtorch.cli.what_is_left import completed
 from regtorch.errors import RegtorchError, SettingError
 from regtorch.files import BusyError, locked, write_json
 from regtorch.launcher import is_first, started_as
@@ -46,12 +46,12 @@ from regtorch.results_json import is_completed
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit status 2, a failed run exit status 1."""
+    """Run the command line. A user error prints one line and exits with 2; a failed run exits with 1."""
     exit_with(_main)
 
 
 def _main() -> int:
-    if informs(sys.argv[1:], help_text):
+    if print_requested_help(sys.argv[1:], help_text):
         return 0
     line = parsed(sys.argv[1:])
     overrides = list(line.overrides)
@@ -62,7 +62,7 @@ def _main() -> int:
         return _sweep(overrides)
     if line.needs_overrides:
         if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
-            raise SettingError(f"{many} is about many runs: say -m")
+            raise SettingError(f"{many} is allowed only for several runs: add -m")
         check_names_only(overrides)
         check_paths(overrides)
         check_given_once(overrides)
@@ -74,10 +74,10 @@ def _main() -> int:
             compose(overrides)
         else:
             if search := next((override for override in given if override.startswith("hparams_search=")), None):
-                raise SettingError(f"{search} is a search over many runs: say -m")
+                raise SettingError(f"{search} is a search over several runs: add -m")
             job.checked(overrides)
             if (found := completed(config := compose(overrides), given)) is not None:
-                say_completed(config, *found)
+                print_completed(config, *found)
                 return 0
             sys.argv[1:] += (of_folder := run_folder_overrides(overrides))
             if (folder := named_folder([*overrides, *of_folder])) is not None:
@@ -89,7 +89,7 @@ def _main() -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     _check_flags()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, instead of Hydra's printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing them
     failures: list[RegtorchError] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://regtorch.conf", config_name="train")
@@ -104,24 +104,24 @@ def _main() -> int:
         train()
     except RegtorchError:
         raise
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # of a flag, or of a setting of Hydra's own
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a wrong flag or Hydra setting
         raise SettingError(one_line(error, overrides or [])) from error
     for failure in failures:
-        say(failure)
-    refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was run
+        print_error(failure)
+    refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was trained
     return 2 if refused else int(bool(failures))
 
 
 def _check_flags() -> None:
-    """Refuse what Hydra's own parser refuses, in one line.
+    """Refuse flags that Hydra's own parser refuses, in one line.
 
     Raises:
-        SettingError: a flag that there is not, or one without what it needs.
+        SettingError: an unknown flag, or a flag without its value.
     """
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
-        raise SettingError(f"{message}; regtorch-train --help lists what there is")
+        raise SettingError(f"{message}; for a list: regtorch-train --help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -134,12 +134,12 @@ def _sweep(overrides: list[str]) -> int:
 
     if started_as() is not None:
         raise SettingError(
-            "-m is not for processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
+            "-m is not allowed in processes that torchrun or srun started: let the sweep start them (trainer=ddp)"
         )
     if forbidden := next(
         (o for o in overrides if o.lstrip("+").split("=")[0] in ("resume", "rerun", "ckpt_path")), None
     ):
-        raise SettingError(f"{forbidden} is not allowed with -m: sweep.resume=FOLDER goes on with a sweep")
+        raise SettingError(f"{forbidden} is not allowed with -m; to resume a sweep: sweep.resume=FOLDER")
     check_paths(overrides, grid=True)
     check_readable(overrides)
     check_given_once(overrides)
@@ -154,17 +154,17 @@ def _train(config: Any, first: bool) -> Any:
 
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     hydra_config = HydraConfig.get()
-    folder, overrides = Path(hydra_config.runtime.output_dir), as_typed(hydra_config)
+    folder, overrides = Path(hydra_config.runtime.output_dir), resolved_overrides(hydra_config)
     resumed = plain["resume"] is not None and Path(plain["resume"]).absolute() == folder
     named = f"resume={plain['resume']}" if resumed else f"hydra.run.dir={folder}"
     note = partial(_note_interrupted, folder, {"seed": plain["seed"], "overrides": overrides})
     with (
         locked(folder, f"{named} is not allowed: another process trains there") if first else nullcontext(),
-        before_end(note if first else str),
+        before_exit(note if first else str),
     ):
         try:
             if first:
-                keep_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
+                write_configuration(folder, config=config, hydra=hydra_config, overrides=overrides)
             results = job.train(plain, folder, overrides)
         except SystemExit as error:
             exit_interrupted(error, _how_to_continue(folder))
@@ -174,26 +174,26 @@ def _train(config: Any, first: bool) -> Any:
 
 
 def _note_interrupted(folder: Path, about: Mapping[str, Any], signum: int) -> str:
-    """Write that a run was interrupted before it began; gives back how it is resumed."""
+    """Record that a run was interrupted before training started; return how to resume it."""
     reason = f"stopped from outside ({signal.Signals(signum).name})"
-    if not is_completed(folder):  # it is complete, or is still what it was
+    if not is_completed(folder):  # results of a completed run stay valid
         write_json(folder / "results.json", {"status": "interrupted", "reason": reason, **about})
     return _how_to_continue(folder)
 
 
 def _how_to_continue(folder: Path) -> str:
-    return f"; python scripts/train.py {typed('resume', folder)} goes on"
+    return f"; to resume: python scripts/train.py {typed('resume', folder)}"
 
 
-def say_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
-    """Say that a run is complete, instead of going on with it."""
+def print_completed(config: dict[str, Any], results: dict[str, Any], longer: str) -> None:
+    """Report that a run is complete, with its results and the override that would train it longer."""
     epochs = f", with {results['epochs']} epochs" if "epochs" in results else ""
-    answer(f"resume={config['resume']} is complete{epochs}; {longer} would train on")
+    print_output(f"resume={config['resume']} is complete{epochs}; to train longer: {longer}")
     show(results, Path(config["resume"]))
 
 
 def show(results: dict[str, Any], folder: Path) -> None:
-    """Print a run's results as a short table, and where its folder is."""
+    """Print a run's results as a short table, and the path of its folder."""
     from rich.table import Table
 
     table, names = Table(box=None, pad_edge=False), ("accuracy", "loss", "nll", "brier", "ece")
@@ -204,7 +204,7 @@ def show(results: dict[str, Any], folder: Path) -> None:
             measured = [values.get(name) for name in names]
             table.add_row(part, *("" if value is None else f"{value:.4f}" for value in measured))
     shown = console()
-    shown.width = max(shown.width, 80)  # a narrow terminal breaks lines itself, and cuts no number
+    shown.width = max(shown.width, 80)  # a narrow terminal wraps long lines itself; rich would cut numbers
     shown.print(table)
     numbers = {"epochs": "{} epochs", "seconds": "{:.1f} s", "parameters": "{:,} parameters"}
     shown.print(

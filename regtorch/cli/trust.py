@@ -1,7 +1,7 @@
-"""What an override may not say, so that a configuration, also one from a stranger's folder, runs no code but ours.
+"""Overrides that are refused, so that a configuration, even from an untrusted folder, cannot run foreign code.
 
-Components are named by their registered names. Hydra itself would make whatever ``_target_`` names, and its own node
-``hydra`` holds log handlers and callbacks by import path.
+Components are named by their registered names. Hydra would instantiate any import path in ``_target_``, and its node
+``hydra`` contains log handlers and callbacks by import path.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from regtorch.cli.interpolation import runs_resolver
 from regtorch.errors import DataError, SettingError
 from regtorch.printable import shortened
 
-#: of Hydra's own settings, those that a folder may bring along: which launcher, and how much of everything
+#: Hydra's settings that an untrusted folder may contain: the launcher and its resources
 _HARMLESS = (
     *("hydra/launcher", "hydra.launcher.n_jobs", "hydra.launcher.partition", "hydra.launcher.timeout_min"),
     *("hydra.launcher.cpus_per_task", "hydra.launcher.gpus_per_node", "hydra.launcher.mem_gb"),
     *("hydra.launcher.nodes", "hydra.launcher.tasks_per_node", "hydra.launcher.array_parallelism"),
     *("hydra.launcher.ray.remote.num_cpus", "hydra.launcher.ray.remote.num_gpus"),
 )
-#: keys whose values are paths: of checkpoints, which are read without running anything
+#: keys whose values are paths of checkpoints, which are read without executing their content
 _CHECKPOINTS = ("ckpt_path", "resume")
-#: what is opened for writing in a folder; other files are replaced
+#: files that are opened for writing in a folder; other files are replaced
 _WRITTEN = (".lock", "train.log")
-#: of all overrides of a folder together: reading lists and brackets takes long, by the square of their number
+#: for all overrides of a folder together, because parsing time grows with the square of the number of brackets
 _MOST_SIGNS, _MOST_CHARACTERS = 1_000, 200_000
 
 
@@ -47,67 +47,67 @@ def check_names_only(overrides: Sequence[str]) -> None:
             )
 
 
-def check_of_folder(overrides: Sequence[str], named: str) -> None:
-    """Refuse what a folder of runs says beyond its runs' settings.
+def check_folder_overrides(overrides: Sequence[str], named: str) -> None:
+    """Refuse overrides stored in an untrusted folder that are more than settings of a run.
 
     Args:
-        overrides: as the folder has kept them.
-        named: how the folder is named on the command line.
+        overrides: the overrides stored in the folder.
+        named: the override that names the folder, for messages.
 
     Raises:
-        DataError: a flag, an import path, a resolver, a setting of Hydra's own that may run something, or what is no override.
+        DataError: a flag, an import path, a resolver, a Hydra setting that may run code, or an invalid override.
     """
     together = "".join(overrides)
     if len(together) > _MOST_CHARACTERS or sum(map(together.count, "[{(,")) > _MOST_SIGNS:
-        raise DataError(f"{named}: what is kept there is too long to have been typed: it may come from a stranger")
+        raise DataError(f"{named}: the overrides stored there are too long; the folder may be untrusted")
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         group, _, package = key.partition("@")
         hydras = group.partition(".")[0].partition("/")[0] == "hydra" and key not in _HARMLESS
         elsewhere = "hydra" in package or "_global_" in package or ".." in key or ("/" in key and key not in _HARMLESS)
-        # an option of a group is a file: one that a path leads to may be the stranger's own
+        # an option of a group is a file: a path could lead to a file of the untrusted folder
         file = "." not in group and group not in _CHECKPOINTS and any(sign in value for sign in ("/", "\\", "..", "$"))
         odd = hydras or elsewhere or file or "$" in key or override.startswith("-") or "_target_" in override
-        # a resolver reads the environment, or decodes: its value would end in files and messages
+        # a resolver reads the environment or decodes text: its value would end up in files and messages
         if odd or any(map(runs_resolver, _texts(_value(override, named)))):
             raise DataError(
-                f"{named}: what is kept there says {shortened(override, 200)}, which no run says: it may come from a stranger"
+                f"{named}: the override {shortened(override, 200)} stored there is not allowed; the folder may be untrusted"
             )
 
 
-def check_files_of_folder(folder: Path, named: str) -> None:
-    """Refuse a folder in which what is written to leads to another file, or is none: a link to a file of the user's own.
+def check_folder_files(folder: Path, named: str) -> None:
+    """Refuse a folder in which a file to be written is a link, which may lead to one of the user's own files.
 
     Raises:
-        DataError: it names the file.
+        DataError: names the file.
     """
     for name in _WRITTEN:
         path = folder / name
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise DataError(
-                f"{named}: {name} there is no file but a link or the like, and would be written to: remove it"
+                f"{named}: {name} there is a link or not a regular file, and would be written to: remove it"
             )
 
 
 def _value(override: str, named: str) -> Any:
-    """The value of an override as Hydra reads it.
+    """Parse the value of an override as Hydra does.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be parsed.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     try:
         return OverridesParser.create().parse_override(override).value()
-    except Exception as error:  # of Hydra's and its grammar's own kinds
+    except Exception as error:  # Hydra and its grammar raise various exceptions
         raise DataError(
-            f"{named}: .hydra/overrides.yaml, results.json or sweep.json there says {shortened(override, 200)}, which cannot "
+            f"{named}: .hydra/overrides.yaml, results.json or sweep.json there has {shortened(override, 200)}, which cannot "
             "be read: it must be KEY=VALUE"
         ) from error
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts of a value, whatever it is made of."""
+    """Yield all strings in a value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -118,4 +118,4 @@ def _texts(value: Any) -> Iterator[str]:
         for item in value:
             yield from _texts(item)
     elif value is not None and not isinstance(value, (bool, int, float)):
-        yield str(vars(value))  # a sweep, or a text in quotes
+        yield str(vars(value))  # a sweep, or a quoted string

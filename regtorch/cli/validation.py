@@ -1,4 +1,4 @@
-"""Check a whole configuration, data included, before anything heavy is imported."""
+"""Check a complete configuration, including its data, before importing anything heavy."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from regtorch import settings
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.complete_checkpoint import check_complete
-from regtorch.cli.going_on import check_best, check_file, check_processes, check_resume, described, process_count
 from regtorch.cli.mistyped import key_for, options_for
 from regtorch.cli.plugin_options import check_own, plugin_nodes
 from regtorch.cli.python_only import python_only
 from regtorch.cli.required import check_required
 from regtorch.cli.resources import check_network_memory, check_workers
+from regtorch.cli.resume import check_best, check_ckpt_path, check_processes, check_resume, described, process_count
 from regtorch.cli.same_data import check_same_data
 from regtorch.cli.search_plan import check_settings
 from regtorch.contracts import CONTRACTS, accepted_names, stand_ins
@@ -35,7 +35,7 @@ from regtorch.registry import component, create, near
 from regtorch.settings import COUNT, FRACTION_BELOW_ONE, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
 from regtorch.where import OF_PLACE, matches, split_where
 
-#: where a component stands in the configuration -> its kind
+#: place of a component in the configuration -> its kind
 PLACES = {
     "data": "data",
     "model": "model",
@@ -56,7 +56,7 @@ PLACES = {
     "augmentation": "augmentation",
 }
 
-#: what stands at a place of the model's parts unless something is chosen
+#: place of a model's part -> its default component
 _USUAL_PARTS = {
     "activation": "relu",
     "initializer": "glorot_uniform",
@@ -65,7 +65,7 @@ _USUAL_PARTS = {
     "input_dropout": "none",
 }
 
-#: places where nothing may stand
+#: places that may be null
 _OPTIONAL = ("head_initializer",)
 
 OTHER_KEYS = (
@@ -78,23 +78,23 @@ _RUN_KEYS: dict[str, Range] = {
     "evaluate": one_of("best", "last"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else [])),
     "compile": SWITCH,
-    "checkpoint.every_n_steps": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
+    "checkpoint.every_n_steps": Range("an integer >= 1, or null", lambda v: v is None or COUNT.holds(v)),
     "checkpoint.every_seconds": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "checkpoint.seconds_to_stop": POSITIVE,
     "trainer.devices": Range(
-        "a whole number >= 1, -1 or auto for all, or launched",
+        "an integer >= 1, -1 or auto for all, or launched",
         lambda v: COUNT.holds(v) or v in (-1, "auto", "launched"),
     ),
     "trainer.strategy": one_of("auto", "ddp", "fsdp"),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
     "trainer.max_epochs": COUNT,
     "trainer.max_steps": Range(
-        "a whole number >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True)
+        "an integer >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True)
     ),
     "trainer.accumulate_grad_batches": COUNT,
     "trainer.gradient_clip_val": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
     "trainer.gradient_clip_algorithm": one_of("norm", "value"),
-    "callbacks.patience": Range("a whole number >= 1, or null", lambda v: v is None or COUNT.holds(v)),
+    "callbacks.patience": Range("an integer >= 1, or null", lambda v: v is None or COUNT.holds(v)),
     "callbacks.monitor": one_of("val_loss", "val_accuracy"),
     "callbacks.min_delta": NON_NEGATIVE,
     "callbacks.ema_decay": Range(
@@ -108,14 +108,14 @@ _RUN_KEYS: dict[str, Range] = {
 }
 
 
-#: nodes with no other keys than these
+#: nodes -> all their keys
 _CLOSED = {
     "checkpoint": ("every_n_steps", "every_seconds", "seconds_to_stop"),
     "callbacks": ("patience", "monitor", "min_delta", "ema_decay"),
     "logger": ("csv", "tensorboard"),
     "mc": ("name", "samples", "tolerance"),
 }
-#: of Lightning's Trainer
+#: arguments of Lightning's Trainer that regtorch sets itself
 _OURS = (
     "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary", "enable_progress_bar", "limit_val_batches",
     "logger", "num_nodes", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
@@ -129,13 +129,13 @@ def validate(config: Mapping[str, Any]) -> None:
         config: as plain containers.
 
     Raises:
-        RegtorchError: the first thing that is wrong, in one line.
+        RegtorchError: the first error, in one line.
     """
     for key, value in config.items():
         if key not in (*PLACES, *OTHER_KEYS):
             meant = key_for(key, str(value))
-            there_are = f"there are: {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
-            instead = python_only(key) or (f"write {meant}" if meant else there_are)
+            known_keys = f"it must be one of {', '.join(sorted((*PLACES, *OTHER_KEYS)))}"
+            instead = python_only(key) or (f"write {meant}" if meant else known_keys)
             raise SettingError(f"{key}={value}: there is no such key; {instead}")
     check_required(config)
     for place, known in _CLOSED.items():
@@ -144,7 +144,7 @@ def validate(config: Mapping[str, Any]) -> None:
             raise SettingError(f"{place}={node} is not allowed: it must have the keys {', '.join(known)}")
         for key, value in node.items():
             if key not in known:
-                raise SettingError(f"{place}.{key}={value}: there is no such key; there are: {', '.join(known)}")
+                raise SettingError(f"{place}.{key}={value}: there is no such key; it must be one of {', '.join(known)}")
     for key in _OURS:
         if key in config["trainer"]:
             raise SettingError(f"trainer.{key}={config['trainer'][key]} is not allowed: regtorch sets it itself")
@@ -153,7 +153,7 @@ def validate(config: Mapping[str, Any]) -> None:
     check_components(config)
     if config["input_dropout"]["name"] == "drop_connect":
         raise SettingError(
-            "input_dropout=drop_connect is not allowed: the input has no weights; take it as dropout=drop_connect"
+            "input_dropout=drop_connect is not allowed: the input has no weights; take dropout=drop_connect"
         )
     if config["model"]["name"] == "cnn":
         on_maps = ["input_dropout", *(["dropout"] if config["model"].get("dropout_at") in ("conv", "both") else [])]
@@ -173,7 +173,7 @@ def validate(config: Mapping[str, Any]) -> None:
         check_settings(config["hparams_search"])
     if config["trainer"].get("strategy") == "fsdp" and config["compile"]:
         raise SettingError(
-            "compile=true is not allowed with trainer.strategy=fsdp, whose gathering of weights is not compiled; "
+            "compile=true is not allowed with trainer.strategy=fsdp, whose gathering of weights cannot be compiled; "
             "take compile=false or trainer=ddp"
         )
     check_places(config)
@@ -183,7 +183,7 @@ def validate(config: Mapping[str, Any]) -> None:
 
 
 def check_run_keys(config: Mapping[str, Any]) -> None:
-    """Check the ranges of what is no setting of a component."""
+    """Check the ranges of all settings outside components."""
     for key, allowed in _RUN_KEYS.items():
         node: Any = config
         *parents, last = key.split(".")
@@ -192,13 +192,13 @@ def check_run_keys(config: Mapping[str, Any]) -> None:
         if last in node:
             if isinstance(node[last], str) and re.fullmatch(r"\d+ *(-|:|\.\.+) *\d+", node[last]):
                 raise SettingError(
-                    f"{key}={node[last]} is not allowed: it must be {allowed.words}; a grid is written -m '{key}=range(1,6)'"
+                    f"{key}={node[last]} is not allowed: it must be {allowed.words}; for a grid: -m '{key}=range(1,6)'"
                 )
             allowed.check(key, node[last])
 
 
 def check_trainer_keys(trainer: Mapping[str, Any]) -> None:
-    """Refuse a key that Lightning's Trainer does not have; its source is read, as importing it takes seconds."""
+    """Refuse keys that Lightning's Trainer does not have; its source is parsed, because importing it takes seconds."""
     if all(f"trainer.{key}" in _RUN_KEYS for key in trainer):
         return
     spec = find_spec("lightning")
@@ -215,14 +215,14 @@ def check_trainer_keys(trainer: Mapping[str, Any]) -> None:
 
 
 def check_components(config: Mapping[str, Any]) -> None:
-    """Check that at each place stands a registered component, with settings that it has."""
+    """Check that each place has a registered component with valid settings."""
     for place, kind in PLACES.items():
         if config.get(place) is not None or place not in _OPTIONAL:
             check_node(place, kind, config.get(place))
 
 
 def check_node(place: str, kind: str, node: Any) -> None:
-    """Check one component's node, and those inside it."""
+    """Check the node of one component, and the nodes inside it."""
     if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
         chooses = kind if place == kind else f"{kind}@{place}"
         option = options_for(chooses, str(node)) or f"{chooses}={node}"
@@ -234,13 +234,13 @@ def check_node(place: str, kind: str, node: Any) -> None:
     given = {key: value for key, value in node.items() if key != "name"}
     for key, value in given.items():
         if isinstance(value, str) and value == "???":
-            raise SettingError(f"{place}.{key} is missing: {kind} {node['name']} must have it; say {place}.{key}=VALUE")
+            raise SettingError(f"{place}.{key} is missing: {kind} {node['name']} needs it; write {place}.{key}=VALUE")
     if known is not None:
         for key, value in given.items():
             if key not in known and key != "where":
                 if kind == "dropout" and key in ("p", "rate") and "drop_prob" in known:
                     raise SettingError(
-                        f"{place}.{key}={value}: say {place}.drop_prob or {place}.keep_prob, which {key} leaves open"
+                        f"{place}.{key}={value} is ambiguous: write {place}.drop_prob or {place}.keep_prob"
                     )
                 raise SettingError(
                     f"{place}.{key}={value}: {kind} {node['name']} has no such setting; it has: {', '.join(known)}"
@@ -250,8 +250,11 @@ def check_node(place: str, kind: str, node: Any) -> None:
     settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
     if of_plugin:
         check_own(kind, node["name"])
-    if of_plugin and kind not in ("model", "data"):  # its class knows what it takes; those two are tried together
-        with _in_one_line(kind, node["name"], "cannot be made", place):
+    if of_plugin and kind not in (
+        "model",
+        "data",
+    ):  # its class checks its settings; model and data are tried together later
+        with _in_one_line(kind, node["name"], "cannot be created", place):
             create(kind, **node, **stand_ins(kind))
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
@@ -292,7 +295,7 @@ def _of_plugin(kind: str, name: str) -> bool:
 
 @contextmanager
 def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterator[None]:
-    """Say what the code of a plugin's component raises in one line, with the place where it stands."""
+    """Convert exceptions of a plugin's component to one line that names its place."""
     try:
         yield
     except RegtorchError as error:
@@ -306,14 +309,14 @@ def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterato
 
 
 def _packaged(kind: str, name: str) -> dict[str, Any] | None:
-    """The keys of a component and their defaults, as its YAML or a plugin's class has them; None for others."""
+    """Return the settings and defaults of a component from its YAML or a plugin's class; None if there are neither."""
     node = _of_file(kind, name) or plugin_nodes().get((kind, name))
     return None if node is None else {key: value for key, value in node.items() if key != "name"}
 
 
 @cache
 def _of_file(kind: str, name: str) -> dict[str, Any] | None:
-    """What a component's YAML holds; None: it has none."""
+    """Read a component's YAML; None if it has none."""
     import yaml
 
     import regtorch.conf
@@ -323,7 +326,7 @@ def _of_file(kind: str, name: str) -> dict[str, Any] | None:
 
 
 def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
-    """Refuse more devices than there are, as far as that can be seen without torch; `prefix` goes before the keys."""
+    """Refuse more devices than there are, as far as possible without torch; `prefix` precedes the keys in messages."""
     strategy, precision = trainer.get("strategy"), trainer.get("precision")
     if strategy == "fsdp" and precision in ("16-mixed", 16):
         raise SettingError(
@@ -332,15 +335,15 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
         )
     if trainer.get("devices") == "launched" and started_as() is None:
         raise SettingError(
-            f"{prefix}devices=launched (trainer=multi_node) is for processes that torchrun or srun start: "
+            f"{prefix}devices=launched (trainer=multi_node) is allowed only in processes that torchrun or srun start: "
             "torchrun --nnodes=2 --nproc-per-node=4 ... scripts/train.py trainer=multi_node; on one machine take trainer=ddp"
         )
     if trainer.get("devices") == "launched":
         return
     if started_as() is not None:
         raise SettingError(
-            f"{prefix}devices={trainer.get('devices', 1)} is not allowed in a process that torchrun or srun started: "
-            "take trainer=multi_node, which takes as many as they start"
+            f"{prefix}devices={trainer.get('devices', 1)} is not allowed in a process that torchrun or srun started; "
+            "take trainer=multi_node, which uses all of their processes"
         )
     devices, accelerator = trainer.get("devices", 1), trainer.get("accelerator", "auto")
     cores = os.cpu_count() or 1
@@ -351,7 +354,7 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
         )
     if not COUNT.holds(devices):
         if accelerator == "cpu" or (accelerator == "auto" and not gpus()):
-            raise SettingError(f"{prefix}devices={devices} is not allowed on the CPU: it must be a whole number >= 1")
+            raise SettingError(f"{prefix}devices={devices} is not allowed on the CPU: it must be an integer >= 1")
         return
     if accelerator in ("gpu", "cuda") and gpus() and devices > gpus():
         raise SettingError(f"{prefix}devices={devices} is not allowed: there are {gpus()} GPUs")
@@ -363,7 +366,7 @@ def check_devices(trainer: Mapping[str, Any], prefix: str = "trainer.") -> None:
 
 @cache
 def gpus() -> int:
-    """How many GPUs this process may use; asks torch only where a driver is loaded."""
+    """Return the number of GPUs for this process; imports torch only if a driver is loaded."""
     drivers = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"))
     if os.name == "posix" and Path("/proc").exists() and not any(path.exists() for path in drivers):
         return 0
@@ -373,7 +376,7 @@ def gpus() -> int:
 
 
 def check_places(config: Mapping[str, Any]) -> None:
-    """Refuse a rule that no parameter of a built-in model is bound to."""
+    """Refuse a rule that matches no parameter of a built-in model."""
     if config["model"]["name"] not in ("mlp", "cnn"):
         return
     names = list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"]))
@@ -384,17 +387,17 @@ def check_places(config: Mapping[str, Any]) -> None:
             key = f"{place}.rules[{index}]" if several else place
             where = rule.get("where") or OF_PLACE.get(place, "kernel")
             of_layers = place == "activity_regularizer" or rule["name"] == "activity"
-            there = layer_names(names) if of_layers else names
-            if rule["name"] != "none" and not any(matches(where, *found) for found in there):
+            candidates = layer_names(names) if of_layers else names
+            if rule["name"] != "none" and not any(matches(where, *found) for found in candidates):
                 what = "layer" if of_layers else "parameter"
                 raise NothingBoundError(
                     f"{key}.where={where} matches no {what} of the {config['model']['name']}; "
-                    f"it has: {', '.join(name for name, *_ in there)}"
+                    f"it has: {', '.join(name for name, *_ in candidates)}"
                 )
 
 
 def check_schedules(config: Mapping[str, Any]) -> None:
-    """Refuse a schedule of what is not there."""
+    """Refuse a schedule whose penalties or dropouts are all switched off."""
     of = {
         "penalty_schedule": ("regularizer", "bias_regularizer", "activity_regularizer"),
         "dropout_schedule": ("dropout", "input_dropout"),
@@ -403,7 +406,8 @@ def check_schedules(config: Mapping[str, Any]) -> None:
         name, built_in = config[place]["name"], config["model"]["name"] in ("mlp", "cnn")
         if name != "constant" and built_in and all(config[target]["name"] == "none" for target in targets):
             raise SettingError(
-                f"schedule@{place}={name} has nothing to act on: {targets[0]}=none; take one, or schedule@{place}=constant"
+                f"schedule@{place}={name} is not allowed with {targets[0]}=none, which it would have no effect on; choose a "
+                f"{targets[0]}, or take schedule@{place}=constant"
             )
 
     for key in ("start", "end"):
@@ -413,7 +417,7 @@ def check_schedules(config: Mapping[str, Any]) -> None:
 
 
 def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) -> None:
-    """Refuse a factor that would take a built-in dropout's probability out of its range."""
+    """Refuse a factor that would move a built-in dropout's probability out of its range."""
     node, factor = config[place], config["dropout_schedule"][key]
     if factor <= 1 or _packaged("dropout", node["name"]) is None or "drop_prob" not in node:
         return
@@ -431,7 +435,7 @@ def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) ->
 
 
 def check_data(config: Mapping[str, Any]) -> None:
-    """Read and check the data, and whether model and augmentation fit it."""
+    """Read and check the data, and check that model and augmentation fit it."""
     with _in_one_line("data", config["data"]["name"], "cannot be read"):
         data = dataset(config)
         data.check()
@@ -445,17 +449,18 @@ def check_data(config: Mapping[str, Any]) -> None:
         check_image(splits.shape, config["model"]["channels"], config["model"]["pooling"])
     if config["scheduler"]["name"] == "plateau" and splits.val is None:
         raise SettingError(
-            "scheduler=plateau looks at the validation loss, and there is no validation part: give data.validation_fraction"
+            "scheduler=plateau is not allowed without a validation part, because it monitors the validation loss; "
+            "give data.validation_fraction"
         )
     if config["augmentation"]["name"] != "none" and len(splits.shape) != 3:
         raise SettingError(
-            f"augmentation={config['augmentation']['name']} needs images, and data={config['data']['name']} has rows of shape "
-            f"{splits.shape}; take augmentation=none"
+            f"augmentation={config['augmentation']['name']} is not allowed: it needs images, but data={config['data']['name']} "
+            f"has rows of shape {splits.shape}; take augmentation=none"
         )
 
 
 def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> None:
-    """Build a plugin's model, bind the rules to it and show it two rows: nobody else knows what it takes."""
+    """Build a plugin's model, bind the rules to it and call it with two rows, because only the model knows its limits."""
     name = config["model"]["name"]
     offered = CONTRACTS["model"].offered
     takes = accepted_names(component("model", name).load(), offered)
@@ -463,7 +468,7 @@ def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int
         chosen = (config.get(place) or {}).get("name")
         if place not in takes and chosen != _USUAL_PARTS[place]:
             raise SettingError(
-                f"{place}={chosen} is not allowed with model={name}, which takes no argument {place}: leave it out"
+                f"{place}={chosen} is not allowed with model={name}, which has no argument {place}; omit it"
             )
     import torch
 
@@ -474,7 +479,7 @@ def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if found != (2, classes):
         raise SettingError(
-            f"model={name} cannot be used: it gives {found} for two rows of {classes} classes: it must give logits of "
+            f"model={name} cannot be used: it returns {found} for two rows of {classes} classes; it must return logits of "
             f"shape (2, {classes})"
         )
 
@@ -483,7 +488,7 @@ _datasets: dict[str, Any] = {}
 
 
 def dataset(config: Mapping[str, Any]) -> Any:
-    """The data set of a configuration; the last one is kept, as checking it has read it."""
+    """Return the data set of a configuration; the last one is cached, because checking it reads it."""
     key = repr(config["data"])
     if key not in _datasets:
         _datasets.clear()
@@ -493,7 +498,7 @@ def dataset(config: Mapping[str, Any]) -> Any:
 
 
 def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint that a configuration goes on from; None too for a run that was stopped before its first one."""
+    """Return the checkpoint to start from; None if there is none, or the resumed run was stopped before its first one."""
     if config.get("resume") is not None:
         folder = Path(str(config["resume"]))
         if config.get("ckpt_path") is not None:
@@ -501,7 +506,9 @@ def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
                 raise SettingError(
                     f"resume={config['resume']} and ckpt_path={config['ckpt_path']} are both given: give one of them"
                 )
-            return Path(str(config["ckpt_path"]))  # where that run began, which was stopped before its first checkpoint
+            return Path(
+                str(config["ckpt_path"])
+            )  # the initial checkpoint of a run that was stopped before its first own
         path = folder / "checkpoints" / "last.ckpt"
         return None if not path.exists() and (folder / ".hydra" / "overrides.yaml").is_file() else path
     return None if config.get("ckpt_path") is None else Path(str(config["ckpt_path"]))
@@ -510,16 +517,16 @@ def checkpoint_path(config: Mapping[str, Any]) -> Path | None:
 def check_checkpoint(config: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that is missing, unreadable, or of another model."""
     path = checkpoint_path(config)
-    begins = config.get("ckpt_path")
+    initial = config.get("ckpt_path")
     if config.get("resume") is not None:
-        check_resume(config["resume"], None if begins is None else path)
-    if begins is not None:
-        check_file(begins)
+        check_resume(config["resume"], None if initial is None else path)
+    if initial is not None:
+        check_ckpt_path(initial)
     if path is None:
         return
-    key = "ckpt_path" if begins is not None else "resume"
+    key = "ckpt_path" if initial is not None else "resume"
     trained = described(key, config[key], path)
-    check_complete(f"{key}={config[key]}", checkpoint_content(path))
+    check_complete(f"{key}={config[key]}", read_plain_content(path))
     if config.get("resume") is not None:
         check_best(config["resume"], config["evaluate"])
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
@@ -531,8 +538,8 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
             "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path", "changed"},
         }.get(place, {"name"})
         for name in sorted(compared):
-            weights_alike = place == "dropout" and "drop_connect" not in (here[name], there[name])
-            if here.get(name) != there.get(name) and not weights_alike:
+            same_weights = place == "dropout" and "drop_connect" not in (here[name], there[name])
+            if here.get(name) != there.get(name) and not same_weights:
                 raise DataError(
                     f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
@@ -545,11 +552,11 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
         order = {"seed": "seed", "batch_size": "data.batch_size", "reshuffle": "data.reshuffle"}
         here = {**config["data"], "seed": config["seed"]}
         there = {**trained["data"], "seed": trained.get("seed", config["seed"])}
-        for name, said in order.items():
+        for name, setting in order.items():
             if name in there and here.get(name) != there[name]:
                 raise DataError(
-                    f"{key}={config[key]} was stopped in the middle of an epoch with {said}={there[name]}, so "
-                    f"{said}={here.get(name)} is not allowed before its end"
+                    f"{key}={config[key]} was stopped in the middle of an epoch with {setting}={there[name]}, so "
+                    f"{setting}={here.get(name)} is not allowed before its end"
                 )
         trainer = config["trainer"]
         count = process_count(trainer, gpus() if trainer.get("devices") in (-1, "auto") else 0)

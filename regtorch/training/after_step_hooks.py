@@ -1,4 +1,4 @@
-"""Lightning has no hook behind an optimizer's step: this callback's `stepped` is one."""
+"""A callback with a hook after each optimizer step, which Lightning lacks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from regtorch.errors import SettingError
 
 
 def check_strategy(trainer: lightning.Trainer) -> None:
-    """Refuse a strategy under which weights are pieces of flat tensors, or steps are no torch optimizer's.
+    """Refuse strategies that flatten and shard weights, or that step without a torch optimizer.
 
     Raises:
-        SettingError: FSDP's first version, or DeepSpeed.
+        SettingError: the strategy is FSDP's first version, or DeepSpeed.
     """
     if isinstance(trainer.strategy, (FSDPStrategy, DeepSpeedStrategy)):
         raise SettingError(
-            f"strategy={type(trainer.strategy).__name__} is not allowed with penalties and constraints, which would not see "
-            "whole weights: take ModelParallelStrategy and fully_shard, or ddp"
+            f"strategy={type(trainer.strategy).__name__} is not allowed with penalties and constraints, which need "
+            "complete weights; take ModelParallelStrategy and fully_shard, or ddp"
         )
 
 
 class AfterStepHooks(lightning.Callback):
-    """Calls `stepped` after each step by which something was learnt."""
+    """Calls `stepped` after each real optimizer step."""
 
     def __init__(self) -> None:
         self.handle: RemovableHandle | None = None
@@ -38,40 +38,40 @@ class AfterStepHooks(lightning.Callback):
         """Runs once after every real step of each optimizer."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Begin to look out for steps."""
+        """Start to watch for optimizer steps."""
         self.remove()
-        # not a hook of each optimizer: one that is put in its place while training would have none
+        # a hook on each optimizer would miss optimizers that replace another one during training
         self.handle = after_step_of_any(lambda: trainer.optimizers, partial(self._real_step, pl_module))
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: Optimizer
     ) -> None:
-        """See to it that a step is what it should be."""
+        """Record whether the step has gradients, and discard stale gradients."""
         if not pl_module.automatic_optimization:
             return
         if trainer.fit_loop._skip_backward:
-            # StochasticWeightAveraging's last pass, for batch normalisation: Lightning ends it with a step by the
-            # gradients that the epoch before left behind, from weights that are the average already
+            # the last pass of StochasticWeightAveraging, for batch normalization: Lightning ends it with a step that would
+            # apply the gradients of the previous epoch to the averaged weights
             optimizer.zero_grad()
         gradients = any(w.grad is not None for group in optimizer.param_groups for w in group["params"])
         self.without_gradient = None if gradients else optimizer
 
     def _real_step(self, pl_module: lightning.LightningModule, optimizer: Optimizer) -> None:
         if optimizer is self.without_gradient:
-            self.without_gradient = None  # nothing was learnt: Lightning steps all the same
+            self.without_gradient = None  # Lightning steps even without gradients
         else:
             self.stepped(pl_module, optimizer)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Look out no longer."""
+        """Stop watching for steps."""
         self.remove()
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: Any) -> None:
-        """Look out no longer."""
+        """Stop watching for steps."""
         self.remove()
 
     def remove(self) -> None:
-        """Take back what was hooked in."""
+        """Remove the hook."""
         if self.handle is not None:
             self.handle.remove()
         self.handle = None

@@ -11,16 +11,16 @@ from regtorch.training.classifier import Classifier
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """Lightning's average over steps, of a `Classifier` over those that were really taken.
+    """Lightning's average of the weights over steps, for a `Classifier` without skipped steps.
 
-    Lightning counts a step that a ``GradScaler`` skips, and would average the same weights in once more.
+    Lightning also counts a step that a ``GradScaler`` skips, and would add the same weights to the average again.
     """
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average the weights in, if the step was taken."""
+        """Update the average, if the step was taken."""
         if isinstance(pl_module, Classifier) and not pl_module.stepped:
-            self._latest_update_step = trainer.global_step  # it is done with, also in the batches before the next
+            self._latest_update_step = trainer.global_step  # also skips the remaining batches of the window
             return
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

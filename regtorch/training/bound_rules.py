@@ -1,4 +1,4 @@
-"""Which rules sit on which weights and layers of a run, for its log and its results."""
+"""The rules of a run with the weights and layers that they are bound to, for its log and its results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONGEST = 400  # characters of names in one line of the log
 def bound_rules(
     config: Mapping[str, Any], penalties: Sequence[WeightPenalty], constraints: Sequence[WeightConstraint]
 ) -> list[tuple[str, list[str]]]:
-    """Each rule as it is written, and the names of the weights or layers that it is bound to.
+    """Return each rule as written in the configuration, with the names of the weights or layers it is bound to.
 
     Args:
-        config: of the run.
-        penalties: bound in the order of their places in the configuration.
-        constraints: likewise.
+        config: the run's configuration.
+        penalties: bound penalties, in the order of their places in the configuration.
+        constraints: bound constraints, in the same order.
     """
     found: list[tuple[str, list[str]]] = []
     for place, penalty in zip(_chosen(config, _PENALTIES), penalties, strict=True):
@@ -36,7 +36,7 @@ def _chosen(config: Mapping[str, Any], places: Sequence[str]) -> list[str]:
 
 
 def by_weight(rules: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """Weight or layer -> the rules that it has.
+    """Group by weight or layer: name -> its rules.
 
     Example:
         >>> by_weight([("regularizer=l2 (l2=0.01)", ["0.weight", "2.weight"]), ("constraint=non_neg", ["2.weight"])])
@@ -50,7 +50,7 @@ def by_weight(rules: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[str]
 
 
 def summary(rule: str, names: Sequence[str]) -> str:
-    """One line for the log, which stays short for a model of many layers.
+    """Describe a rule in one line for the log, shortened for a model with many layers.
 
     Example:
         >>> summary("regularizer=l2 (l2=0.01)", ["0.weight", "2.weight"])
@@ -62,7 +62,7 @@ def summary(rule: str, names: Sequence[str]) -> str:
         if length > _LONGEST:
             break
         shown += 1
-    more = f" and {len(names) - shown} more, which results.json lists" if shown < len(names) else ""
+    more = f" and {len(names) - shown} more (listed in results.json)" if shown < len(names) else ""
     return f"{rule} on {', '.join(names[:shown]) or 'nothing'}{more}"
 
 

@@ -18,7 +18,7 @@ from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
 from regtorch.training.interruption import Interruption
 from regtorch.training.stopping import Patience
 
-#: what a bar shows, as far as there is room
+#: values that the progress bar shows, as far as they fit
 _SHOWN = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
 _BAR = 52  # columns of a bar without them
 
@@ -31,16 +31,16 @@ def make_callbacks(
     interruption: Interruption | None = None,
     progress_bar: bool = True,
 ) -> list[lightning.Callback]:
-    """The callbacks of a run.
+    """Make the callbacks of a run.
 
     Args:
         config: the node ``callbacks``.
-        folder: the run's.
-        validated: whether there is a validation part; without one, what would look at the validation loss looks at the
-            training loss.
-        checkpoint: the node ``checkpoint``: when else the last checkpoint is written than behind an epoch.
-        interruption: where signals are noted that end the training.
-        progress_bar: whether a terminal shows how far the epoch is.
+        folder: the run's folder.
+        validated: whether there is a validation part; without one, the training loss is monitored instead of the
+            validation loss.
+        checkpoint: the node ``checkpoint``: when the last checkpoint is written in addition to the end of each epoch.
+        interruption: records signals that end the training.
+        progress_bar: whether to show a progress bar on a terminal.
     """
     monitor = config["monitor"] if validated else config["monitor"].removeprefix("val_")
     mode = "max" if monitor.endswith("accuracy") else "min"
@@ -62,20 +62,20 @@ def make_callbacks(
 
 
 class ProgressBar(TQDMProgressBar):
-    """A bar with loss, penalty and accuracy so far, speed and time left."""
+    """A progress bar with the current loss, penalty and accuracy, speed and remaining time."""
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        """The running epoch's values, and the last validation's."""
+        """Return the values of the current epoch and of the last validation."""
         metrics = getattr(pl_module, "training_metrics", None)
         values = {**getattr(pl_module, "epoch_values", {}), **(metrics.running() if metrics else {})}
         shown = {name: f"{values[name]:.4g}" for name in _SHOWN if name in values}
         room = get_terminal_size().columns - _BAR
         fitting = 0
-        for name, value in shown.items():  # a bar that is cut would cut a number
+        for name, value in shown.items():  # a bar that is too long would be cut inside a number
             room -= len(f", {name}={value}")
             fitting += room >= 0
         return dict(islice(shown.items(), fitting))
 
     def init_test_tqdm(self) -> Tqdm:
-        """No bar while the results are measured."""
+        """Show no bar while the results are measured."""
         return Tqdm(disable=True)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the best and the last one, written whole or not at all."""
+"""The best and the last checkpoint of a run, written atomically."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from regtorch.files import replaced
 from regtorch.training.interruption import Agreement, Interrupted, Interruption
 
-_SAVE = 1  # what processes agree on: this, or the number of a signal
+_SAVE = 1  # an action for `Agreement`; any other action is the number of a signal
 
 
-class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside the one before and renames it when it is whole; reads without running what is in it.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary file next to the target and renames it; reads without executing content.
 
-    Lightning's own writes to the temporary folder first, from where a file may have to be copied into place.
+    Lightning's own writes to the system's temporary folder, from where a file may have to be copied to the target.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Write it, and wait until the disk has it."""
+        """Write a checkpoint, and wait until it is on the disk."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()  # what fails on the disk is then an OSError that says so, not one of torch's own
+        content = io.BytesIO()  # torch would replace the OSError of a full disk by one of its own errors
         torch.save(checkpoint, content)
         with replaced(target) as temporary:
             temporary.write_bytes(content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read it; tensors come to the CPU."""
+        """Read a checkpoint; tensors are loaded to the CPU."""
         return super().load_checkpoint(path, map_location or _to_cpu, weights_only=True)
 
 
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a checkpoint; what was at the target before stays until the copy is whole."""
+def copy_atomically(source: Path, target: Path) -> None:
+    """Copy a checkpoint; the target is replaced when the copy is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with replaced(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The checkpoint of the best epoch so far; a run that goes on in another folder takes its best one along."""
+    """The checkpoint of the best epoch so far; a run that is resumed in another folder copies it there."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on comparing with the best so far."""
+        """Restore the best score so far."""
         best = Path(state_dict["best_model_path"] or "")
         moved = str(state_dict["dirpath"]) != str(self.dirpath)
         if moved and best.name and self.dirpath is not None:
             here = Path(self.dirpath) / best.name
             if not best.is_file() and not here.is_file():
-                return  # the checkpoints were moved without their best one: comparing begins anew
+                return  # best.ckpt was lost: start without a best score
             if not here.is_file():
-                copy_whole(best, here)
+                copy_atomically(best, here)
             score = state_dict["best_model_score"]
             names = {
                 "best_model_path": str(here),
@@ -73,16 +73,16 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """``last.ckpt``: after each epoch, every so many steps or seconds, and when a signal ends the training.
+    """Writes ``last.ckpt`` after each epoch, at intervals of steps or seconds, and when a signal ends the training.
 
-    It is written where all state is whole: behind a step of the optimizer, or behind an epoch with its validation. In
-    the middle of an epoch it holds the position in the data too.
+    It is written when all state is consistent: after an optimizer step, or after an epoch and its validation. In the
+    middle of an epoch it also stores the position in the data.
 
     Args:
         path: the file.
-        every_n_steps: also after each so many optimizer steps; None: not.
-        every_seconds: also when so many seconds have passed since the last time; None: not.
-        interruption: where signals are noted.
+        every_n_steps: interval in optimizer steps; None: only after epochs.
+        every_seconds: interval in seconds; None: only after epochs.
+        interruption: records signals.
     """
 
     def __init__(
@@ -96,27 +96,27 @@ class LastCheckpoint(Checkpoint):
         self.path = path
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.interruption = interruption or Interruption()
-        self.steps = 0  # of this process, since it began
+        self.steps = 0  # of this process, since the training started
         self._saved_at, self._saved_time = -1, time.monotonic()
         self._agreement = Agreement("", 1)
         self._proposed = False
-        self._ends_run = 0  # with this signal, when the epoch has ended
+        self._ends_run = 0  # the signal that ends the run when the epoch has ended
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Signals wait from now on."""
+        """Defer signals from now on."""
         self.steps = 0
         self._agreement = Agreement(
             f"regtorch/{self.path}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", trainer.world_size
         )
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
         self._proposed, self._ends_run = False, 0
-        self.interruption.take()
-        self.interruption.waits = True
+        self.interruption.install()
+        self.interruption.deferred = True
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time to, and end the training if a signal came."""
+        """Save if a checkpoint is due, and end the training if a signal arrived."""
         ends_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.should_stop
         if not ends_epoch and (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -127,7 +127,7 @@ class LastCheckpoint(Checkpoint):
             self._propose(_SAVE)
         due = self._agreement.after(self.steps)
         if ends_epoch:
-            self._ends_run = due  # behind what still is part of the epoch
+            self._ends_run = due  # after the rest of the epoch, such as its validation
             return
         counted = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         if due or (counted and trainer.global_step > self._saved_at):
@@ -145,7 +145,7 @@ class LastCheckpoint(Checkpoint):
         return self.every_seconds is not None and trainer.is_global_zero and seconds >= self.every_seconds
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save; a signal that all processes know of ends the training."""
+        """Save, and end the training on a signal that all processes know of."""
         self._save(trainer)
         noted = self.interruption.signum or 0
         if (signum := noted if trainer.world_size == 1 else self._ends_run) > _SAVE:
@@ -156,15 +156,15 @@ class LastCheckpoint(Checkpoint):
         self._saved_at, self._saved_time = trainer.global_step, time.monotonic()
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """From now on signals end the run at once."""
-        self._stop_waiting()
+        """Let signals end the run at once from now on."""
+        self._stop_deferring()
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: Any) -> None:
-        """From now on signals end the run at once."""
-        self._stop_waiting()
+        """Let signals end the run at once from now on."""
+        self._stop_deferring()
 
-    def _stop_waiting(self) -> None:
-        self.interruption.waits = False
+    def _stop_deferring(self) -> None:
+        self.interruption.deferred = False
 
 
 def _to_cpu(storage: Any, location: str) -> Any:

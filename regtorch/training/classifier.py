@@ -1,4 +1,4 @@
-"""Classification: cross-entropy plus penalties, with the metrics that are worth comparing."""
+"""Classification: cross-entropy plus penalties, with metrics."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ SchedulerFactory = Callable[..., dict[str, Any] | None]
 
 
 class Classifier(RegularizedModule):
-    """Trains a network that gives logits (batch, classes) on batches ``(x, y)``.
+    """Trains a network that returns logits (batch, classes) on batches ``(x, y)``.
 
     Logged at the end of each epoch: ``loss`` (data loss + penalty), ``data_loss``, ``penalty``, ``accuracy`` as
     trained (dropout on), and ``val_loss``, ``val_data_loss``, ``val_accuracy`` with dropout off.
 
     Args:
-        model: gives logits.
+        model: returns logits.
         classes: number of classes.
         optimizer: builds the optimizer from the parameters; Adam by default.
-        scheduler: called with the optimizer and ``total_steps=``, ``epochs=``, ``steps_per_epoch=``; gives a Lightning
+        scheduler: called with the optimizer and ``total_steps=``, ``epochs=``, ``steps_per_epoch=``; returns a Lightning
             scheduler configuration or None.
         penalties: bound `WeightPenalty`s.
         constraints: bound `WeightConstraint`s.
-        augmentation: applied to whole batches, in training only.
+        augmentation: applied to batches, in training only.
         penalty_schedule: multiplies all penalties by its factor; logged as ``penalty_factor``.
         dropout_schedule: multiplies the probabilities of all dropouts; logged as ``dropout_factor``. Predictions by the
-            `predictor` of the trained model take what they are set to by then; `Scheduled.restore` sets them back.
+            `predictor` of the trained model use the final probabilities; `Scheduled.restore` resets them.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Classifier(RegularizedModule):
         penalty_schedule: Schedule | None = None,
         dropout_schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(model, penalties, constraints, log_loss=False)  # it logs means over epochs
+        super().__init__(model, penalties, constraints, log_loss=False)  # this class logs means over epochs
         self.schedules = {"penalty": penalty_schedule, "dropout": dropout_schedule}
         self._scheduled: dict[str, list[Scheduled]] = {}
         self.make_optimizer = optimizer or torch.optim.Adam
@@ -81,30 +81,30 @@ class Classifier(RegularizedModule):
         self.validation_metrics = EvaluationMetrics(classes, full=False)
         self.test_metrics = EvaluationMetrics(classes)
         self.evaluation_penalty = Mean()
-        #: predicts in the test and predict loops instead of one deterministic pass
+        #: predicts in the test and predict loops; None: one deterministic pass
         self.predictor: MCPredictor | None = None
         self._plateau: dict[str, Any] | None = None
-        #: whether the last step of the optimizer was taken, and not skipped by a ``GradScaler``
+        #: whether the last optimizer step was taken, not skipped by a ``GradScaler``
         self.stepped = True
-        self._going_on: dict[str, Any] | None = None
-        #: batches that were trained on, over all epochs
+        self._resume_state: dict[str, Any] | None = None
+        #: training batches so far, over all epochs
         self.batches_seen = 0
-        #: builds what computes the logits while training from the model: itself, or compiled
+        #: makes the training forward from the model, such as ``torch.compile``; None: the model itself
         self.make_forward: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None
-        #: what a checkpoint says of its model: plain containers
+        #: description of the model for checkpoints, as plain containers
         self.description: dict[str, Any] = {}
-        #: the seconds that the run has taken
+        #: returns the seconds that the run has taken
         self.elapsed: Callable[[], float] | None = None
         #: the last epoch's values, by name
         self.epoch_values: dict[str, float] = {}
-        #: what the last test loop measured
+        #: results of the last test loop
         self.measured: dict[str, float] = {}
 
     def configure_model(self) -> None:
-        """Shard the model over the processes, where the Trainer's strategy does that: by its layers, then what is left."""
+        """Shard the model over the processes, if the Trainer's strategy does so: first its layers, then the rest."""
         if isinstance(self.trainer.strategy, ModelParallelStrategy) and not isinstance(self.model, FSDPModule):
             mesh = self.device_mesh["data_parallel"]  # type: ignore[index]
-            for w in self.model.parameters():  # channels-last kernels cannot be sharded as they are
+            for w in self.model.parameters():  # channels-last kernels cannot be sharded
                 w.data = w.data.contiguous()
             for layer in self.model.modules():
                 if layer is not self.model and next(layer.parameters(recurse=False), None) is not None:
@@ -112,7 +112,7 @@ class Classifier(RegularizedModule):
             fully_shard(self.model, mesh=mesh)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the scheduler if there is one."""
+        """Make the optimizer, and the scheduler if there is one."""
         optimizer = self.make_optimizer(self.parameters())
         if self.make_scheduler is None:
             return optimizer
@@ -122,44 +122,44 @@ class Classifier(RegularizedModule):
         )
         self._plateau = None
         if schedule is not None and isinstance(schedule["scheduler"], ReduceLROnPlateau):
-            # Lightning would step it behind the epoch's checkpoint, which then lacks that step
+            # Lightning would step it after the epoch's checkpoint is written, which would then lack that step
             self._plateau, schedule = schedule, None
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance a schedule of the learning rate, but not for a step that a ``GradScaler`` skipped."""
+        """Advance a learning-rate schedule, except for a step that a ``GradScaler`` skipped."""
         by_step = any(c.scheduler is scheduler and c.interval == "step" for c in self.trainer.lr_scheduler_configs)
         if not by_step or self.stepped:
             super().lr_scheduler_step(scheduler, metric)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """A step is about to be taken, or skipped."""
+        """Assume that the step is skipped until `on_after_optimizer_step` runs."""
         self.stepped = False
 
     def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
-        """A step was really taken."""
+        """Advance the schedules, because the step was taken."""
         super().on_after_optimizer_step(optimizer)
         self.stepped = True
         for scheduled in self._scheduled.values():
-            for of_one in scheduled:
-                of_one.advance()
+            for target in scheduled:
+                target.advance()
 
     def on_train_start(self) -> None:
-        """Go on where the checkpoint was, random numbers included; of several processes each draws its own."""
+        """Restore the checkpoint's state, including random states; each process has its own random numbers."""
         super().on_train_start()
         self._bind_schedules()
         if self.trainer.world_size > 1:
             of_rank = np.random.SeedSequence([torch.initial_seed() % 2**32, self.global_rank]).generate_state(1)
             lightning.seed_everything(int(of_rank[0]), verbose=False)
-        if self._going_on is not None:
-            self._go_on(self._going_on)
-            self._going_on = None
+        if self._resume_state is not None:
+            self._restore(self._resume_state)
+            self._resume_state = None
 
     def _bind_schedules(self) -> None:
         targets: dict[str, list[Any]] = {"penalty": self.penalties, "dropout": [self.model]}
         for scheduled in self._scheduled.values():
-            for of_one in scheduled:
-                of_one.restore()
+            for target in scheduled:
+                target.restore()
         self._scheduled = {
             kind: [
                 Scheduled(target, schedule, int(self.trainer.estimated_stepping_batches)) for target in targets[kind]
@@ -171,20 +171,20 @@ class Classifier(RegularizedModule):
     def _factors(self) -> dict[str, float]:
         return {kind: scheduled[0].factor for kind, scheduled in self._scheduled.items() if scheduled}
 
-    def _go_on(self, saved: dict[str, Any]) -> None:
-        """Be where the checkpoint was; Lightning has read it before there were optimizers."""
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Restore a checkpoint's state; Lightning loads the checkpoint before the optimizers exist."""
         if self._plateau is not None and saved.get("plateau"):
             self._plateau["scheduler"].load_state_dict(saved["plateau"])
         for kind, scheduled in self._scheduled.items():
-            for of_one in scheduled:
-                of_one.load_state_dict({"steps_taken": saved.get("steps_taken", {}).get(kind, 0)})
+            for target in scheduled:
+                target.load_state_dict({"steps_taken": saved.get("steps_taken", {}).get(kind, 0)})
         if len(saved.get("ranks", [])) == self.trainer.world_size:
             own = saved["ranks"][self.global_rank]
-            self.training_metrics.go_on(own["training_metrics"])
+            self.training_metrics.restore(own["training_metrics"])
             set_random_state(own["random"])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy of the batch plus penalty."""
+        """Compute the cross-entropy of the batch plus the penalty."""
         x, y = batch
         if self.augmentation is not None:
             x = self.augmentation(x)
@@ -195,7 +195,7 @@ class Classifier(RegularizedModule):
         own, weight = self._share(batch_idx)
         if own:
             self.training_metrics.add(self.batches_seen, data_loss, penalty, logits, y)
-        if weight != 1:  # the rows' own part of the penalty goes with them; that of the weights counts whole
+        if weight != 1:  # penalties of activities are weighted like their rows, penalties of weights are not
             data_loss, penalty = (
                 data_loss * weight,
                 penalty + (weight - 1) * self._penalty_of_activities().to(penalty.device),
@@ -210,16 +210,16 @@ class Classifier(RegularizedModule):
     def _forward(self) -> Callable[[Tensor], Tensor]:
         if self.make_forward is None:
             return self.model
-        if "_compiled" not in self.__dict__:  # not a submodule: it would be in the state_dict a second time
+        if "_compiled" not in self.__dict__:  # as a submodule, it would be in the state_dict a second time
             self.__dict__["_compiled"] = self.make_forward(self.model)
         compiled: Callable[[Tensor], Tensor] = self.__dict__["_compiled"]
         return compiled
 
     def _share(self, batch_idx: int) -> tuple[int, float]:
-        """How many rows of this batch count, and what its mean loss is multiplied with.
+        """Return how many rows of this batch count, and the weight of its mean loss.
 
-        So that an accumulation window on any number of processes gives the mean over its rows: batches that are smaller
-        than others, on this process or on all of them, count less.
+        With these weights, an accumulation window on any number of processes gives the mean over its rows: smaller
+        batches, on this process or on all of them, count less.
         """
         dealt = getattr(self.trainer.train_dataloader, "batch_sampler", None)
         if not isinstance(dealt, DistributedBatchSampler):
@@ -236,7 +236,7 @@ class Classifier(RegularizedModule):
         """Log the epoch's values, one row for training and validation together."""
         self.training_metrics.flush(self.batches_seen)
         values = self.training_metrics.compute()
-        self._check_finite()  # before the checkpoints are written, so that they stay good
+        self._check_finite()  # before the checkpoints are written, so that they stay valid
         self.log_dict(values, logger=False)
         self.epoch_values = {**self.epoch_values, **values}
         rates = {"lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
@@ -264,7 +264,7 @@ class Classifier(RegularizedModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what model it holds, and all that going on from it needs; called on all processes."""
+        """Add the model's description and the state for resuming to a checkpoint; called on all processes."""
         self.training_metrics.flush(self.batches_seen)
         now = position(self.trainer)
         own = {"random": random_state(), "training_metrics": self.training_metrics.sums() if now.within_epoch else {}}
@@ -279,16 +279,16 @@ class Classifier(RegularizedModule):
             "plateau": None if self._plateau is None else self._plateau["scheduler"].state_dict(),
             "steps_taken": {kind: scheduled[0].steps_taken for kind, scheduled in self._scheduled.items() if scheduled},
             "factors": self._factors(),
-            "ranks": _of_all_processes(own),
+            "ranks": _gathered(own),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count on from where the checkpoint was.
+        """Read the state for resuming from a checkpoint.
 
         Raises:
-            DataError: it was written in the middle of an epoch that another number of processes shared out.
+            DataError: it was written in the middle of an epoch by another number of processes.
         """
-        # Lightning would load the weights first, and round those that are float64
+        # otherwise Lightning loads the weights first, and rounds float64 weights
         self.trainer.precision_plugin.convert_module(self)
         saved = checkpoint.get("regtorch", {})
         self.batches_seen = saved.get("batches_seen", 0)
@@ -296,19 +296,19 @@ class Classifier(RegularizedModule):
         of_ranks, ranks = len(saved.get("ranks", [])), self.trainer.world_size
         if saved.get("batches") and of_ranks != ranks:
             raise DataError(
-                f"the checkpoint was written in the middle of an epoch by {of_ranks} processes, and here are {ranks}: "
+                f"the checkpoint was written in the middle of an epoch by {of_ranks} processes, but there are {ranks} now; "
                 f"take trainer.devices={of_ranks}"
             )
-        self._going_on = saved
+        self._resume_state = saved
 
     def on_validation_start(self) -> None:
-        """Have the first process's buffers on all of them, as its checkpoint has: DDP does so, sharding does not."""
+        """Broadcast the buffers of rank 0, which are in its checkpoint: DDP does so, sharding does not."""
         if isinstance(self.model, FSDPModule):
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Measure with dropout off."""
+        """Evaluate with dropout off."""
         x, y = batch
         own = self._own_rows(batch_idx, y, self.trainer.val_dataloaders)
         self.validation_metrics.update(self.model(x).float().log_softmax(1)[:own], y[:own])
@@ -322,7 +322,7 @@ class Classifier(RegularizedModule):
         self.epoch_values = {**self.epoch_values, **logged}
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Measure with dropout off, or by the predictor if there is one."""
+        """Evaluate with dropout off, or with the predictor if there is one."""
         x, y = batch
         own = self._own_rows(batch_idx, y, self.trainer.test_dataloaders)
         if self.predictor is None:
@@ -330,18 +330,18 @@ class Classifier(RegularizedModule):
         else:
             log_probabilities = self.predictor(x).mean.clamp_min(torch.finfo(torch.float32).tiny).log()
             if any(penalty.of_activities for penalty in self.penalties):
-                self.model(x)  # its activities are what the penalty is of, not those of some of the samples
+                self.model(x)  # the penalty needs the activities of a pass without dropout
         self.test_metrics.update(log_probabilities[:own], y[:own])
         self._note_penalty(own)
 
     def on_test_epoch_end(self) -> None:
-        """Keep what was measured."""
+        """Store the results."""
         self.measured = self._with_loss(self.test_metrics.compute())
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> PredictedRows:
-        """Probabilities of a batch (x, y), or x alone, with dropout off, or the predictor's moments if there is one.
+        """Predict a batch (x, y) or x: probabilities with dropout off, or the predictor's moments if there is one.
 
-        The predictor switches dropout on for itself, as Lightning has put the model into eval mode by now.
+        The predictor switches dropout on itself; Lightning has set the model to eval mode.
         """
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         numbers = row_numbers(self.trainer, batch_idx, dataloader_idx)
@@ -351,18 +351,18 @@ class Classifier(RegularizedModule):
         return PredictedRows(numbers, self.predictor.from_row(first_row, x))
 
     def _row_of_all(self, row: int) -> int:
-        """The number in the whole data of a row of this process's, where its data module says which ones it has."""
+        """Return the global number of a local row, if the data module lists the rows of this process."""
         own = getattr(getattr(self.trainer, "datamodule", None), "rows", None)
         return row if own is None else int(own[row])
 
     @staticmethod
     def _own_rows(batch_idx: int, y: Tensor, batches: Any) -> int:
-        """How many rows of a batch count on this process: all, or none of the last batch, if others got its rows."""
+        """Return how many rows of a batch count on this process; 0 for a last batch whose rows other processes have."""
         dealt = getattr(batches, "batch_sampler", None)
         return dealt.share(batch_idx)[0] if isinstance(dealt, DistributedBatchSampler) else len(y)
 
     def _note_penalty(self, rows: int) -> None:
-        # an activity's penalty differs from batch to batch; that of weights is the same, and may be dear
+        # penalties of activities differ between batches; penalties of weights do not, and may be expensive
         if not self.evaluation_penalty.update_called or any(penalty.of_activities for penalty in self.penalties):
             self.evaluation_penalty.update(self.penalty(), rows)
 
@@ -372,8 +372,8 @@ class Classifier(RegularizedModule):
         return {"accuracy": values.pop("accuracy"), "loss": values["nll"] + penalty, **values}
 
 
-def _of_all_processes(own: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each process holds, in the order of their numbers."""
+def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Gather the objects of all processes, in the order of their ranks."""
     if not is_distributed():
         return [own]
     gathered: list[Any] = [None] * torch.distributed.get_world_size()

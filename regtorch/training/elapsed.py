@@ -1,4 +1,4 @@
-"""How long a run takes, over all its parts."""
+"""Duration of a run, including the time before it was resumed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Elapsed:
-    """Seconds since it was made, and those of the parts before.
+    """Counts the seconds since its creation, plus those before the run was resumed.
 
     Example:
         >>> elapsed = Elapsed()
@@ -17,9 +17,9 @@ class Elapsed:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        #: of the run's earlier parts, as the checkpoint says that it goes on from
+        #: seconds before the run was resumed, from its checkpoint
         self.before = 0.0
 
     def __call__(self) -> float:
-        """The seconds, to the millisecond."""
+        """Return the seconds, rounded to milliseconds."""
         return round(self.before + time.perf_counter() - self._began, 3)

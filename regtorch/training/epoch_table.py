@@ -1,4 +1,4 @@
-"""``metrics.csv``: one row an epoch, whole at any time, and kept when a run goes on."""
+"""``metrics.csv``: one row per epoch, replaced atomically, and kept when a run is resumed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from regtorch.files import replaced
 
 
 class EpochTable(Logger):
-    """Writes what is logged as rows of a CSV file, which is replaced as a whole after each.
+    """Writes logged values as rows of a CSV file, which is replaced atomically after each row.
 
-    Lightning's own logger appends, so that a run that is killed may leave half a row, and starts anew where a run goes on.
+    Lightning's own logger appends, so a killed run may leave half a row, and it starts a new file when a run is resumed.
 
     Args:
-        path: the file; rows that are in it stay, but for those of epochs that are logged again.
+        path: the file; its rows are kept, except for epochs that are logged again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,54 +30,54 @@ class EpochTable(Logger):
 
     @property
     def name(self) -> str:
-        """Of the experiment: none."""
+        """The experiment's name: empty, because the file is in the run's folder."""
         return ""
 
     @property
     def version(self) -> str:
-        """Of the experiment: none."""
+        """The experiment's version: empty, because the file is in the run's folder."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Settings are kept beside the table, not in it."""
+        """Ignore settings: the run's folder has them in other files."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Add a row; one of an epoch that was logged before takes its place and that of all later ones."""
+        """Add a row; if its epoch was logged before, it replaces that row and all later ones."""
         if "epoch" in metrics:
             self.rows = [row for row in self.rows if row.get("epoch") and int(row["epoch"]) < metrics["epoch"]]
         self.rows.append({**metrics, "step": step})
         self._write()
 
     def columns(self) -> dict[str, list[Any]]:
-        """All rows, as a checkpoint keeps them: name -> one value a row, None where a row has none."""
+        """Return all rows for a checkpoint: name -> one value per row, None if a row has none."""
         names = sorted({name for row in self.rows for name in row})
         return {name: [row.get(name) for row in self.rows] for name in names}
 
     def restore(self, columns: Mapping[str, Sequence[Any]] | None, epochs: int, same_run: bool = True) -> str | None:
-        """Take over the rows that a checkpoint keeps; returns a warning if a file of the same run differed from them.
+        """Restore the rows from a checkpoint; return a warning if the file of the same run had other rows.
 
         Args:
-            columns: what `columns` gave; None: the checkpoint is of an older version, and keeps none.
-            epochs: that were done at the checkpoint.
-            same_run: whether the file should have these rows already; otherwise it is that of a new run.
+            columns: the result of `columns`; None: the checkpoint is of an older version, and has none.
+            epochs: number of completed epochs at the checkpoint.
+            same_run: whether the file should have these rows already; otherwise it belongs to a new run.
         """
         if columns is None:
             if not same_run:
                 return None
             there = {int(row["epoch"]) for row in self.rows}
             lost = [epoch for epoch in range(min(there, default=1), epochs + 1) if epoch not in there]
-            return f"{self.path} lacks the rows of {len(lost)} of the {epochs} epochs before" if lost else None
+            return f"{self.path} lacks the rows of {len(lost)} of the {epochs} earlier epochs" if lost else None
         kept = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        as_they_were = [row for row in self.rows if int(row["epoch"]) <= epochs]
-        if [_as_text(row) for row in kept] == [_as_text(row) for row in as_they_were]:
+        existing = [row for row in self.rows if int(row["epoch"]) <= epochs]
+        if [_as_text(row) for row in kept] == [_as_text(row) for row in existing]:
             return None
         self.rows = kept
         self._write()
         if not same_run:
             return None
-        return f"{self.path} was lost or damaged: its rows are again those that the checkpoint keeps"
+        return f"{self.path} was lost or damaged: its rows were restored from the checkpoint"
 
     @rank_zero_only
     def _write(self) -> None:
@@ -88,12 +88,12 @@ class EpochTable(Logger):
             writer.writerows(self.rows)
 
 
-def restored(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool) -> str | None:
-    """Take over the rows that a checkpoint keeps into ``metrics.csv``; returns a warning if it lacked some.
+def restore_table(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool) -> str | None:
+    """Restore the rows of ``metrics.csv`` from a checkpoint; return a warning if it lacked some.
 
     Args:
-        loggers: of the trainer.
-        saved: what the checkpoint records of its run.
+        loggers: the trainer's loggers.
+        saved: the checkpoint's record of its run.
         same_run: whether that run is resumed in its own folder.
     """
     for table in loggers:
@@ -103,7 +103,7 @@ def restored(loggers: Sequence[Logger], saved: Mapping[str, Any], same_run: bool
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows that can be read; what is damaged is left out."""
+    """Read the rows of a file; damaged rows are left out."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
@@ -113,7 +113,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: str) -> int | float | str:
-    """What a field of the file stood for: a checkpoint keeps the same values whether or not the run was resumed."""
+    """Convert a field of the file, so that checkpoints have the same values whether or not the run was resumed."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)

@@ -1,7 +1,7 @@
-"""What stops a training."""
+"""Errors that stop a training."""
 
 from regtorch.errors import RegtorchError
 
 
 class NonFiniteLossError(RegtorchError, ArithmeticError):
-    """A loss that is NaN or infinite: names the step and the last finite values."""
+    """The loss is NaN or infinite; the message names the step and the last finite values."""

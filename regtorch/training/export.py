@@ -1,4 +1,4 @@
-"""Write a trained network for programs that have no regtorch, with what is done to its rows and what its outputs mean."""
+"""Write a trained network for programs without regtorch, with metadata for its preprocessing and its outputs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from regtorch.data.further_rows import NetworkInput
 from regtorch.data.preprocessing import Preprocessing
 from regtorch.plain_torch import plain
 
-#: what makes probabilities of the outputs
+#: converts the outputs to probabilities
 OUTPUT_TRANSFORM = "softmax"
 
 
 class Preprocess(nn.Module):
-    """Rows as they are stored, in float32, become a network's input, as `Preprocessing` says.
+    """Converts stored rows in float32 to a network's input, as `Preprocessing` does.
 
-    The mean is kept as a sum of two float32 numbers, so that a mean that is large beside the deviation loses no digits.
+    The mean is stored as a sum of two float32 numbers, so that a mean that is much larger than the deviation loses no digits.
 
     Args:
-        preprocessing: of the training rows.
+        preprocessing: the preprocessing of the training rows.
 
     Example:
         >>> scaled = Preprocess(Preprocessing("float32", np.array([2.0]), np.array([4.0])))
@@ -52,7 +52,7 @@ class Preprocess(nn.Module):
             self.std = torch.from_numpy(std.astype(np.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's input (batch, ...) of stored rows (batch, ...)."""
+        """Convert stored rows (batch, ...) to the network's input (batch, ...)."""
         if self.layout == "nhwc":
             x = x.permute(0, 3, 1, 2)
         elif self.layout == "nhw":
@@ -65,14 +65,14 @@ class Preprocess(nn.Module):
 
 
 def export(model: nn.Module, network: NetworkInput, out: Path, *, preprocess: bool) -> None:
-    """Write the network in the format of the file's name: ``.pt``, ``.pt2`` or ``.onnx``.
+    """Write the network in the format given by the file's suffix: ``.pt``, ``.pt2`` or ``.onnx``.
 
     Args:
-        model: the trained model; gives logits.
-        network: what it was trained on.
+        model: the trained model; returns logits.
+        network: the network's input.
         out: the file.
-        preprocess: whether the file takes rows as they are stored, and scales them itself (not for ``.pt``, which has
-            weights alone).
+        preprocess: whether the exported network takes stored rows and scales them itself (not for ``.pt``, which has
+            only weights).
 
     Raises:
         ImportError: ``.onnx`` needs packages that are not installed.
@@ -91,7 +91,7 @@ def export(model: nn.Module, network: NetworkInput, out: Path, *, preprocess: bo
         warnings.simplefilter("ignore")
         if out.suffix == ".pt":
             weights: Any = bare.state_dict()
-            weights._metadata["regtorch"] = about  # `load_state_dict` reads other keys of it alone
+            weights._metadata["regtorch"] = about  # `load_state_dict` ignores this key
             torch.save(weights, out)
         elif out.suffix == ".pt2":
             program = torch.export.export(exported, (rows,), dynamic_shapes=(any_size,))
@@ -125,11 +125,11 @@ def _input_shape(network: NetworkInput, *, inside: bool) -> tuple[int, ...]:
 
 
 def metadata(network: NetworkInput, *, inside: bool) -> dict[str, str]:
-    """What a file says of itself: what goes in and what comes out, as text; lists are JSON.
+    """Return the metadata of a file, which describes its inputs and outputs, as strings; lists are JSON.
 
     Args:
-        network: what it was trained on.
-        inside: whether the file scales its rows itself.
+        network: the network's input.
+        inside: whether the exported network scales its rows itself.
 
     Example:
         >>> about = metadata(NetworkInput((2,), ("cat", "dog"), Preprocessing("uint8")), inside=True)
@@ -154,5 +154,5 @@ def metadata(network: NetworkInput, *, inside: bool) -> dict[str, str]:
         about["mean"], about["std"] = (json.dumps(values.tolist()) for values in (known.mean, known.std))
     if known.layout != "nchw":
         formula += f", {known.layout} to nchw"
-    said = "none" if not known.changes else f"{'included' if inside else 'not included'}: {formula}"
-    return {**about, "preprocessing": said, "stored_type": known.dtype}
+    description = "none" if not known.changes else f"{'included' if inside else 'not included'}: {formula}"
+    return {**about, "preprocessing": description, "stored_type": known.dtype}

@@ -1,6 +1,6 @@
-"""SIGTERM and Ctrl-C: a training ends after the step that it is in, on all its processes after the same one.
+"""SIGTERM and Ctrl-C: a training ends after its current step, and all processes end after the same step.
 
-Signals are taken before torch is imported, so this module imports it where it needs it.
+Signals are handled before torch is imported, so this module imports torch inside functions.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from regtorch.forks import closed_in_children
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SECONDS_TO_STOP = 20.0  # that a step may take to end after SIGTERM; schedulers often kill after 30
-_SECONDS_AFTER_INTERRUPTS = 5.0  # that it may take after the second Ctrl-C
+SECONDS_TO_STOP = 20.0  # time for a step to end after SIGTERM; schedulers often kill after 30 s
+_SECONDS_AFTER_INTERRUPTS = 5.0  # time for a step to end after the second Ctrl-C
 
 
 class Interrupted(SystemExit):
-    """A run that was stopped from outside; ends the process with 128 + the signal's number: 143 and 130."""
+    """A signal stopped the run; the process exits with 128 + the signal's number: 143 or 130."""
 
     def __init__(self, signum: int, where: str = "") -> None:
         super().__init__(128 + signum)
@@ -34,43 +34,43 @@ class Interrupted(SystemExit):
 
 
 class Interruption:
-    """Takes the signals while a run runs.
+    """Handles signals during a run.
 
-    While it trains, a signal is only noted (`signum`), for the training to end where all its state is complete; at any
-    other time, and the second time, it raises `Interrupted` at once.
+    During training, a signal is only recorded (`signum`), so that the training can end when all its state is consistent.
+    At any other time, and for a second signal, it raises `Interrupted` at once.
 
-    Python handles a signal between two instructions of the main thread. That never comes while the thread waits inside
-    of torch, for a process that is lost or a file system that is stuck. So another thread hears SIGTERM too, and ends
-    the process if nothing else has done so in time; likewise after the second Ctrl-C.
+    Python runs a signal handler between two instructions of the main thread. That never happens while the thread waits
+    inside torch for a lost process or a blocked file system. So a second thread listens for SIGTERM too, and ends the
+    process if it has not ended in time; likewise after the second Ctrl-C.
 
     Args:
-        seconds_to_stop: how long after SIGTERM.
-        unheard: called before the process is ended so, with the signal's number and the seconds that it waited; gives
-            back the exit status. None: no other thread listens.
+        seconds_to_stop: time limit after SIGTERM.
+        on_timeout: called before the second thread ends the process, with the signal's number and the time limit in
+            seconds; returns the exit status. None: no second thread.
     """
 
     def __init__(
-        self, seconds_to_stop: float = SECONDS_TO_STOP, unheard: Callable[[int, float], int] | None = None
+        self, seconds_to_stop: float = SECONDS_TO_STOP, on_timeout: Callable[[int, float], int] | None = None
     ) -> None:
         self.signum: int | None = None
-        #: whether signals wait for the end of a step
-        self.waits = False
-        self.seconds_to_stop, self.unheard = seconds_to_stop, unheard
+        #: whether signals are deferred to the end of a step
+        self.deferred = False
+        self.seconds_to_stop, self.on_timeout = seconds_to_stop, on_timeout
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         again, self.signum = self.signum is not None, signum
-        if again or not self.waits:
+        if again or not self.deferred:
             raise Interrupted(signum)
 
     @contextmanager
-    def taking_signals(self) -> Iterator[None]:
-        """Handle the signals in the block; afterwards they are handled as before."""
-        if threading.current_thread() is not threading.main_thread():  # only there Python lets signals be handled
+    def handling_signals(self) -> Iterator[None]:
+        """Handle the signals in the block, and restore the earlier handlers afterwards."""
+        if threading.current_thread() is not threading.main_thread():  # Python handles signals only in the main thread
             yield
             return
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self.take()
+        self.install()
         try:
             with self._listening():
                 yield
@@ -78,16 +78,16 @@ class Interruption:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def take(self) -> None:
-        """Handle the signals from now on; Lightning puts its own handlers before ours when a fit begins."""
+    def install(self) -> None:
+        """Install the handlers; Lightning replaces them with its own when a fit starts."""
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 signal.signal(signum, self)
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Let a thread hear the signals in the block: Python writes their numbers into a pipe as they come."""
-        if self.unheard is None or os.name != "posix":
+        """Let a thread listen for signals in the block: Python writes their numbers into a pipe as they arrive."""
+        if self.on_timeout is None or os.name != "posix":
             yield
             return
         read, write = os.pipe()
@@ -121,8 +121,8 @@ class Interruption:
                 end = min(end, time.monotonic() + self._limit(signum))
         status = 128 + last
         try:
-            assert self.unheard is not None
-            status = self.unheard(last, self._limit(last))
+            assert self.on_timeout is not None
+            status = self.on_timeout(last, self._limit(last))
         finally:
             os._exit(status)
 
@@ -130,25 +130,25 @@ class Interruption:
         return self.seconds_to_stop if signum == signal.SIGTERM else _SECONDS_AFTER_INTERRUPTS
 
 
-def _hear_nothing() -> None:
+def _reset_wakeup_fd() -> None:
     with suppress(ValueError):
         signal.set_wakeup_fd(-1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_hear_nothing)
+    os.register_at_fork(after_in_child=_reset_wakeup_fd)
 
 
 class Agreement:
-    """What all processes of a training do after the same step, though only one of them found out that it is due.
+    """Lets all processes of a training perform an action after the same step, although only one knows that it is due.
 
-    The one that finds out after step n says in the process group's store "after step n + 1"; each looks there after every
-    step. None can be further than in the middle of step n + 1 by then, as it needs this process's gradients. So no
-    collective operation is added to a step.
+    The process that knows after step n writes "after step n + 1" to the process group's store, and each process reads the
+    store after every step. By then no process can be further than in the middle of step n + 1, because that step needs the
+    gradients of the writing process. So no collective operation is added to a step.
 
     Args:
-        name: of this training, different from that of others in the same store.
-        ranks: the number of processes; one needs no store.
+        name: a name for this training, unique in the store.
+        ranks: the number of processes; a single process needs no store.
     """
 
     def __init__(self, name: str, ranks: int) -> None:
@@ -159,10 +159,10 @@ class Agreement:
 
             self.store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         self.proposals = 0
-        self.due: dict[int, int] = {}  # step -> what
+        self.due: dict[int, int] = {}  # step -> action
 
     def propose(self, step: int, what: int) -> None:
-        """Say, after a step, that `what` is to be done; a number, as small ones are what the store counts in."""
+        """Propose the action `what`, a positive integer, after a step; the largest one wins."""
         if self.store is None:
             self.due[step] = max(what, self.due.get(step, 0))
         else:
@@ -170,7 +170,7 @@ class Agreement:
             self.store.set(f"{self.name}/{number}", f"{step + 1} {what}")
 
     def after(self, step: int) -> int:
-        """What is to be done after this step; 0: nothing."""
+        """Return the action that is due after this step; 0: none."""
         if self.store is not None:
             known = self.store.add(f"{self.name}/proposals", 0)
             while self.proposals < known:

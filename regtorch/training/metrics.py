@@ -1,4 +1,4 @@
-"""Metrics over an epoch, by torchmetrics, updated in blocks of batches so that small models are not slowed down."""
+"""Metrics of an epoch, by torchmetrics, updated in blocks of batches so that small models are not slowed down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from regtorch.training.errors import NonFiniteLossError
 
 
 class Mean(Metric):
-    """Weighted mean; a NaN stays one. (torchmetrics' own leaves out either the NaNs or the weights.)"""
+    """Weighted mean that propagates NaN. (torchmetrics' own drops either the NaNs or the weights.)"""
 
     total: Tensor
     weight: Tensor
@@ -26,13 +26,13 @@ class Mean(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, values: Tensor, weights: Tensor | float = 1.0) -> None:
-        """Add values, each with a weight or all with the same."""
+        """Add values with one weight per value, or one weight for all."""
         weights = torch.as_tensor(weights, dtype=torch.float64, device=values.device).expand(values.shape)
         self.total += (values.double() * weights).sum()
         self.weight += weights.sum()
 
     def compute(self) -> Tensor:
-        """The mean so far."""
+        """Return the mean so far."""
         return self.total / self.weight
 
 
@@ -49,7 +49,7 @@ class BrierScore(Mean):
 
 
 class CalibrationError(Metric):
-    """Expected calibration error over 15 bins of equal width, the last of which includes confidence 1."""
+    """Expected calibration error over 15 bins of equal width; the last one includes confidence 1."""
 
     sums: Tensor
 
@@ -63,16 +63,16 @@ class CalibrationError(Metric):
         self.sums += calibration_sums(confidence.double(), predicted == labels)
 
     def compute(self) -> Tensor:
-        """The error so far."""
+        """Return the error so far."""
         return torch.tensor(error_of_sums(self.sums))
 
 
 class TrainingMetrics(nn.Module):
-    """Loss, data loss, penalty and accuracy of the batches that were trained on.
+    """Loss, data loss, penalty and accuracy of the training batches.
 
     Args:
         classes: number of classes.
-        block: batches that are gathered before the metrics are updated.
+        block: number of batches per update of the metrics.
     """
 
     def __init__(self, classes: int, block: int = 64) -> None:
@@ -85,13 +85,13 @@ class TrainingMetrics(nn.Module):
         self.last_finite = "none"
 
     def add(self, step: int, data_loss: Tensor, penalty: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Gather one batch's results: the one with this number, counted from 1 over all epochs."""
+        """Add the results of one batch; `step` is its number, counted from 1 over all epochs."""
         self._batches.append((data_loss.detach(), penalty.detach(), logits.detach(), labels))
         if len(self._batches) == self.block:
             self.flush(step)
 
     def flush(self, step: int) -> None:
-        """Update the metrics with what was gathered.
+        """Update the metrics with the batches added so far.
 
         Raises:
             NonFiniteLossError: a batch's loss was NaN or infinite.
@@ -110,7 +110,7 @@ class TrainingMetrics(nn.Module):
 
     def _check_finite(self, losses: Tensor, step: int) -> None:
         finite = losses.isfinite().all(1)
-        ok = int(finite.long().cumprod(0).sum())  # batches before the first that is not finite
+        ok = int(finite.long().cumprod(0).sum())  # batches before the first non-finite one
         if ok:
             self.last_finite = _words(losses[ok - 1])
         if ok < len(losses):
@@ -120,7 +120,7 @@ class TrainingMetrics(nn.Module):
             )
 
     def running(self) -> dict[str, float]:
-        """The last batch's loss and penalty and the share of it that was right, for the progress bar."""
+        """Return the last batch's loss, penalty and accuracy, for the progress bar."""
         if not self._batches:
             return {}
         data_loss, penalty, logits, labels = self._batches[-1]
@@ -128,13 +128,13 @@ class TrainingMetrics(nn.Module):
         return {"loss": float(data_loss + penalty), "penalty": float(penalty), "accuracy": float(accuracy)}
 
     def sums(self) -> dict[str, dict[str, Tensor]]:
-        """What was added up so far on this process, by metric and name."""
+        """Return the sums of this process so far, by metric and name."""
         return {
             name: {key: value.clone() for key, value in m.metric_state.items()} for name, m in self._by_name.items()
         }
 
-    def go_on(self, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Add up from there, which `sums` gave."""
+    def restore(self, sums: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restore the result of `sums`."""
         for name, state in sums.items():
             for key, value in state.items():
                 setattr(self._by_name[name], key, value.to(self._by_name[name].device))
@@ -144,7 +144,7 @@ class TrainingMetrics(nn.Module):
         return {"data_loss": self.data_loss, "penalty": self.penalty, "accuracy": self.accuracy}
 
     def compute(self) -> dict[str, float]:
-        """The means of the epoch so far, and start anew."""
+        """Return the means of the epoch so far, and reset."""
         data_loss, penalty = float(self.data_loss.compute()), float(self.penalty.compute())
         accuracy = float(self.accuracy.compute())
         for metric in self._by_name.values():
@@ -163,7 +163,7 @@ class EvaluationMetrics(nn.Module):
     Args:
         classes: number of classes.
         full: whether to compute the Brier score and the calibration error too.
-        together: whether the values are those of all processes' rows together.
+        together: whether to combine the rows of all processes.
     """
 
     def __init__(self, classes: int, full: bool = True, together: bool = True) -> None:
@@ -175,13 +175,13 @@ class EvaluationMetrics(nn.Module):
         if full:
             metrics["brier"] = BrierScore(sync_on_compute=together)
             metrics["ece"] = CalibrationError(sync_on_compute=together)
-        self.metrics = nn.ModuleDict(metrics)  # its device follows the module's
+        self.metrics = nn.ModuleDict(metrics)  # so that they move to the module's device
         self._by_name = metrics
 
     def update(self, log_probabilities: Tensor, labels: Tensor) -> None:
         """Add a batch of log-probabilities (batch, classes) and labels (batch,)."""
         if not len(labels):
-            return  # a process may be left without rows
+            return  # a process may have no rows
         nll = nn.functional.nll_loss(log_probabilities, labels)
         self._by_name["accuracy"].update(log_probabilities, labels)
         self._by_name["nll"].update(nll, len(labels))
@@ -191,7 +191,7 @@ class EvaluationMetrics(nn.Module):
             self._by_name["ece"].update(probabilities, labels)
 
     def compute(self) -> dict[str, float]:
-        """The values so far, and start anew."""
+        """Return the values so far, and reset."""
         values = {name: float(metric.compute()) for name, metric in self._by_name.items()}
         for metric in self._by_name.values():
             metric.reset()

@@ -1,4 +1,4 @@
-"""Settings that change nothing in a run, or that are read otherwise than they say: each is one line in its log."""
+"""Settings without effect in a run, or with another effect than expected: each is reported in one line of its log."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from regtorch.mc import has_noise
 from regtorch.models.parts import AsMaps
 from regtorch.registry import component, create
 
-_MOST_STEPS = 500  # of a learning-rate schedule that are tried: in a longer training it moves
-_MOST_SHARES = 200  # of the training at which a schedule's factor is looked at
+_MOST_STEPS = 500  # steps of a learning-rate schedule to simulate; a longer one is assumed to change
+_MOST_SHARES = 200  # points of the training at which a schedule's factor is evaluated
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run beside its configuration.
+    """Properties of a run that are not in its configuration.
 
     Args:
-        model: built, before its training.
-        shape: of one row.
-        rows: to train on.
+        model: the model before its training.
+        shape: shape of one row.
+        rows: number of training rows.
         validated: whether there is a validation part.
-        processes: that train together.
+        processes: number of processes.
     """
 
     model: nn.Module
@@ -41,11 +41,11 @@ class Facts:
 
 
 def without_effect(config: Mapping[str, Any], facts: Facts) -> list[str]:
-    """A line for each setting that changes nothing, or not what it says.
+    """Return a line for each setting without effect, or with another effect than expected.
 
     Args:
         config: a checked configuration of ``train.py``.
-        facts: of the run.
+        facts: properties of the run.
     """
     return [
         *_of_callbacks(config, facts),
@@ -66,7 +66,7 @@ def _of_callbacks(config: Mapping[str, Any], facts: Facts) -> Iterator[str]:
     if config["evaluate"] == "best" and not facts.validated:
         yield (
             f"evaluate=best: there is no validation part (data.validation_fraction), so the best checkpoint is that of the "
-            f"best training {watched}; evaluate=last measures the last one"
+            f"best training {watched}; to measure the last one: evaluate=last"
         )
     if node["patience"] is not None and node["patience"] >= epochs:
         yield f"callbacks.patience={node['patience']} has no effect: training ends after trainer.max_epochs={epochs}"
@@ -77,7 +77,7 @@ def _of_callbacks(config: Mapping[str, Any], facts: Facts) -> Iterator[str]:
 def _of_trainer(config: Mapping[str, Any], facts: Facts) -> Iterator[str]:
     trainer = config["trainer"]
     if trainer["strategy"] in ("ddp", "fsdp") and facts.processes == 1:
-        yield f"trainer.strategy={trainer['strategy']} has no effect on one process; trainer.devices says how many"
+        yield f"trainer.strategy={trainer['strategy']} has no effect with one process; set their number with trainer.devices"
     if trainer["gradient_clip_val"] is None and trainer["gradient_clip_algorithm"] != "norm":
         yield (
             f"trainer.gradient_clip_algorithm={trainer['gradient_clip_algorithm']} has no effect without "
@@ -99,13 +99,13 @@ def _of_model(config: Mapping[str, Any], facts: Facts) -> Iterator[str]:
                 yield f"model.{key}={node[key]} has no effect without batch normalization (model.batch_norm=after)"
     if "dropout_at" in node and node["dropout_at"] != "auto" and config["dropout"]["name"] == "none":
         yield f"model.dropout_at={node['dropout_at']} has no effect with dropout=none"
-    if node["name"] != "mlp":  # there a feature is a map of one pixel for all of them
+    if node["name"] != "mlp":  # in an mlp, dropouts of all ranks treat a feature as a map of one pixel
         for place in ("dropout", "input_dropout"):
             yield from _of_another_rank(config, place, facts)
 
 
 def _of_another_rank(config: Mapping[str, Any], place: str, facts: Facts) -> Iterator[str]:
-    """A dropout of maps that acts on maps of another number of dimensions."""
+    """Report a dropout for feature maps that acts on maps with another number of dimensions."""
     name = config[place]["name"]
     if name == "none":
         return
@@ -114,8 +114,8 @@ def _of_another_rank(config: Mapping[str, Any], place: str, facts: Facts) -> Ite
     if expected in read and expected != there:
         same = name.replace(f"{expected}d", f"{there}d")
         key = place if place == "dropout" else f"dropout@{place}"
-        instead = f" as {same} does; write {key}={same}" if same != name else ""
-        yield f"{name} at {place} is for maps of {_dimensions(expected)}, and acts here on maps of {_dimensions(there)}{instead}"
+        instead = f"; write {key}={same}" if same != name else ""
+        yield f"{name} at {place} is for maps of {_dimensions(expected)}, but acts here on maps of {_dimensions(there)}{instead}"
 
 
 def _dimensions(count: int) -> str:
@@ -141,7 +141,7 @@ def _of_schedules(config: Mapping[str, Any], facts: Facts) -> Iterator[str]:
 
 
 def _moves(node: Mapping[str, Any], epochs: int, steps: int) -> bool:
-    """Whether a learning-rate schedule changes the rate before the last step; for want of an end, if nothing improves."""
+    """Whether a learning-rate schedule changes the rate before the last step, assuming that nothing improves."""
     weight = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     built = create("scheduler", **node).build(
@@ -155,7 +155,7 @@ def _moves(node: Mapping[str, Any], epochs: int, steps: int) -> bool:
         return True
     rates = set()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the optimizer takes no step
+        warnings.simplefilter("ignore")  # torch warns because the optimizer takes no step
         for _ in range(count):
             rates.add(optimizer.param_groups[0]["lr"])
             scheduler = built["scheduler"]

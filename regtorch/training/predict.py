@@ -1,4 +1,4 @@
-"""Predict a part of a data set by Lightning, on one device or several, with and without sampling."""
+"""Predict a part of a data set with Lightning, on one or several devices, with and without sampling."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from regtorch.data.splits import Split
 from regtorch.errors import DataError
 from regtorch.mc import MCPrediction, MCPredictor, has_noise
 from regtorch.training.classifier import Classifier
-from regtorch.training.denormals import flushed_denormals
 from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
 from regtorch.training.run import load_weights, make_model, quiet
+from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.weights import check_finite_weights
 
-#: rows a batch, whatever the number of devices; the predictor itself bounds what it holds at a time
+#: batch size, independent of the number of devices; the predictor bounds its own memory
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """All rows of a part, in order: the moments of the samples, and the probabilities with dropout off.
+    """Predictions of all rows in order: the moments of the samples, and the probabilities with dropout off.
 
-    `sampled` is None for a network that drops nothing.
+    `sampled` is None for a network without dropout.
     """
 
     sampled: MCPrediction | None
@@ -43,7 +43,7 @@ class Predicted:
 
     @property
     def moments(self) -> dict[str, np.ndarray | None]:
-        """The moments by name; of one pass alone the probabilities and their entropy."""
+        """The moments by name; without samples, only the probabilities and their entropy."""
         if self.sampled is None:
             entropy = torch.special.entr(self.deterministic).sum(1)
             used = torch.zeros(len(entropy), dtype=torch.int64)
@@ -67,27 +67,27 @@ def predict(
     workers: int = 0,
     **sampling: Any,
 ) -> Predicted | None:
-    """Predict each row of a part once with dropout off, and by the moments over samples with dropout on, if there is one.
+    """Predict each row once with dropout off, and, if the network has dropout, by the moments of samples.
 
-    Batches are cut before they are dealt to the devices, so any number of them gives the same numbers, also where
-    each row has masks of its own.
+    Rows are split into batches before these are distributed over the devices, so the result does not depend on their
+    number, even if each row has its own masks.
 
     Args:
-        config: of the run, as plain containers.
-        network: shape and classes that it was trained on.
-        split: the rows, one at least, prepared as those were.
-        checkpoint: weights of the run's model.
+        config: the run's configuration, as plain containers.
+        network: shape and classes of the training data.
+        split: the rows, at least one, preprocessed like the training rows.
+        checkpoint: the run's checkpoint.
         accelerator: cpu, gpu, ..., or auto.
-        devices: how many processes; each of them calls this, as Lightning starts the script again for the others.
-        error: makes the error about the rows.
-        workers: processes that fetch batches.
-        sampling: ``samples``, ``seed``, ``tolerance``, ``masks``: of the `MCPredictor`.
+        devices: number of processes; each calls this function, because Lightning starts the script again for the others.
+        error: makes an error about the rows.
+        workers: DataLoader workers.
+        sampling: ``samples``, ``seed``, ``tolerance`` and ``masks`` of the `MCPredictor`.
 
     Returns:
-        The prediction on the first process, None on the others.
+        The prediction on rank 0, None on the other ranks.
 
     Raises:
-        RegtorchError: the checkpoint cannot be read or is of another model.
+        RegtorchError: the checkpoint cannot be read or belongs to another model.
     """
     quiet()
     classes = len(network.classes)
@@ -97,7 +97,7 @@ def predict(
     predictor = (
         MCPredictor(module.model, **sampling) if has_noise(module.model, torch.zeros(2, *network.shape)) else None
     )
-    devices = min(devices, math.ceil(len(split) / BATCH))  # a device without a batch would wait for the others in vain
+    devices = min(devices, math.ceil(len(split) / BATCH))  # a device without a batch would wait for the others forever
     interruption = Interruption()
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -108,13 +108,13 @@ def predict(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
-        use_distributed_sampler=False,  # it would deal rows, not batches
-        callbacks=[_EndingAtOnce(interruption)],
+        use_distributed_sampler=False,  # it would distribute rows, not batches
+        callbacks=[_StopAtOnce(interruption)],
     )
-    batches = _Dealt(split, workers)
-    with interruption.taking_signals(), flushed_denormals():
+    batches = _PredictionBatches(split, workers)
+    with interruption.handling_signals(), flush_subnormals():
         deterministic = batches.predicted(trainer, module)
-        if devices == 1:  # else others would wait for the process that finds it
+        if devices == 1:  # otherwise the other processes would wait for the one that raises
             check_finite(deterministic, error)
         sampled = None
         if predictor is not None:
@@ -130,38 +130,38 @@ def predict(
 
 
 def check_finite(probabilities: Any, error: Callable[[str], DataError]) -> None:
-    """Raise where a network of finite weights gives NaN: the row is too large for it.
+    """Raise if a network with finite weights returns NaN, which means that the values of the row are too large.
 
     Raises:
-        DataError: it names the first such row.
+        DataError: names the first such row.
 
     Example:
         >>> check_finite(torch.tensor([[0.5, 0.5]]), DataError)
         >>> check_finite(torch.tensor([[0.5, 0.5], [torch.nan, 1.0]]), DataError)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        regtorch.errors.DataError: for 1 of the 2 rows the network gives numbers that are not finite, first for row 1: ...
+        regtorch.errors.DataError: for 1 of the 2 rows the network returns numbers that are not finite, first for row 1: ...
     """
     wrong = [] if probabilities is None else (~torch.isfinite(probabilities)).any(1).nonzero()[:, 0].tolist()
     if wrong:
         raise error(
-            f"for {len(wrong)} of the {len(probabilities):,} rows the network gives numbers that are not finite, first for "
-            f"row {wrong[0]}: are their values on the scale that it was trained on?"
+            f"for {len(wrong)} of the {len(probabilities):,} rows the network returns numbers that are not finite, first for "
+            f"row {wrong[0]}: are their values on the scale of the training data?"
         )
 
 
-class _EndingAtOnce(lightning.Callback):
-    """SIGTERM and Ctrl-C end the process at once, as nothing is there that must be saved first."""
+class _StopAtOnce(lightning.Callback):
+    """Lets SIGTERM and Ctrl-C end the process at once, because there is nothing to save."""
 
     def __init__(self, interruption: Interruption) -> None:
         self.interruption = interruption
 
     def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.interruption.take()  # Lightning has put its own handlers before ours
+        self.interruption.install()  # Lightning has replaced the handlers with its own
 
 
-class _Dealt(lightning.LightningDataModule):
-    """A part's batches, dealt to the processes in turn."""
+class _PredictionBatches(lightning.LightningDataModule):
+    """The batches of a part, distributed over the processes in turn."""
 
     def __init__(self, split: Split, workers: int) -> None:
         super().__init__()
@@ -169,32 +169,32 @@ class _Dealt(lightning.LightningDataModule):
 
     @property
     def rows(self) -> np.ndarray:
-        """The numbers of this process's rows; cut into batches again they are whole batches of the part."""
+        """The numbers of this process's rows: complete batches of the part."""
         assert self.trainer is not None
         numbers = np.arange(len(self.split))
-        dealt: np.ndarray = numbers[numbers // BATCH % self.trainer.world_size == self.trainer.global_rank]
-        return dealt
+        own: np.ndarray = numbers[numbers // BATCH % self.trainer.world_size == self.trainer.global_rank]
+        return own
 
     def predict_dataloader(self) -> Any:
-        whole = len(self.rows) == len(self.split)
-        return loader(self.split if whole else self.split.take(self.rows), BATCH, workers=self.workers)
+        all_rows = len(self.rows) == len(self.split)
+        return loader(self.split if all_rows else self.split.take(self.rows), BATCH, workers=self.workers)
 
     def predicted(self, trainer: lightning.Trainer, module: Classifier) -> MCPrediction | Tensor | None:
-        """All rows of all processes, on the first one."""
+        """Predict all rows of all processes; returns them on rank 0."""
         batches: Any = trainer.predict(module, datamodule=self) or []
         numbers = torch.from_numpy(self.rows)
         return in_order([PredictedRows(numbers[batch.rows], batch.prediction) for batch in batches])
 
 
 def measure(probabilities: Tensor, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, NLL, Brier score and calibration error (15 bins) of (rows, classes) probabilities, as after a training.
+    """Compute accuracy, NLL, Brier score and calibration error (15 bins) of (rows, classes) probabilities.
 
     Example:
         >>> measured = measure(torch.tensor([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 1]))
         >>> round(measured["nll"], 4)  # the mean of -log 0.75 and -log 0.5
         0.4904
     """
-    metrics = EvaluationMetrics(probabilities.shape[1], together=False)  # the others do not have the rows
+    metrics = EvaluationMetrics(probabilities.shape[1], together=False)  # the other processes do not have the rows
     smallest = torch.finfo(torch.float32).tiny
     metrics.update(probabilities.clamp_min(smallest).log(), torch.from_numpy(labels))
     return metrics.compute()

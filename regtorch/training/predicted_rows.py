@@ -1,4 +1,4 @@
-"""What `Classifier` predicts for a batch, and the batches of all processes put together in the order of the rows."""
+"""Predictions of `Classifier` for a batch, and gathering the batches of all processes in the order of the rows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class PredictedRows:
     """The prediction for some rows of a data set.
 
     Args:
-        rows: (batch,) their numbers in the data set that was predicted; None where the loader does not tell.
-        prediction: the moments of the samples, or (batch, classes) probabilities where nothing was sampled.
+        rows: (batch,) their numbers in the predicted data set; None if the loader does not record them.
+        prediction: the moments of the samples, or (batch, classes) probabilities without samples.
     """
 
     rows: Tensor | None
     prediction: MCPrediction | Tensor
 
     def to(self, device: torch.device | str) -> PredictedRows:
-        """The same on another device; Lightning gathers predictions on the CPU so."""
+        """Move to another device; Lightning moves predictions to the CPU with this method."""
         return PredictedRows(None if self.rows is None else self.rows.to(device), self.prediction.to(device))
 
 
 def row_numbers(trainer: lightning.Trainer, batch_idx: int, dataloader_idx: int = 0) -> Tensor | None:
-    """The numbers of the rows of a batch of the predict loop, whose sampler Lightning wraps to write them down."""
+    """Return the row numbers of a batch in the predict loop, which Lightning's wrapper of the sampler records."""
     loaders = trainer.predict_dataloaders
     loader = loaders[dataloader_idx] if isinstance(loaders, (list, tuple)) else loaders
     seen = getattr(getattr(loader, "batch_sampler", None), "seen_batch_indices", None)
@@ -40,16 +40,16 @@ def row_numbers(trainer: lightning.Trainer, batch_idx: int, dataloader_idx: int 
 
 
 def in_order(batches: Sequence[PredictedRows] | None) -> MCPrediction | Tensor | None:
-    """What ``trainer.predict`` gave, of all processes together, each row once and in order; call it on all of them.
+    """Gather the results of ``trainer.predict`` from all processes, in row order; call it on all processes.
 
     Args:
-        batches: of this process.
+        batches: the result of ``trainer.predict`` on this process.
 
     Returns:
-        On the first process the prediction for all rows, None if there are none; on the others None.
+        On rank 0 the prediction for all rows, None if there are none; on the other ranks None.
 
     Raises:
-        DataError: a row is missing or was predicted twice, or a loader does not tell which rows it gave.
+        DataError: a row is missing or was predicted twice, or a loader does not record its row numbers.
 
     Example:
         >>> second, first = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.9, 0.1]])
@@ -61,13 +61,13 @@ def in_order(batches: Sequence[PredictedRows] | None) -> MCPrediction | Tensor |
     if not everything:
         return None
     if any(part.rows is None for part in everything):
-        raise DataError("the loader does not tell which rows it gave: predict from a DataLoader with a batch sampler")
+        raise DataError("the loader does not record its row numbers; predict from a DataLoader with a batch sampler")
     rows = torch.cat([part.rows for part in everything if part.rows is not None])
     order = rows.argsort(stable=True)
     if not torch.equal(rows[order], torch.arange(len(rows))):
         raise DataError(
-            f"{len(rows)} predictions are of {len(set(rows.tolist()))} rows up to number {int(rows.max())}: "
-            "every row must come once"
+            f"{len(rows)} predictions are for {len(set(rows.tolist()))} rows up to number {int(rows.max())}: "
+            "every row must occur once"
         )
     parts: list[Any] = [part.prediction for part in everything]
     return torch.cat(parts)[order] if isinstance(parts[0], Tensor) else _taken(MCPrediction.cat(parts), order)
@@ -78,7 +78,7 @@ def _taken(prediction: MCPrediction, rows: Tensor) -> MCPrediction:
 
 
 def _gathered(batches: list[PredictedRows]) -> list[PredictedRows] | None:
-    """Those of all processes, on the first one."""
+    """Gather the batches of all processes on rank 0; None on the other ranks."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return batches
     first = torch.distributed.get_rank() == 0

@@ -1,4 +1,4 @@
-"""The processes of one run: which one this is, and starting the others on this machine."""
+"""The processes of one run: the rank of this one, and starting the others on this machine."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from regtorch.errors import RegtorchError, as_one_line
 from regtorch.forks import closed_in_children
 from regtorch.launcher import started_as
 
-_STARTED_BY_US = "REGTORCH_RANK"  # in the environment of the processes that a run starts
-_OF_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # what it leaves in the environment
-_SECONDS_TO_END = 10.0  # that the other processes of a run have once its results are written
-_SECONDS_TO_NOTICE = 3.0  # that the others have to see that the first one is at its end
-_SECONDS_TO_FAIL = 60.0  # after which a process that waits for one that is gone, inside of torch, is ended
+_STARTED_BY_US = "REGTORCH_RANK"  # environment variable of the processes that a run starts
+_OF_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # environment variables that Lightning sets and leaves
+_SECONDS_TO_END = 10.0  # time for the other processes to exit after the results are written
+_SECONDS_TO_NOTICE = 3.0  # time for the other processes to notice that rank 0 ends
+_SECONDS_TO_FAIL = 60.0  # time after which a process is ended that waits inside torch for a dead process
 
 log = logging.getLogger("regtorch")
 
 
 class ProcessError(RegtorchError, RuntimeError):
-    """A process of a run ended, and with it the run; says which and why."""
+    """A process of a run ended, and with it the run; the message names the process and the reason."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is.
+    """The rank of this process, and the world size.
 
     Args:
-        rank: this process's number; number 0 alone writes files and speaks.
-        ranks: how many there are.
-        ranks_here: how many of them on this machine.
+        rank: this process's rank; only rank 0 writes files and prints.
+        ranks: the world size.
+        ranks_here: number of ranks on this machine.
     """
 
     rank: int = 0
@@ -52,12 +52,12 @@ class World:
 
     @property
     def machines(self) -> int:
-        """How many machines, each with equally many processes."""
+        """The number of machines, all with the same number of processes."""
         return self.ranks // self.ranks_here
 
 
 def launched() -> World | None:
-    """What torchrun or Slurm say, if one of them started this process as one of several; else None.
+    """Return the rank and world size from torchrun or Slurm; None if neither started this process.
 
     Example:
         >>> launched() is None
@@ -71,24 +71,24 @@ def launched() -> World | None:
 
 @dataclass
 class Processes:
-    """The other processes of a run that this one, the first, has started."""
+    """The other processes of a run, started by this one, which is rank 0."""
 
     others: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    store: Any = None  # through which they find each other, and say why they failed
-    #: set once the results are written: from then on the other processes cannot make the run fail
+    store: Any = None  # for rendezvous and for reporting failures
+    #: set when the results are written: from then on the other processes cannot make the run fail
     done: bool = False
     closing: threading.Event = field(default_factory=threading.Event)
 
     def results_are_written(self) -> None:
-        """From now on nothing that the other processes do makes the run fail."""
+        """Ignore failures of the other processes from now on."""
         self.done = True
         self.closing.set()
 
-    def meet(self, world: World) -> None:
-        """Wait until every process is ready to join the others, which then do so within moments.
+    def wait_until_ready(self, world: World) -> None:
+        """Wait until every process is ready to join the process group.
 
         Raises:
-            ProcessError: one of them has ended. Once they join, it would be waited for in vain.
+            ProcessError: one of them has ended. The process group would wait for it forever.
         """
         if not self.others:
             if _STARTED_BY_US in os.environ:
@@ -97,11 +97,13 @@ class Processes:
         for rank, process in enumerate(self.others, start=1):
             while not self.store.check([f"regtorch/ready/{rank}"]):
                 if process.poll() is not None:
-                    raise self.why(ProcessError(f"process {rank} of {len(self.others) + 1} ended before it was ready"))
+                    raise self.cause_of(
+                        ProcessError(f"process {rank} of {len(self.others) + 1} ended before it was ready")
+                    )
                 time.sleep(0.02)
 
-    def why(self, error: BaseException) -> BaseException:
-        """The reason for a failure of this process: often that another one is gone."""
+    def cause_of(self, error: BaseException) -> BaseException:
+        """Return the cause of a failure of this process, which often is that another process has ended."""
         foreseen = isinstance(error, RegtorchError) and not isinstance(error, ProcessError)
         if foreseen or not isinstance(error, Exception) or not self.others:
             return error
@@ -112,16 +114,16 @@ class Processes:
             if status is not None and status < 0:
                 name = signal.Signals(-status).name
                 return ProcessError(
-                    f"process {rank} of {len(self.others) + 1} was killed ({name}), and the run with it"
+                    f"process {rank} of {len(self.others) + 1} was killed ({name}), which ended the run"
                 )
         for rank in range(1, len(self.others) + 1):
             if self.store.check([_report_of(rank)]):
-                said = self.store.get(_report_of(rank)).decode()
-                return ProcessError(f"process {rank} of {len(self.others) + 1}: {said}")
+                reason = self.store.get(_report_of(rank)).decode()
+                return ProcessError(f"process {rank} of {len(self.others) + 1}: {reason}")
         return error
 
     def end(self) -> None:
-        """End those that have not ended yet, with a warning where the run is done; nothing raises here."""
+        """End the processes that are still running, with a warning if the run is done; never raises."""
         seconds = _SECONDS_TO_END if self.done else 0.0
         end = time.monotonic() + seconds
         for process in self.others:
@@ -130,7 +132,7 @@ class Processes:
         for process in self.others:
             assert process.stdin is not None
             with suppress(OSError):
-                process.stdin.close()  # so they know that this one is at its end
+                process.stdin.close()  # signals the end of this process to them
         for rank, process in enumerate(self.others, start=1):
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_SECONDS_TO_NOTICE)
@@ -148,8 +150,8 @@ class Processes:
 
 
 def report(rank: int, reason: str) -> None:
-    """Say to the first process why this one fails."""
-    with suppress(Exception):  # it may be gone
+    """Report to rank 0 why this process fails."""
+    with suppress(Exception):  # rank 0 may have ended
         _store().set(_report_of(rank), reason)
 
 
@@ -163,22 +165,22 @@ def _store() -> Any:
 
 @contextmanager
 def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callable[[str], None]) -> Iterator[Processes]:
-    """Start the other processes of a run on this machine, and make this one the first of them.
+    """Start the other processes of a run on this machine, with this process as rank 0.
 
-    Each runs ``python -m regtorch.training.rank`` with the task as JSON on its standard input, which stays open: when it is
-    closed, because this process has ended in whatever way, they end too. So none is ever left behind, and a run
-    starts no others, wherever it was started from: a sweep, a notebook, another launcher.
+    Each runs ``python -m regtorch.training.rank`` with the task as JSON on its standard input, which stays open. They end
+    when it is closed, whatever ends this process, so no process is left over. This works wherever the run was started: in
+    a sweep, a notebook or another launcher.
 
-    After `Processes.results_are_written` what the other processes do costs a warning at most.
+    After `Processes.results_are_written`, failures of the other processes only cause a warning.
 
     Args:
-        count: of all processes; 1 starts none.
-        task: what they are told.
-        folder: for the files of what they print; those that stay empty are removed.
-        failed: writes the run's results where this process has to end at once; takes the reason.
+        count: the number of processes; 1 starts none.
+        task: the arguments for the other processes.
+        folder: folder for their output files; empty ones are removed.
+        failed: writes the run's results if this process has to exit at once; takes the reason.
 
     Yields:
-        The processes that were started.
+        The started processes.
     """
     if count == 1:
         kept = {name: os.environ.get(name) for name in _OF_LIGHTNING}
@@ -189,7 +191,7 @@ def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callabl
                 os.environ.pop(name, None)
                 os.environ |= {} if value is None else {name: value}
         return
-    # a store of our own under the name of torchrun's, so that there is no port to be found that may be taken by then
+    # our own store in place of torchrun's, because a free port found in advance may be taken when it is used
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     own = {
         "MASTER_ADDR": "127.0.0.1",
@@ -217,11 +219,13 @@ def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callabl
             )
             started.others.append(process)
             assert process.stdin is not None
-            pipes.enter_context(closed_in_children(process.stdin.fileno()))  # else workers would keep it open
+            pipes.enter_context(
+                closed_in_children(process.stdin.fileno())
+            )  # otherwise DataLoader workers would keep it open
             process.stdin.write(json.dumps(task).encode() + b"\n")
         os.environ |= {**own, "RANK": "0", "LOCAL_RANK": "0"}
         torch.set_num_threads(int(own["OMP_NUM_THREADS"]))
-        threading.Thread(target=_end_with_them, args=(started, failed), daemon=True).start()
+        threading.Thread(target=_end_with_the_others, args=(started, failed), daemon=True).start()
         yield started
     finally:
         started.closing.set()
@@ -242,12 +246,12 @@ def processes(count: int, task: Mapping[str, Any], folder: Path, failed: Callabl
         torch.set_num_threads(threads)
 
 
-def _end_with_them(started: Processes, failed: Callable[[str], None]) -> None:
-    """End this process too if another one is gone and it still waits for it a minute later, inside of torch."""
+def _end_with_the_others(started: Processes, failed: Callable[[str], None]) -> None:
+    """End this process if it still waits inside torch a minute after another process has ended."""
     while not started.closing.wait(1.0):
         gone = [rank for rank, process in enumerate(started.others, start=1) if process.poll() not in (None, 0)]
         if gone and not started.closing.wait(_SECONDS_TO_FAIL):
-            reason = f"process {gone[0]} of {len(started.others) + 1} ended, and the others waited for it in vain"
+            reason = f"process {gone[0]} of {len(started.others) + 1} ended while the others waited for it"
             failed(reason)
             print(f"error: {reason}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -1,4 +1,4 @@
-"""All random number generators' states, as plain data and tensors that a checkpoint can hold."""
+"""The states of all random number generators, as plain data and tensors for checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """The states of torch's generators (the CPU's and this process's GPU), NumPy's and Python's.
+    """Return the states of torch's generators (for the CPU and this process's GPU), NumPy's and Python's.
 
     Example:
         >>> state = random_state()
@@ -32,7 +32,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put all generators back to where `random_state` found them."""
+    """Restore the result of `random_state`."""
     torch.set_rng_state(state["torch"].cpu())
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.cpu().numpy().astype(np.uint32), *rest))

@@ -1,4 +1,4 @@
-"""``python -m regtorch.training.rank``: one of the other processes of a run; it is told what to do on its standard input."""
+"""``python -m regtorch.training.rank``: another process of a run, which reads its task from standard input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from regtorch.streams import fresh_streams_in_children
 
 
 def main() -> None:
-    """Run the run's task as the process that the environment says, and end with the first process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the run takes it: Ctrl-C reaches the first process too
+    """Run the task with the rank of the environment, and exit when rank 0 exits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the run handles it: Ctrl-C reaches rank 0 too
     first = _own_input()
     task = json.loads(_line(first))
     ended = threading.Event()
-    threading.Thread(target=_end_with_the_first, args=(first, ended), daemon=True).start()
+    threading.Thread(target=_exit_with_the_first, args=(first, ended), daemon=True).start()
     fresh_streams_in_children()
 
     import torch
@@ -27,8 +27,8 @@ def main() -> None:
     from regtorch.errors import RegtorchError
     from regtorch.registry import create
     from regtorch.training.interruption import is_distributed
-    from regtorch.training.judged import HaltedError, Judged
     from regtorch.training.processes import report
+    from regtorch.training.pruning import PrunedError, PruningCallback
     from regtorch.training.run import run
     from regtorch.user_script import UserScript
 
@@ -37,9 +37,9 @@ def main() -> None:
             UserScript(**task["user_script"]).register_again()
         path = task["ckpt_path"]
         data = create("data", **task["config"]["data"])
-        judged = Judged(None) if task["judged"] else None
-        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"], judged)
-    except HaltedError:  # as the first process was, which says so
+        pruning = PruningCallback(None) if task["pruning"] else None
+        run(task["config"], data, Path(task["folder"]), Path(path) if path else None, task["overrides"], pruning)
+    except PrunedError:  # rank 0 reports it
         pass
     except Exception as error:
         if not isinstance(error, RegtorchError):
@@ -53,10 +53,10 @@ def main() -> None:
 
 
 def _own_input() -> int:
-    """The pipe from the first process, taken out of the place of standard input.
+    """Move the pipe from rank 0 away from standard input.
 
-    A thread waits in it for ever. If it waited in `sys.stdin`, it would hold that file's lock, and a worker that is
-    forked meanwhile would wait for the lock when it closes its standard input.
+    A thread blocks in a read of the pipe. If it read from `sys.stdin`, it would hold that file's lock, and a forked
+    DataLoader worker would wait for the lock when it closes its standard input.
     """
     pipe, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -69,13 +69,13 @@ def _line(descriptor: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
         if not (read := os.read(descriptor, 65536)):
-            sys.exit(1)  # the first process is gone already
+            sys.exit(1)  # rank 0 has ended already
         line += read
     return line
 
 
-def _end_with_the_first(pipe: int, ended: threading.Event) -> None:
-    os.read(pipe, 1)  # comes back when the first process has closed it, or is no more
+def _exit_with_the_first(pipe: int, ended: threading.Event) -> None:
+    os.read(pipe, 1)  # returns when rank 0 has closed it or ended
     if not ended.wait(2.0):
         os._exit(1)
 

@@ -1,4 +1,4 @@
-"""The callback that regularises a LightningModule which knows nothing of it."""
+"""A callback that regularizes any LightningModule without changes to its code."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from regtorch.training.regularized_module import RegularizedModule, check_bound,
 
 
 class RegularizationCallback(AfterStepHooks):
-    """Adds penalties to the loss, and applies constraints after each real step, of a LightningModule that is left as it is.
+    """Adds penalties to the loss and applies constraints after each real step, for an unchanged LightningModule.
 
-    While a fit goes on, what the module's ``training_step`` returns carries the penalty, which so goes through loss
-    scaling, clipping and the reductions of DDP with the rest. With gradient accumulation the penalty of weights is in
-    the window's last batch, with full weight: once a step, also in a shorter last window, where Lightning divides the
-    data loss by the full ``accumulate_grad_batches``. Penalties of activities are means over the window's batches. What
-    the module logs is its own; the penalty is logged beside it, as ``penalty``.
+    During a fit, the penalty is added to the loss that the module's ``training_step`` returns, so loss scaling, clipping
+    and DDP's reductions include it. With gradient accumulation, the penalty of weights is added to the window's last batch
+    with full weight: once per step, also in a shorter last window, where Lightning divides the data loss by the full
+    ``accumulate_grad_batches``. Penalties of activities are means over the window's batches. The module's own logging is
+    unchanged; the penalty is logged as ``penalty``.
 
-    Constraints are applied as by `RegularizedModule`: once after every step that an optimizer really takes, not when a
-    ``GradScaler`` skips it. Under manual optimization they work too, but penalties are refused: there the module decides
-    when a step is, so add ``penalty()`` to its loss.
+    Constraints are applied as in `RegularizedModule`: once after every step that an optimizer really takes, not when a
+    ``GradScaler`` skips it. They also work under manual optimization, but penalties are refused there, because the module
+    decides when to step; add ``penalty()`` to its loss instead.
 
-    Several processes end where one ends: under DDP and, if the module shards itself (``fully_shard`` in its
-    ``configure_model``, with `ModelParallelStrategy`), under FSDP. A logged penalty of activities is of the first process'
-    own rows.
+    Several processes give the same result as one: under DDP and, if the module shards itself (``fully_shard`` in its
+    ``configure_model``, with `ModelParallelStrategy`), under FSDP. A logged penalty of activities covers only the rows of
+    rank 0.
 
     Args:
         penalties: `WeightPenalty`s, bound to the module or to a part of it.
@@ -41,13 +41,13 @@ class RegularizationCallback(AfterStepHooks):
         log: whether to log the penalty.
 
     Raises:
-        SettingError: a rule that is not bound; when training starts: one that is bound to another model, penalties under
-            manual optimization, a second such callback, a `RegularizedModule`, which takes penalties itself, or a strategy
-            (FSDP's first version, DeepSpeed) that takes weights apart.
+        SettingError: a rule is not bound; when training starts: a rule is bound to another model, penalties under manual
+            optimization, a second such callback, penalties for a `RegularizedModule`, which takes them itself, or a
+            strategy that flattens weights (FSDP's first version, DeepSpeed).
 
     Example:
         >>> import regtorch
-        >>> module = torch.nn.Linear(3, 2)  # somebody's LightningModule
+        >>> module = torch.nn.Linear(3, 2)  # any LightningModule
         >>> penalty = regtorch.WeightPenalty(module, regtorch.L2(1e-4))
         >>> callback = RegularizationCallback(penalties=[penalty])  # lightning.Trainer(callbacks=[callback])
     """
@@ -69,7 +69,7 @@ class RegularizationCallback(AfterStepHooks):
         return f"RegularizationCallback(penalties={self.penalties}, constraints={self.constraints}, log={self.log})"
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Begin to add the penalty and to look out for steps."""
+        """Start to add the penalty and to watch for optimizer steps."""
         if self.penalties or self.constraints:
             check_strategy(trainer)
         super().on_train_start(trainer, pl_module)
@@ -83,7 +83,7 @@ class RegularizationCallback(AfterStepHooks):
             raise SettingError(f"{type(pl_module).__name__} takes penalties itself: give it penalties=, not a callback")
         if not pl_module.automatic_optimization:
             raise SettingError(
-                "penalties are not allowed under manual optimization, where the module decides when a step is: "
+                "penalties are not allowed under manual optimization, where the module decides when to step; "
                 "add penalty() to the loss in its training_step"
             )
         self._wrap(trainer, pl_module)
@@ -94,7 +94,7 @@ class RegularizationCallback(AfterStepHooks):
             constraint.after_step(optimizer)
 
     def _wrap(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        own = vars(pl_module).get("training_step")  # of an instance, as torch.compile leaves it
+        own = vars(pl_module).get("training_step")  # an instance attribute, such as torch.compile sets
         training_step = pl_module.training_step
 
         @wraps(training_step)
@@ -104,7 +104,7 @@ class RegularizationCallback(AfterStepHooks):
             outputs = training_step(*args, **kwargs)
             loss: Any = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if loss is None:
-                return outputs  # Lightning leaves this batch out
+                return outputs  # Lightning skips this batch
             penalty = self._of_batch(trainer, pl_module)
             loss = loss + (penalty.to(loss.device) if isinstance(loss, Tensor) else penalty)
             return {**outputs, "loss": loss} if isinstance(outputs, dict) else loss
@@ -118,7 +118,7 @@ class RegularizationCallback(AfterStepHooks):
         self._undo = undo
 
     def _of_batch(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Tensor:
-        """What is added to a batch's loss, which Lightning will divide by ``accumulate_grad_batches``."""
+        """Return the penalty for a batch's loss, which Lightning divides by ``accumulate_grad_batches``."""
         every = trainer.accumulate_grad_batches
         if every > 1 and trainer.fit_loop._should_accumulate():
             parts = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
@@ -135,7 +135,7 @@ class RegularizationCallback(AfterStepHooks):
         return (total - of_this_batch) * every + of_this_batch
 
     def remove(self) -> None:
-        """Leave the module as it was."""
+        """Restore the module."""
         super().remove()
         if self._undo is not None:
             self._undo()

@@ -1,4 +1,4 @@
-"""The LightningModule that adds penalties to the loss and applies constraints after each real optimizer step."""
+"""A LightningModule that adds penalties to the loss and applies constraints after each real optimizer step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 
 
 class _AfterStepHooks(AfterStepHooks):
-    """Calls the module's own hook, and gives a shorter last window its full weight."""
+    """Calls the module's hook, and gives a shorter last accumulation window its full weight."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if isinstance(pl_module, RegularizedModule):
             by_lbfgs = any(isinstance(optimizer, torch.optim.LBFGS) for optimizer in trainer.optimizers)
             if by_lbfgs and pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1:
                 raise SettingError(
-                    f"accumulate_grad_batches={trainer.accumulate_grad_batches} is not allowed with LBFGS, which "
-                    "computes the loss of a step several times, but has the last batch of the window alone: take larger batches"
+                    f"accumulate_grad_batches={trainer.accumulate_grad_batches} is not allowed with LBFGS, which computes "
+                    "the loss of a step several times, but only of the window's last batch; take larger batches"
                 )
             if pl_module.penalties or pl_module.constraints:
                 check_strategy(trainer)
@@ -45,7 +45,7 @@ class _AfterStepHooks(AfterStepHooks):
         if not isinstance(pl_module, RegularizedModule):
             return
         logged, pl_module._to_log = pl_module._to_log, {}
-        # here, and not in the module's hooks: a subclass may log the same names, and its values come first
+        # not in the module's hooks, because a subclass may log the same names, and its values take precedence
         results = [result.meta for result in (trainer._results or {}).values()]
         names = {meta.name for meta in results if meta.fx != "on_train_batch_end"}
         new = {name: value for name, value in logged.items() if name not in names}
@@ -70,7 +70,7 @@ def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
     """Refuse rules that are not bound to a model.
 
     Raises:
-        SettingError: names the first.
+        SettingError: names the first such rule.
     """
     for bound, kind in ((penalties, WeightPenalty), (constraints, WeightConstraint)):
         if isinstance(bound, (WeightPenalty, WeightConstraint)):
@@ -84,20 +84,20 @@ def check_bound(penalties: Sequence[Any], constraints: Sequence[Any]) -> None:
 
 
 def check_part_of(module: nn.Module, rules: Iterable[WeightPenalty | WeightConstraint]) -> None:
-    """Refuse rules for what a module does not train.
+    """Refuse rules that are bound to another module.
 
     Raises:
-        SettingError: names the first.
+        SettingError: names the first such rule.
     """
     held = {id(part) for part in module.modules()}
     for rule in rules:
         if any(id(part) not in held for part in rule.modules):
-            raise SettingError(f"{rule} is bound to what is no part of {type(module).__name__}")
+            raise SettingError(f"{rule} is not allowed: it is not bound to a part of {type(module).__name__}")
 
 
 _GIVE = (
-    " needs what the class is built from, which is not in the checkpoint: give model=, and penalties= and "
-    "constraints= to train on"
+    " needs the arguments of the class, which are not in the checkpoint: give model=, and penalties= and "
+    "constraints= to train further"
 )
 
 
@@ -107,22 +107,22 @@ class RegularizedModule(lightning.LightningModule):
     Subclass it and write ``data_loss(batch, batch_idx)`` and ``configure_optimizers()``; under manual optimization
     write ``training_step`` yourself and add ``self.penalty()`` to the loss. Then ``on_after_optimizer_step`` runs once
     after every step that an optimizer really takes: also under gradient accumulation, with several optimizers, with
-    LBFGS, with an optimizer that replaces another one during training, and not when a ``GradScaler`` skips the step, or
-    when Lightning steps without any gradient. LBFGS with gradient accumulation is refused: it would see the last batch
-    of a window alone, on top of the gradients of all.
+    LBFGS, and with an optimizer that replaces another one during training, but not when a ``GradScaler`` skips the step or
+    Lightning steps without any gradient. LBFGS with gradient accumulation is refused, because it would use only the last
+    batch of a window, in addition to the gradients of all its batches.
 
     *Averaged weights* (Lightning's ``WeightAveraging``, ``EMAWeightAveraging``, ``StochasticWeightAveraging``) are the
-    averages of the weights after their constraints, and nothing else is done to them. So what is convex holds for them
-    too: `MaxNorm`, `NonNeg`, and `MinMaxNorm` without a lower bound. `UnitNorm` and a lower bound do not: the average of
-    two units of norm 1 is shorter; call ``constraint.project()`` when training has ended if they must hold. A weight is
-    exactly zero on average only where it was so at all times. The penalty is that of the weights that are trained, also
-    while a copy of the module holds the average; in validation, where Lightning exchanges the two, that of the average.
+    averages of the constrained weights. So they satisfy convex constraints too: `MaxNorm`, `NonNeg`, and `MinMaxNorm`
+    without a lower bound. They do not satisfy `UnitNorm` and lower bounds, because the average of two units of norm 1 is
+    shorter; call ``constraint.project()`` after training if these must hold. An averaged weight is exactly zero only if
+    the weight was zero all the time. The penalty in training is that of the trained weights, even while a copy of the
+    module has the average; in validation, when Lightning swaps the two, it is that of the average.
 
     Args:
         model: the network, kept as ``self.model``.
         penalties: bound `WeightPenalty`s.
         constraints: bound `WeightConstraint`s.
-        log_loss: whether to log ``loss``, which is minimized, and ``penalty``, its part, at each step.
+        log_loss: whether to log ``loss``, which is minimized, and ``penalty``, which is part of it, at each step.
     """
 
     def __init__(
@@ -143,38 +143,37 @@ class RegularizedModule(lightning.LightningModule):
         self._batches_in_window: int | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's output."""
+        """Return the model's output."""
         return self.model(*args, **kwargs)
 
     def penalty(self) -> Tensor:
-        """The sum of all penalties, a 0-dim tensor, float32 or wider."""
+        """Return the sum of all penalties, a 0-dim tensor, float32 or wider."""
         if not self.penalties:
             return torch.zeros((), dtype=torch.float32, device=self.device)
-        total = summed([of_one() for of_one in self.penalties])
+        total = summed([penalty() for penalty in self.penalties])
         if self.training and self.log_loss:
             self._to_log = {**self._to_log, "penalty": total.detach()}
         return total
 
     def data_loss(self, batch: Any, batch_idx: int) -> Tensor:
-        """The mean loss of a batch, without penalties; write this in a subclass."""
+        """Compute the mean loss of a batch, without penalties; override it in a subclass."""
         raise TypeError(f"{type(self).__qualname__} must define data_loss(batch, batch_idx), or its own training_step")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Data loss plus penalty, scaled for the accumulation window."""
+        """Return data loss plus penalty, scaled for the accumulation window."""
         return self.regularized(self.data_loss(batch, batch_idx), batch_idx)
 
     def regularized(self, data_loss: Tensor, batch_idx: int, penalty: Tensor | None = None) -> Tensor:
-        """What ``training_step`` returns under automatic optimization: ``data_loss + penalty``, once per step.
+        """Return the loss for ``training_step`` under automatic optimization: ``data_loss + penalty``, once per step.
 
-        Lightning divides each batch's loss by ``accumulate_grad_batches``; in a last window that is shorter this
-        would weaken the whole step, so that window's losses are scaled up to count once together. Where the number of
-        batches is not known beforehand (a data set without a length), its gradients are scaled up before the step, and
-        before they are clipped.
+        Lightning divides each batch's loss by ``accumulate_grad_batches``. In a shorter last window this would weaken the
+        step, so the losses of that window are scaled up to a total weight of one. If the number of batches is unknown (a
+        data set without a length), its gradients are scaled up before they are clipped and before the step.
 
         Args:
             data_loss: mean loss of the batch.
-            batch_idx: its number in the epoch.
-            penalty: if it is known already.
+            batch_idx: number of the batch in the epoch.
+            penalty: the penalty, if it is computed already.
         """
         total = data_loss + (self.penalty() if penalty is None else penalty).to(data_loss.device)
         if self.log_loss:
@@ -186,21 +185,21 @@ class RegularizedModule(lightning.LightningModule):
         return total if self._batches_in_window == every else total * (every / self._batches_in_window)
 
     def _window_correction(self) -> float:
-        """What the gradients of a window that has ended must be multiplied with, as it was taken to be longer."""
-        taken, self._batches_in_window = self._batches_in_window, None
+        """Return the factor for the gradients of a window that was shorter than assumed."""
+        assumed, self._batches_in_window = self._batches_in_window, None
         return (
             1.0
-            if taken is None
-            else taken / (self.trainer.fit_loop.batch_idx % self.trainer.accumulate_grad_batches + 1)
+            if assumed is None
+            else assumed / (self.trainer.fit_loop.batch_idx % self.trainer.accumulate_grad_batches + 1)
         )
 
     @_restricted_classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """A module of this class with the weights of a checkpoint; as of any LightningModule.
+        """Make a module of this class with the weights of a checkpoint, as for any LightningModule.
 
-        A checkpoint holds weights and, with ``self.save_hyperparameters``, numbers and names, but no rules and no
-        network. Give what the class is built from: ``load_from_checkpoint(path, model=model)``; penalties and
-        constraints only to train on.
+        A checkpoint has weights and, with ``self.save_hyperparameters``, numbers and names, but no rules and no network.
+        Give the arguments of the class: ``load_from_checkpoint(path, model=model)``; penalties and constraints are needed
+        only to train further.
 
         Raises:
             SettingError: an argument that the class needs is not given.
@@ -213,17 +212,17 @@ class RegularizedModule(lightning.LightningModule):
             raise SettingError(f"{cls.__name__}.load_from_checkpoint{_GIVE} ({as_one_line(error)})") from None
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
-        """Load weights, as of any module.
+        """Load weights, as for any module.
 
         Raises:
-            SettingError: they are a model's, and this module was built without one.
+            SettingError: they belong to a model, but this module was built without one.
         """
         if not hasattr(self, "model") and any(key.startswith("model.") for key in state_dict):
             raise SettingError(f"{type(self).__name__}.load_from_checkpoint{_GIVE}")
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def on_after_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Runs once after every real step of each optimizer: constrains the parameters that it holds."""
+        """Apply the constraints to an optimizer's parameters; runs once after every real step of each optimizer."""
         for constraint in self.constraints:
             constraint.after_step(optimizer)
 
@@ -231,6 +230,6 @@ class RegularizedModule(lightning.LightningModule):
     def trainer(self, trainer: Any) -> None:
         """Attach the module to a Trainer."""
         lightning.LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
-        # here, and not in a hook of Lightning's, because a subclass may override those and forget about super()
+        # not in one of Lightning's hooks, because a subclass may override those without calling super()
         if trainer is not None and not any(isinstance(callback, _AfterStepHooks) for callback in trainer.callbacks):
             trainer.callbacks.append(_AfterStepHooks())

@@ -38,22 +38,22 @@ from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.schedules.base import Schedule
 from regtorch.selection import is_kernel, places
 from regtorch.training.bound_rules import bound_rules, by_weight, summary
-from regtorch.training.checkpoints import copy_whole
+from regtorch.training.checkpoints import copy_atomically
 from regtorch.training.classifier import Classifier
-from regtorch.training.continuation import check_continues
 from regtorch.training.data_module import DataModule
-from regtorch.training.denormals import flushed_denormals
+from regtorch.training.disk_space import check_disk_space
 from regtorch.training.elapsed import Elapsed
-from regtorch.training.epoch_table import restored
+from regtorch.training.epoch_table import restore_table
 from regtorch.training.errors import NonFiniteLossError
-from regtorch.training.failure import explained
+from regtorch.training.failure import explain
 from regtorch.training.interruption import SECONDS_TO_STOP, Interrupted, Interruption
-from regtorch.training.judged import Judged
 from regtorch.training.no_effect import Facts, without_effect
-from regtorch.training.outcome import Outcome, SetsAside
+from regtorch.training.outcome import Outcome, SetResultsAside
 from regtorch.training.position import position
 from regtorch.training.processes import Processes, World, launched, processes
-from regtorch.training.room import check_room
+from regtorch.training.pruning import PruningCallback
+from regtorch.training.resumable import check_resumable
+from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.threads import threads_without_tracebacks
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
 from regtorch.training.weights import check_types
@@ -69,31 +69,31 @@ def run(
     folder: Path,
     ckpt_path: Path | None = None,
     overrides: Sequence[str] = (),
-    judged: Judged | None = None,
+    pruning: PruningCallback | None = None,
     progress_bar: bool = True,
 ) -> dict[str, Any]:
-    """Train, measure, and write the run's folder; ``results.json`` comes last.
+    """Train, measure, and write the run's folder; ``results.json`` is written last.
 
-    With ``trainer.devices`` above one the other processes are started here, unless torchrun or Slurm have started them; all
-    of them run this, and the first one alone writes.
+    With ``trainer.devices`` above one, this starts the other processes, unless torchrun or Slurm have started them. All
+    processes call this function, but only rank 0 writes files.
 
     Args:
         config: a checked configuration of ``train.py``, as plain containers.
-        data: its data set.
-        folder: of the run.
-        ckpt_path: a checkpoint to go on from.
-        overrides: what was typed, for the record.
-        judged: ends the run where others say so.
-        progress_bar: whether a terminal shows how far the epoch is; false for one of many runs.
+        data: the data set.
+        folder: the run's folder.
+        ckpt_path: a checkpoint to start from.
+        overrides: the overrides as typed, for the results.
+        pruning: may end the run after an epoch.
+        progress_bar: whether to show a progress bar on a terminal; false for one of many runs.
 
     Returns:
-        What ``results.json`` holds.
+        The content of ``results.json``.
 
     Raises:
-        HaltedError: `judged` ended it; ``results.json`` says ``status: pruned``.
-        NonFiniteLossError: the loss became NaN or infinite; ``results.json`` says ``status: failed``.
+        PrunedError: `pruning` ended the run; ``results.json`` has ``status: pruned``.
+        NonFiniteLossError: the loss became NaN or infinite; ``results.json`` has ``status: failed``.
         ProcessError: another process of the run ended.
-        Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` says ``status: interrupted``.
+        Interrupted: SIGTERM or Ctrl-C; the last checkpoint is written, and ``results.json`` has ``status: interrupted``.
     """
     splits = data.load()
     context = {
@@ -101,14 +101,14 @@ def run(
         "versions": _versions(),
         "overrides": list(overrides),
         "class_names": list(splits.classes),
-        "output_transform": "softmax",  # of the logits
+        "output_transform": "softmax",  # converts the logits
     }
     task = {
         "config": config,
         "folder": str(folder),
         "ckpt_path": None if ckpt_path is None else str(ckpt_path),
         "overrides": list(overrides),
-        "judged": judged is not None,
+        "pruning": pruning is not None,
         "user_script": None if (script := user_script()) is None else asdict(script),
     }
     world = launched()
@@ -117,27 +117,37 @@ def run(
     elapsed = Elapsed()
     outcome = Outcome(folder, lambda: {"seed": config["seed"], "seconds": elapsed(), **context}, first)
     seconds_to_stop = config["checkpoint"].get("seconds_to_stop", SECONDS_TO_STOP)
-    interruption = Interruption(seconds_to_stop, outcome.unheard)
+    interruption = Interruption(seconds_to_stop, outcome.on_timeout)
     if first:
         for left in (folder, folder / ".hydra", folder / "checkpoints"):
             remove_unfinished(left)
     try:
         with (
-            interruption.taking_signals(),
+            interruption.handling_signals(),
             threads_without_tracebacks(),
-            flushed_denormals(),
+            flush_subnormals(),
             processes(count, task, folder, outcome.fail) as others,
         ):
             world = world or World(0, count, count)
             try:
                 measured = _train_and_measure(
-                    config, data, folder, ckpt_path, world, elapsed, interruption, others, outcome, judged, progress_bar
+                    config,
+                    data,
+                    folder,
+                    ckpt_path,
+                    world,
+                    elapsed,
+                    interruption,
+                    others,
+                    outcome,
+                    pruning,
+                    progress_bar,
                 )
             except BaseException as error:
-                if (reason := explained(others.why(error), config, folder)) is not error:
+                if (reason := explain(others.cause_of(error), config, folder)) is not error:
                     raise reason from error
                 raise
-            interruption.waits = True  # a signal that comes now finds the run complete in a moment
+            interruption.deferred = True  # the run is complete in a moment
             without = [{"text": text, "source": "of this run"} for text in measured.pop("without_effect")]
             context["advice"] = [*context["advice"], *without]
             context["rules"] = measured.pop("rules")
@@ -164,7 +174,7 @@ def _train_and_measure(
     interruption: Interruption,
     others: Processes,
     outcome: Outcome,
-    judged: Judged | None,
+    pruning: PruningCallback | None,
     progress_bar: bool,
 ) -> dict[str, Any]:
     quiet()
@@ -181,24 +191,24 @@ def _train_and_measure(
     if done := before.get("DataModule"):
         batches.load_state_dict(
             done
-        )  # Lightning does it too, but where it shards only after it has asked for the batches
+        )  # Lightning does so too, but under sharding only after it has requested the batches
     steps_before = before.get("global_step", 0)
     trainer = make_trainer(
-        config, folder, splits.val is not None, world, interruption, steps_before, judged, progress_bar
+        config, folder, splits.val is not None, world, interruption, steps_before, pruning, progress_bar
     )
-    trainer.callbacks.append(SetsAside(outcome))  # type: ignore[attr-defined]
+    trainer.callbacks.append(SetResultsAside(outcome))  # type: ignore[attr-defined]
     parameters = sum(p.numel() for p in module.model.parameters())
     rules = bound_rules(config, module.penalties, module.constraints)
     facts = Facts(module.model, tuple(splits.shape), len(splits.train), splits.val is not None, world.ranks)
     ineffective = without_effect(config, facts)
     if ckpt_path is not None:
-        check_continues(config, module, before, ckpt_path)
+        check_resumable(config, module, before, ckpt_path)
     if world.rank == 0:
-        check_room(folder, module.model)
+        check_disk_space(folder, module.model)
     outcome.begin()
     if world.rank == 0:
         same_run = config["resume"] is not None and config["ckpt_path"] is None
-        if warning := restored(trainer.loggers, before.get("regtorch", {}), same_run):
+        if warning := restore_table(trainer.loggers, before.get("regtorch", {}), same_run):
             log.warning(warning)
         for line in ineffective:
             log.warning("%s", line)
@@ -207,24 +217,26 @@ def _train_and_measure(
         for rule, bound_to in rules:
             log.info("%s", summary(rule, bound_to))
         log.info("%s with %d parameters, %d rows to train on", config["model"]["name"], parameters, len(splits.train))
-    others.meet(world)
+    others.wait_until_ready(world)
     trainer.fit(module, datamodule=batches, ckpt_path=ckpt_path, weights_only=True)
     if interruption.signum is not None:
         raise Interrupted(interruption.signum)
-    if judged is not None and judged.halted is not None:
-        raise judged.halted
+    if pruning is not None and pruning.pruned is not None:
+        raise pruning.pruned
     epochs = position(trainer).epochs
     names = ("loss", "data_loss", "penalty", "accuracy")
     train = {name: module.epoch_values[name] for name in names if name in module.epoch_values}
 
     best, last = (folder / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    if ckpt_path is not None and world.rank == 0 and not last.exists():  # nothing was left to train
-        copy_whole(ckpt_path, last)
+    if ckpt_path is not None and world.rank == 0 and not last.exists():  # there was nothing to train
+        copy_atomically(ckpt_path, last)
     trainer.strategy.barrier()
     if not trainer.strategy.broadcast(best.exists()):
-        log.warning("training ended before the first validation: best.ckpt is the last checkpoint")
+        log.warning("training ended before the first validation, so best.ckpt is the last checkpoint")
         trainer.save_checkpoint(best)
-    trained = make_module(config, splits.shape, len(splits.classes))  # of whole weights, where they were sharded
+    trained = make_module(
+        config, splits.shape, len(splits.classes)
+    )  # with complete weights, also after sharded training
     if config["trainer"]["precision"] in ("64-true", 64):
         trained = trained.double()
     content = load_weights(trained, best if config["evaluate"] == "best" else last)
@@ -251,9 +263,7 @@ def _measure(trainer: lightning.Trainer, module: Classifier, batches: Any) -> di
     trainer.test(module, dataloaders=batches, verbose=False)
     for name, value in module.measured.items():
         if not isfinite(value):
-            raise NonFiniteLossError(
-                f"{name} of the trained network is {value}: its weights are too large to be of use"
-            )
+            raise NonFiniteLossError(f"{name} of the trained network is {value}: its weights are too large")
     return module.measured
 
 
@@ -266,7 +276,7 @@ def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: C
 
 
 def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
-    """The model of a configuration, sized for the data."""
+    """Build the model of a configuration, with the sizes of the data."""
     takes = accepted_names(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
     parts: dict[str, Any] = {name: config.get(name) for name in takes}
     model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
@@ -274,7 +284,7 @@ def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) ->
 
 
 def make_penalties(config: Mapping[str, Any], model: nn.Module) -> list[WeightPenalty]:
-    """The penalties of a configuration, bound to the model."""
+    """Build the penalties of a configuration, bound to the model."""
     penalties = []
     for place in ("regularizer", "bias_regularizer", "activity_regularizer"):
         rule = create("regularizer", **config[place])
@@ -285,7 +295,7 @@ def make_penalties(config: Mapping[str, Any], model: nn.Module) -> list[WeightPe
 
 
 def _of_activity(rule: Regularizer) -> Regularizer:
-    """The same rule on what layers give out."""
+    """Convert a regularizer to one for the outputs of layers."""
     if isinstance(rule, Activity):
         return rule
     wrapped: Regularizer = (
@@ -298,7 +308,7 @@ def _of_activity(rule: Regularizer) -> Regularizer:
 
 
 def make_constraints(config: Mapping[str, Any], model: nn.Module) -> list[WeightConstraint]:
-    """The constraints of a configuration, bound to the model."""
+    """Build the constraints of a configuration, bound to the model."""
     constraints = []
     for place in ("constraint", "bias_constraint"):
         rule = create("constraint", **config[place])
@@ -308,7 +318,7 @@ def make_constraints(config: Mapping[str, Any], model: nn.Module) -> list[Weight
 
 
 def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> Classifier:
-    """The classifier of a configuration."""
+    """Build the classifier of a configuration."""
     model = make_model(config, shape, classes)
     augmentation = (
         None if config["augmentation"]["name"] == "none" else create("augmentation", **config["augmentation"])
@@ -338,10 +348,10 @@ def _schedule(node: Mapping[str, Any]) -> Schedule | None:
 
 
 def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights without running what is in it, and give back all its content.
+    """Load a checkpoint's weights without executing its content, and return all its content.
 
     Raises:
-        DataError: the file is damaged, holds more than weights and plain data, or weights of another model.
+        DataError: the file is damaged, contains more than weights and plain data, or has weights of another model.
     """
     content = read_checkpoint(path)
     try:
@@ -349,15 +359,15 @@ def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
         module.load_state_dict(content["state_dict"])
     except (RuntimeError, TypeError, AttributeError) as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise DataError(f"{path} does not fit the model that the run's configuration describes: {lines[0]}") from error
+        raise DataError(f"{path} does not fit the model of the run's configuration: {lines[0]}") from error
     return content
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, without running what is in it.
+    """Read a checkpoint without executing its content.
 
     Raises:
-        DataError: the file is damaged, or holds more than weights and plain data.
+        DataError: the file is damaged, or contains more than weights and plain data.
     """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -367,15 +377,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({named.group(1)})" if named else ""
         raise DataError(
-            f"{path} is refused: it holds more than weights and plain data{what}, and loading that could run code"
+            f"{path} is not allowed: it contains more than weights and plain data{what}, and loading that could run code"
         ) from error
-    except Exception as error:  # whatever a damaged file makes zipfile and torch raise
+    except Exception as error:  # zipfile and torch raise various exceptions for a damaged file
         raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
     return checked_content(content, str(path))
 
 
 def sparsity(model: nn.Module) -> float:
-    """Share of the kernels' weights that are exactly zero."""
+    """Return the share of the kernels' weights that are exactly zero."""
     kernels = [p.parameter for p in places(model) if is_kernel(p.module, p.attribute, p.parameter)]
     return float(sum((w == 0).sum() for w in kernels)) / max(1, sum(w.numel() for w in kernels))
 
@@ -389,7 +399,7 @@ def _versions() -> dict[str, str]:
 
 
 def quiet() -> None:
-    """Lightning's hints are for people who write a Trainer themselves; on a terminal the bar stands for the epochs' lines."""
+    """Silence Lightning's hints, and, on a terminal, the log line per epoch, which the progress bar replaces."""
     if sys.stderr.isatty():
         for handler in logging.getLogger().handlers:
             if type(handler) is logging.StreamHandler:
@@ -402,8 +412,8 @@ def quiet() -> None:
         "exists and is not empty",
         "LeafSpec",
         "dirpath has",
-        "WeightAveraging doesn't support sharding",  # where weights are sharded the configuration is refused
-        "dataloader is not resumable",  # it is: the sampler leaves out what is done
-        "sync_dist=True",  # our values are those of all processes already
+        "WeightAveraging doesn't support sharding",  # the configuration is refused with sharding
+        "dataloader is not resumable",  # it is: the sampler skips completed batches
+        "sync_dist=True",  # logged values are combined over all processes already
     ):
         warnings.filterwarnings("ignore", f".*{message}.*")

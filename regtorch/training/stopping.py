@@ -1,4 +1,4 @@
-"""When a training ends before its last epoch; one that goes on knows that it had ended."""
+"""Callbacks that end a training before its last epoch, also when it is resumed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping, whose decision outlives the process, with the patience that is asked for now."""
+    """Lightning's early stopping, which also stops a resumed training, with the current patience."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting the epochs without improvement."""
+        """Restore the count of epochs without improvement."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Train no further than the patience lasted."""
+        """Do not train if the patience was used up before."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 class MaxSteps(lightning.Callback):
-    """Ends the training after so many optimizer steps, in the middle of an epoch too, with a validation as behind it.
+    """Ends the training after a number of optimizer steps, also in the middle of an epoch, with a validation.
 
-    Lightning's own ``max_steps`` does not go on from a checkpoint that was written between two epochs.
+    Lightning's own ``max_steps`` cannot resume from a checkpoint that was written between two epochs.
 
     Args:
-        steps: how many, over all epochs.
+        steps: number of optimizer steps, over all epochs.
     """
 
     def __init__(self, steps: int) -> None:
@@ -35,7 +35,7 @@ class MaxSteps(lightning.Callback):
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Train no further than that."""
+        """Do not train if the checkpoint has reached the number of steps."""
         trainer.should_stop = trainer.should_stop or checkpoint["global_step"] >= self.steps
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:

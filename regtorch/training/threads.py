@@ -1,4 +1,4 @@
-"""Failures of threads, such as the one that writes TensorBoard's events: their tracebacks belong into the log file."""
+"""Failures of threads, such as TensorBoard's event writer: their tracebacks go to the log file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger("regtorch")
 
 @contextmanager
 def threads_without_tracebacks() -> Iterator[None]:
-    """Keep the exceptions of threads in the block from the terminal.
+    """Do not print exceptions of threads in the block.
 
-    What a run depends on raises in the main thread as well, which then says so in one line. If the block ends
-    well all the same, each is a warning of one line.
+    If the run depends on the thread, the main thread raises as well, and reports that in one line. If the block succeeds,
+    each exception is logged as a warning of one line.
     """
     before, failures = threading.excepthook, []
 

@@ -15,11 +15,11 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from regtorch.launcher import by_slurm
 from regtorch.training.callbacks import make_callbacks
-from regtorch.training.checkpoints import WholeFiles
+from regtorch.training.checkpoints import AtomicCheckpointIO
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.interruption import Interruption
-from regtorch.training.judged import Judged
 from regtorch.training.processes import World
+from regtorch.training.pruning import PruningCallback
 from regtorch.training.stopping import MaxSteps
 
 
@@ -30,24 +30,24 @@ def make_trainer(
     world: World | None = None,
     interruption: Interruption | None = None,
     steps_before: int = 0,
-    judged: Judged | None = None,
+    pruning: PruningCallback | None = None,
     progress_bar: bool = True,
 ) -> lightning.Trainer:
-    """Lightning's Trainer with the run's callbacks and loggers.
+    """Make Lightning's Trainer with the run's callbacks and loggers.
 
     Args:
-        config: of the run.
-        folder: of the run.
+        config: the run's configuration.
+        folder: the run's folder.
         validated: whether there is a validation part.
         world: the processes of the run.
-        interruption: where signals are noted that end the training.
-        steps_before: optimizer steps that the run had taken when it goes on.
-        judged: ends the run where others say so.
-        progress_bar: whether a terminal shows how far the epoch is.
+        interruption: records signals that end the training.
+        steps_before: optimizer steps before the run was resumed.
+        pruning: may end the run after an epoch.
+        progress_bar: whether to show a progress bar on a terminal.
     """
     callbacks = make_callbacks(config["callbacks"], folder, validated, config["checkpoint"], interruption, progress_bar)
-    if judged is not None:
-        callbacks.insert(0, judged)
+    if pruning is not None:
+        callbacks.insert(0, pruning)
     settings = hardware(config["trainer"], world or World())
     if (max_steps := settings.pop("max_steps", -1)) != -1:
         callbacks.append(MaxSteps(max_steps))
@@ -72,13 +72,13 @@ def make_trainer(
 class _Trainer(lightning.Trainer):
     @property
     def estimated_stepping_batches(self) -> int | float:
-        """How many optimizer steps the training takes."""
+        """The number of optimizer steps of the training."""
         ends = [callback.steps for callback in self.callbacks if isinstance(callback, MaxSteps)]  # type: ignore[attr-defined]
         return min([super().estimated_stepping_batches, *ends])
 
 
 def make_evaluator(config: Mapping[str, Any], folder: Path, world: World) -> lightning.Trainer:
-    """A Trainer that only measures: on all processes, each with the whole model."""
+    """Make a Trainer for evaluation on all processes, each with the complete model."""
     settings = hardware({**config["trainer"], "strategy": "ddp" if world.ranks > 1 else "auto"}, world)
     return lightning.Trainer(
         **settings,
@@ -91,33 +91,33 @@ def make_evaluator(config: Mapping[str, Any], folder: Path, world: World) -> lig
 
 
 def hardware(trainer: Mapping[str, Any], world: World) -> dict[str, Any]:
-    """What Lightning's Trainer takes for the node ``trainer``, given the processes that there are.
+    """Convert the node ``trainer`` to arguments of Lightning's Trainer, given the processes.
 
-    On the CPU ``16-mixed`` is float16 with a scaled loss, as on a GPU; Lightning alone would take bfloat16 instead.
+    On the CPU, ``16-mixed`` is float16 with a scaled loss, as on a GPU; Lightning would use bfloat16 instead.
     """
     settings = dict(trainer)
     strategy, accelerator = settings.pop("strategy"), settings["accelerator"]
     settings["devices"], settings["num_nodes"] = world.ranks_here, world.machines
-    plugins: list[Any] = [WholeFiles()]
+    plugins: list[Any] = [AtomicCheckpointIO()]
     if by_slurm():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # checkpoints and signals are ours to handle
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # regtorch handles checkpoints and signals
     elif SLURMEnvironment.detect():
         plugins.append(
             LightningEnvironment()
-        )  # in a job of Slurm's, but not one of its tasks: Lightning would take it for one
+        )  # inside a Slurm job, but not one of its tasks, although Lightning would assume so
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_gpu())
     if on_cpu and settings["precision"] in ("16-mixed", 16):
         del settings["precision"]
         plugins.append(MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu")))
     if strategy == "fsdp" and settings.get("precision") in ("64-true", 64):
-        del settings["precision"]  # Lightning refuses the name, but not the thing
+        del settings["precision"]  # Lightning refuses the name, but accepts the plugin
         plugins.append(DoublePrecision())
-    # the loaders deal the rows themselves: Lightning's sampler repeats some of them where they do not divide evenly
+    # the loaders distribute the rows themselves: Lightning's sampler repeats rows if they do not divide evenly
     return {**settings, "strategy": _strategy(strategy, world), "plugins": plugins, "use_distributed_sampler": False}
 
 
 def device_count(trainer: Mapping[str, Any]) -> int:
-    """How many processes the node ``trainer`` asks for on this machine."""
+    """Return the number of processes on this machine that the node ``trainer`` asks for."""
     devices = trainer["devices"]
     if devices in (-1, "auto"):
         return max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
@@ -130,7 +130,7 @@ def _has_gpu() -> bool:
 
 def _strategy(name: str, world: World) -> Strategy | str:
     if name == "fsdp":
-        # one whole file as checkpoint, which loads on any number of devices
+        # a checkpoint in one file can be loaded on any number of devices
         return ModelParallelStrategy(
             data_parallel_size=world.ranks, tensor_parallel_size=1, save_distributed_checkpoint=False
         )

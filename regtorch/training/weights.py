@@ -1,4 +1,4 @@
-"""Weights of a checkpoint that no network can be right with are refused by name."""
+"""Checks of a checkpoint's weights: their types, and that they are finite."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def check_types(found: Mapping[str, Any], expected: Mapping[str, Tensor], path: 
 
     Args:
         found: the checkpoint's ``state_dict``.
-        expected: the model's.
-        path: of the checkpoint, for the message.
+        expected: the model's ``state_dict``.
+        path: the checkpoint's path, for the message.
 
     Raises:
-        DataError: a weight is complex or made of integers where the model's is not, or the other way round.
+        DataError: a weight is complex or integer, and the model's is not, or the other way round.
     """
     for name, values in found.items():
         wanted = expected.get(name)
         if isinstance(values, Tensor) and isinstance(wanted, Tensor) and _kind(values) != _kind(wanted):
             type_, right = (str(t.dtype).removeprefix("torch.") for t in (values, wanted))
-            raise DataError(f"{path} holds {name.removeprefix('model.')} as {type_}, and the model has {right} there")
+            raise DataError(f"{path} has {name.removeprefix('model.')} as {type_}, but the model has {right}")
 
 
 def _kind(values: Tensor) -> tuple[bool, bool]:
@@ -38,8 +38,8 @@ def check_finite_weights(model: nn.Module, path: Path) -> None:
     """Refuse a model with NaN or infinite weights.
 
     Raises:
-        DataError: it names the first.
+        DataError: names the first such weight.
     """
     for name, values in model.state_dict().items():
         if not torch.isfinite(values).all():
-            raise DataError(f"{path} holds numbers that are not finite ({name}): its training had gone wrong")
+            raise DataError(f"{path} has weights that are not finite ({name}): its training has diverged")

@@ -1,4 +1,4 @@
-"""Processes that fetch batches: one that cannot hand a batch over ends, instead of keeping the training waiting for it."""
+"""DataLoader workers that exit when they cannot send a batch, instead of blocking the training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from regtorch.open_files import TOO_MANY
 OUT_OF_FILES = errno.EMFILE
 
 
-def watched(batches: DataLoader[Any]) -> DataLoader[Any]:
-    """The same loader, whose workers end when a batch cannot be handed over; Lightning's seeds for workers stay."""
+def fail_fast(batches: DataLoader[Any]) -> DataLoader[Any]:
+    """Let the workers of a loader exit when they cannot send a batch; Lightning's seeds for workers are kept."""
     if batches.num_workers:
-        batches.worker_init_fn = _begin
+        batches.worker_init_fn = _init_worker
     return batches
 
 
-def _begin(worker: int) -> None:
-    Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
+def _init_worker(worker: int) -> None:
+    Queue._on_queue_feeder_error = staticmethod(_exit)  # type: ignore[attr-defined]
     if int(os.environ.get("PL_SEED_WORKERS", "0")):
         pl_worker_init_function(worker)
 
 
-def _end(error: Exception, batch: Any) -> None:
+def _exit(error: Exception, batch: Any) -> None:
     os._exit(OUT_OF_FILES if getattr(error, "errno", None) in TOO_MANY else 1)

@@ -1,4 +1,4 @@
-"""A user's mistake: one clear line that names key, value and what would be right; no traceback, no run folder, no torch."""
+"""A user error prints one clear line with key, value and remedy, without a traceback, a run folder or importing torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def refused(arguments: list[str], folder: Path) -> str:
-    """The one line that the command line answers with."""
+    """Run a command line that is refused, and return its error line."""
     line = refusal("train.py", arguments, folder)
     assert not (folder / "outputs").exists()
     return line
@@ -42,7 +42,7 @@ def refused(arguments: list[str], folder: Path) -> str:
         "mc",
     ],
 )
-def test_an_unknown_option_lists_the_ones_there_are(group: str, tmp_path: Path) -> None:
+def test_an_unknown_option_lists_the_valid_ones(group: str, tmp_path: Path) -> None:
     line = refused([f"{group}=nonesuch"], tmp_path)
     assert f"{group}=nonesuch" in line
     options = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
@@ -131,16 +131,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(value) if "=" in value[0] else "")
-def test_one_line_names_key_value_and_what_would_be_right(
-    arguments: list[str], words: list[str], tmp_path: Path
-) -> None:
+def test_the_error_names_key_value_and_remedy(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     line = refused(arguments, tmp_path)
     for word in words:
         assert word in line
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia/gpus").exists(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_gpu(tmp_path: Path) -> None:
     assert "trainer=cpu" in refused(["trainer=gpu"], tmp_path)
 
 
@@ -174,8 +172,8 @@ def test_bad_arrays(content: dict, words: list[str], tmp_path: Path) -> None:
 
 
 def test_a_truncated_npz(tmp_path: Path) -> None:
-    np.savez(tmp_path / "whole.npz", **arrays())
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    np.savez(tmp_path / "complete.npz", **arrays())
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "complete.npz").read_bytes()[:-100])
     assert "data.path=cut.npz" in refused(["data=arrays", "data.path=cut.npz"], tmp_path)
 
 
@@ -183,7 +181,7 @@ def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return ended(folder, "hydra.run.dir=run", "trainer.max_epochs=2", "logger.tensorboard=false", *arguments)
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_run_is_resumed(tmp_path: Path) -> None:
     assert run([], tmp_path).returncode == 0
     assert "model.hidden=[64], this one has [32]" in refused(
         ["ckpt_path=run/checkpoints/last.ckpt", "model.hidden=[32]"], tmp_path
@@ -199,7 +197,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_one_of_the_same_goes_on(tmp_
     assert json.loads((tmp_path / "again/results.json").read_text())["epochs"] == 3
 
 
-def test_resume_goes_on_with_what_the_run_was_started_with(tmp_path: Path) -> None:
+def test_resume_uses_the_overrides_of_the_run(tmp_path: Path) -> None:
     assert run(["regularizer=l1", "dropout=standard", "model.hidden=[16]"], tmp_path).returncode == 0
     done = ended(tmp_path, "resume=run", "trainer.max_epochs=3", "hydra.run.dir=on")
     assert done.returncode == 0, done.stderr
@@ -211,7 +209,7 @@ def test_resume_goes_on_with_what_the_run_was_started_with(tmp_path: Path) -> No
     assert results["test_mc"] is not None
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = ended(tmp_path, "hydra.run.dir=file/run")
     assert done.returncode == 2
@@ -220,7 +218,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "file" in done.stderr
 
 
-def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(tmp_path: Path) -> None:
     done = run(["+trainer.profiler=nonesuch"], tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -231,15 +229,15 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_traceback_is_in_the_lo
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_is_said_in_the_results_and_the_exit_status(number: int, status: int, tmp_path: Path) -> None:
+def test_an_interrupt_is_recorded_in_the_results_and_the_exit_status(number: int, status: int, tmp_path: Path) -> None:
     endless = ["hydra.run.dir=run", "trainer.max_epochs=100000", "logger.tensorboard=false"]
     with running(tmp_path, *endless) as command:
         command.until((tmp_path / "run/checkpoints/last.ckpt").exists)
         command.kill(number)
         assert command.status() == status
-    said = command.stderr
-    hint = f"python scripts/train.py resume={tmp_path / 'run'} goes on"
-    assert said.strip().splitlines()[-1] == f"error: interrupted; {hint}"
+    message = command.stderr
+    hint = f"to resume: python scripts/train.py resume={tmp_path / 'run'}"
+    assert message.strip().splitlines()[-1] == f"error: interrupted; {hint}"
     assert json.loads((tmp_path / "run/results.json").read_text())["status"] == "interrupted"
 
 

@@ -1,4 +1,4 @@
-"""regtorch-compare: trains what is missing and only that, survives being killed, and answers a mistake in one line."""
+"""regtorch-compare: it trains only missing runs, resumes after a kill, and reports a user error in one line."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ QUICK = ["trainer.max_epochs=1", "mc.samples=2", "logger.tensorboard=false"]
 
 
 def cold(arguments: list[str], folder: Path) -> Answer:
-    """Run the command in a process without torch, which it does not need."""
+    """Run the command in a process that has not imported torch."""
     done = answered("compare.py", arguments, folder)
     assert not done.imported_torch
     return done
 
 
 def compared(arguments: list[str], status: int = 0) -> None:
-    """Run the command in this process, where torch is warm."""
+    """Run the command in this process, which has imported torch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["regtorch-compare", *arguments])
         with pytest.raises(SystemExit) as ended:
@@ -44,7 +44,7 @@ def compared(arguments: list[str], status: int = 0) -> None:
 
 
 def finished(study: Path) -> dict[str, tuple[int, str]]:
-    """The study's runs: when they were written, and what they hold."""
+    """Return the study's runs with their time of writing and their content."""
     paths = sorted((study / "runs").glob("*/*/results.json"))
     return {str(path.parent.relative_to(study / "runs")): (path.stat().st_mtime_ns, path.read_text()) for path in paths}
 
@@ -56,7 +56,7 @@ def rows(study: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two recipes, three seeds: first one with two, then what is missing."""
+    """A study of two recipes and three seeds, trained in two steps."""
     out = tmp_path_factory.mktemp("compare") / "study"
     compared(["experiment=digits_standard", "seeds=2", f"out={out}", *QUICK])
     before = finished(out)
@@ -64,9 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compared([BOTH, "seeds=[1,2,9]", f"out={out}", *QUICK])
     after = finished(out)
     assert list(after) == [f"digits_{name}/{seed}" for name in ("custom", "standard") for seed in (1, 2, 9)]
-    assert (
-        before.items() <= after.items()
-    )  # more seeds, another experiment: the runs that were there are not trained again
+    assert before.items() <= after.items()  # more seeds and another experiment: completed runs are not trained again
     return out
 
 
@@ -92,7 +90,7 @@ def test_the_table_is_of_the_runs(study: Path) -> None:
     ]
 
 
-def test_a_run_is_the_one_that_train_py_makes(study: Path, tmp_path: Path) -> None:
+def test_a_run_equals_one_of_train_py(study: Path, tmp_path: Path) -> None:
     done = ended(tmp_path, "experiment=digits_custom", *QUICK, "seed=9", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     ours, theirs = (study / "runs/digits_custom/9", tmp_path / "run")
@@ -115,14 +113,14 @@ def test_a_run_is_the_one_that_train_py_makes(study: Path, tmp_path: Path) -> No
         assert yaml.safe_load(paths[0].read_text()) == yaml.safe_load(paths[1].read_text())
     assert {path.name for path in theirs.iterdir()} == {path.name for path in ours.iterdir()}
     assert "rows to train on" in (ours / "train.log").read_text()
-    # and so runs of either can be compared: the same recipe and seed is one run
+    # so runs of both commands can be compared: the same recipe and seed count as one run
     done = cold([str(ours), str(theirs), "out=both"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "the same recipe and seed" in done.stdout
     assert rows(tmp_path / "both")[0]["recipe"] == "digits_custom trainer.max_epochs=1 mc.samples=2"
 
 
-def test_asking_again_trains_nothing_and_needs_no_torch(study: Path) -> None:
+def test_repeating_the_command_trains_nothing_and_needs_no_torch(study: Path) -> None:
     before, table = finished(study), (study / "comparison.csv").read_text()
     done = cold([BOTH, "seeds=[1,2,9]", f"out={study}", *QUICK], study)
     assert done.returncode == 0, done.stderr
@@ -164,7 +162,7 @@ def test_runs_that_did_not_complete_are_trained_again_and_others_are_not(study: 
     assert not (missing / "half").exists()
 
 
-def test_another_configuration_is_trained_anew_and_what_was_there_is_kept(study: Path, tmp_path: Path) -> None:
+def test_another_configuration_is_trained_and_the_earlier_runs_are_kept(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     shutil.copytree(study, out)
     before = finished(out)
@@ -176,7 +174,7 @@ def test_another_configuration_is_trained_anew_and_what_was_there_is_kept(study:
     assert now["digits_custom/2"] == before["digits_custom/2"]
 
 
-def test_a_settings_reference_to_the_seed_is_filled_in_for_each(tmp_path: Path) -> None:
+def test_a_reference_to_the_seed_is_resolved_for_each_run(tmp_path: Path) -> None:
     arguments = ["experiment=digits_standard", "seeds=2", f"out={tmp_path}", *QUICK, "data.split_seed=${seed}"]
     compared(arguments)
     before = finished(tmp_path)
@@ -184,11 +182,11 @@ def test_a_settings_reference_to_the_seed_is_filled_in_for_each(tmp_path: Path) 
     assert one != two
     compared(arguments)
     assert finished(tmp_path) == before
-    compared([str(tmp_path / "runs"), f"out={tmp_path}"])  # split by their seeds, they are still one recipe
+    compared([str(tmp_path / "runs"), f"out={tmp_path}"])  # runs in one folder per seed still are one recipe
     assert {row["n"] for row in rows(tmp_path)} == {"2"}
 
 
-def test_killed_at_any_time_it_goes_on(tmp_path: Path) -> None:
+def test_a_killed_study_is_resumed(tmp_path: Path) -> None:
     arguments = [BOTH, "seeds=3", "out=study", "mc.samples=2", "logger.tensorboard=false", "trainer.max_epochs=4"]
     under_way = tmp_path / "study/runs/digits_standard/2"  # the third run
     with running(tmp_path, *arguments, script="compare.py") as command:
@@ -207,7 +205,7 @@ def test_killed_at_any_time_it_goes_on(tmp_path: Path) -> None:
     assert {json.loads(text)["status"] for _, text in after.values()} == {"completed"}
 
 
-def test_an_interrupt_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
+def test_an_interrupt_is_one_line_that_says_how_to_resume(tmp_path: Path) -> None:
     run = tmp_path / "study/runs/digits_standard/1"
     endless = [BOTH, "seeds=2", "out=study", "trainer.max_epochs=100000"]
     with running(tmp_path, *endless, script="compare.py") as command:
@@ -215,21 +213,21 @@ def test_an_interrupt_is_one_line_that_says_how_to_go_on(tmp_path: Path) -> None
         command.kill(signal.SIGINT)
         assert command.status() == 130
     assert command.stderr.strip().splitlines()[-1] == (
-        "error: interrupted; 0 of 4 runs are trained, the same command goes on"
+        "error: interrupted; 0 of 4 runs are trained; the same command resumes it"
     )
     assert json.loads((run / "results.json").read_text())["status"] == "interrupted"
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # squared L1 has no bounded slope: at this rate its steps overshoot further and further, those of L1 do not
+def test_a_failed_run_is_named_and_the_others_are_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # the gradient of squared L1 is not bounded: at this learning rate it diverges, while L1 does not
     settings = ["optimizer=sgd", "optimizer.lr=0.5", "trainer.max_epochs=4", "mc=none", "logger.tensorboard=false"]
     arguments = [BOTH, "seeds=2", f"out={tmp_path}", *settings]
     compared(arguments, status=1)
-    said = capsys.readouterr()
-    failures = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    message = capsys.readouterr()
+    failures = [line for line in message.err.splitlines() if line.startswith("error: ")]
     assert [line.split(":")[1].strip() for line in failures] == ["digits_custom, seed 1", "digits_custom, seed 2"]
     assert "the loss became" in failures[0]
-    assert "Traceback" not in said.err
+    assert "Traceback" not in message.err
     statuses = {name: json.loads(text)["status"] for name, (_, text) in finished(tmp_path).items()}
     assert statuses == {
         **{f"digits_standard/{seed}": "completed" for seed in (1, 2)},
@@ -238,7 +236,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: 
     assert {row["recipe"] for row in rows(tmp_path)} == {"digits_standard"}
     assert "- failed: digits_custom, seed 2: the loss became" in (tmp_path / "comparison.md").read_text()
     before = finished(tmp_path)
-    compared(arguments, status=1)  # a failed one is tried again
+    compared(arguments, status=1)  # a failed run is trained again
     after = finished(tmp_path)
     assert {name for name in after if after[name][0] != before[name][0]} == {"digits_custom/1", "digits_custom/2"}
     done = cold([str(tmp_path / "runs")], tmp_path)
@@ -246,14 +244,14 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: 
     assert "digits_custom/2 (failed: the loss became" in done.stdout.replace("\n", "")
 
 
-def test_when_the_first_has_no_run_it_is_said_who_takes_its_place(tmp_path: Path) -> None:
+def test_without_a_run_of_the_first_recipe_another_baseline_is_reported(tmp_path: Path) -> None:
     settings = ["optimizer=sgd", "optimizer.lr=0.5", "trainer.max_epochs=4", "mc=none", "logger.tensorboard=false"]
     compared(["experiment=digits_custom,digits_standard", "seeds=1", f"out={tmp_path}", *settings], status=1)
-    said = (tmp_path / "comparison.md").read_text()
-    assert "- no run of digits_custom completed: the others are compared with digits_standard" in said
+    message = (tmp_path / "comparison.md").read_text()
+    assert "- no run of digits_custom completed: the others are compared with digits_standard" in message
 
 
-def test_a_failure_that_nobody_foresaw_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
+def test_an_unexpected_failure_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
     compared(["experiment=digits_standard", "seeds=1", f"out={tmp_path}", "+trainer.profiler=nonesuch"], status=1)
     assert "Traceback" in (tmp_path / "runs/digits_standard/1/train.log").read_text()
     assert not (tmp_path / "comparison.csv").exists()
@@ -287,7 +285,7 @@ def test_help_is_short_and_needs_no_torch(tmp_path: Path) -> None:
         assert words in done.stdout
 
 
-def test_a_named_study_says_what_to_compare() -> None:
+def test_a_named_study_defines_the_recipes() -> None:
     request = parse(["study=digits", "optimizer.lr=0.1"])
     assert request.experiments == ("digits_standard", "digits_custom")
     assert request.seeds == tuple(range(1, 11))
@@ -318,7 +316,7 @@ def test_seeds_are_a_number_or_a_list(text: str, seeds: tuple[int, ...]) -> None
 @given(
     st.lists(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), max_size=20), max_size=3)
 )
-def test_whatever_is_typed_it_is_understood_or_refused(texts: list[str]) -> None:
+def test_any_command_line_is_parsed_or_refused(texts: list[str]) -> None:
     for key in ("", "experiment=", "seeds=", "study=", "metrics=", "out=", "data.path="):
         with suppress(RegtorchError):
             parse([BOTH, *(key + text for text in texts)])
@@ -326,7 +324,7 @@ def test_whatever_is_typed_it_is_understood_or_refused(texts: list[str]) -> None
 
 
 def refused(arguments: list[str], folder: Path) -> str:
-    """The one line that the command line answers with."""
+    """Run a command line that is refused, and return its error line."""
     before = sorted(folder.rglob("*"))
     line = refusal("compare.py", arguments, folder)
     assert sorted(folder.rglob("*")) == before
@@ -341,9 +339,9 @@ WRONG = [
     (["experiment=digits_custom,digits_custom"], ["experiment=digits_custom", "2 times"]),
     (["experiment=digits_custom,"], ["experiment=digits_custom,", "commas"]),
     ([BOTH, "seeds=0"], ["seeds=0", "from 1 to 10000", "[3,7]"]),
-    ([BOTH, "seeds=1.5"], ["seeds=1.5", "whole number"]),
+    ([BOTH, "seeds=1.5"], ["seeds=1.5", "an integer from 1"]),
     ([BOTH, "seeds=[3,3]"], ["seeds=[3, 3]", "different"]),
-    ([BOTH, "seeds=[]"], ["seeds=[]", "whole number"]),
+    ([BOTH, "seeds=[]"], ["seeds=[]", "an integer from 1"]),
     ([BOTH, "seeds=[-1,2]"], ["seeds=-1", "0 to 4294967295"]),
     ([BOTH, "seed=3"], ["seed=3", "seeds=[3,7]"]),
     ([BOTH, "seeds=2", "seeds=3"], ["seeds=3", "seeds=2"]),
@@ -391,13 +389,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("arguments", "words"), WRONG, ids=lambda value: " ".join(map(str, value)) or "nothing")
-def test_one_line_names_key_value_and_what_would_be_right(arguments: list[str], words: list[str], folder: Path) -> None:
+def test_the_error_names_key_value_and_remedy(arguments: list[str], words: list[str], folder: Path) -> None:
     line = refused(arguments, folder)
     for word in words:
         assert word in line
 
 
-def test_train_py_says_who_runs_studies(tmp_path: Path) -> None:
+def test_train_py_names_the_command_for_studies(tmp_path: Path) -> None:
     assert "regtorch-compare study=digits" in refusal("train.py", ["study=digits"], tmp_path)
     done = answered("train.py", ["--help"], tmp_path)
     assert "regtorch-compare" in done.stdout

@@ -1,4 +1,4 @@
-"""A checkpoint that lacks a part of what a training continues with is refused in one line."""
+"""A checkpoint that lacks a part that resuming needs is refused in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.testers.complete import parts
 
 
 def without(*keys: str) -> Callable[[dict[str, Any]], None]:
-    """Takes a part away."""
+    """Return a function that removes a part."""
 
     def take(content: dict[str, Any]) -> None:
         for key in keys[:-1]:
@@ -38,12 +38,12 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 }
 
 
-def test_a_complete_one_is_taken() -> None:
+def test_a_complete_checkpoint_is_accepted() -> None:
     check_complete("resume=a", parts())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_part_is_missing(damage: str) -> None:
+def test_a_missing_part_is_refused(damage: str) -> None:
     content = parts()
     change, named = DAMAGES[damage]
     change(content)

@@ -1,4 +1,4 @@
-"""What a command line means before Hydra sees it."""
+"""Processing of a command line before Hydra sees it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_probability_alone_trains(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), max_size=30))
-def test_whatever_is_typed_it_is_composed_or_refused(text: str) -> None:
+def test_any_command_line_is_composed_or_refused(text: str) -> None:
     for overrides in ([text], ["regularizer=l1", f"regularizer.l1={text}"], [f"regularizer={text}"]):
         with suppress(SettingError):
             assert "regularizer" in compose(overrides)

@@ -1,4 +1,4 @@
-"""Relative paths of a run hold from any folder, also where the run was moved together with its data."""
+"""Relative paths of a run work from any folder, even if the run was moved together with its data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from regtorch.cli.run_folder import configuration
 
 
 def begun(folder: Path, started: Path, path: str = "my.npz", **changes: object) -> Path:
-    """The folder of a run that was started in another one."""
+    """The folder of a run that was started in another working directory."""
     kept = folder / ".hydra"
     kept.mkdir(parents=True)
     overrides = ["data=arrays", f"data.path={path}", "seed=3"]
@@ -26,7 +26,7 @@ def begun(folder: Path, started: Path, path: str = "my.npz", **changes: object) 
 
 
 def paths(run: Path) -> set[str]:
-    """What resume, rerun, predict and export take."""
+    """Return the paths that resume, rerun, predict and export use."""
     of_rerun = [o for o in earlier_overrides([f"rerun={run}"]) if o.startswith("data.path=")]
     (run / "checkpoints").mkdir(exist_ok=True)
     (run / "checkpoints/last.ckpt").touch()
@@ -36,7 +36,7 @@ def paths(run: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["run", "outputs/a/b", "../runs/a"])
-def test_a_relative_path_holds_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_works_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = tmp_path / "project"
     (started / "elsewhere").mkdir(parents=True)
     (started / "my.npz").touch()
@@ -44,7 +44,7 @@ def test_a_relative_path_holds_from_any_folder(name: str, tmp_path: Path, monkey
     monkeypatch.chdir(started)
     assert paths(run) == {"my.npz"}
     monkeypatch.chdir(started / "elsewhere")
-    (started / "elsewhere/my.npz").touch()  # another file of this name is not taken for it
+    (started / "elsewhere/my.npz").touch()  # another file of this name must not be used
     assert paths(run) == {str(started / "my.npz")}
 
 
@@ -58,14 +58,14 @@ def test_a_run_that_was_moved_with_its_data(name: str, tmp_path: Path, monkeypat
     assert paths(Path("now") / name) == {str(tmp_path / "now/project/my.npz")}
 
 
-def test_absolute_and_lost_paths_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absolute_and_missing_paths_are_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number, path in enumerate(["/nowhere/my.npz", "gone.npz"]):
         assert paths(begun(tmp_path / str(number), tmp_path / "before", path)) == {path}
 
 
 @pytest.mark.parametrize("changes", [{"cwd": 3}, {"cwd": "relative"}, {"output_dir": None}, {"cwd": ["/"]}])
-def test_a_folder_that_describes_itself_wrongly(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_with_a_wrong_description(changes: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "project").mkdir()
     (tmp_path / "project/my.npz").touch()
@@ -101,7 +101,7 @@ def test_any_value_at_any_place_of_its_description(
         assert moved_path(run) is None
 
 
-def test_data_that_is_named_on_the_command_line_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_named_on_the_command_line_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "project").mkdir()
     (tmp_path / "project/my.npz").touch()

@@ -39,7 +39,7 @@ QUICK = ["trainer.max_epochs=2", "data.batch_size=128", "mc.samples=4", "logger.
 
 def options(group: str) -> list[str]:
     found = sorted(path.stem for path in (CONF / GROUPS[group]).glob("*.yaml"))
-    # each is an error of its own: without a GPU, without torchrun, without weights
+    # each is refused here: there is no GPU, no torchrun, or no weights on the input
     impossible = {("trainer", name) for name in ("gpu", "ddp", "fsdp", "multi_node")}
     impossible.add(("dropout@input_dropout", "drop_connect"))
     return [option for option in found if (group, option) not in impossible]
@@ -50,7 +50,7 @@ def combination(seed: int) -> list[str]:
     return [f"{group}={choose(options(group))}" for group in WALKED]
 
 
-#: what starts processes is trained in tests of its own
+#: options that start processes have their own tests
 SINGLE = [f"{group}={option}" for group in GROUPS for option in options(group) if option != "ddp_cpu"]
 ORDERS = [
     f"model={model} model.batch_norm={order}"
@@ -79,7 +79,7 @@ def test_every_single_option(override: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overrides", ORDERS)
-def test_every_order_of_batch_normalisation(overrides: str, tmp_path: Path) -> None:
+def test_every_order_of_batch_normalization(overrides: str, tmp_path: Path) -> None:
     drops = [
         "dropout=standard",
         "dropout.drop_prob=0.1",

@@ -1,4 +1,4 @@
-"""One net under every command: whatever is raised is one printable line and an exit status, never a traceback."""
+"""Any exception in a command is one printable line and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_PRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]")
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Temporary files go where the test can see them."""
+    """Put temporary files into a folder of the test."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def ended(main: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "message"),
     [
         (SettingError("seed=x is not allowed"), 2, "error: seed=x is not allowed"),
         (SettingError("a\x1b[31mb\n\u202ec"), 2, r"error: a\x1b[31mb \u202ec"),
@@ -64,12 +64,12 @@ def ended(main: Callable[[], Any], capsys: pytest.CaptureFixture[str]) -> tuple[
         (type("Mute", (Exception,), {"__str__": lambda self: 1 / 0})(), 1, "error: Mute"),
     ],
 )
-def test_whatever_is_raised_is_one_line(
-    error: BaseException, status: int, said: str, temporary: Path, capsys: pytest.CaptureFixture[str]
+def test_any_exception_is_one_line(
+    error: BaseException, status: int, message: str, temporary: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ended(lambda: exit_with(raising(error)), capsys)
     assert (code, out) == (status, "")
-    assert err.startswith(said)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert len(err) < 520
     assert not _NOT_PRINTABLE.search(err)
@@ -80,14 +80,14 @@ def test_whatever_is_raised_is_one_line(
         assert kept[0].startswith("Traceback")
 
 
-def test_where_no_traceback_can_be_kept_the_line_is_said(
+def test_the_line_is_printed_even_if_the_traceback_cannot_be_stored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     assert ended(lambda: exit_with(raising(KeyError("a"))), capsys) == (1, "", "error: KeyError: 'a'\n")
 
 
-def test_a_console_takes_no_markup_and_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_console_ignores_markup_and_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -211,7 +211,7 @@ FLAGS = [
 
 
 def words(random: random.Random) -> list[str]:
-    """A command line of what people and programs might type."""
+    """Draw a random command line of plausible words."""
 
     def word() -> str:
         if random.random() < 0.2:
@@ -240,7 +240,7 @@ def test_random_command_lines(
         code, out, err = ended(MAINS[name], capsys)
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
-        assert not list(temporary.iterdir()), (given, err)  # nothing that nobody foresaw
+        assert not list(temporary.iterdir()), (given, err)  # no unexpected error
         assert isinstance(code, int), given
         assert not _NOT_PRINTABLE.search(out + err), given
         if code:

@@ -1,4 +1,4 @@
-"""A disk that is full, files that vanish, processes that die: one line each, and the last checkpoint is whole."""
+"""Full disks, removed files and killed processes: each is reported in one line, and the last checkpoint is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def last(folder: Path) -> Path:
 
 
 def assert_failed(command: Command, status: int, *words: str, checkpoint: bool = True) -> str:
-    """It ended in one line with these words, which is the reason in its results; its last checkpoint is whole."""
+    """Check that a run failed with one line that has these words, and that its last checkpoint is complete."""
     assert command.status() == status, command.stderr
     (line,) = command.errors
     for word in words:
@@ -45,8 +45,8 @@ def assert_failed(command: Command, status: int, *words: str, checkpoint: bool =
     return line
 
 
-def goes_on(folder: Path, *arguments: str) -> None:
-    """Resuming it completes it, with one epoch more."""
+def assert_resumable(folder: Path, *arguments: str) -> None:
+    """Check that the run can be resumed, with one more epoch."""
     epochs = torch.load(last(folder), weights_only=True)["regtorch"]["epochs"] + 1
     with running(folder, "resume=run", f"trainer.max_epochs={epochs}", *arguments) as command:
         assert command.status() == 0, command.stderr
@@ -54,7 +54,7 @@ def goes_on(folder: Path, *arguments: str) -> None:
 
 
 def _full_disk_later() -> None:
-    """The disk becomes full when there is a file of the name ``full``."""
+    """Simulate a full disk from the time when a file ``full`` exists."""
     from regtorch.training.classifier import Classifier
 
     step = Classifier.on_train_epoch_start
@@ -70,14 +70,14 @@ def _full_disk_later() -> None:
     Classifier.on_train_epoch_start = limited  # type: ignore[method-assign]
 
 
-def test_a_disk_that_is_full(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, first=_full_disk_later) as command:
         command.until(last(tmp_path).exists)
         (tmp_path / "full").touch()
         assert_failed(
-            command, 1, f"{tmp_path}/run/", ": File too large", "the last checkpoint is whole", "resume=", "goes on"
+            command, 1, f"{tmp_path}/run/", ": File too large", "the last checkpoint is complete", "to resume: resume="
         )
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
 def test_a_disk_that_was_full_from_the_start(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_disk_that_was_full_from_the_start(tmp_path: Path) -> None:
 
 
 def _permissions_hold() -> None:
-    """Root too may write only where the permissions say so (CAP_DAC_OVERRIDE is given up)."""
+    """Let permissions apply to root too (drop CAP_DAC_OVERRIDE)."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert libc.capget(header, sets) == 0
@@ -104,25 +104,25 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "run/checkpoints").chmod(0o500)
         try:
             assert_failed(
-                command, 1, f"{tmp_path}/run/checkpoints/.unfinished-", "Permission denied", "resume=", "goes on"
+                command, 1, f"{tmp_path}/run/checkpoints/.unfinished-", "Permission denied", "to resume: resume="
             )
         finally:
             (tmp_path / "run/checkpoints").chmod(0o700)
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
-def test_a_folder_that_vanishes(tmp_path: Path) -> None:
+def test_a_folder_is_removed(tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS) as command:
         command.until(last(tmp_path).exists)
         (tmp_path / "run").rename(tmp_path / "away")
         assert_failed(command, 1, "run", "No such file or directory", checkpoint=False)
     (tmp_path / "away").rename(tmp_path / "run")
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 24 small images to train on."""
+    """Write a folder of 24 small images for training."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("images")
@@ -140,7 +140,7 @@ OF_IMAGES = ["data=image_folder", "data.image_size=[8,8]", "data.batch_size=8"]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_vanishes(workers: int, images: Path, tmp_path: Path) -> None:
+def test_an_image_is_removed(workers: int, images: Path, tmp_path: Path) -> None:
     gone = images / "train/cat/3.png"
     settings = [*SETTINGS, *OF_IMAGES, f"data.path={images}", f"data.workers={workers}"]
     with running(tmp_path, *settings) as command:
@@ -149,10 +149,10 @@ def test_an_image_that_vanishes(workers: int, images: Path, tmp_path: Path) -> N
         line = assert_failed(command, 1, str(gone), "cannot be read as an image", "repair or remove it")
         assert "Original Traceback" not in line
     (images / "3.png").rename(gone)
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
-def test_rows_that_vanish_between_check_and_load(tmp_path: Path) -> None:
+def test_rows_are_removed_between_check_and_load(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(40) % 3
     np.savez(tmp_path / "rows.npz", x_train=rng.random((40, 6)), y_train=y, x_test=rng.random((40, 6)), y_test=y)
@@ -161,7 +161,7 @@ def test_rows_that_vanish_between_check_and_load(tmp_path: Path) -> None:
 
 
 def _rows_vanish() -> None:
-    """The file is there when the configuration is checked, and gone when the run checks it."""
+    """Remove the file after the configuration is checked, before the run checks it."""
     from regtorch.cli import job, validation
 
     checked = job.checked
@@ -175,25 +175,23 @@ def _rows_vanish() -> None:
     job.checked = check_and_remove
 
 
-def test_a_process_that_fetches_batches_is_killed(tmp_path: Path) -> None:
-    # a process that really begins and ends by itself: torch's own clearing up at its end must say nothing either
+def test_a_dataloader_worker_is_killed(tmp_path: Path) -> None:
+    # a separate process, because torch's cleanup at exit must not print anything either
     script = str(Path(__file__).parents[2] / "scripts/train.py")
     command = [sys.executable, script, *SETTINGS, "data.workers=1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait(lambda: process.poll() is not None or (last(tmp_path).exists() and started_by(process.pid)))
         for worker in started_by(process.pid):
             os.kill(worker, signal.SIGKILL)
-        _, said = process.communicate()
-    assert process.returncode == 1, said
-    assert "Traceback" not in said
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert line.startswith(
-        "error: data.workers=1: a process that fetches batches was killed; the last checkpoint is whole"
-    )
-    assert said.splitlines()[-1] == line
+        _, message = process.communicate()
+    assert process.returncode == 1, message
+    assert "Traceback" not in message
+    (line,) = [line for line in message.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: data.workers=1: a DataLoader worker was killed; the last checkpoint is complete")
+    assert message.splitlines()[-1] == line
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert (results["status"], f"error: {results['reason']}") == ("failed", line)
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
 def test_the_second_of_two_processes_is_killed(tmp_path: Path) -> None:
@@ -203,10 +201,10 @@ def test_the_second_of_two_processes_is_killed(tmp_path: Path) -> None:
         os.kill(other, signal.SIGKILL)
         assert_failed(command, 1, "process 1 of 2 was killed (SIGKILL)")
         assert not is_running(other)
-    goes_on(tmp_path)
+    assert_resumable(tmp_path)
 
 
-def test_a_loss_of_two_processes_that_is_not_finite(tmp_path: Path) -> None:
+def test_a_non_finite_loss_of_two_processes(tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, "trainer=ddp_cpu", "optimizer=sgd", "optimizer.lr=1e30") as command:
         line = assert_failed(command, 1, "the last finite values were", checkpoint=False)
         assert "process 1" not in line

@@ -1,4 +1,4 @@
-"""Hydra's own flags mean what Hydra says, or are refused in one line that names the way."""
+"""Hydra's flags work as in Hydra, or are refused in one line with a remedy."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_every_flag_of_hydra_is_known(flag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--cfg", "foo"], "--cfg foo is not allowed: it must be one of job, hydra, all"),
         (["--cfg"], "--cfg needs a value, one of job, hydra, all"),
         (["--cfg", "seed=1"], "--cfg needs a value"),
-        (["-m", "--cfg", "job"], "--cfg is not for -m: a sweep is described by KEY=VALUE alone"),
+        (["-m", "--cfg", "job"], "--cfg is not for -m: a sweep takes only KEY=VALUE"),
         (["--info", "--cfg", "job"], "--info and --cfg exclude each other"),
         (["-m", "--fast", "seed=1,2"], "--fast is not for -m: there is no such flag"),
         (["--resolve"], "--resolve is not allowed without --cfg"),
@@ -49,18 +49,18 @@ def test_every_flag_of_hydra_is_known(flag: str) -> None:
         (["--epochs=5"], "KEY=VALUE, as in trainer.max_epochs=5"),
         (["--batch-size", "64"], "KEY=VALUE, as in data.batch_size=64"),
         (["-x"], "-x: there is no such flag; settings are KEY=VALUE without dashes"),
-        (["--experimental-rerun", "a.pickle"], "rerun=FOLDER trains a run once more"),
-        (["--config-name", "mine"], "--config-dir=FOLDER experiment=NAME takes a recipe of yours"),
+        (["--experimental-rerun", "a.pickle"], "to train a run again: rerun=FOLDER"),
+        (["--config-name", "mine"], "to use your own recipe: --config-dir=FOLDER experiment=NAME"),
     ],
 )
-def test_a_flag_that_is_not_right_is_one_line(arguments: list[str], said: str) -> None:
+def test_a_wrong_flag_is_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(SettingError) as caught:
         parsed(arguments)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_flags_that_print_are_handed_on() -> None:
+def test_flags_that_print_are_passed_on() -> None:
     line = parsed(["--cfg", "job", "-p", "data", "--resolve", "seed=1"])
     assert line.for_hydra == ("--cfg", "job", "--package", "data", "--resolve")
     assert (line.command, line.overrides) == ("--cfg", ("seed=1",))
@@ -84,7 +84,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("flag", ["--config-dir", "-cd"])
-def test_recipes_of_ones_own_are_found(
+def test_user_recipes_are_found(
     flag: str, recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Help is wrapped at the terminal's own width, between words."""
+"""Help is wrapped between words at the terminal's width."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_words_are_the_same_at_every_width(width: int) -> None:
     assert wrapped(help_text(), width).split() == help_text().split()
 
 
-def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_width_is_the_terminal_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "91")
     assert terminal_width() == 91
     for wrong in ("", "0", "wide"):
@@ -43,6 +43,6 @@ def test_the_width_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> N
         assert terminal_width() == 80
 
 
-def test_commands_in_a_help_stand_on_lines_of_their_own() -> None:
-    text = "  regtorch-a X\n  regtorch-b Y\n  key  a text\n       that goes on\n"
-    assert wrapped(text, 80) == "  regtorch-a X\n  regtorch-b Y\n  key  a text that goes on\n"
+def test_commands_in_a_help_have_their_own_lines() -> None:
+    text = "  regtorch-a X\n  regtorch-b Y\n  key  a text\n       that continues\n"
+    assert wrapped(text, 80) == "  regtorch-a X\n  regtorch-b Y\n  key  a text that continues\n"

@@ -1,4 +1,4 @@
-"""Commands that are stopped from outside, at any moment: what they leave is whole, and they go on as if nothing had happened."""
+"""Commands that are interrupted at any moment leave complete files, and resume with the same results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.testers.command import Command, is_running, running, started_by, wait
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 
-#: 41 steps an epoch, 21 on two processes
+#: 41 steps per epoch, 21 on two processes
 SETTINGS = [
     "hydra.run.dir=run", "dropout=standard", "regularizer=l1_l2", "constraint=max_norm", "scheduler=warmup_cosine",
     "trainer.max_epochs=6", "checkpoint.every_n_steps=10", "mc.samples=3",
@@ -33,10 +33,10 @@ def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
 
 
 def position(folder: Path) -> tuple[int, int]:
-    """Epochs and batches that the last checkpoint says are done."""
+    """Return the completed epochs and batches of the last checkpoint."""
     path = folder / "run/checkpoints/last.ckpt"
-    said = checkpoint(folder)["regtorch"] if path.exists() else {"epochs": 0, "batches": 0}
-    return said["epochs"], said["batches"]
+    message = checkpoint(folder)["regtorch"] if path.exists() else {"epochs": 0, "batches": 0}
+    return message["epochs"], message["batches"]
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -44,30 +44,30 @@ def results(folder: Path) -> dict[str, Any]:
     return read
 
 
-def assert_the_same(folder: Path, whole: Path) -> None:
-    """All that a run leaves is what the undisturbed one leaves."""
+def assert_the_same(folder: Path, complete: Path) -> None:
+    """Check that a run's files equal those of the uninterrupted run."""
     for name in ("last", "best"):
-        one, two = (checkpoint(where, name)["state_dict"] for where in (folder, whole))
+        one, two = (checkpoint(where, name)["state_dict"] for where in (folder, complete))
         assert all(torch.equal(w, two[key]) for key, w in one.items())
     same = ("epochs", "train", "train_eval", "val", "test", "test_mc", "sparsity")
-    assert [results(folder)[key] for key in same] == [results(whole)[key] for key in same]
-    assert (folder / "run/metrics.csv").read_text() == (whole / "run/metrics.csv").read_text()
+    assert [results(folder)[key] for key in same] == [results(complete)[key] for key in same]
+    assert (folder / "run/metrics.csv").read_text() == (complete / "run/metrics.csv").read_text()
     assert not list((folder / "run").glob("**/.unfinished-*"))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Folders of undisturbed runs, by the number of processes."""
+def complete(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Folders of uninterrupted runs, by the number of processes."""
     folders = {}
     for ranks, on in ON.items():
-        folders[ranks] = tmp_path_factory.mktemp(f"whole_{ranks}")
+        folders[ranks] = tmp_path_factory.mktemp(f"complete_{ranks}")
         with running(folders[ranks], *SETTINGS, on) as command:
             assert command.status() == 0, command.stderr
     return folders
 
 
 def moved_on(folder: Path) -> Any:
-    """Whether there is a newer last checkpoint than now."""
+    """Return a function that tells whether there is a newer last checkpoint than now."""
     path = folder / "run/checkpoints/last.ckpt"
     before = path.stat().st_mtime_ns if path.exists() else 0
     return lambda: path.exists() and path.stat().st_mtime_ns != before
@@ -75,14 +75,14 @@ def moved_on(folder: Path) -> Any:
 
 def assert_interrupted(command: Command, signum: signal.Signals) -> None:
     assert command.status() == STATUS[signum], command.stderr
-    assert command.errors == [f"error: interrupted; python scripts/train.py resume={command.folder}/run goes on"]
+    assert command.errors == [f"error: interrupted; to resume: python scripts/train.py resume={command.folder}/run"]
     assert results(command.folder)["status"] == "interrupted"
     assert signum.name in results(command.folder)["reason"]
     assert not list((command.folder / "run").glob("**/.unfinished-*"))
 
 
-def test_a_run_is_stopped_in_every_way_and_goes_on(whole: dict[int, Path], tmp_path: Path) -> None:
-    with running(tmp_path, *SETTINGS, ON[1]) as command:  # killed before its first checkpoint: it will begin anew
+def test_a_run_is_stopped_in_every_way_and_resumed(complete: dict[int, Path], tmp_path: Path) -> None:
+    with running(tmp_path, *SETTINGS, ON[1]) as command:  # killed before its first checkpoint: it starts again
         command.until((tmp_path / "run/.hydra/overrides.yaml").exists)
         command.kill()
         command.status()
@@ -108,7 +108,7 @@ def test_a_run_is_stopped_in_every_way_and_goes_on(whole: dict[int, Path], tmp_p
 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr
-    assert_the_same(tmp_path, whole[1])
+    assert_the_same(tmp_path, complete[1])
 
 
 def _slow_disk() -> None:
@@ -118,9 +118,9 @@ def _slow_disk() -> None:
     os.fsync = lambda descriptor: (time.sleep(0.1), fsync(descriptor))[1]  # type: ignore[assignment]
 
 
-def test_a_signal_in_the_middle_of_an_epoch_leaves_its_checkpoint_there(tmp_path: Path) -> None:
+def test_a_signal_in_the_middle_of_an_epoch_writes_a_checkpoint(tmp_path: Path) -> None:
     arguments = [*SETTINGS, "checkpoint.every_n_steps=null", "trainer.max_epochs=100000", ON[1]]
-    for _ in range(20):  # a signal may happen to come at the end of an epoch
+    for _ in range(20):  # a signal may arrive at the end of an epoch
         with running(tmp_path, *arguments) as command:
             command.until(moved_on(tmp_path))
             command.kill(signal.SIGTERM)
@@ -168,7 +168,7 @@ QUICK = ["hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "traine
 
 
 def _waits_at(place: str) -> None:
-    """The first process waits there for a signal, when it has written a file of the name ``there``."""
+    """Let the first process write a file ``there`` at this place, and wait for a signal."""
     from regtorch.cli import job
     from regtorch.training import trainer
 
@@ -213,7 +213,7 @@ def test_a_signal_at_any_other_time(place: str, signum: signal.Signals, tmp_path
     found = json.loads((folder / "run/results.json").read_text())
     assert found["status"] == "interrupted"
     assert signum.name in found["reason"]
-    hint = line.removeprefix("error: interrupted; ").removesuffix(" goes on")
+    hint = line.removeprefix("error: interrupted; to resume: ")
     program, script, resume = shlex.split(hint)
     assert (program, script) == ("python", "scripts/train.py")
     if place in PLACES[2:]:
@@ -240,24 +240,24 @@ def _signal_to_itself_when_written() -> None:
     outcome.write_json = write_and_signal
 
 
-def test_a_complete_run_says_so(whole: dict[int, Path]) -> None:
-    last = whole[1] / "run/checkpoints/last.ckpt"
+def test_a_complete_run_is_reported(complete: dict[int, Path]) -> None:
+    last = complete[1] / "run/checkpoints/last.ckpt"
     before = last.stat().st_mtime_ns
-    with running(whole[1], "resume=run") as command:
+    with running(complete[1], "resume=run") as command:
         assert command.status() == 0
-        assert "resume=run is complete, with 6 epochs; trainer.max_epochs=12 would train on" in command.stdout
-    with running(whole[1], *SETTINGS, "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=again") as command:
+        assert "resume=run is complete, with 6 epochs; to train longer: trainer.max_epochs=12" in command.stdout
+    with running(complete[1], *SETTINGS, "ckpt_path=run/checkpoints/last.ckpt", "hydra.run.dir=again") as command:
         assert command.status() == 2
         (line,) = command.errors
         assert "has trained 6 epochs already" in line
     assert last.stat().st_mtime_ns == before
 
 
-def test_two_processes_end_and_go_on_together(whole: dict[int, Path], tmp_path: Path) -> None:
+def test_two_processes_end_and_resume_together(complete: dict[int, Path], tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, "checkpoint.every_n_steps=null", ON[2], first=os.setpgrp) as command:
         command.until((tmp_path / "run/checkpoints/last.ckpt").exists)
         (other,) = started_by(command.pid)
-        os.killpg(command.pid, signal.SIGINT)  # Ctrl-C goes to all processes of the terminal
+        os.killpg(command.pid, signal.SIGINT)  # Ctrl-C reaches all processes of the terminal
         assert_interrupted(command, signal.SIGINT)
         wait(lambda: not is_running(other))
     assert checkpoint(tmp_path)["global_step"] == 21 * position(tmp_path)[0] + position(tmp_path)[1]
@@ -278,10 +278,10 @@ def test_two_processes_end_and_go_on_together(whole: dict[int, Path], tmp_path: 
 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr
-    assert_the_same(tmp_path, whole[2])
+    assert_the_same(tmp_path, complete[2])
 
 
-def test_the_second_process_ends_with_the_first_also_before_they_have_met(tmp_path: Path) -> None:
+def test_the_second_process_ends_with_the_first_even_before_rendezvous(tmp_path: Path) -> None:
     with running(tmp_path, *SETTINGS, ON[2]) as command:
         command.until(lambda: started_by(command.pid))
         (other,) = started_by(command.pid)

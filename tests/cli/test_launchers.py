@@ -1,4 +1,4 @@
-"""Grids in other processes: the same leaderboard, one run a point."""
+"""Grids in other processes: the same leaderboard, and one run per point."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "launcher", [["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["hydra/launcher=submitit_local"]], ids=str
 )
-def test_the_leaderboard_is_that_of_one_process(launcher: list[str], in_process: str, tmp_path: Path) -> None:
+def test_the_leaderboard_is_the_same_as_with_one_process(launcher: list[str], in_process: str, tmp_path: Path) -> None:
     command = [*TRAIN, "-m", *GRID, "hydra.sweep.dir=grid", *launcher]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -40,8 +40,8 @@ def test_the_leaderboard_is_that_of_one_process(launcher: list[str], in_process:
     assert len(list(tmp_path.glob("grid/*/results.json"))) == 4
 
 
-def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
-    """joblib's pool breaks down; it is started again, and runs what is left."""
+def test_a_killed_worker_loses_no_run(tmp_path: Path) -> None:
+    """joblib's pool crashes; it is restarted, and runs the remaining points."""
     grid = ["seed=1,2", *SMALL, "trainer.max_epochs=40", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     command = [*TRAIN, "-m", *grid, "hydra.sweep.dir=grid"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -63,7 +63,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     ],
     ids=["halving", "search"],
 )
-def test_halving_and_searches_are_those_of_one_process(sweep: list[str], tmp_path: Path) -> None:
+def test_halving_and_searches_are_the_same_as_with_one_process(sweep: list[str], tmp_path: Path) -> None:
     assert swept(tmp_path, *sweep, "hydra.sweep.dir=one").returncode == 0
     joblib = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     command = [*TRAIN, "-m", *sweep, "hydra.sweep.dir=two", *joblib]
@@ -75,42 +75,47 @@ def test_halving_and_searches_are_those_of_one_process(sweep: list[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("hydra/sweeper=optuna", "hydra/sweeper=optuna is not allowed"),
-        ("hydra/launcher=ray", r"hydra/launcher=ray needs a package that is not there: pip install 'regtorch\[ray\]'"),
+        (
+            "hydra/launcher=ray",
+            r"hydra/launcher=ray needs a package that is not installed: pip install 'regtorch\[ray\]'",
+        ),
     ],
 )
-def test_what_is_to_be_installed_is_said(override: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named(override: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regtorch.cli.engine.find_spec", lambda name: None)
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         check_launcher([override])
 
 
-def test_a_run_gives_back_no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which is in its folder, and to pickle which takes longer than to compose it."""
+def test_a_job_returns_no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The configuration is in the run's folder, and pickling it takes longer than composing it."""
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     returned: list[Any] = []
 
     def launch(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        returned.extend(whole(self, *arguments, **keywords))
+        returned.extend(original(self, *arguments, **keywords))
         return returned
 
-    whole = BasicLauncher.launch
+    original = BasicLauncher.launch
     monkeypatch.setattr(BasicLauncher, "launch", launch)
     Engine(tmp_path, []).run([Job(0, ("seed=1",))], lambda config: config.seed, lambda number: False)
     (one,) = returned
     assert (one.return_value, one.cfg, one.hydra_cfg) == (1, None, None)
 
 
-def test_slurm_is_not_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("regtorch.cli.engine.which", lambda name: None)
-    with pytest.raises(SettingError, match="there is no srun here: hydra/launcher=submitit_local runs on this machine"):
+    with pytest.raises(
+        SettingError, match="there is no srun here; to run on this machine: hydra/launcher=submitit_local"
+    ):
         check_launcher(["hydra/launcher=submitit_slurm"])
 
 
-# --- over processes, and on a cluster: these take minutes ---
+# --- with several processes, and on a cluster: these take minutes ---
 
 
 @pytest.mark.slow
@@ -130,7 +135,7 @@ def test_a_grid_over_two_processes_has_exactly_four_runs(launcher: str, tmp_path
 
 @pytest.fixture
 def cluster() -> object:
-    """Two nodes of Ray on this machine, with a core each."""
+    """Two Ray nodes on this machine, with one core each."""
     pytest.importorskip("ray", reason="Ray is an extra of its own: pip install 'regtorch[ray]'")
     ray = str(Path(sys.executable).with_name("ray"))
     options = ["--num-cpus=1", "--disable-usage-stats"]
@@ -154,7 +159,7 @@ def test_ray_loses_a_worker_and_the_sweep_is_complete(killed: str, cluster: str,
     os.kill(int(newest), signal.SIGKILL)
     began = time.monotonic()
     assert process.wait(timeout=600) == 0
-    assert time.monotonic() - began > 1  # it had not been done
+    assert time.monotonic() - began > 1  # the run was really repeated
     rows = leaderboard(tmp_path / "grid")
     assert [row["status"] for row in rows] == ["completed"] * 4
     alone = swept(tmp_path, *grid[:-1], "hydra.sweep.dir=alone")

@@ -1,11 +1,11 @@
-"""Keys of other tools, and options that are values, are answered with the key that does it."""
+"""Keys of other tools, and values in place of options, are refused with the right key as suggestion."""
 
 from __future__ import annotations
 
 import pytest
 
 from regtorch.cli.composition import compose
-from regtorch.cli.mistyped import _ELSEWHERE, key_for
+from regtorch.cli.mistyped import _OTHER_NAMES, key_for
 from regtorch.cli.option_lists import is_group
 from regtorch.cli.validation import validate
 from regtorch.errors import SettingError
@@ -20,8 +20,8 @@ WRONG = {
     "l2=0.1": "regularizer=l2 regularizer.l2=0.1", "ema=true": "callbacks=ema", "samples=9": "mc.samples=9",
     "validation_split=0.2": "data.validation_fraction=0.2", "optimizer.nesterov=true": "optimizer=nesterov",
     "optimizer.momentum=0.9": "optimizer=momentum", "+lr=0.1": "optimizer.lr=0.1", "~lr": "optimizer.lr",
-    "p=0.5": "dropout.drop_prob", "seeds=1,2": "-m seed=1,2", "seed=1,2": "say -m", "seed=1-5": "-m 'seed=range(1,6)'",
-    "seed=1..5": "-m 'seed=range(1,6)'", "seed=range(1,5)": "say -m",
+    "p=0.5": "dropout.drop_prob", "seeds=1,2": "-m seed=1,2", "seed=1,2": "needs -m", "seed=1-5": "-m 'seed=range(1,6)'",
+    "seed=1..5": "-m 'seed=range(1,6)'", "seed=range(1,5)": "needs -m",
     "dropout=0.5": "dropout.drop_prob=0.5 or dropout.keep_prob", "dropout=true": "dropout=standard",
     "dropout=false": "dropout=none", "mc=50": "mc.samples=50", "model=128": "model.hidden=[128]",
     "regularizer=0.01": "regularizer=l2 regularizer.l2=0.01", "optimizer=0.001": "optimizer.lr=0.001",
@@ -32,25 +32,25 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("typed", "answer"), WRONG.items())
-def test_the_answer_names_the_key(typed: str, answer: str) -> None:
+def test_the_error_names_the_key(typed: str, answer: str) -> None:
     with pytest.raises(SettingError) as caught:
         validate(compose([typed]))
-    said = str(caught.value)
-    assert answer in said
-    assert typed.lstrip("+") in said
-    assert not {"\n", "Exception", "https://"} & {word for word in ("\n", "Exception", "https://") if word in said}
+    message = str(caught.value)
+    assert answer in message
+    assert typed.lstrip("+") in message
+    assert not {"\n", "Exception", "https://"} & {word for word in ("\n", "Exception", "https://") if word in message}
 
 
-def test_another_rules_strength_is_the_strength_of_this_one() -> None:
+def test_the_strength_of_another_rule_suggests_the_strength_of_this_one() -> None:
     for option, key in (("l2", "l2"), ("l1", "l1"), ("squared_l1", "factor"), ("orthogonal", "strength")):
         for typed in {"strength", "factor", "lambda"} - {key}:
             with pytest.raises(SettingError, match=rf"write regularizer\.{key}=0\.1"):
                 compose([f"regularizer={option}", f"regularizer.{typed}=0.1"])
 
 
-@pytest.mark.parametrize("key", _ELSEWHERE)
-def test_every_key_that_is_named_is_there(key: str) -> None:
-    """An answer is never itself a mistake."""
+@pytest.mark.parametrize("key", _OTHER_NAMES)
+def test_every_suggested_key_exists(key: str) -> None:
+    """A suggestion is never itself a mistake."""
     options = {"optimizer.weight_decay": "optimizer=adam", "model.channels": "model=cnn", "data.path": "data=arrays"}
     options |= {
         "regularizer.l1": "regularizer=l1",
@@ -68,5 +68,5 @@ def test_every_key_that_is_named_is_there(key: str) -> None:
         node = node[part]
 
 
-def test_nothing_near_is_nothing() -> None:
+def test_no_suggestion_without_a_similar_key() -> None:
     assert key_for("xyzzy", "3") == ""

@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def start(folder: Path, *options: str) -> list[tuple[int, str, str]]:
-    """Two nodes with one process each: exit status, output and errors of each."""
+    """Run two nodes with one process each; return the exit status, output and errors of each."""
     command = COMMAND.replace("--nproc-per-node=4", "--nproc-per-node=1").replace(
         "host:29500", f"127.0.0.1:{free_port()}"
     )
@@ -32,7 +32,7 @@ def start(folder: Path, *options: str) -> list[tuple[int, str, str]]:
     run = [sys.executable, "-m", "torch.distributed.run", *arguments, "trainer.accelerator=cpu", *options]
     nodes = [subprocess.Popen(run, cwd=folder, stdout=-1, stderr=-1, text=True) for _ in range(2)]
     ended = [node.communicate(timeout=300) for node in nodes]
-    return [(node.returncode, *said) for node, said in zip(nodes, ended, strict=True)]
+    return [(node.returncode, *message) for node, message in zip(nodes, ended, strict=True)]
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
@@ -42,9 +42,9 @@ def test_two_nodes_make_one_run(tmp_path: Path, strategy: str) -> None:
     assert [status for status, *_ in nodes] == [0, 0], nodes
     (results,) = tmp_path.glob("outputs/*/*/results.json")
     assert json.loads(results.read_text())["status"] == "completed"
-    assert sum(str(results.parent) in out for _, out, _ in nodes) == 1  # the first process alone speaks
+    assert sum(str(results.parent) in out for _, out, _ in nodes) == 1  # only rank 0 prints
     assert len((results.parent / "train.log").read_text().splitlines()) == 3  # and writes
-    if strategy == "ddp":  # going on does not depend on it, and is slow
+    if strategy == "ddp":  # resuming does not depend on the strategy, and is slow
         return
     nodes = start(tmp_path, f"resume={results.parent}", "trainer.max_epochs=3")
     assert [status for status, *_ in nodes] == [0, 0], nodes
@@ -53,13 +53,16 @@ def test_two_nodes_make_one_run(tmp_path: Path, strategy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trainer=cpu"], "trainer.devices=1 is not allowed in a process that torchrun or srun started"),
-        (["-m", "seed=1,2", "trainer=multi_node", "trainer.accelerator=cpu"], "-m is not for processes that torchrun"),
+        (
+            ["-m", "seed=1,2", "trainer=multi_node", "trainer.accelerator=cpu"],
+            "-m is not allowed in processes that torchrun",
+        ),
     ],
 )
-def test_what_torchrun_does_not_start(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_commands_that_torchrun_may_not_start(tmp_path: Path, arguments: list[str], message: str) -> None:
     run = [
         sys.executable,
         "-m",
@@ -70,7 +73,7 @@ def test_what_torchrun_does_not_start(tmp_path: Path, arguments: list[str], said
     ]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode
-    assert f"error: {said}" in done.stderr
+    assert f"error: {message}" in done.stderr
     assert not list(tmp_path.glob("**/results.json"))
 
 
@@ -78,4 +81,6 @@ def test_multi_node_without_torchrun(tmp_path: Path) -> None:
     run = [sys.executable, str(ROOT / "scripts/train.py"), "trainer=multi_node"]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: trainer.devices=launched (trainer=multi_node) is for processes that torchrun")
+    assert done.stderr.startswith(
+        "error: trainer.devices=launched (trainer=multi_node) is allowed only in processes that torchrun"
+    )

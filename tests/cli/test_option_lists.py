@@ -1,4 +1,4 @@
-"""Several options of one group: what combines holds together, in any order; the rest is refused."""
+"""Several options of one group are combined, in any order, or refused."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_in_every_group_two_options_hold_together_or_are_refused(group: str) -> None:
-    """No option is switched off by another one: what each sets alone is there when both are given."""
+def test_in_every_group_two_options_combine_or_are_refused(group: str) -> None:
+    """No option switches another one off: the settings of each are kept when both are given."""
     names = [name for name in option_names(group) if name not in ("none", "default", "several", "custom")][:3]
     for first, second in permutations(names, 2):
         if not combines(group):
-            with pytest.raises(SettingError, match=f"is not allowed: only one {group} can hold at a time"):
+            with pytest.raises(SettingError, match=f"is not allowed: only one {group} can be active at a time"):
                 compose([f"{group}=[{first},{second}]"])
             continue
         both = compose([f"{group}=[{first},{second}]"])
@@ -65,14 +65,14 @@ def test_in_every_group_two_options_hold_together_or_are_refused(group: str) -> 
         (["augmentation=[flip,crop]"], "augmentation", {"rules": [{"name": "flip", "flip_prob": 0.5}, {"name": "crop", "padding": 4}]}),
     ],
 )  # fmt: skip
-def test_a_list_is_what_all_its_options_set(overrides: list[str], place: str, wanted: dict[str, Any]) -> None:
+def test_a_list_sets_all_keys_of_its_options(overrides: list[str], place: str, wanted: dict[str, Any]) -> None:
     node = compose(overrides)[place]
     assert {key: node[key] for key in wanted} == wanted
     assert compose(without_option_lists(overrides)) == compose(overrides)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["regularizer=[]"], "regularizer=[] is not allowed: it must name an option; for none of them write regularizer=none"),
         (["regularizer=[l1,l3]"], "regularizer=[l1,l3]: there is no such option as l3; did you mean l2 or l1?"),
@@ -80,16 +80,16 @@ def test_a_list_is_what_all_its_options_set(overrides: list[str], place: str, wa
         (["regularizer=[l1,l1_l2]", "regularizer.l1=1"], "regularizer.l1=1 is not allowed with regularizer=[l1,l1_l2]: several"),
         (["regularizer=[l1,l2]", "regularizer.foo=1"], "regularizer.foo=1 is not allowed with regularizer=[l1,l2]: none of them"),
         (["regularizer=[l1,l2]", "regularizer.l1=1,2"], "regularizer.l1=1,2: several values are a grid"),
-        (["dropout=[alpha,standard]"], "only one dropout can hold at a time; take dropout=alpha or dropout=standard"),
+        (["dropout=[alpha,standard]"], "only one dropout can be active at a time; take dropout=alpha or dropout=standard"),
         (["model=[300,100]"], "model takes the name of an option; write model.hidden=[300,100]"),
         (["hydra/launcher=[basic,joblib]"], "hydra/launcher takes one option"),
         (["callbacks=[ema]", "callbacks=early_stopping"], "callbacks is given twice"),
     ],
 )  # fmt: skip
-def test_what_does_not_combine_is_one_line(overrides: list[str], said: str) -> None:
+def test_options_that_do_not_combine_are_one_line(overrides: list[str], message: str) -> None:
     with pytest.raises(SettingError) as caught:
         compose(overrides)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_group_that_combines_is_given_once() -> None:
@@ -98,7 +98,7 @@ def test_a_group_that_combines_is_given_once() -> None:
         check_given_once(["callbacks=ema", "callbacks=early_stopping"])
 
 
-def test_a_recipe_of_ones_own_cannot_switch_an_option_off(tmp_path: Path) -> None:
+def test_a_user_recipe_cannot_switch_an_option_off(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     recipe = "# @package _global_\ndefaults:\n  - override /callbacks: [early_stopping, ema]\n"
     (tmp_path / "experiment/mine.yaml").write_text(recipe)
@@ -106,7 +106,7 @@ def test_a_recipe_of_ones_own_cannot_switch_an_option_off(tmp_path: Path) -> Non
         compose([f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"])
 
 
-def test_no_recipe_of_ours_names_a_list() -> None:
+def test_no_packaged_recipe_has_a_list() -> None:
     for path in CONF.rglob("*.yaml"):
         for choice in yaml.safe_load(path.read_text()).get("defaults", ()):
             assert not (isinstance(choice, dict) and any(isinstance(value, list) for value in choice.values())), path

@@ -1,4 +1,4 @@
-"""Components that a user's own script registers before it calls a command: options with keys, in every process."""
+"""Components that a user's script registers before it calls a command are options, in every process."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_a_registered_model_is_an_option_with_its_arguments_as_keys() -> None:
         job.checked(["model=own_nat", *SMALL])
 
 
-def test_what_is_registered_again_has_its_new_arguments() -> None:
-    """As when a cell of a notebook is run a second time."""
+def test_a_component_registered_again_has_its_new_arguments() -> None:
+    """This happens when a notebook cell runs a second time."""
     net(8)
     assert job.checked(["model=own_net", *SMALL])["model"]["width"] == 8
     registry._registered.pop(("model", "own_net"))
@@ -93,7 +93,7 @@ def test_any_kind_can_be_registered(kind: str) -> None:
     assert given[place.rpartition("@")[2]]["name"] == "own_kind"
 
 
-def test_what_is_not_what_its_kind_is_used_as_is_refused_where_it_is_chosen() -> None:
+def test_a_component_that_breaks_its_contract_is_refused_when_it_is_chosen() -> None:
     @regtorch.register("model", "own_net")
     class Net(torch.nn.Linear):
         def __init__(self) -> None:
@@ -112,7 +112,7 @@ def test_what_is_not_what_its_kind_is_used_as_is_refused_where_it_is_chosen() ->
 
 
 @pytest.mark.parametrize("call", ["main()", 'if __name__ == "__main__":\n    main()', ""])
-def test_another_process_registers_it_by_the_script_and_trains_nothing(tmp_path: Path, call: str) -> None:
+def test_another_process_runs_the_script_to_register_it_and_trains_nothing(tmp_path: Path, call: str) -> None:
     path, main = tmp_path / "script.py", train.main
     path.write_text(SCRIPT.format(call=call))
     registers = (("model", "own_net"), ("regularizer", "own_quartic"))
@@ -125,7 +125,7 @@ def test_another_process_registers_it_by_the_script_and_trains_nothing(tmp_path:
     script.register_again()
 
 
-def test_only_what_the_user_has_registered_is_the_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_components_of_the_user_belong_to_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "script.py", raising=False)  # a test worker has none
     net()
     (found,) = [component for component in registry.user_components() if component.name == "own_net"]

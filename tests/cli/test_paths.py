@@ -1,4 +1,4 @@
-"""Names of files and folders with signs that Hydra reads as its own, for single runs, grids, studies and curves."""
+"""Names of files and folders with characters of Hydra's syntax, in runs, grids, studies and curves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = [
 @pytest.mark.parametrize("grid", [True, False])
 @pytest.mark.parametrize("key", ["data.path", "hydra.sweep.dir", "sweep.resume", "resume"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_read_as_it_is_or_the_line_says_how_to_quote_it(name: str, key: str, grid: bool) -> None:
+def test_a_name_is_taken_verbatim_or_the_error_shows_how_to_quote_it(name: str, key: str, grid: bool) -> None:
     written = f"{key}={quoted(name)}"
     check_paths([written], grid=grid)
     assert value_of(written) == name
@@ -43,7 +43,7 @@ def test_a_name_is_read_as_it_is_or_the_line_says_how_to_quote_it(name: str, key
             check_paths([plain], grid=grid)
 
 
-def test_a_grid_over_files_is_none_over_a_file_with_a_comma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_with_a_comma_is_not_a_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     check_paths(["data.path=a,b.npz"], grid=True)
     Path("a,b.npz").touch()
@@ -52,7 +52,7 @@ def test_a_grid_over_files_is_none_over_a_file_with_a_comma(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("override", ["hydra.sweep.dir=out/lr=1", "data.path=a/x=1.npz"])
-def test_a_grid_and_a_study_say_how_to_quote(override: str, tmp_path: Path) -> None:
+def test_a_grid_and_a_study_show_how_to_quote(override: str, tmp_path: Path) -> None:
     line = refusal("train.py", ["-m", "seed=1,2", "data=arrays", override], tmp_path)
     key, _, value = override.partition("=")
     assert line == f"error: {override} cannot be read: write \"{key}='{value}'\", in both quotes"
@@ -62,7 +62,7 @@ def test_a_grid_and_a_study_say_how_to_quote(override: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("override", ["loss=mse", "+loss=mse", "class_weights=[1,2]", "model.label_smoothing=0.1"])
-def test_another_loss_is_written_in_python(override: str, tmp_path: Path) -> None:
+def test_another_loss_needs_python(override: str, tmp_path: Path) -> None:
     line = refusal("train.py", [override], tmp_path)
     assert line.startswith(f"error: {override.lstrip('+')}: there is no such key")
     assert "regtorch.training.RegularizedModule in Python" in line

@@ -1,4 +1,4 @@
-"""scripts/predict.py on a trained run: the files that it writes, and one line for a mistake."""
+"""scripts/predict.py with a trained run: its output files, and one line for a user error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 import yaml
 
 import regtorch
-from regtorch.cli.checkpoint import described_model
+from regtorch.cli.checkpoint import read_description
 from regtorch.cli.predict import _show
 from regtorch.cli.prediction_files import PredictionFiles
 from regtorch.cli.run_folder import configuration, warn_if_unfinished
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 PREDICT = ROOT / "scripts" / "predict.py"
 OF_ROWS = ["predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio", "samples_used"]
 
-#: prints the modules that were imported when the process ends
+#: prints the imported modules when the process exits
 SPY = "import atexit, runpy, sys; atexit.register(lambda: print('TORCH' if 'torch' in sys.modules else '', file=sys.stderr)); "
 SPY += f"sys.argv[0] = {str(PREDICT)!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
 
@@ -63,7 +63,7 @@ def predict(run: Path, out: Path, *arguments: str) -> list[dict[str, str]]:
 
 
 def refused(arguments: list[str], folder: Path, imports_torch: bool = False) -> str:
-    """The one line that the command line answers with."""
+    """Run a command line that is refused, and return its error line."""
     return refusal("predict.py", arguments, folder, imports_torch=imports_torch)
 
 
@@ -73,7 +73,7 @@ def predicted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, predict(run, out)
 
 
-def test_the_table_holds_what_the_predictor_says_of_each_row(run: Path, predicted: tuple[Path, list]) -> None:
+def test_the_table_has_the_predictor_s_results_for_each_row(run: Path, predicted: tuple[Path, list]) -> None:
     _, rows = predicted
     classes = list("0123456789")
     pinned = ["index", "label", "predicted", "confidence", "correct", *OF_ROWS]
@@ -100,11 +100,11 @@ def test_the_table_holds_what_the_predictor_says_of_each_row(run: Path, predicte
     assert all((row["correct"] == "true") == (row["label"] == row["predicted"]) for row in rows)
 
 
-def test_what_is_printed_is_what_the_training_measured(run: Path, predicted: tuple[Path, list]) -> None:
+def test_the_printed_metrics_equal_those_of_the_training(run: Path, predicted: tuple[Path, list]) -> None:
     out, _ = predicted
     results = json.loads((run / "results.json").read_text())
     off, sampled = (line.split() for line in (out / "printed.txt").read_text().splitlines()[1:3])
-    for name, line in (("test", off), ("test_mc", sampled)):  # of the same weights, samples and seed
+    for name, line in (("test", off), ("test_mc", sampled)):  # with the same weights, samples and seed
         assert [float(v) for v in line[-4:]] == [
             round(results[name][k], 4) for k in ("accuracy", "nll", "brier", "ece")
         ]
@@ -128,7 +128,7 @@ def test_two_devices_write_the_same_file_as_one(
     assert not [path for path in (tmp_path / "two").iterdir() if path.name.startswith(".")]
 
 
-def test_further_rows_are_standardised_as_the_run_s_were(
+def test_further_rows_are_standardized_like_the_run_s_rows(
     run: Path, predicted: tuple[Path, list], tmp_path: Path
 ) -> None:
     raw = regtorch.create("data", "digits", standardize="none").load().test.x
@@ -141,7 +141,7 @@ def test_further_rows_are_standardised_as_the_run_s_were(
             assert float(row[name]) == pytest.approx(float(known[name]), abs=1e-6)
 
 
-def test_another_data_set_is_standardised_as_the_run_s_was(
+def test_another_data_set_is_standardized_like_the_run_s(
     run: Path, predicted: tuple[Path, list], tmp_path: Path
 ) -> None:
     raw = regtorch.create("data", "digits", standardize="none").load().test
@@ -155,7 +155,7 @@ def test_another_data_set_is_standardised_as_the_run_s_was(
                 assert float(row[name]) == pytest.approx(float(known[name]), abs=1e-5)
 
 
-def test_predictions_of_an_older_network_are_removed_when_a_run_trains_on(run: Path, tmp_path: Path) -> None:
+def test_predictions_of_an_older_network_are_removed_when_a_run_is_trained_further(run: Path, tmp_path: Path) -> None:
     copy = copied(run, tmp_path)
     for name in ("predictions.csv", "predictions.png", "predictions.parquet"):
         (copy / name).write_text("old")
@@ -168,7 +168,7 @@ def test_predictions_of_an_older_network_are_removed_when_a_run_trains_on(run: P
     assert "removed predictions.csv, predictions.parquet, predictions.png" in done.stderr
 
 
-def test_no_rows_are_a_header_alone(run: Path, tmp_path: Path) -> None:
+def test_no_rows_give_only_a_header(run: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", x=np.zeros((0, 8, 8)))
     (tmp_path / "predictions.png").write_text("of other rows")
     assert predict(run, tmp_path, f"data={tmp_path / 'empty.npz'}", "devices=2", "accelerator=cpu") == []
@@ -209,12 +209,12 @@ WRONG = [
     (["run=RUN", "devices=4096"], ["devices=4096", "CPU cores"]),
     (["run=RUN", "out=file"], ["out=file", "folder"]),
     (["run=RUN", "out=file/x"], ["out=file/x is not allowed", "Not a directory"]),
-    (["run=RUN", "out=/proc/foo"], ["out=/proc/foo is not allowed", "no file can be made there"]),
-    (["run=RUN", "out=/proc"], ["out=/proc is not allowed", "no file can be made there"]),
+    (["run=RUN", "out=/proc/foo"], ["out=/proc/foo is not allowed", "no file can be created there"]),
+    (["run=RUN", "out=/proc"], ["out=/proc is not allowed", "no file can be created there"]),
     (["run=RUN", "out=taken"], ["out=taken is not allowed", "taken/predictions.png is a folder"]),
     (["run=RUN", "samples=1e2"], ["samples=1e2 is not allowed"]),
     (["run=RUN", "data=x.npy"], ["data=x.npy", ".npz", "numpy.savez"]),
-    (["run=RUN", "data.path=foo"], ["data.path=foo", "digits, is in no file", "data=FILE.npz"]),
+    (["run=RUN", "data.path=foo"], ["data.path=foo", "digits, has no path", "data=FILE.npz"]),
     (["run=RUN", "data=nonesuch"], ["data=nonesuch", "digits"]),
     (["run=RUN", "data.paht=x"], ["data.paht=x"]),
     (["run=RUN", "data=arrays"], ["data.path"]),
@@ -306,7 +306,7 @@ def test_a_folder_without_its_checkpoint_or_with_a_damaged_one(run: Path, tmp_pa
     assert ".hydra/config.yaml is damaged" in refused(["run=copy"], tmp_path)
 
 
-def test_a_run_of_an_earlier_version_takes_the_defaults_of_later_keys(run: Path, tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_gets_the_defaults_of_later_keys(run: Path, tmp_path: Path) -> None:
     path = copied(run, tmp_path) / ".hydra/config.yaml"
     config = yaml.safe_load(path.read_text())
     for key in ("penalty_schedule", "dropout_schedule", "checkpoint", "compile", "activity_regularizer"):
@@ -314,23 +314,23 @@ def test_a_run_of_an_earlier_version_takes_the_defaults_of_later_keys(run: Path,
     del config["trainer"]["precision"]
     path.write_text(yaml.safe_dump(config))
     filled = configuration(path.parents[1])
-    whole = configuration(run)
-    assert filled == whole
+    complete = configuration(run)
+    assert filled == complete
     assert len(predict(path.parents[1], tmp_path / "out")) == 360
 
 
 @pytest.mark.parametrize("results", ["", "{", '{"status": "failed", "reason": "the loss became NaN"}'])
-def test_a_run_that_did_not_finish_is_said_to(results: str, run: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_an_unfinished_run_is_reported(results: str, run: Path, tmp_path: Path, capsys: Capsys) -> None:
     warn_if_unfinished(run)
     assert capsys.readouterr().err == ""
     (tmp_path / "results.json").write_text(results)
     if not results:
         (tmp_path / "results.json").unlink()
     warn_if_unfinished(tmp_path)
-    said = capsys.readouterr().err
-    assert said.startswith(f"warning: run={tmp_path}: its training did not finish (")
-    assert said.count("\n") == 1
-    assert "reason" not in results or "failed: the loss became NaN" in said
+    message = capsys.readouterr().err
+    assert message.startswith(f"warning: run={tmp_path}: its training did not finish (")
+    assert message.count("\n") == 1
+    assert "reason" not in results or "failed: the loss became NaN" in message
 
 
 def test_a_checkpoint_without_weights_or_with_nan_in_them(run: Path, tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_a_checkpoint_without_weights_or_with_nan_in_them(run: Path, tmp_path: P
     weights["model.hidden.0.linear.weight"][1, 2] = torch.nan
     torch.save({**content, "state_dict": weights}, copy / "checkpoints/best.ckpt")
     line = refused(["run=copy", "out=new"], tmp_path, imports_torch=True)
-    assert "best.ckpt holds numbers that are not finite (hidden.0.linear.weight)" in line
+    assert "best.ckpt has weights that are not finite (hidden.0.linear.weight)" in line
     assert not (tmp_path / "new").exists()
 
 
@@ -358,7 +358,7 @@ def test_rows_too_large_for_the_network_are_one_line(labels: dict, run: Path, tm
     assert not (tmp_path / "new").exists()
 
 
-def test_files_that_may_not_be_read_are_not_called_damaged(
+def test_unreadable_files_are_not_reported_as_damaged(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     np.savez(tmp_path / "rows.npz", x=np.zeros((3, 8, 8)))
@@ -369,7 +369,7 @@ def test_files_that_may_not_be_read_are_not_called_damaged(
         monkeypatch.setattr(function, Mock(side_effect=refuse))
     reads = [
         lambda: configuration(run),
-        lambda: described_model(run / "checkpoints/best.ckpt"),
+        lambda: read_description(run / "checkpoints/best.ckpt"),
         lambda: read_checkpoint(run / "checkpoints/best.ckpt"),
         lambda: FurtherRows(path=str(tmp_path / "rows.npz")).like(data),
     ]
@@ -378,7 +378,7 @@ def test_files_that_may_not_be_read_are_not_called_damaged(
             read()
 
 
-def test_a_table_of_another_format_does_not_stay(run: Path, tmp_path: Path) -> None:
+def test_a_table_of_another_format_is_removed(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     files = [PredictionFiles(tmp_path, name, f"out={tmp_path}") for name in ("csv", "parquet", "csv")]
     for one in files:
@@ -386,7 +386,7 @@ def test_a_table_of_another_format_does_not_stay(run: Path, tmp_path: Path) -> N
         assert {path.name for path in tmp_path.iterdir()} == {one.table.name, "predictions.png"}
 
 
-def test_table_and_picture_are_both_there_or_as_before(tmp_path: Path) -> None:
+def test_table_and_figure_are_replaced_together(tmp_path: Path) -> None:
     files = PredictionFiles(tmp_path, "csv", f"out={tmp_path}")
     files.write(lambda path: path.write_text("old"), lambda path: path.write_text("old"))
 
@@ -430,7 +430,7 @@ def test_a_narrow_terminal_cuts_no_number(
         assert printed.count(f"{value:.4f}") == (2 if name == "loss" else 3)
 
 
-def test_a_configuration_can_only_name_what_is_registered(run: Path, tmp_path: Path) -> None:
+def test_a_configuration_can_only_name_registered_components(run: Path, tmp_path: Path) -> None:
     path = copied(run, tmp_path) / ".hydra/config.yaml"
     config = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**config, "model": {"name": "os.system", "command": "touch mark"}}))
@@ -444,7 +444,7 @@ def test_a_configuration_can_only_name_what_is_registered(run: Path, tmp_path: P
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -461,4 +461,4 @@ def test_a_checkpoint_that_would_run_code_is_refused(run: Path, tmp_path: Path) 
     assert "best.ckpt is damaged: callbacks=" in line
     assert not mark.exists()
     torch.load(path, weights_only=False)
-    assert mark.exists()  # so it was no dud
+    assert mark.exists()  # without the guard, its code runs

@@ -1,4 +1,4 @@
-"""``resume=``: what may be given anew, where a run begins that was stopped early, and folders with odd names."""
+"""``resume=``: settings that may change, runs without a checkpoint, and folders with unusual names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def results(run: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs, under a name that Hydra must be told with an escape."""
+    """A run of two epochs, in a folder whose name needs an escape in Hydra."""
     folder = tmp_path_factory.mktemp("resume")
     done = train(folder, "scheduler=cosine", "trainer.max_epochs=2", r"hydra.run.dir='it\'s'", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -50,14 +50,14 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 def set_seconds(run: Path, seconds: float) -> None:
-    """As if the run had taken so long until its last checkpoint."""
+    """Change the duration that is stored in the last checkpoint."""
     checkpoint = saved(run)
     assert 0 < checkpoint["regtorch"]["seconds"] < results(run)["seconds"]
     checkpoint["regtorch"]["seconds"] = seconds
     torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
 
 
-def test_a_longer_training_goes_along_a_longer_cosine_and_its_seconds_are_those_of_all_parts(run: Path) -> None:
+def test_a_longer_training_follows_a_longer_cosine_and_counts_the_seconds_of_all_parts(run: Path) -> None:
     set_seconds(run, 5000.0)
     done = train(run.parent, r"resume='it\'s'", "trainer.max_epochs=4")
     assert done.returncode == 0, done.stderr
@@ -68,25 +68,25 @@ def test_a_longer_training_goes_along_a_longer_cosine_and_its_seconds_are_those_
     assert 5000 < saved(run)["regtorch"]["seconds"] < results(run)["seconds"]
 
 
-def test_a_run_that_began_with_a_checkpoint_begins_with_it_again(run: Path) -> None:
+def test_a_run_from_a_checkpoint_starts_from_it_again(run: Path) -> None:
     set_seconds(run, 5000.0)
     done = train(
         run.parent, r"ckpt_path='it\'s/checkpoints/last.ckpt'", "trainer.max_epochs=3", "hydra.run.dir=b", *SMALL
     )
     assert done.returncode == 0, done.stderr
-    whole = saved(run.parent / "b")
-    assert results(run.parent / "b")["seconds"] < 5000  # it is another run
-    shutil.rmtree(run.parent / "b" / "checkpoints")  # as if it had been stopped before its first
+    complete = saved(run.parent / "b")
+    assert results(run.parent / "b")["seconds"] < 5000  # a new run counts only its own time
+    shutil.rmtree(run.parent / "b" / "checkpoints")  # as if the run was stopped before its first checkpoint
     (run.parent / "b" / "metrics.csv").unlink()
     done = train(run.parent, "resume=b")
     assert done.returncode == 0, done.stderr
     again = saved(run.parent / "b")
-    assert again["global_step"] == whole["global_step"] == 3 * 11
-    assert all(torch.equal(w, again["state_dict"][name]) for name, w in whole["state_dict"].items())
+    assert again["global_step"] == complete["global_step"] == 3 * 11
+    assert all(torch.equal(w, again["state_dict"][name]) for name, w in complete["state_dict"].items())
     assert len((run.parent / "b" / "metrics.csv").read_text().splitlines()) == 4  # the header and all epochs
 
 
-def test_a_group_that_is_chosen_anew_leaves_its_earlier_settings(tmp_path: Path) -> None:
+def test_choosing_another_option_drops_the_earlier_settings_of_its_group(tmp_path: Path) -> None:
     first = ["regularizer=l1_l2", "regularizer.l1=1e-3", "trainer.max_epochs=1", "hydra.run.dir=a", *SMALL]
     assert train(tmp_path, *first).returncode == 0
     done = train(tmp_path, "resume=a", "regularizer=none", "trainer.max_epochs=2")
@@ -94,28 +94,30 @@ def test_a_group_that_is_chosen_anew_leaves_its_earlier_settings(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trainer.max_epochs=1"], "resume=it's has trained 2 epochs already: trainer.max_epochs=1 must be more"),
         (["ckpt_path=x.ckpt"], "resume=it's and ckpt_path=x.ckpt are both given"),
         (["model.hidden=[3]"], "resume=it's is of another run: it has model.hidden="),
     ],
 )
-def test_what_does_not_fit_is_one_line_and_changes_nothing(run: Path, arguments: list[str], said: str) -> None:
+def test_settings_that_do_not_fit_are_one_line_and_change_nothing(
+    run: Path, arguments: list[str], message: str
+) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     done = train(run.parent, r"resume='it\'s'", *arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {said}"), done.stderr
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("given", ["data.batch_size=64", "seed=5", "data.reshuffle=false"])
-def test_the_order_of_rows_stays_until_the_epoch_has_ended(tmp_path: Path, given: str) -> None:
+def test_the_order_of_rows_cannot_change_within_an_epoch(tmp_path: Path, given: str) -> None:
     stopped = ["trainer.max_epochs=2", "trainer.max_steps=5", "hydra.run.dir=a", *SMALL]
     assert train(tmp_path, *stopped).returncode == 0
     checkpoint = saved(tmp_path / "a")
-    checkpoint["regtorch"]["batches"] = 5  # as a signal would have left it
+    checkpoint["regtorch"]["batches"] = 5  # as after a signal
     torch.save(checkpoint, tmp_path / "a" / "checkpoints" / "last.ckpt")
     done = train(tmp_path, "resume=a", given, "trainer.max_steps=-1", "trainer.max_epochs=9")
     assert done.returncode == 2
@@ -133,7 +135,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Path) -> None:
     assert (run / "results.json").is_file()
 
 
-def test_one_task_of_a_job_starts_the_other_processes_itself(tmp_path: Path) -> None:
+def test_a_single_slurm_task_starts_the_other_processes_itself(tmp_path: Path) -> None:
     job = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NTASKS": "1"}
     job |= {"SLURM_JOB_NAME": "train", "SLURM_NODELIST": "localhost", "SLURM_STEP_NUM_TASKS": "1"}
     small = [option for option in SMALL if option != "trainer=cpu"]

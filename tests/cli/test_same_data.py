@@ -1,4 +1,4 @@
-"""A run is resumed on the data that it was trained on; before anything is touched, one line says what has changed."""
+"""A run is resumed only with the same data; otherwise one line names the change, and nothing is written."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def save(folder: Path, columns: int = 5, seed: int = 0, rows: int = 40, classes:
     random = np.random.default_rng(seed)
     x, y = random.normal(size=(rows, columns)).astype("f4"), np.arange(rows) % classes
     np.savez(folder / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
-    _datasets.clear()  # another process reads it
+    _datasets.clear()  # read it again, as another process does
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """The folder of a run, beside its data."""
+    """The folder of a run, next to its data."""
     save(tmp_path)
     overrides = [*SMALL, f"data.path={tmp_path / 'data.npz'}"]
     config = compose(overrides)
@@ -62,35 +62,35 @@ CHANGES: dict[str, tuple[dict[str, int], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_has_changed_is_said_and_nothing_is_touched(change: str, trained: Path) -> None:
-    settings, said = CHANGES[change]
+def test_changed_data_is_reported_and_nothing_is_written(change: str, trained: Path) -> None:
+    settings, message = CHANGES[change]
     before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
     save(trained.parent, **settings)
     with pytest.raises(DataError) as raised:
         checked(trained)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
 
 
-def test_the_same_data_is_resumed_without_a_word(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_data_is_resumed_without_a_warning(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     checked(trained)
     assert "changed" not in caplog.text
 
 
-def test_other_values_are_allowed_once_and_told(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_values_are_allowed_once_and_logged(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     save(trained.parent, seed=1)
     config = checked(trained, "data.changed=allow")
     assert "the data has changed" in caplog.text
     run(config, dataset(config), trained, trained / "checkpoints" / "last.ckpt")
     caplog.clear()
-    checked(trained)  # its checkpoint knows the new data
+    checked(trained)  # its checkpoint has the digest of the new data
     assert "changed" not in caplog.text
     kept = trained / ".hydra/overrides.yaml"
     kept.write_text(json.dumps([*json.loads(kept.read_text()), "data.changed=allow"]))
     assert "data.changed=allow" not in earlier_overrides([f"resume={trained}"])
 
 
-def test_a_new_run_may_begin_from_a_checkpoint_with_other_rows(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_new_run_from_a_checkpoint_may_have_other_rows(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     save(trained.parent, seed=1)
     checked(trained, key="ckpt_path")
     assert "the data has changed" in caplog.text
@@ -107,7 +107,7 @@ def test_in_the_middle_of_an_epoch_other_rows_are_never_allowed(key: str, traine
         checked(trained, "data.changed=allow", key=key)
 
 
-def test_a_checkpoint_of_an_older_version_does_not_know_its_data(trained: Path) -> None:
+def test_a_checkpoint_of_an_older_version_has_no_data_digest(trained: Path) -> None:
     path = trained / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     for key in ("data_digest", "table"):

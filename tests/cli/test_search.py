@@ -1,4 +1,4 @@
-"""Searches by Optuna: they find, prune, fail and go on."""
+"""Searches with Optuna: results, pruning, failures and resuming."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from regtorch.cli.search import _begun, pareto_front
+from regtorch.cli.search import _start_trial, pareto_front
 from regtorch.cli.search_plan import Dimension, dimension
 from regtorch.cli.sweep_plan import plan
 from regtorch.errors import SettingError
@@ -37,7 +37,7 @@ def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'search.db'}").trials
 
 
-def test_each_trial_is_a_run_and_its_value_is_what_it_measured(found: Path) -> None:
+def test_each_trial_is_a_run_with_its_measured_value(found: Path) -> None:
     rows = leaderboard(found)
     kept = trials(found)
     assert len(rows) == len(kept) == 9
@@ -57,7 +57,7 @@ def test_each_trial_is_a_run_and_its_value_is_what_it_measured(found: Path) -> N
     assert best["val.accuracy"] == max(trial.value for trial in kept if trial.value is not None)
 
 
-def test_a_search_that_is_killed_goes_on_to_the_same_end(found: Path, tmp_path: Path) -> None:
+def test_a_killed_search_is_resumed_with_the_same_result(found: Path, tmp_path: Path) -> None:
     command = [*TRAIN, "-m", *SEARCH, *SPACE, "hydra.sweep.dir=search"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "search" / "4" / "checkpoints" / "last.ckpt", process)
@@ -69,7 +69,7 @@ def test_a_search_that_is_killed_goes_on_to_the_same_end(found: Path, tmp_path: 
     assert (tmp_path / "search" / "leaderboard.csv").read_text() == (found / "leaderboard.csv").read_text()
 
 
-def test_a_search_goes_on_to_more_trials_also_in_a_folder_that_was_moved(found: Path, tmp_path: Path) -> None:
+def test_a_search_is_resumed_with_more_trials_even_in_a_moved_folder(found: Path, tmp_path: Path) -> None:
     shutil.copytree(found, tmp_path / "moved, 100%?")
     done = swept(tmp_path, "sweep.resume='moved, 100%?'", "hparams_search.trials=10")
     assert done.returncode == 0, done.stderr
@@ -79,11 +79,13 @@ def test_a_search_goes_on_to_more_trials_also_in_a_folder_that_was_moved(found: 
 
 
 @pytest.mark.parametrize("begun", [(3,), (2, 3)], ids=["both have ended", "one was still running"])
-def test_a_batch_that_was_cut_short_is_told_whole_before_more_is_drawn(begun: tuple[int, ...], tmp_path: Path) -> None:
-    """Killed while two trials ran side by side, or before it was said that they ended, it draws what it would have drawn."""
+def test_an_interrupted_batch_is_reported_completely_before_more_trials_are_sampled(
+    begun: tuple[int, ...], tmp_path: Path
+) -> None:
+    """A search that was killed while two trials ran, or before their results were reported, samples the same trials."""
     search = [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=6", "hydra.sweep.dir=search"]
     assert swept(tmp_path, *search).returncode == 0
-    whole = (tmp_path / "search" / "leaderboard.csv").read_text()
+    complete = (tmp_path / "search" / "leaderboard.csv").read_text()
     with closing(sqlite3.connect(tmp_path / "search" / "search.db")) as database, database:
         gone = "trial_id IN (SELECT trial_id FROM trials WHERE number >= 4)"
         values = f"trial_id IN (SELECT trial_id FROM trials WHERE number >= {begun[0]})"
@@ -98,7 +100,7 @@ def test_a_batch_that_was_cut_short_is_told_whole_before_more_is_drawn(begun: tu
     for number in (4, 5):
         shutil.rmtree(tmp_path / "search" / str(number))
     assert swept(tmp_path, "sweep.resume=search").returncode == 0
-    assert (tmp_path / "search" / "leaderboard.csv").read_text() == whole
+    assert (tmp_path / "search" / "leaderboard.csv").read_text() == complete
 
 
 def test_a_search_does_not_shrink(found: Path) -> None:
@@ -120,8 +122,8 @@ def test_a_trial_can_be_run_again_alone(found: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
-def test_a_password_of_the_environment_stays_there(launcher: str, tmp_path: Path) -> None:
-    """A database's URL as ``${oc.env:NAME}`` is kept as that; in a message the password is hidden."""
+def test_a_password_from_the_environment_is_not_written(launcher: str, tmp_path: Path) -> None:
+    """A database's URL given as ``${oc.env:NAME}`` is stored unresolved; messages hide the password."""
     space = ["hparams_search=custom", "optimizer.lr=interval(0.001, 0.1)", "hparams_search.trials=1", *SMALL]
     command = [*TRAIN, "-m", *space, "hparams_search.storage=${oc.env:TRIALS}", f"hydra/launcher={launcher}"]
 
@@ -140,27 +142,27 @@ def test_a_password_of_the_environment_stays_there(launcher: str, tmp_path: Path
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_what_is_given_is_not_searched() -> None:
+def test_a_given_key_is_not_searched() -> None:
     searched = plan(["hparams_search=regularisation", "optimizer.lr=0.003"]).search
     assert searched is not None
     assert {"optimizer.lr", "regularizer.l1"} & {d.key for d in searched.space} == {"regularizer.l1"}
 
 
-def test_a_trial_is_kept_whole_and_is_what_optuna_would_draw(tmp_path: Path) -> None:
-    """One that is killed while it is drawn has left nothing, or everything."""
+def test_a_trial_is_stored_atomically_and_equals_optuna_s(tmp_path: Path) -> None:
+    """A process that is killed while it samples a trial has stored either nothing or the complete trial."""
     searched = plan(["hparams_search=regularisation"]).search
     assert searched is not None
     study = optuna.create_study(direction="maximize")
-    kept = [_begun(study, searched, "ours", number) for number in range(2)]
+    kept = [_start_trial(study, searched, "ours", number) for number in range(2)]
     assert [trial.number for trial in kept] == [0, 1]
     assert all(set(trial.params) == {d.key for d in searched.space} for trial in kept)
     assert all(trial.user_attrs == {"sweep": "ours"} and trial.state.name == "RUNNING" for trial in kept)
     assert kept[0].params != kept[1].params
     again = optuna.create_study(direction="maximize")
-    assert _begun(again, searched, "ours", 0).params == kept[0].params
+    assert _start_trial(again, searched, "ours", 0).params == kept[0].params
 
 
-def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
+def test_a_non_finite_loss_fails_the_trial_and_several_objectives_have_a_front(tmp_path: Path) -> None:
     space = ["optimizer.lr=choice(1e30, 0.01)", "constraint.strength=interval(0, 1)"]
     options = ["hparams_search=sparsity", "hparams_search.trials=6", "hparams_search.parallel=2", *SMALL]
     done = swept(tmp_path, *options, *space, "hydra.sweep.dir=search")
@@ -174,7 +176,7 @@ def test_a_loss_that_is_not_finite_is_a_failed_trial_and_several_objectives_have
     assert sorted(front) == sorted(trial.number for trial in study.best_trials)
 
 
-def test_the_front_is_what_nothing_beats() -> None:
+def test_the_front_has_the_non_dominated_points() -> None:
     points = [(0, (0.9, 0.1)), (1, (0.9, 0.2)), (2, (0.5, 0.2)), (3, (0.9, 0.2))]
     assert pareto_front(points, higher_is_better=[True, True]) == [1, 3]
     assert pareto_front(points, higher_is_better=[True, False]) == [0]
@@ -185,12 +187,12 @@ def test_the_front_is_what_nothing_beats() -> None:
     [
         ("a.b=interval(0, 1)", Dimension("a.b", (), 0.0, 1.0)),
         ("a=tag(log, interval(0.1, 1))", Dimension("a", (), 0.1, 1.0, log=True)),
-        ("a=range(1, 5)", Dimension("a", (), 1, 4, whole=True)),
+        ("a=range(1, 5)", Dimension("a", (), 1, 4, integer=True)),
         ("a=range(0, 1, 0.5)", Dimension("a", ("0.0", "0.5"))),
         ("a=l1,l2", Dimension("a", ("l1", "l2"))),
     ],
 )
-def test_spaces_are_read_as_hydra_writes_sweeps(text: str, read: Dimension) -> None:
+def test_spaces_use_hydra_s_syntax_for_sweeps(text: str, read: Dimension) -> None:
     assert dimension(text) == read
 
 
@@ -209,23 +211,23 @@ def test_spaces_are_read_as_hydra_writes_sweeps(text: str, read: Dimension) -> N
         "a",
     ],
 )
-def test_what_is_no_space_is_refused(text: str) -> None:
+def test_an_invalid_space_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="must be KEY=interval"):
         dimension(text)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["hparams_search=l1_12"], "hparams_search=l1_12: there is no such option; did you mean l1_l2"),
         (["hparams_search=custom"], "hparams_search.space=[] is not allowed"),
         (["hparams_search=l1_l2", "hparams_search.trials=0"], "hparams_search.trials=0 is not allowed"),
         (["hparams_search=l1_l2", "hparams_search.objectives=[test.accuracy]"], "hparams_search.objectives="),
-        (["hparams_search=l1_l2", "seed=1,2"], "seed is not for searching"),
-        (["hparams_search=l1_l2", "sweep.halving=3"], "sweep.halving is for grids"),
+        (["hparams_search=l1_l2", "seed=1,2"], "seed is not allowed in a search"),
+        (["hparams_search=l1_l2", "sweep.halving=3"], "sweep.halving is allowed only for grids"),
         (
             ["hparams_search=l1_l2,dropout"],
-            "hparams_search=l1_l2,dropout is not allowed: a search is no point of a grid",
+            "hparams_search=l1_l2,dropout is not allowed: searches cannot be swept over",
         ),
         (["optimizer.lr=interval(0, 1)"], "optimizer.lr=interval(0, 1) is not allowed in a grid"),
         (["hparams_search=custom", "dropout.p=interval(0, 1)"], "dropout.p="),
@@ -234,17 +236,17 @@ def test_what_is_no_space_is_refused(text: str) -> None:
         (["hparams_search=l1_l2", "optimizer.lr=tag(lgo, interval(0.1, 1))"], "hparams_search: optimizer.lr=tag(lgo"),
     ],
 )
-def test_mistakes_are_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(arguments: list[str], expected: str, tmp_path: Path) -> None:
     done = swept(tmp_path, *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {said}"), done.stderr
+    assert line.startswith(f"error: {expected}"), done.stderr
     assert not list(tmp_path.glob("multirun/*/*"))
     assert "Traceback" not in done.stderr
 
 
 def test_sweeps_share_a_search(tmp_path: Path) -> None:
-    """Each tells its own trials from the others', and what is another search is refused."""
+    """Each sweep recognizes its own trials, and a different search is refused."""
     shared = [f"hparams_search.storage=sqlite:///{tmp_path / 'shared.db'}", "hparams_search.study=ours", *SMALL]
     lr = "optimizer.lr=interval(0.001, 0.1)"
     search = ["hparams_search=custom", lr, *shared]
@@ -258,19 +260,28 @@ def test_sweeps_share_a_search(tmp_path: Path) -> None:
     done = swept(tmp_path, "sweep.resume=moved", "hparams_search.trials=4")
     assert done.returncode == 0, done.stderr
     assert {row["point"] for row in leaderboard(tmp_path / "moved")} == {"2", "3"}
-    for other, said in (
-        ([lr, "optimizer=sgd"], "ours is a search with optimizer.lr=interval(0.001, 0.1) data.batch_size=256 "),
-        (["optimizer.lr=interval(5, 6)"], "ours is a search with optimizer.lr=interval(0.001, 0.1) "),
-        (["model.hidden=choice([8], [9])"], "ours searches optimizer.lr: take another name"),
-        ([lr, "hparams_search.objectives=[val.accuracy,val.nll]"], "ours is a search for 1 objectives of its own"),
+    for other, expected in (
+        (
+            [lr, "optimizer=sgd"],
+            "ours is not allowed: it is a search with optimizer.lr=interval(0.001, 0.1) data.batch_size=256 ",
+        ),
+        (
+            ["optimizer.lr=interval(5, 6)"],
+            "ours is not allowed: it is a search with optimizer.lr=interval(0.001, 0.1) ",
+        ),
+        (["model.hidden=choice([8], [9])"], "ours is not allowed: it searches optimizer.lr; take another name"),
+        (
+            [lr, "hparams_search.objectives=[val.accuracy,val.nll]"],
+            "ours is not allowed: it is a search with other objectives (1)",
+        ),
     ):
         done = swept(tmp_path, "hparams_search=custom", *shared, *other, "hydra.sweep.dir=third")
         assert done.returncode == 2
-        assert said in done.stderr
+        assert expected in done.stderr
         assert not (tmp_path / "third").exists()
 
 
-def test_a_search_is_for_many_runs(tmp_path: Path) -> None:
+def test_a_search_needs_multirun(tmp_path: Path) -> None:
     done = ended(tmp_path, "hparams_search=l1_l2")
     assert done.returncode == 2
-    assert done.stderr == "error: hparams_search=l1_l2 is a search over many runs: say -m\n"
+    assert done.stderr == "error: hparams_search=l1_l2 is a search over several runs: add -m\n"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment of a start: one line, the signal's status, no traceback and nothing left behind."""
+"""Ctrl-C and SIGTERM during start-up: one line, the signal's exit status, no traceback and no left-over files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from regtorch.cli.new_folder import FolderError, check_folders_named, check_writable
 from regtorch.errors import SettingError
 
-#: sends the signal when a module is about to be imported, from a callback whose exceptions Python prints and drops
+#: sends the signal when a module is about to be imported, from a callback whose exceptions Python prints and ignores
 CODE = """
 import gc, os, signal, sys, weakref
 
@@ -58,7 +58,7 @@ def test_a_folder_without_a_name(key: str, value: str) -> None:
 @pytest.mark.parametrize(
     "name", ["results.json", "metrics.csv", "train.log", "checkpoints/last.ckpt", ".hydra/overrides.yaml"]
 )
-def test_a_folder_where_a_file_is_to_be_written(name: str, tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_to_be_written(name: str, tmp_path: Path) -> None:
     check_writable(tmp_path)
     check_writable(tmp_path / "new")
     (tmp_path / name).mkdir(parents=True)
@@ -67,7 +67,7 @@ def test_a_folder_where_a_file_is_to_be_written(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", [".hydra", "checkpoints", "tensorboard"])
-def test_a_file_where_a_folder_is_to_be_made(name: str, tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_to_be_created(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     with pytest.raises(FolderError, match=f"{name} is a file, and must be a folder"):
         check_writable(tmp_path)

@@ -1,4 +1,4 @@
-"""Grids: every point counts once, whatever fails and however often the sweep is stopped."""
+"""Grids: every point runs once, despite failures and interruptions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_failing_point_is_recorded_and_the_others_run(
         assert (folder / row["point"] / "train.log").read_text()
 
 
-def test_going_on_runs_nothing_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_resuming_a_complete_sweep_runs_nothing(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
     before = (folder / "leaderboard.csv").read_text()
     written = {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
@@ -78,12 +78,12 @@ def test_going_on_runs_nothing_again(finished: tuple[Path, subprocess.CompletedP
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")} == written
 
 
-def test_a_point_that_is_missing_and_one_that_was_cut_short_come_out_the_same(
+def test_a_missing_point_and_an_interrupted_one_get_the_same_results(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = finished
     before = (folder / "leaderboard.csv").read_text()
-    for path in (folder / "0").rglob("*"):  # as if it had never begun
+    for path in (folder / "0").rglob("*"):  # as if it had never started
         if path.is_file():
             path.unlink()
     (folder / "2" / "results.json").unlink()  # as if it had been killed before its results
@@ -93,24 +93,26 @@ def test_a_point_that_is_missing_and_one_that_was_cut_short_come_out_the_same(
     assert len((folder / "0" / "metrics.csv").read_text().splitlines()) == 3
 
 
-def test_a_sweep_that_is_stopped_goes_on_to_the_same_leaderboard(tmp_path: Path) -> None:
+def test_an_interrupted_sweep_is_resumed_to_the_same_leaderboard(tmp_path: Path) -> None:
     grid = ["dropout=none,standard", "seed=1,2", *SMALL, "trainer.max_epochs=12", "data.batch_size=64"]
-    assert swept(tmp_path, *grid, "hydra.sweep.dir=whole").returncode == 0
+    assert swept(tmp_path, *grid, "hydra.sweep.dir=complete").returncode == 0
     for signum, status, name in ((signal.SIGTERM, 143, "it's a, b=[1]"), (signal.SIGKILL, -9, "killed")):
         command = [*TRAIN, "-m", *grid, f"hydra.sweep.dir={quoted(name)}"]
-        goes_on = [f"sweep.resume={name}"]
+        resume = [f"sweep.resume={name}"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         wait_for(tmp_path / name / "1" / "checkpoints" / "last.ckpt", process)
         process.send_signal(signum)
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == status, said
+        message = process.communicate(timeout=120)[1]
+        assert process.returncode == status, message
         if signum == signal.SIGTERM:
-            hint = said.splitlines()[-1].removeprefix("error: interrupted; python scripts/train.py -m ")
-            goes_on = shlex.split(hint.removesuffix(" goes on"))
+            hint = message.splitlines()[-1].removeprefix("error: interrupted; to resume: python scripts/train.py -m ")
+            resume = shlex.split(hint)
             assert json.loads((tmp_path / name / "sweep.json").read_text())["status"] == "interrupted"
             assert len(leaderboard(tmp_path / name)) == 4
-        assert swept(tmp_path, *goes_on).returncode == 0
-        assert (tmp_path / name / "leaderboard.csv").read_text() == (tmp_path / "whole" / "leaderboard.csv").read_text()
+        assert swept(tmp_path, *resume).returncode == 0
+        assert (tmp_path / name / "leaderboard.csv").read_text() == (
+            tmp_path / "complete" / "leaderboard.csv"
+        ).read_text()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
@@ -143,13 +145,16 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no whole sweep.json in it"),
+        (["sweep.resume=nowhere"], "sweep.resume=nowhere: there is no complete sweep.json in it"),
         (["sweep.resume=grid", "seed=1,2"], "sweep.resume=grid is a sweep over regularizer=none,l2"),
         (["sweep.by=speed", "seed=1,2"], "sweep.by=speed is not allowed: it must be one of val.accuracy"),
         (["sweep.bye=val.loss", "seed=1,2"], "sweep.bye=val.loss: there is no such key"),
-        (["hydra.sweep.dir=grid", "seed=4,5"], "hydra.sweep.dir=grid holds the sweep over regularizer=none,l2"),
+        (
+            ["hydra.sweep.dir=grid", "seed=4,5"],
+            "hydra.sweep.dir=grid is not allowed: it has the sweep over regularizer=none,l2",
+        ),
         (["hydra.sweep.dir=", "seed=4,5"], "hydra.sweep.dir= is not allowed"),
         (["seed=1,"], "seed=1, cannot be read: it must be KEY=VALUE"),
         (["optimizer.lr=choice(0.1,0.2"], "optimizer.lr=choice(0.1,0.2 cannot be read"),
@@ -158,7 +163,7 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["hydra.sweep.dirr=a", "seed=1,2"], "hydra.sweep.dirr=a: there is no such key"),
         (["resume=grid/0", "seed=1,2"], "resume=grid/0 is not allowed with -m"),
         (["rerun=grid/0", "seed=1,2"], "rerun=grid/0 is not allowed with -m"),
-        (["seed=1,2,1"], "seed=1,2,1 names 1 more than once"),
+        (["seed=1,2,1"], "seed=1,2,1 is not allowed in a grid: name 1 only once"),
         (["seed=1,2", "hydra.sweep.subdir=a"], "hydra.sweep.subdir=a is not allowed with -m"),
         (["seed=1,2", "hydra.mode=RUN"], "hydra.mode=RUN is not allowed with -m"),
         (["seed=1,2", "--cfg", "job"], "--cfg is not for -m"),
@@ -167,53 +172,56 @@ def test_a_point_runs_again_alone(finished: tuple[Path, subprocess.CompletedProc
         (["regularizer=glob(l*)"], "regularizer=glob(l*) is not allowed in a grid"),
         (["seed=1,2", "seed=7"], "seed=1,2 is not allowed: seed is given 2 times"),
         (["seed=1,2", "hydra/launcher=basic,joblib"], "hydra/launcher=basic,joblib is not allowed"),
-        (["sweep.resume=5"], "sweep.resume=5: there is no whole sweep.json"),
+        (["sweep.resume=5"], "sweep.resume=5: there is no complete sweep.json"),
         (
             ["seed=1,2,3", "sweep.halving=3", "data.validation_fraction=0"],
             "data.validation_fraction=0 (given, or an experiment's) is not allowed here",
         ),
         (
             ["experiment=digits_standard,digits_custom", "sweep.halving=2"],
-            "experiment=digits_standard,digits_custom is not allowed with sweep.halving, which shares out epochs itself: say",
+            "experiment=digits_standard,digits_custom is not allowed with sweep.halving, which sets the epochs of each point itself",
         ),
-        (["seed=range(1,1)"], "seed=range(1,1) is not allowed in a grid: there is nothing in it"),
-        (["seed=1,2", "hydra.sweep.dir=/proc/grid"], "hydra.sweep.dir=/proc/grid cannot be made: "),
+        (["seed=range(1,1)"], "seed=range(1,1) is not allowed in a grid: it is empty"),
+        (["seed=1,2", "hydra.sweep.dir=/proc/grid"], "hydra.sweep.dir=/proc/grid cannot be created: "),
         (["seed=1,2", "mc=none", "sweep.by=test_mc.nll"], "sweep.by=test_mc.nll is not allowed with mc=none"),
         (["seed=1,2", "trainer.max_epochs=${oc.env:NO_SUCH}"], "trainer.max_epochs: KeyError raised while resolving"),
         (["seed=1,2", "sweep.halving=1"], "sweep.halving=1 is not allowed"),
-        (["seed=1,2", "sweep.halving=3"], "sweep.halving=3 leaves out nothing of 2 points over 50 epochs"),
-        (["seed=1,2", "sweep.retry_failed=true"], "sweep.retry_failed=true is for a sweep that goes on"),
+        (["seed=1,2", "sweep.halving=3"], "sweep.halving=3 is not allowed: it prunes none of 2 points in 50 epochs"),
+        (["seed=1,2", "sweep.retry_failed=true"], "sweep.retry_failed=true is allowed only for a resumed sweep"),
         (["sweep.resume=grid", "hydra.sweep.dir=other"], "hydra.sweep.dir=other is not allowed with sweep.resume"),
         (["sweep.resume=grid", "sweep.retry_failed=yes"], "sweep.retry_failed=yes is not allowed"),
         (["seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0 is not allowed"),
-        (["hydra.sweep.dir=nameless", "seed=4,5"], "hydra.sweep.dir=nameless holds runs, and no sweep.json"),
+        (
+            ["hydra.sweep.dir=nameless", "seed=4,5"],
+            "hydra.sweep.dir=nameless is not allowed: it has runs but no sweep.json",
+        ),
     ],
 )
 def test_mistakes_are_one_line(
-    finished: tuple[Path, subprocess.CompletedProcess[str]], arguments: list[str], said: str
+    finished: tuple[Path, subprocess.CompletedProcess[str]], arguments: list[str], message: str
 ) -> None:
     (nameless := finished[0].parent / "nameless" / "0").mkdir(parents=True, exist_ok=True)
     (nameless / "results.json").write_text("{}")
     done = swept(finished[0].parent, *arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {said}"), done.stderr
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("argument", ["sweep.resume=grid", "sweep.by=val.nll", "hydra.mode=MULTIRUN"])
-def test_what_is_about_many_runs_is_said_with_m(argument: str, tmp_path: Path) -> None:
+def test_keys_of_sweeps_need_multirun(argument: str, tmp_path: Path) -> None:
     done = ended(tmp_path, argument)
-    assert (done.returncode, done.stderr) == (2, f"error: {argument} is about many runs: say -m\n")
+    assert (done.returncode, done.stderr) == (2, f"error: {argument} is allowed only for several runs: add -m\n")
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", '{"overrides": "seed=1,2"}', '{"overrides": [], "by": "speed"}'])
 def test_a_damaged_record_is_one_line(damaged: str, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(damaged)
-    with pytest.raises(DataError, match=r"there is no whole sweep\.json in it|its sweep\.json is damaged"):
+    with pytest.raises(DataError, match=r"there is no complete sweep\.json in it|its sweep\.json is damaged"):
         plan([f"sweep.resume={quoted(str(tmp_path))}"])
 
 
-def test_points_that_failed_are_run_again_where_that_is_asked_for(
+def test_failed_points_are_run_again_on_request(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "grid")
@@ -228,7 +236,7 @@ def test_points_that_failed_are_run_again_where_that_is_asked_for(
     assert json.loads((tmp_path / "grid" / str(best) / "results.failed.json").read_text()) == failure
 
 
-def test_the_time_of_a_sweep_is_that_of_all_its_sittings(
+def test_the_time_of_a_sweep_includes_its_earlier_parts(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0], grid := tmp_path / "grid")
@@ -236,7 +244,7 @@ def test_the_time_of_a_sweep_is_that_of_all_its_sittings(
     assert swept(tmp_path, "sweep.resume=grid").returncode == 1
     ended_in_order = json.loads((grid / "sweep.json").read_text())["seconds"]
     assert record["seconds"] < ended_in_order < record["seconds"] + 60
-    # one that was killed had noted only that it began
+    # a killed sweep has stored only its start
     (grid / "sweep.json").write_text(json.dumps({**record, "status": "running", "seconds": 5.0}))
     newest = max(path.stat().st_mtime for path in grid.glob("*/results.json"))
     os.utime(grid / "sweep.json", (newest - 100, newest - 100))
@@ -244,48 +252,48 @@ def test_the_time_of_a_sweep_is_that_of_all_its_sittings(
     assert 105 <= json.loads((grid / "sweep.json").read_text())["seconds"] < 165
 
 
-def test_a_point_whose_checkpoint_is_damaged_begins_anew(
+def test_a_point_with_a_damaged_checkpoint_starts_again(
     finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(finished[0], grid := tmp_path / "grid")
-    whole = leaderboard(grid)
-    (point := grid / whole[0]["point"]).joinpath("results.json").unlink()
+    complete = leaderboard(grid)
+    (point := grid / complete[0]["point"]).joinpath("results.json").unlink()
     (point / "checkpoints" / "last.ckpt").write_bytes(b"half of it")
     assert swept(tmp_path, "sweep.resume=grid").returncode == 1
     assert any("last.ckpt cannot be read as a checkpoint" in row["reason"] for row in leaderboard(grid))
     assert swept(tmp_path, "sweep.resume=grid", "sweep.retry_failed=true").returncode == 1
-    assert leaderboard(grid) == whole
+    assert leaderboard(grid) == complete
     assert (point / "checkpoints" / "last.damaged.ckpt").read_bytes() == b"half of it"
 
 
-def test_an_exit_in_a_run_is_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody's data set or penalty does must not end the runs behind it."""
+def test_an_exit_in_a_run_fails_only_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's data set or penalty must not end the runs that follow."""
     for error, raised in ((SystemExit(3), job.RunError), (Interrupted(signal.SIGTERM), Interrupted)):
         monkeypatch.setattr(import_module("regtorch.training.run"), "run", Mock(side_effect=error))
         with pytest.raises(raised):
             job.train(compose(SMALL), tmp_path, [])
 
 
-def test_a_reader_sees_values_without_what_a_command_line_needs() -> None:
+def test_values_are_shown_without_quotes() -> None:
     where = plan(["regularizer=l2", r"regularizer.where='kernel:hidden.*',bias,head\.*", "model.hidden=[8],[9]"])
     assert [where.choices(number)["regularizer.where"] for number in (0, 2)] == ["kernel:hidden.*", "bias"]
     assert where.choices(0)["model.hidden"] == "[8]"
     assert r"kernel" in where.overrides_of(0)[-2]
 
 
-def test_a_signal_before_the_first_run_trains_ends_the_sweep_in_order(tmp_path: Path) -> None:
+def test_a_signal_before_the_first_run_ends_the_sweep_cleanly(tmp_path: Path) -> None:
     with running(tmp_path, "-m", "seed=1,2", *SMALL, "hydra.sweep.dir=grid") as command:
         command.until((tmp_path / "grid" / "sweep.json").exists)
         command.kill(signal.SIGTERM)
         assert command.status() == 143
     assert command.errors == [
-        "error: interrupted; python scripts/train.py -m sweep.resume=" + str(tmp_path / "grid") + " goes on"
+        "error: interrupted; to resume: python scripts/train.py -m sweep.resume=" + str(tmp_path / "grid")
     ]
     assert json.loads((tmp_path / "grid" / "sweep.json").read_text())["status"] == "interrupted"
 
 
-def test_a_full_disk_is_the_reason_and_no_traceback(tmp_path: Path) -> None:
-    """There is room for a failure, and none for a run's configuration."""
+def test_a_full_disk_is_reported_without_a_traceback(tmp_path: Path) -> None:
+    """The disk has space for a failure, but not for a run's configuration."""
     with running(tmp_path, "-m", "seed=1,2", "hydra.sweep.dir=full", file_size=1000) as command:
         assert command.status() == 1, command.stderr
     assert "Error executing job" not in command.stderr

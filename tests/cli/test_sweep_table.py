@@ -1,4 +1,4 @@
-"""What a sweep shows in a terminal: one table that fits it, no bar of single runs, and numbers that are not broken."""
+"""A sweep's output on a terminal: one table that fits, no progress bars of single runs, and no broken numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONG = {
 
 
 class Terminal(io.StringIO):
-    """A stream that is a terminal of so many columns and rows."""
+    """A stream that is a terminal with a given number of columns and rows."""
 
     def __init__(self, columns: int, rows: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Terminal(io.StringIO):
 
 
 def sweep(folder: Path, choices: dict[str, str], completed: int, failed: int, running: int) -> Plan:
-    """A sweep of which some points have ended, some failed, and some run."""
+    """A sweep with completed, failed and running points."""
     total = completed + failed + running + 3
     for number in range(completed + failed + running):
         point = folder / str(number)
@@ -66,7 +66,7 @@ def sweep(folder: Path, choices: dict[str, str], completed: int, failed: int, ru
 
 
 def attached(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal as standard error, from the body of a test on: before it, pytest sets its own."""
+    """Make a terminal standard error in the body of a test, because pytest sets its own before."""
     made = Terminal(*size)
     monkeypatch.setattr(sys, "stderr", made)
     for name, value in (("TERM", "xterm"), ("COLUMNS", str(size[0])), ("LINES", str(size[1]))):
@@ -76,7 +76,7 @@ def attached(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> Terminal
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("choices", [{"regularizer": "l2"}, LONG], ids=["short", "long"])
-def test_one_table_stays_in_place_and_is_gone_at_the_end(
+def test_one_table_is_updated_in_place_and_removed_at_the_end(
     size: tuple[int, int], choices: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal = attached(size, monkeypatch)
@@ -103,7 +103,7 @@ def test_a_dumb_terminal_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert terminal.lines == ["1 of 4: regularizer=l2 seed=0: val.accuracy 0.5000"]
 
 
-def test_piped_it_is_a_line_for_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_output_has_a_line_for_each_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Watch(sweep(tmp_path, {"regularizer": "l2"}, completed=0, failed=0, running=1)):
         (tmp_path / "0/results.json").write_text(json.dumps({"status": "failed", "reason": "no"}))
     assert capsys.readouterr().err == "1 of 4: regularizer=l2 seed=0: no\n"
@@ -128,16 +128,16 @@ def test_the_leaderboard_has_failures_and_counts(tmp_path: Path, capsys: pytest.
         Point(1, {"seed": "2"}, "failed", reason="the loss became nan"),
     ]
     show_leaderboard(points, "val.brier", tmp_path, 3)
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for words in (
         "0.5000",
         "point 1 failed: seed=2: the loss became nan",
         "1 of 3 points completed, 1 failed, 1 not finished",
     ):
-        assert words in said
+        assert words in message
 
 
-def test_a_run_of_a_sweep_has_no_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_a_sweep_has_no_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attached((80, 24), monkeypatch)
     node: Any = {"patience": None, "monitor": "val_loss", "min_delta": 0.0, "ema_decay": None}
 

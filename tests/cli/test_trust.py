@@ -1,4 +1,4 @@
-"""A configuration runs no code but ours: not from the command line, not from a stranger's folder, not from their files."""
+"""A configuration cannot run foreign code: not from the command line, nor from an untrusted folder or its files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import torch
 from tests.testers.cold import Answer, answered
 
 _UP = "../" * 12 + "proc/self/cwd/theirs"
-#: each of these makes the folder `boom` where nothing guards against it
-STRANGERS = [
+#: without the guard, each of these creates the folder `boom`
+UNTRUSTED = [
     "+hydra.callbacks.boom={_target_: os.mkdir, path: boom}",
     "+hydra.callbacks={boom: {_target_: os.mkdir, path: boom}}",
     f"experiment={_UP}/evil",
     f"+regularizer@_global_.hydra.callbacks={_UP}/callbacks",
     "experiment=${oc.env:EVIL}",
 ]
-#: none of these does with the Hydra of today; but no run's record says them
+#: with the current Hydra, none of these runs code; but no run has such overrides
 ODD = [
     "++hydra.job_logging.handlers.boom={class: subprocess.Popen, args: [mkdir, boom]}",
     *("hydra.launcher._target_=os.mkdir", "--config-dir=boom", "hydra/job_logging=boom", "model._target_=os.mkdir"),
@@ -34,14 +34,14 @@ UNGUARDED = """
 from regtorch.cli import composition, sweep_plan, train
 
 for module in (composition, sweep_plan, train):
-    for guard in {"check_names_only", "check_of_folder"} & vars(module).keys():
+    for guard in {"check_names_only", "check_folder_overrides"} & vars(module).keys():
         setattr(module, guard, lambda *given: None)
 train.main()
 """
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,9 +54,9 @@ def run(folder: Path, *arguments: str) -> Answer:
     return answered("train.py", arguments, folder)
 
 
-def check_refused(done: Answer, said: str, folder: Path) -> None:
+def check_refused(done: Answer, message: str, folder: Path) -> None:
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert not (folder / "boom").exists()
@@ -73,7 +73,7 @@ def test_no_import_path_on_the_command_line(override: str, multirun: list[str], 
 
 
 def theirs(folder: Path, override: str) -> None:
-    """A stranger's folder of runs, which says so."""
+    """Write an untrusted folder of runs with this override."""
     small = ["trainer.max_epochs=1", "data.batch_size=999", "mc=none", "logger.tensorboard=false"]
     kept = folder / "theirs" / ".hydra" / "overrides.yaml"
     kept.parent.mkdir(parents=True)
@@ -84,16 +84,16 @@ def theirs(folder: Path, override: str) -> None:
     (folder / "theirs" / "sweep.json").write_text(json.dumps({"overrides": [*small, "seed=1,2", override]}))
 
 
-@pytest.mark.parametrize("override", [*STRANGERS, *ODD])
+@pytest.mark.parametrize("override", [*UNTRUSTED, *ODD])
 @pytest.mark.parametrize("way", ["resume", "rerun", "sweep.resume"])
-def test_a_stranger_s_folder_runs_nothing(override: str, way: str, tmp_path: Path) -> None:
+def test_an_untrusted_folder_runs_no_code(override: str, way: str, tmp_path: Path) -> None:
     theirs(tmp_path, override)
     done = run(tmp_path, *(["-m"] if way == "sweep.resume" else []), f"{way}=theirs")
-    check_refused(done, f"{way}=theirs: what is kept there says {override}", tmp_path)
+    check_refused(done, f"{way}=theirs: the override {override} stored there is not allowed", tmp_path)
 
 
-@pytest.mark.parametrize("override", STRANGERS)
-def test_without_the_guard_it_goes_off(override: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("override", UNTRUSTED)
+def test_without_the_guard_the_code_runs(override: str, tmp_path: Path) -> None:
     theirs(tmp_path, override)
     environment = {**os.environ, "EVIL": f"{_UP}/evil"}
     command = [sys.executable, "-c", UNGUARDED, "rerun=theirs"]
@@ -104,7 +104,7 @@ def test_without_the_guard_it_goes_off(override: str, tmp_path: Path) -> None:
 def test_a_damaged_record_of_a_sweep_is_one_line(tmp_path: Path) -> None:
     theirs(tmp_path, "regularizer=l2(")
     done = run(tmp_path, "-m", "sweep.resume=theirs")
-    check_refused(done, "sweep.json there says regularizer=l2(, which cannot be read: it must be KEY=VALUE", tmp_path)
+    check_refused(done, "sweep.json there has regularizer=l2(, which cannot be read: it must be KEY=VALUE", tmp_path)
 
 
 def test_an_archive_of_pickled_rows_is_refused(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_an_archive_of_pickled_rows_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", **arrays)
     check_refused(run(tmp_path, "data=arrays", "data.path=theirs.npz"), "data.path=theirs.npz", tmp_path)
     np.load(tmp_path / "theirs.npz", allow_pickle=True)["x_train"]
-    assert (tmp_path / "boom").is_dir(), "without the guard it goes off"
+    assert (tmp_path / "boom").is_dir(), "without the guard the code runs"
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert "theirs.ckpt cannot be read as a checkpoint" in done.stderr
     assert not (tmp_path / "boom").exists()
     torch.load(tmp_path / "theirs.ckpt", weights_only=False)
-    assert (tmp_path / "boom").is_dir(), "without the guard it goes off"
+    assert (tmp_path / "boom").is_dir(), "without the guard the code runs"
 
 
-def test_the_bomb_is_one(tmp_path: Path) -> None:
+def test_the_bomb_runs_code_when_it_is_unpickled(tmp_path: Path) -> None:
     pickle.load(io.BytesIO(pickle.dumps(Bomb(tmp_path / "boom"))))
     assert (tmp_path / "boom").is_dir()

@@ -1,4 +1,4 @@
-"""A run's folder may come from anybody: each reader of its files works, or raises one error of ours in one line."""
+"""A run's folder may be untrusted: each reader of its files works, or raises one of our errors in one line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regtorch.cli import going_on, halving, run_folder, sweep, sweep_plan, validation, what_is_left
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli import completed_run, halving, resume, run_folder, sweep, sweep_plan, validation
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.interpolation import filled_in, runs_resolver
+from regtorch.cli.interpolation import resolve_references, runs_resolver
 from regtorch.cli.search_database import check_database
-from regtorch.cli.train import say_completed
-from regtorch.cli.trust import check_of_folder
+from regtorch.cli.train import print_completed
+from regtorch.cli.trust import check_folder_overrides
 from regtorch.description import checked_content
 from regtorch.errors import DataError, RegtorchError
 from regtorch.study.curves import read_metrics
@@ -69,7 +69,7 @@ cheaply = settings(max_examples=60, suppress_health_check=[HealthCheck.function_
 
 
 def in_one_line(action: Callable[[], Any]) -> Any:
-    """What an action gives back; an error of ours counts as an answer, and any other as a fault."""
+    """Return an action's result, or the message of one of our errors; any other error fails the test."""
     with suppress(RegtorchError):
         return action()
     return None
@@ -87,10 +87,10 @@ def test_results_json(results: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     run_folder.warn_if_unfinished(tmp_path)
     config = {"resume": str(tmp_path), "trainer": {"max_epochs": 1}, "callbacks": {"patience": None}, "ckpt_path": None}
     with suppress(DataError):
-        say_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
-    out, said = capsys.readouterr()
-    assert "\x1b" not in out + said
-    assert max(map(len, said.splitlines()), default=0) < 1000
+        print_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
+    out, message = capsys.readouterr()
+    assert "\x1b" not in out + message
+    assert max(map(len, message.splitlines()), default=0) < 1000
 
 
 @cheaply
@@ -106,7 +106,7 @@ def test_checkpoint(content: Any) -> None:
 
 @settings(cheaply, max_examples=100)
 @given(data=st.data())
-def test_a_checkpoint_to_go_on_from(
+def test_a_checkpoint_to_resume_from(
     data: st.DataObject, composed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     described = {**DESCRIBED, **{key: composed[key] for key in ("model", "activation", "dropout", "optimizer", "data")}}
@@ -118,10 +118,10 @@ def test_a_checkpoint_to_go_on_from(
     for check in ("check_resume", "check_best"):
         monkeypatch.setattr(validation, check, lambda *given: None)
     in_one_line(lambda: validation.check_checkpoint(config))
-    in_one_line(lambda: what_is_left._longer(checked_content(content, "last.ckpt"), config))
+    in_one_line(lambda: completed_run._longer(checked_content(content, "last.ckpt"), config))
 
 
-@pytest.mark.parametrize("reader", [checkpoint_content, read_checkpoint])
+@pytest.mark.parametrize("reader", [read_plain_content, read_checkpoint])
 @pytest.mark.parametrize(("key", "value"), [("epochs", "many"), ("shape", [-20]), ("classes", 2**63), ("model", "mlp")])
 def test_both_readers_of_checkpoints_name_the_entry(
     reader: Callable[[Path], Any], key: str, value: Any, tmp_path: Path
@@ -131,23 +131,23 @@ def test_both_readers_of_checkpoints_name_the_entry(
         reader(tmp_path / "last.ckpt")
 
 
-def test_nested_lists_of_a_checkpoint_are_not_walked(tmp_path: Path) -> None:
+def test_deeply_nested_lists_in_a_checkpoint_are_refused(tmp_path: Path) -> None:
     nested: list[Any] = [1]
     for _ in range(60):
         nested = [nested, nested]
     torch.save(
         {**CHECKPOINT, "regtorch": {**DESCRIBED, "model": {"name": "mlp", "hidden": nested}}}, tmp_path / "x.ckpt"
     )
-    with pytest.raises(DataError, match="it expands to more than"):
-        checkpoint_content(tmp_path / "x.ckpt")
+    with pytest.raises(DataError, match="it unfolds to more than"):
+        read_plain_content(tmp_path / "x.ckpt")
 
 
-def test_an_archive_that_unfolds_is_not_read(tmp_path: Path) -> None:
-    """A few kilobytes that are 64 MB when they are read."""
+def test_a_decompression_bomb_is_not_read(tmp_path: Path) -> None:
+    """A few kilobytes expand to 64 MB when they are read."""
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", bytes(64 * 2**20))
     with pytest.raises(DataError, match="cannot be read as a checkpoint"):
-        checkpoint_content(tmp_path / "x.ckpt")
+        read_plain_content(tmp_path / "x.ckpt")
 
 
 @cheaply
@@ -157,7 +157,7 @@ def test_records_of_a_sweep(content: Any, rungs: Any, tmp_path: Path) -> None:
     (tmp_path / "halving.json").write_text(json.dumps(rungs))
     in_one_line(lambda: sweep_plan._earlier(tmp_path))
     sweep._seconds_before(tmp_path)
-    in_one_line(lambda: halving._decided(tmp_path))
+    in_one_line(lambda: halving._stored_decisions(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_config_yaml(data: st.DataObject, composed: dict[str, Any], tmp_path: Pa
 def test_overrides_yaml(lines: list[str], tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir(exist_ok=True)
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(lines))
-    going_on.says_how_it_was_started(tmp_path)
+    resume.has_overrides(tmp_path)
     in_one_line(lambda: earlier_overrides([f"resume={tmp_path}"]))
 
 
@@ -209,13 +209,13 @@ ALIASES = f"- &a0 {TEN}\n" + "".join(f"- &a{n} [{', '.join([f'*a{n - 1}'] * 10)}
         "a: b: c",
     ],
 )
-def test_yaml_that_unfolds_or_runs_is_refused(text: str, tmp_path: Path) -> None:
+def test_yaml_that_expands_or_runs_code_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(DataError):
         load_yaml(tmp_path / "x.yaml")
 
 
-def test_files_that_are_no_regular_ones(tmp_path: Path) -> None:
+def test_files_that_are_not_regular(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe")
@@ -232,14 +232,14 @@ CHAIN = {f"a{n}": f"${{a{n - 1}}}${{a{n - 1}}}" if n else "x" for n in range(40)
 @pytest.mark.parametrize(
     "config", [CHAIN, {"a": "${a}"}, {"a": "${b}", "b": "${a}"}, {"a": "${absent}"}, {"a": "${x.y}"}]
 )
-def test_chains_and_circles_of_interpolations_are_refused(config: dict[str, Any]) -> None:
+def test_chains_and_cycles_of_interpolations_are_refused(config: dict[str, Any]) -> None:
     with pytest.raises(DataError):
-        filled_in(config)
+        resolve_references(config)
 
 
-def test_references_within_a_configuration_are_filled_in_and_resolvers_are_not() -> None:
+def test_references_within_a_configuration_are_resolved_and_resolvers_are_not_run() -> None:
     config = {"seed": 3, "data": {"split_seed": "${seed}", "path": "a-${data.split_seed}"}, "x": ["${oc.env:HOME}"]}
-    assert filled_in(config) == {"seed": 3, "data": {"split_seed": 3, "path": "a-3"}, "x": ["${oc.env:HOME}"]}
+    assert resolve_references(config) == {"seed": 3, "data": {"split_seed": 3, "path": "a-3"}, "x": ["${oc.env:HOME}"]}
 
 
 RESOLVERS = [
@@ -257,34 +257,34 @@ RESOLVERS = [
 
 @pytest.mark.parametrize("override", RESOLVERS)
 def test_no_resolver_of_a_folder_is_evaluated(override: str) -> None:
-    with pytest.raises(DataError, match=r"which no run says|cannot be read"):
-        check_of_folder([override], "resume=theirs")
+    with pytest.raises(DataError, match=r"stored there is not allowed|cannot be read"):
+        check_folder_overrides([override], "resume=theirs")
 
 
 @pytest.mark.parametrize("name", [".lock", "train.log"])
-def test_what_is_written_in_a_folder_is_no_link_to_a_file_elsewhere(name: str, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_to_be_written_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "run" / ".hydra").mkdir(parents=True)
     (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[seed=1]")
     (tmp_path / "run" / "sweep.json").write_text(json.dumps(SWEEP))
     (tmp_path / "mine").write_text("kept")
     (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
-    with pytest.raises(DataError, match=f"{name} there is no file but a link"):
+    with pytest.raises(DataError, match=f"{name} there is a link"):
         earlier_overrides([f"resume={tmp_path}/run"])
-    with pytest.raises(DataError, match=f"{name} there is no file but a link"):
+    with pytest.raises(DataError, match=f"{name} there is a link"):
         sweep_plan._earlier(tmp_path / "run")
 
 
-def test_references_and_paths_of_a_folder_are_taken() -> None:
-    check_of_folder(
+def test_references_and_paths_of_a_folder_are_accepted() -> None:
+    check_folder_overrides(
         ["seed=1", "data.split_seed=${seed}", "data.path='a$b/c.npz'", "~scheduler", "x=null"], "resume=mine"
     )
     assert not runs_resolver("a$b")
 
 
 @pytest.mark.parametrize("overrides", [["a=[" + "x," * 2000 + "]"], ["x=" + "y" * 300_000], ["a=" + "[" * 2000]])
-def test_overrides_that_take_long_to_read_are_refused(overrides: list[str]) -> None:
-    with pytest.raises(DataError, match="too long to have been typed"):
-        check_of_folder(overrides, "resume=theirs")
+def test_overrides_that_take_long_to_parse_are_refused(overrides: list[str]) -> None:
+    with pytest.raises(DataError, match="stored there are too long"):
+        check_folder_overrides(overrides, "resume=theirs")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_overrides_that_take_long_to_read_are_refused(overrides: list[str]) -> N
         None,
     ],
 )
-def test_a_database_with_programs_in_it_is_not_opened(statements: list[str] | None, tmp_path: Path) -> None:
+def test_a_database_with_code_in_it_is_not_opened(statements: list[str] | None, tmp_path: Path) -> None:
     path = tmp_path / "search.db"
     if statements is None:
         path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 16)
@@ -308,7 +308,7 @@ def test_a_database_with_programs_in_it_is_not_opened(statements: list[str] | No
         check_database(path)
 
 
-def test_a_search_s_own_database_is_taken(tmp_path: Path) -> None:
+def test_a_database_of_a_search_is_accepted(tmp_path: Path) -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -320,8 +320,8 @@ def test_a_search_s_own_database_is_taken(tmp_path: Path) -> None:
     check_database(tmp_path / "absent.db")
 
 
-def test_a_completed_run_s_results_need_not_have_all_entries(tmp_path: Path) -> None:
-    """Older versions wrote fewer: what there is is shown."""
+def test_results_of_older_versions_may_lack_entries(tmp_path: Path) -> None:
+    """Older versions wrote fewer entries; the existing ones are shown."""
     from regtorch.cli.train import show
 
     show({"status": "completed", "test": {"nll": 1.0}}, tmp_path)

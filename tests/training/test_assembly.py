@@ -1,4 +1,4 @@
-"""What a configuration says is what is built, bound, applied and measured."""
+"""Everything in a configuration is built, bound, applied and measured."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BIASES = ["hidden.0.linear.bias", "head.bias"]
         ("regularizer=activity", regtorch.Activity, ["hidden.0", "head"]),
     ],
 )
-def test_each_place_binds_its_own(override: str, rule: type, bound: list[str]) -> None:
+def test_each_place_binds_its_own_weights(override: str, rule: type, bound: list[str]) -> None:
     (penalty,) = module_of(override).penalties
     assert isinstance(penalty.regularizer, rule)
     assert penalty.names == bound
@@ -54,19 +54,19 @@ def test_each_place_binds_its_own(override: str, rule: type, bound: list[str]) -
 @pytest.mark.parametrize(
     ("override", "bound"), [("constraint=max_norm", KERNELS), ("constraint@bias_constraint=max_norm", BIASES)]
 )
-def test_each_constraint_binds_its_own(override: str, bound: list[str]) -> None:
+def test_each_constraint_binds_its_own_weights(override: str, bound: list[str]) -> None:
     (constraint,) = module_of(override).constraints
     assert constraint.names == bound
 
 
-def test_several_of_activities_and_a_place_of_ones_own() -> None:
+def test_several_activity_penalties_and_a_custom_place() -> None:
     (penalty,) = module_of("regularizer@activity_regularizer=several").penalties
     assert penalty.names == ["hidden.0", "head"] * 2
     (penalty,) = module_of("regularizer=l1", "regularizer.where=head.*").penalties
     assert penalty.names == ["head.weight", "head.bias"]
 
 
-def test_the_penalty_is_in_the_loss_that_is_trained_on(tmp_path: Path) -> None:
+def test_the_penalty_is_in_the_training_loss(tmp_path: Path) -> None:
     plain = train(tmp_path / "plain", "optimizer=sgd") if (tmp_path / "plain").mkdir() is None else {}
     (tmp_path / "l2").mkdir()
     train(tmp_path / "l2", "optimizer=sgd", "regularizer=l2", "regularizer.l2=1.0")
@@ -80,7 +80,7 @@ def test_the_penalty_is_in_the_loss_that_is_trained_on(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """A run whose best epoch is not its last."""
+    """A run whose best epoch is not its last one."""
     folder = tmp_path_factory.mktemp("measured")
     overrides = ["optimizer.lr=0.1", "dropout=standard", "regularizer=l2", "mc.samples=20", "trainer.max_epochs=5"]
     overrides += ["data.validation_fraction=0.4"]
@@ -97,14 +97,14 @@ def restored(folder: Path, config: dict[str, Any], name: str) -> Classifier:
 
 
 @torch.no_grad()
-def test_what_was_measured_is_recomputed_by_hand(measured: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_results_equal_those_computed_by_hand(measured: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
     folder, config, results = measured
     test = dataset(config).load().test
     x, y = torch.as_tensor(test.x), torch.as_tensor(test.y)
     module = restored(folder, config, "best")
     logits = module.model(x)
     last = restored(folder, config, "last").model(x)
-    assert not torch.allclose(logits, last)  # else this test could not tell best from last
+    assert not torch.allclose(logits, last)  # otherwise this test could not distinguish best from last
     nll = nn.functional.cross_entropy(logits, y).item()
     penalty = 0.01 * sum(w.square().sum().item() for w in module.model.parameters() if w.ndim > 1)
     one_hot = nn.functional.one_hot(y, 10)
@@ -119,7 +119,7 @@ def test_what_was_measured_is_recomputed_by_hand(measured: tuple[Path, dict[str,
     assert results["test_mc"]["nll"] != pytest.approx(results["test"]["nll"], rel=1e-3)
 
 
-def test_the_validation_loss_carries_the_penalty(measured: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+def test_the_validation_loss_includes_the_penalty(measured: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
     _, _, results = measured
     assert results["val"]["loss"] - results["val"]["nll"] == pytest.approx(
         results["test"]["loss"] - results["test"]["nll"]
@@ -135,7 +135,7 @@ def test_the_brier_score_of_a_coin() -> None:
     assert values["nll"] == pytest.approx(math.log(2))
 
 
-def test_training_rows_are_shuffled_anew_and_others_stay_in_order() -> None:
+def test_training_rows_are_reshuffled_and_others_stay_in_order() -> None:
     batches = DataModule(dataset(compose([])), seed=3)
     rows = batches.splits.train
     loader = batches.train_dataloader()
@@ -177,7 +177,7 @@ def test_the_scheduler_moves_the_learning_rate(tmp_path: Path) -> None:
     assert rates[0] > rates[1] > rates[2]
 
 
-def test_a_dropout_that_drops_nothing_is_none() -> None:
+def test_a_dropout_with_probability_zero_is_no_dropout() -> None:
     assert not has_dropout(
         nn.Sequential(nn.Dropout(0.0), regtorch.Dropout(drop_prob=0.0), regtorch.GaussianNoise(std=0.0))
     )
@@ -185,12 +185,12 @@ def test_a_dropout_that_drops_nothing_is_none() -> None:
     assert has_dropout(nn.Sequential(regtorch.GaussianNoise(std=0.1)))
 
 
-def test_early_stopping_without_validation_looks_at_the_training_loss(tmp_path: Path) -> None:
+def test_early_stopping_without_validation_monitors_the_training_loss(tmp_path: Path) -> None:
     stopping = make_callbacks(compose(["callbacks=early_stopping"])["callbacks"], tmp_path, validated=False)[-1]
     assert stopping.monitor == "loss"
 
 
-def test_weights_that_are_ruined_by_the_last_step_leave_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_non_finite_weights_leave_the_last_good_checkpoint(tmp_path: Path) -> None:
     ruin = ["data.batch_size=5000", "optimizer=sgd", "regularizer=l2", "trainer.max_epochs=1"]
     with pytest.raises(NonFiniteLossError, match="by step 1"):
         train(tmp_path, *ruin, "optimizer.lr=3e38", "regularizer.l2=10")

@@ -1,4 +1,4 @@
-"""Which rules sit on which weights: in the log, and in the results."""
+"""The log and the results name the rules and the weights that they are bound to."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def test_every_place_is_named_with_its_weights() -> None:
     assert by_weight([*found.items()])["head.bias"] == ["bias_regularizer=l1 (l1=0.01)", "bias_constraint=non_neg"]
 
 
-def test_a_run_writes_them_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_run_records_its_rules(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = compose([*SETTINGS, "regularizer=l2", "regularizer.where=kernel:hidden.*", "trainer.strategy=ddp"])
     with caplog.at_level(logging.INFO, "regtorch"):
         results = run(config, dataset(config), tmp_path)
     assert results["rules"] == {"hidden.0.linear.weight": ["regularizer=l2 (l2=0.01)"]}
-    said = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert ("INFO", "regularizer=l2 (l2=0.01) on hidden.0.linear.weight") in said
-    assert [text for level, text in said if level == "WARNING"] == [
-        "trainer.strategy=ddp has no effect on one process; trainer.devices says how many"
+    message = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("INFO", "regularizer=l2 (l2=0.01) on hidden.0.linear.weight") in message
+    assert [text for level, text in message if level == "WARNING"] == [
+        "trainer.strategy=ddp has no effect with one process; set their number with trainer.devices"
     ]
     assert [entry["source"] for entry in results["advice"]][-1] == "of this run"
 
@@ -50,4 +50,4 @@ def test_a_run_writes_them_down(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_a_line_stays_short_for_a_model_of_many_layers() -> None:
     line = summary("regularizer=l2 (l2=0.01)", [f"encoder.layers.{index}.linear.weight" for index in range(200)])
     assert len(line) < 500
-    assert line.endswith("more, which results.json lists")
+    assert line.endswith("more (listed in results.json)")

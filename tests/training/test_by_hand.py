@@ -1,4 +1,4 @@
-"""A run through Lightning against the loop that one would write by hand in plain torch: the same bits."""
+"""A run with Lightning and a hand-written loop in plain torch have the same bits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def by_lightning(config: dict[str, Any], folder: Path) -> dict[str, Tensor]:
 
 
 def batches_of(split: Split, batch_size: int) -> list[tuple[Tensor, Tensor]]:
-    """All epochs' batches, in the order that the seed and the epoch's number give."""
+    """Return the batches of all epochs, in the order given by the seed and the epoch's number."""
     batches = []
     for epoch in range(EPOCHS):
         order = np.random.default_rng([SEED, epoch]).permutation(len(split))
@@ -55,7 +55,7 @@ def batches_of(split: Split, batch_size: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def by_hand(config: dict[str, Any], projected: bool = True) -> dict[str, Tensor]:
-    """Nothing of Lightning's, and of regtorch only the model and the two formulas."""
+    """Train without Lightning; of regtorch, only the model and the two formulas are used."""
     splits = dataset(config).load()
     torch.manual_seed(SEED)
     model = make_model(config, splits.shape, len(splits.classes)).train()
@@ -69,7 +69,7 @@ def by_hand(config: dict[str, Any], projected: bool = True) -> dict[str, Tensor]
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y) + penalty.total(kernels)
         loss.backward()
-        optimizer.param_groups[0]["eps"] = 1e-7 / math.sqrt(1 - 0.999**step)  # Keras' epsilon, as a run has it
+        optimizer.param_groups[0]["eps"] = 1e-7 / math.sqrt(1 - 0.999**step)  # Keras' epsilon, as in a run
         optimizer.step()
         if projected:
             with torch.no_grad():
@@ -86,7 +86,7 @@ def test_the_same_bits_after_three_epochs(dropout: str, tmp_path: Path) -> None:
     assert {name: torch.equal(w, theirs[name]) for name, w in ours.items()} == dict.fromkeys(ours, True)
 
 
-def test_the_constraint_and_the_dropout_have_something_to_do(tmp_path: Path) -> None:
+def test_the_constraint_and_the_dropout_have_an_effect(tmp_path: Path) -> None:
     config = compose([*SETTINGS, *DROPOUTS["standard"]])
     trained = by_hand(config)
     for other in (by_hand(config, projected=False), by_hand({**config, "dropout": {"name": "none"}})):
@@ -94,7 +94,7 @@ def test_the_constraint_and_the_dropout_have_something_to_do(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dropout", DROPOUTS)
-def test_a_checkpoint_holds_those_bits(dropout: str, tmp_path: Path) -> None:
+def test_a_checkpoint_has_the_same_bits(dropout: str, tmp_path: Path) -> None:
     config = compose([*SETTINGS, *DROPOUTS[dropout]])
     trained = by_lightning(config, tmp_path)
     content = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]

@@ -1,4 +1,4 @@
-"""Whatever Lightning makes of a step, it ends where the loop that one would write by hand ends, for every rule."""
+"""For every rule, training with any of Lightning's features has the same result as a hand-written loop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CONSTRAINTS: list[Node] = [{"name": case.name, **case.settings} for case in CONS
 
 
 def rules(pairs: Any) -> pytest.MarkDecorator:
-    """Runs a test with each pair of a regularizer and a constraint, given as nodes."""
+    """Parametrize a test with pairs of a regularizer and a constraint, given as nodes."""
     return pytest.mark.parametrize(
         ("regularizer", "constraint"), [pytest.param(r, c, id=f"{r['name']}-{c['name']}") for r, c in pairs]
     )
@@ -42,14 +42,14 @@ every_pair = rules(product(REGULARIZERS, CONSTRAINTS))
 every_rule = rules(zip(REGULARIZERS, cycle(CONSTRAINTS), strict=False))  # there are more regularizers
 
 
-def test_every_rule_takes_part() -> None:
+def test_every_rule_is_tested() -> None:
     assert {node["name"] for node in REGULARIZERS} >= {n for n in available("regularizer") if n in _built_in()}
     assert {node["name"] for node in CONSTRAINTS} >= {n for n in available("constraint") if n in _built_in()}
     assert len(REGULARIZERS) >= len(CONSTRAINTS)
 
 
 def _built_in() -> set[str]:
-    """The names of our own rules; other tests register theirs in the same process."""
+    """Return the names of built-in rules; other tests register their own in the same process."""
     kinds = ("regularizer", "constraint")
     own = {(k, n) for k in kinds for n in available(k)}
     return {n for k, n in own if regtorch.registry.component(k, n).module.startswith("regtorch.")}
@@ -62,12 +62,12 @@ def data(rows: int) -> TensorDataset:
 
 
 def batches(rows: int = 22, size: int = BATCH) -> DataLoader[Any]:
-    """By default six batches, the last one shorter: with windows of four, the last one is shorter too."""
+    """Make batches: by default six, the last one shorter, so with windows of four the last window is shorter too."""
     return DataLoader(data(rows), batch_size=size)
 
 
 def network() -> nn.Sequential:
-    """So large weights that no constraint is at rest."""
+    """Make a network with such large weights that every constraint is active."""
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
     with torch.no_grad():
@@ -81,7 +81,7 @@ def momentum(model: nn.Module) -> Optimizer:
 
 
 class Regression(RegularizedModule):
-    """Least squares with a penalty and a constraint; notes each call of the hook, and the weights behind each batch."""
+    """Least squares with a penalty and a constraint; records each call of the hook, and the weights after each batch."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ def fit(
 
 
 class ByHand:
-    """The same training, as one writes it in plain torch: each window is one step on the mean of its batches' losses."""
+    """The same training in plain torch: each window is one step with the mean of its batches' losses."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ def test_accumulation_with_a_shorter_last_window_clipping_and_constraint(
 
 
 class Stream(IterableDataset[Any]):
-    """Rows that come one by one; nobody knows how many."""
+    """An iterable data set without a length."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(data(22))
@@ -234,7 +234,7 @@ def test_the_last_window_of_data_without_a_length(regularizer: Node, constraint:
 
 @every_rule
 def test_a_window_that_the_grad_scaler_skips(regularizer: Node, constraint: Node) -> None:
-    broken = 2  # in the first window; the second one is taken
+    broken = 2  # in the first window; the step of the second one is taken
 
     class Overflowing(Regression):
         def data_loss(self, batch: Any, batch_idx: int) -> Tensor:
@@ -271,7 +271,7 @@ def test_a_window_that_the_grad_scaler_skips(regularizer: Node, constraint: Node
 
 
 class TwoOptimizers(Regression):
-    """Manual optimization, as Lightning demands for two optimizers: the second steps every other batch."""
+    """Manual optimization, which Lightning requires for two optimizers; the second one steps every other batch."""
 
     def __init__(self, *given: Any, toggled: bool) -> None:
         super().__init__(*given, optimizer=two_optimizers)
@@ -341,7 +341,7 @@ def test_lbfgs(regularizer: Node, constraint: Node, clipping: str) -> None:
 
 
 @every_rule
-def test_an_optimizer_that_takes_the_place_of_another(regularizer: Node, constraint: Node) -> None:
+def test_an_optimizer_that_replaces_another(regularizer: Node, constraint: Node) -> None:
     class Exchange(lightning.Callback):
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             if trainer.current_epoch == 1:
@@ -361,7 +361,7 @@ def test_an_optimizer_that_takes_the_place_of_another(regularizer: Node, constra
 
 
 class Centralised(SGD):
-    """An optimizer of one's own that prepares the gradients and leaves the step to its base class."""
+    """A user's optimizer that changes the gradients and calls the step of its base class."""
 
     def step(self, closure: Any = None) -> Any:
         if closure is not None:
@@ -372,9 +372,9 @@ class Centralised(SGD):
 
 
 @every_rule
-def test_a_step_that_calls_that_of_its_base_class_is_one_step(regularizer: Node, constraint: Node) -> None:
+def test_a_step_that_calls_its_base_class_is_one_step(regularizer: Node, constraint: Node) -> None:
     def centralised(model: nn.Module) -> Optimizer:
-        SGD(model.parameters(), lr=LR)  # torch wraps the base class's step when there has been one of it
+        SGD(model.parameters(), lr=LR)  # torch wraps the base class's step when it is instantiated
         return Centralised(model.parameters(), lr=LR)
 
     module = Regression(regularizer, constraint, centralised)
@@ -395,7 +395,7 @@ def test_a_step_that_calls_that_of_its_base_class_is_one_step(regularizer: Node,
 
 
 @every_rule
-def test_a_batch_that_gives_no_loss_is_no_step(regularizer: Node, constraint: Node) -> None:
+def test_a_batch_without_a_loss_is_no_step(regularizer: Node, constraint: Node) -> None:
     class Choosy(Regression):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
             return None if batch_idx % 2 else super().training_step(batch, batch_idx)
@@ -415,7 +415,7 @@ def test_a_batch_that_gives_no_loss_is_no_step(regularizer: Node, constraint: No
 
 
 class Validated(Regression):
-    """Notes what is validated, and the penalty then."""
+    """Records the validated weights and their penalty."""
 
     def __init__(self, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **settings)
@@ -462,7 +462,7 @@ def test_averages_of_the_constrained_weights(
         x, _ = next(iter(batches()))
         averaged.module(x)
         assert module.penalties_then[epoch] == pytest.approx(of_average().item(), rel=1e-10)
-    assert_same(module.trained, hand.model)  # validation gave the trained weights back
+    assert_same(module.trained, hand.model)  # the trained weights were restored after validation
     assert_same(module.model, averaged.module)
 
 
@@ -479,14 +479,14 @@ def with_batch_norm() -> nn.Sequential:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @every_rule
-def test_stochastic_weight_averaging_puts_its_schedule_in_place_of_the_modules(
+def test_stochastic_weight_averaging_replaces_the_module_s_schedule(
     regularizer: Node, constraint: Node, batch_norm: bool
 ) -> None:
     make = with_batch_norm if batch_norm else network
     module = Regression(regularizer, constraint, by_epochs, make())
     swa = StochasticWeightAveraging(swa_lrs=0.02, swa_epoch_start=2, annealing_epochs=2, annealing_strategy="linear")
     trainer = fit(module, epochs=4, callbacks=[swa])
-    assert module.steps == 24  # and none in the pass for batch normalisation
+    assert module.steps == 24  # and none in the pass for batch normalization
     assert isinstance(trainer.lr_scheduler_configs[0].scheduler, SWALR)
 
     hand = ByHand(regularizer, constraint, model=make())
@@ -497,7 +497,7 @@ def test_stochastic_weight_averaging_puts_its_schedule_in_place_of_the_modules(
             hand.optimizer.param_groups[0]["initial_lr"] = 0.02
             scheduler = SWALR(hand.optimizer, swa_lr=0.02, anneal_epochs=2, anneal_strategy="linear")
         if epoch >= 1:
-            averaged.update_parameters(hand.model)  # Lightning takes the weights at the start of each epoch
+            averaged.update_parameters(hand.model)  # Lightning averages the weights at the start of each epoch
         for window in hand.windows(accumulate=1):
             hand.step(window)
         scheduler.step()
@@ -535,7 +535,7 @@ def test_averages_of_units_of_norm_one_are_shorter_until_they_are_projected() ->
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=lambda node: node["name"])
-def test_a_copy_that_holds_the_average_has_a_penalty_of_its_own(regularizer: Node) -> None:
+def test_a_copy_with_the_average_has_its_own_penalty(regularizer: Node) -> None:
     module = Regression(regularizer, {"name": "none"})
     x, _ = next(iter(batches()))
     module(x)
@@ -550,15 +550,15 @@ def test_a_copy_that_holds_the_average_has_a_penalty_of_its_own(regularizer: Nod
     assert regularizer["name"] in ("none", "orthogonal") or of_copy > before
     for w in module.parameters():
         nn.init.constant_(w, 7.0)
-    module.penalties[0].begin_step()  # the pass before had no backward pass, and would count, too
+    module.penalties[0].begin_step()  # otherwise the forward pass above would count too
     module(x)
     assert module.penalty().item() == of_copy.item()
 
 
-def test_a_fit_with_averages_goes_on_from_its_checkpoint(tmp_path: Any) -> None:
+def test_a_fit_with_averages_is_resumed_from_its_checkpoint(tmp_path: Any) -> None:
     regularizer, constraint = REGULARIZERS[-1], CONSTRAINTS[-1]
-    whole = Regression(regularizer, constraint)
-    fit(whole, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)])
+    complete = Regression(regularizer, constraint)
+    fit(complete, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)])
     first, second = Regression(regularizer, constraint), Regression(regularizer, constraint)
 
     class AtTheEndOfTheSecondEpoch(lightning.Callback):
@@ -569,5 +569,5 @@ def test_a_fit_with_averages_goes_on_from_its_checkpoint(tmp_path: Any) -> None:
     fit(first, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7), AtTheEndOfTheSecondEpoch()])
     fit(second, epochs=4, callbacks=[EMAWeightAveraging(decay=0.7)], resume=tmp_path / "half.ckpt")
     assert second.steps == 12
-    assert_same(second.trained, whole.trained)
-    assert_same(second.model, whole.model)
+    assert_same(second.trained, complete.trained)
+    assert_same(second.model, complete.model)

@@ -1,4 +1,4 @@
-"""Two processes end where one ends: the same losses, penalties, weights, results and checkpoints."""
+"""Two processes have the same losses, penalties, weights, results and checkpoints as one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NONE: Node = {"name": "none"}
 REGULARIZERS: list[Node] = [{"name": case.name, **case.settings} for case in REGULARIZER_CASES]
 CONSTRAINTS: list[Node] = [{"name": case.name, **case.settings} for case in CONSTRAINT_CASES]
 OF_WEIGHTS = [node for node in REGULARIZERS if node["name"] != "activity"]
-#: sums over the rows; others, of the whole matrix of activations, depend on the batch by their nature
+#: sums over rows; other regularizers use the complete matrix of activations, and so depend on the batch
 OF_ROWS: list[Node] = [node for node in REGULARIZERS if node["name"] in ("l1", "l2", "l1_l2", "group_lasso", "several")]
 MIXED: Node = {
     "name": "several",
@@ -54,7 +54,7 @@ CNN = ["model=cnn", "model.channels=[3]", "model.head=[5]", "data.row_shape=[2,6
 
 
 def _rules() -> dict[str, Config]:
-    """Each regularizer of the kernels, of the biases and, if it can be, of the activities; likewise the constraints."""
+    """Return each regularizer on kernels, biases and, if possible, activities, and each constraint on kernels and biases."""
     cases: dict[str, Config] = {}
     others = zip(cycle(CONSTRAINTS), cycle(OF_WEIGHTS[::-1]), cycle(CONSTRAINTS[::-1]), cycle([*OF_ROWS, NONE]))
     for regularizer, (constraint, of_biases, constraint_of_biases, of_activities) in zip(
@@ -83,7 +83,7 @@ BATCH = 64
 
 
 def _fits() -> dict[str, dict[str, Any]]:
-    """What is trained, on one process and on two: rules, rows, epochs, batches a window, further settings.
+    """Return the fits for one process and for two: rules, rows, epochs, batches per window, further settings.
 
     The last batch of an epoch has 33 rows, or one, which one process gets.
     """
@@ -117,7 +117,7 @@ FITS = _fits()
 
 
 class Steps:
-    """What each batch gave, noted where the module adds up its metrics."""
+    """Records the results of each batch when the module adds them to its metrics."""
 
     def __init__(self, module: Any, accumulate: int) -> None:
         self.module, self.add = module, module.training_metrics.add
@@ -133,7 +133,7 @@ class Steps:
 
 
 def means(noted: list[tuple[int, int, float, float]]) -> dict[int, list[float]]:
-    """Data loss and penalty of each step: the means over its rows, in whichever batches and processes they were."""
+    """Return the data loss and penalty of each step, as means over its rows in all batches and processes."""
     sums: dict[int, np.ndarray] = {}
     for step, rows, *values in noted:
         sums[step] = sums.get(step, np.zeros(3)) + rows * np.array([1.0, *values])
@@ -143,7 +143,7 @@ def means(noted: list[tuple[int, int, float, float]]) -> dict[int, list[float]]:
 def trained(
     config: Config, fit: dict[str, Any], strategy: str, world: World, batch_size: int, accumulate: int = 1
 ) -> Any:
-    """Final weights, and each step's loss and penalty, of a fit by the classes that a run is made of."""
+    """Return the final weights, and the loss and penalty of each step, of a fit with the classes of a run."""
     rows = fit["rows"]
     data = {**config["data"], "rows": rows + 1, "test_fraction": 0.5 / (rows + 1), "batch_size": batch_size}
     trainer = {**config["trainer"], "strategy": strategy, "max_epochs": fit["epochs"]}
@@ -154,7 +154,7 @@ def trained(
     assert len(batches.splits.train) == rows
     module = make_module(config, batches.splits.shape, 3)
     with torch.no_grad():
-        for w in module.model.parameters():  # so large that constraints and clipping have something to do
+        for w in module.model.parameters():  # so large that constraints and clipping are active
             w.mul_(3).add_(0.01)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     steps = Steps(module, accumulate)
@@ -171,11 +171,11 @@ def trained(
     return {"weights": weights, "steps": means([n for of_one in noted for n in of_one]), "taken": taken}
 
 
-# --- somebody else's module, through the callback ---
+# --- a user's module with the callback ---
 
 
 class Theirs(lightning.LightningModule):
-    """It shards itself, as Lightning asks for."""
+    """A user's module that shards itself, as Lightning requires."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Theirs(lightning.LightningModule):
 
 
 def through_the_callback(strategy: str, world: World, accumulate: int) -> dict[str, torch.Tensor]:
-    """Final weights of somebody else's module."""
+    """Return the final weights of a user's module."""
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(48, 3).double(), torch.randn(48, 2).double())
     dealt: Any = DistributedSampler(data, world.ranks, world.rank, shuffle=False)
@@ -219,11 +219,11 @@ def through_the_callback(strategy: str, world: World, accumulate: int) -> dict[s
     return {name: w.full_tensor() if isinstance(w, DTensor) else w for name, w in weights.items()}
 
 
-# --- whole runs ---
+# --- complete runs ---
 
-EVALUATION_BATCH = 16  # rows a process: the parts end in batches that two processes cannot share evenly
-#: the dropout is off while training, as each process would draw its own masks; MC prediction has it
-WHOLE = [
+EVALUATION_BATCH = 16  # rows per process: the last batches cannot be divided evenly between two processes
+#: dropout is off in training, because each process would draw its own masks; MC prediction uses it
+COMPLETE_RUN = [
     *("data=synthetic", "data.rows=963", "data.row_shape=[5]", "data.classes=3", "data.noise=2"),
     *("model.hidden=[7]", "dropout=standard", "dropout.drop_prob=0.3", "schedule@dropout_schedule=cosine"),
     *("dropout_schedule.start=0", "dropout_schedule.end=0", "regularizer=l1_l2", "regularizer.l1=1e-3"),
@@ -236,9 +236,9 @@ TWO_PROCESSES = {
 }
 
 
-def whole_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> None:
+def complete_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    config = compose([*WHOLE, *overrides])
+    config = compose([*COMPLETE_RUN, *overrides])
     data_module.EVALUATION_BATCH = EVALUATION_BATCH
     splits = dataset(config).load()
     assert (len(splits.val), len(splits.test)) == (77, 193)  # two processes: 2 * 32 + 13, and 6 * 32 + 1 rows
@@ -246,7 +246,7 @@ def whole_run(folder: Path, *overrides: str, ckpt_path: Path | None = None) -> N
 
 
 def assert_rows(layer: Any, inputs: Any) -> None:
-    """Many models cannot take an empty batch: ``x.view(len(x), -1)`` is an error there."""
+    """Check that no batch is empty, because ``x.view(len(x), -1)`` in a model would fail."""
     assert all(len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim > 1), layer
 
 
@@ -257,7 +257,7 @@ def assert_seeded_differently() -> None:
 
 
 def on_two_processes(rank: int, folder: Path) -> None:
-    """All fits and runs, as starting processes is what takes long."""
+    """Train all fits and runs at once, because starting processes takes long."""
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {**own, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "as torchrun does"}
     world = launched()
@@ -273,29 +273,29 @@ def on_two_processes(rank: int, folder: Path) -> None:
         results[strategy, accumulate] = through_the_callback(strategy, world, accumulate)
     if rank == 0:
         torch.save(results, folder / "fits.pt")
-    whole_run(folder / "ddp", *TWO_PROCESSES["ddp"], "trainer.max_epochs=4")
-    whole_run(folder / "fsdp", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=4")
-    whole_run(folder / "fsdp_half", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=2")
+    complete_run(folder / "ddp", *TWO_PROCESSES["ddp"], "trainer.max_epochs=4")
+    complete_run(folder / "fsdp", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=4")
+    complete_run(folder / "fsdp_half", *TWO_PROCESSES["fsdp"], "trainer.max_epochs=2")
     dist.barrier()
     for strategy, half in (("fsdp", "fsdp"), ("fsdp", "one"), ("ddp", "one"), ("ddp", "fsdp")):
         folder_of_half = folder / f"{half}_half" / "checkpoints/last.ckpt"
         overrides = [*TWO_PROCESSES[strategy], "trainer.max_epochs=4"]
-        whole_run(folder / f"{strategy}_from_{half}", *overrides, ckpt_path=folder_of_half)
+        complete_run(folder / f"{strategy}_from_{half}", *overrides, ckpt_path=folder_of_half)
         assert_seeded_differently()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all that was trained is, by one process and by two."""
+    """The folder with the results of one process and of two."""
     folder = tmp_path_factory.mktemp("parallel")
     before = data_module.EVALUATION_BATCH
     alone = ["trainer=cpu", "data.batch_size=64"]
-    whole_run(folder / "one", *alone, "trainer.max_epochs=4")
-    whole_run(folder / "one_half", *alone, "trainer.max_epochs=2")
+    complete_run(folder / "one", *alone, "trainer.max_epochs=4")
+    complete_run(folder / "one_half", *alone, "trainer.max_epochs=2")
     on_two_ranks(on_two_processes, folder)
     for half in ("one", "fsdp"):
         ckpt_path = folder / f"{half}_half" / "checkpoints/last.ckpt"
-        whole_run(folder / f"one_from_{half}", *alone, "trainer.max_epochs=4", ckpt_path=ckpt_path)
+        complete_run(folder / f"one_from_{half}", *alone, "trainer.max_epochs=4", ckpt_path=ckpt_path)
     data_module.EVALUATION_BATCH = before
     return folder
 
@@ -315,7 +315,7 @@ def check_same(two: Any, one: Any, tolerance: float = 1e-9) -> None:
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_two_processes_take_the_steps_of_one(name: str, fits: Any) -> None:
+def test_two_processes_take_the_same_steps_as_one(name: str, fits: Any) -> None:
     fit = FITS[name]
     batch_size = BATCH * fit.get("accumulate", 1)
     one = trained(config_of(tuple(fit.get("further", ()))), fit, "auto", World(), batch_size)
@@ -327,7 +327,7 @@ def test_two_processes_take_the_steps_of_one(name: str, fits: Any) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_four_batches_are_one_four_times_as_large(name: str) -> None:
-    """The last window is shorter, and so is its last batch."""
+    """The last window and its last batch are shorter."""
     fit = {"rules": RULES[name], "rows": 8 * BATCH + 2 * BATCH + 33, "epochs": 4}
     config = config_of()
     one = trained(config, fit, "auto", World(), 4 * BATCH)
@@ -335,7 +335,7 @@ def test_four_batches_are_one_four_times_as_large(name: str) -> None:
     check_same(four, one)
 
 
-def test_every_rule_takes_part() -> None:
+def test_every_rule_is_tested() -> None:
     for kind, nodes in (("regularizer", [NONE, *REGULARIZERS]), ("constraint", CONSTRAINTS)):
         own = {name for name in available(kind) if component(kind, name).module.startswith("regtorch.")}
         assert {node["name"] for node in nodes} == own
@@ -345,7 +345,7 @@ def test_every_rule_takes_part() -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_callback_takes_the_steps_of_one_process(strategy: str, accumulate: int, fits: Any) -> None:
+def test_the_callback_takes_the_same_steps_as_one_process(strategy: str, accumulate: int, fits: Any) -> None:
     alone = through_the_callback("auto", World(), accumulate)
     for name, w in fits[strategy, accumulate].items():
         torch.testing.assert_close(w, alone[name], rtol=0, atol=1e-9)
@@ -382,10 +382,10 @@ def last_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_checkpoints_are_whole_files_that_load_on_one_process(strategy: str, folder: Path) -> None:
+def test_checkpoints_are_single_files_that_load_on_one_process(strategy: str, folder: Path) -> None:
     content, expected = last_checkpoint(folder / strategy), last_checkpoint(folder / "one")
     assert all(type(w) is torch.Tensor for w in content["state_dict"].values())
-    module = make_module(compose(WHOLE), (5,), 3)
+    module = make_module(compose(COMPLETE_RUN), (5,), 3)
     module.load_state_dict(content["state_dict"])
     for name, w in expected["state_dict"].items():
         torch.testing.assert_close(content["state_dict"][name], w, rtol=0, atol=1e-9, msg=name)
@@ -394,13 +394,13 @@ def test_checkpoints_are_whole_files_that_load_on_one_process(strategy: str, fol
 @pytest.mark.parametrize(
     "name", ["one_from_one", "one_from_fsdp", "fsdp_from_fsdp", "fsdp_from_one", "ddp_from_one", "ddp_from_fsdp"]
 )
-def test_any_number_of_processes_goes_on_from_the_end_of_an_epoch(name: str, folder: Path) -> None:
-    rest, whole = last_checkpoint(folder / name), last_checkpoint(folder / "one")
-    assert rest["global_step"] == whole["global_step"]
+def test_any_number_of_processes_resumes_from_the_end_of_an_epoch(name: str, folder: Path) -> None:
+    rest, complete = last_checkpoint(folder / name), last_checkpoint(folder / "one")
+    assert rest["global_step"] == complete["global_step"]
     tolerance = 0 if name == "one_from_one" else 1e-9
-    for key, w in whole["state_dict"].items():
+    for key, w in complete["state_dict"].items():
         torch.testing.assert_close(rest["state_dict"][key], w, rtol=0, atol=tolerance, msg=key)
-    one, two = (of_run["optimizer_states"][0]["state"] for of_run in (whole, rest))
+    one, two = (of_run["optimizer_states"][0]["state"] for of_run in (complete, rest))
     assert one.keys() == two.keys()
     for number, state in one.items():
         assert state.keys() == two[number].keys()
@@ -408,7 +408,7 @@ def test_any_number_of_processes_goes_on_from_the_end_of_an_epoch(name: str, fol
             torch.testing.assert_close(two[number][key], value, rtol=0, atol=1e-9, msg=f"{number} {key}")
 
 
-# --- which rows are whose ---
+# --- distribution of rows ---
 
 
 @given(
@@ -418,7 +418,7 @@ def test_any_number_of_processes_goes_on_from_the_end_of_an_epoch(name: str, fol
     drop_last=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
+def test_each_row_is_used_once_and_all_processes_take_the_same_number_of_steps(
     rows: int, batch_size: int, ranks: int, drop_last: bool, seed: int
 ) -> None:
     order = np.random.default_rng(seed).permutation(rows).tolist()
@@ -436,9 +436,9 @@ def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
             assert len(batch) == max(count, 1)  # none is empty
             assert len(batch) <= batch_size
             counted += batch[:count]
-    whole = batch_size * ranks
-    assert counted == order[: rows // whole * whole if drop_last else rows]
-    alone = DistributedBatchSampler(order, whole, drop_last)
+    complete = batch_size * ranks
+    assert counted == order[: rows // complete * complete if drop_last else rows]
+    alone = DistributedBatchSampler(order, complete, drop_last)
     together = [
         np.concatenate([b[i][: d.share(i)[0]] for b, d in zip(batches, dealt, strict=True)]) for i in range(len(alone))
     ]
@@ -446,11 +446,11 @@ def test_each_row_is_dealt_once_and_all_processes_take_equally_many_steps(
 
 
 @given(rows=st.integers(1, 60), batch_size=st.integers(1, 12), ranks=st.integers(1, 3), data=st.data())
-def test_an_epoch_goes_on_behind_what_is_left_out(rows: int, batch_size: int, ranks: int, data: Any) -> None:
+def test_a_resumed_epoch_skips_completed_batches(rows: int, batch_size: int, ranks: int, data: Any) -> None:
     for rank in range(ranks):
         dealt = DistributedBatchSampler(range(rows), batch_size, False, rank, ranks)
-        whole = [batch.tolist() for batch in dealt]
+        complete = [batch.tolist() for batch in dealt]
         dealt.skip = data.draw(st.integers(0, len(dealt)))
         first = dealt.skip
-        assert [batch.tolist() for batch in dealt] == whole[first:]
-        assert [batch.tolist() for batch in dealt] == whole  # the next one is whole again
+        assert [batch.tolist() for batch in dealt] == complete[first:]
+        assert [batch.tolist() for batch in dealt] == complete  # the next epoch is complete again

@@ -1,4 +1,4 @@
-"""Exported networks take rows as they are stored, or as they are scaled, and say so in their metadata."""
+"""Exported networks take stored rows or scaled rows, as described in their metadata."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from regtorch.data.further_rows import NetworkInput
 from regtorch.training.export import Preprocess, export
 
 RNG = np.random.default_rng(0)
-#: rows as they are stored, how they are standardized, and what the metadata says
+#: stored rows, their standardization, and the expected metadata
 CASES = {
     "years, which are large beside their deviation": (RNG.normal(2e4, 1e-1, (40, 5)), "train", "(x - mean) / std"),
     "floats as they are": (RNG.normal(3, 2, (40, 5)), "none", ""),
@@ -55,7 +55,7 @@ def test_stored_rows_become_the_network_s_input(
 
 
 def opened(path: Path) -> tuple[Any, dict[str, str]]:
-    """A function of rows, and the metadata."""
+    """Return a function of rows, and the metadata."""
     if path.suffix == ".pt2":
         files = {"metadata.json": ""}
         module = torch.export.load(path, extra_files=files).module()
@@ -104,7 +104,7 @@ def test_a_layout_that_is_given_is_that_of_the_file(layout: str, tmp_path: Path)
     assert Preprocess(network.preprocessing)(torch.from_numpy(rows.astype("f4"))).equal(expected)
 
 
-def test_weights_alone_say_how_rows_are_scaled(tmp_path: Path) -> None:
+def test_weights_have_the_scaling_in_their_metadata(tmp_path: Path) -> None:
     data = data_of(tmp_path, CASES["pixels"][0], "train")
     model = regtorch.create("model", "mlp", shape=data.load().shape, classes=3, hidden=[4])
     export(model, NetworkInput.of(data), tmp_path / "model.pt", preprocess=True)

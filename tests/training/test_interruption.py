@@ -1,4 +1,4 @@
-"""Signals wait for the end of a step, and all processes do what one of them proposes behind the same step."""
+"""Signals are deferred to the end of a step, and all processes perform a proposed action after the same step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from regtorch.testing.ranks import on_two_ranks
 from regtorch.training.interruption import Agreement, Interrupted, Interruption
 
 
-def test_a_signal_ends_the_run_at_once_where_nothing_waits() -> None:
+def test_a_signal_ends_the_run_at_once_if_it_is_not_deferred() -> None:
     interruption = Interruption()
-    with interruption.taking_signals(), pytest.raises(Interrupted) as raised:
+    with interruption.handling_signals(), pytest.raises(Interrupted) as raised:
         os.kill(os.getpid(), signal.SIGTERM)
     assert raised.value.code == 143
     assert str(raised.value) == "stopped from outside (SIGTERM)"
 
 
-def test_a_signal_waits_and_the_second_one_does_not() -> None:
+def test_a_signal_is_deferred_and_a_second_one_is_not() -> None:
     interruption = Interruption()
-    with interruption.taking_signals():
-        interruption.waits = True
+    with interruption.handling_signals():
+        interruption.deferred = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.signum == signal.SIGTERM
         with pytest.raises(Interrupted) as raised:
@@ -36,9 +36,9 @@ def test_a_signal_waits_and_the_second_one_does_not() -> None:
     assert raised.value.code == 130
 
 
-def test_handlers_are_put_back_also_after_an_error() -> None:
+def test_handlers_are_restored_after_an_error() -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
-    with suppress(ZeroDivisionError), Interruption().taking_signals():
+    with suppress(ZeroDivisionError), Interruption().handling_signals():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
         raise ZeroDivisionError
     assert [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)] == before
@@ -48,10 +48,10 @@ def test_handlers_are_put_back_also_after_an_error() -> None:
     ("sent", "ends"),
     [([signal.SIGTERM], signal.SIGTERM), ([signal.SIGINT, signal.SIGINT], signal.SIGINT), ([signal.SIGINT], None)],
 )
-def test_a_thread_ends_a_process_whose_step_does_not(
+def test_a_thread_ends_a_process_whose_step_does_not_end(
     sent: list[signal.Signals], ends: signal.Signals | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen through what would end the process; the block stands for a step that never looks at the signal."""
+    """The exit of the process is replaced by a record; the block simulates a step that ignores the signal."""
     statuses: list[int] = []
     ended = threading.Event()
 
@@ -65,9 +65,9 @@ def test_a_thread_ends_a_process_whose_step_does_not(
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr("regtorch.training.interruption._SECONDS_AFTER_INTERRUPTS", 0.01)
     interruption = Interruption(0.01, unheard)
-    with suppress(Interrupted), interruption.taking_signals():
+    with suppress(Interrupted), interruption.handling_signals():
         for signum in sent:
-            interruption.waits, interruption.signum = True, None
+            interruption.deferred, interruption.signum = True, None
             os.kill(os.getpid(), signum)
         if ends is not None:
             ended.wait(60)
@@ -75,13 +75,13 @@ def test_a_thread_ends_a_process_whose_step_does_not(
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_a_thread_takes_no_signals() -> None:
+def test_a_thread_handles_no_signals() -> None:
     before, done = signal.getsignal(signal.SIGTERM), []
 
     def run() -> None:
         interruption = Interruption()
-        with interruption.taking_signals():
-            interruption.take()
+        with interruption.handling_signals():
+            interruption.install()
             done.append(signal.getsignal(signal.SIGTERM) is before)
 
     thread = threading.Thread(target=run)
@@ -100,13 +100,13 @@ def test_one_process_agrees_with_itself() -> None:
 
 
 def _agree(rank: int, proposals: dict[int, list[tuple[int, int]]], expected: list[tuple[int, int]]) -> None:
-    """Train 40 steps: each ends when both processes have met in it."""
+    """Train 40 steps, in each of which both processes wait for each other."""
     agreement = Agreement("regtorch/test", 2)
     done, pause = [], random.Random(rank)
     ones = dist.new_group(timeout=timedelta(seconds=240))
     for step in range(1, 41):
         dist.barrier(ones)
-        time.sleep(pause.choice([0, 0, 0.002]))  # one process may be ahead, up to the next meeting
+        time.sleep(pause.choice([0, 0, 0.002]))  # one process may be ahead, up to the next barrier
         for at, what in proposals[rank]:
             if at == step:
                 agreement.propose(step, what)
@@ -122,7 +122,7 @@ def _agree(rank: int, proposals: dict[int, list[tuple[int, int]]], expected: lis
 def _agree_in_every_case(rank: int) -> None:
     from torch.distributed import TCPStore
 
-    # the store that the processes of a run have beside their process group
+    # like the store of a run's processes
     port = [TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)] if rank == 0 else []
     numbers = [port[0].port if port else 0]
     dist.broadcast_object_list(numbers)
@@ -133,7 +133,7 @@ def _agree_in_every_case(rank: int) -> None:
             0: [(3, 1), (10, 15), (20, 1), (30, 1), (31, 15)],
             1: [(7, 2), (10, 1), (20, 15), (30, 1)],
         },
-        # proposals behind the same step are one, the largest counts
+        # proposals after the same step are merged, and the largest one wins
         [(4, 1), (8, 2), (11, 15), (21, 15), (31, 1), (32, 15)],
     )
 

@@ -1,4 +1,4 @@
-"""A setting that changes nothing, or is read otherwise than it says, is one line; what changes something is none."""
+"""A setting without effect, or with an unexpected one, is reported in one line; other settings are not."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ CNN = ["model=cnn", "model.channels=[4]"]
 FOUND = [
     (["callbacks.patience=50"], "callbacks.patience=50 has no effect: training ends after trainer.max_epochs=50"),
     (["callbacks.min_delta=0.1"], "callbacks.min_delta=0.1 has no effect without callbacks.patience"),
-    (["trainer.strategy=ddp"], "trainer.strategy=ddp has no effect on one process"),
-    (["trainer.strategy=fsdp"], "trainer.strategy=fsdp has no effect on one process"),
+    (["trainer.strategy=ddp"], "trainer.strategy=ddp has no effect with one process"),
+    (["trainer.strategy=fsdp"], "trainer.strategy=fsdp has no effect with one process"),
     (["trainer.gradient_clip_algorithm=value"], "has no effect without trainer.gradient_clip_val"),
     (["mc.samples=7"], "mc.samples=7 has no effect: the model has no dropout"),
     (["mc.tolerance=0.1"], "mc.tolerance=0.1 has no effect: the model has no dropout"),
     (["model.momentum=0.5"], "model.momentum=0.5 has no effect without batch normalization"),
     (["model.epsilon=0.5"], "model.epsilon=0.5 has no effect without batch normalization"),
     ([*CNN, "model.dropout_at=both"], "model.dropout_at=both has no effect with dropout=none"),
-    ([*CNN, "dropout=spatial1d"], "spatial1d at dropout is for maps of 1 dimension, and acts here on maps of 2"),
-    ([*CNN, "dropout=spatial3d"], "spatial3d at dropout is for maps of 3 dimensions, and acts here on maps of 2"),
+    ([*CNN, "dropout=spatial1d"], "spatial1d at dropout is for maps of 1 dimension, but acts here on maps of 2"),
+    ([*CNN, "dropout=spatial3d"], "spatial3d at dropout is for maps of 3 dimensions, but acts here on maps of 2"),
     ([*CNN, "dropout@input_dropout=spatial1d"], "write dropout@input_dropout=spatial2d"),
     (["scheduler=step", "scheduler.every=50"], "scheduler=step has no effect: the learning rate stays the same"),
     (["scheduler=plateau", "scheduler.patience=50"], "scheduler=plateau has no effect"),
@@ -51,15 +51,15 @@ FOUND = [
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"), FOUND, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+    ("overrides", "message"), FOUND, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_what_changes_nothing_is_one_line(overrides: list[str], said: str) -> None:
+def test_a_setting_without_effect_is_one_line(overrides: list[str], message: str) -> None:
     (line,) = lines(overrides)
-    assert said in line
+    assert message in line
 
 
 @pytest.mark.parametrize("evaluate", ["best", "last"])
-def test_without_a_validation_part_what_looks_at_it_is_named(evaluate: str) -> None:
+def test_without_a_validation_part_settings_that_need_it_are_reported(evaluate: str) -> None:
     found = lines(
         ["callbacks=[early_stopping,ema]", f"evaluate={evaluate}", "data.validation_fraction=0"], validated=False
     )
@@ -93,16 +93,16 @@ def test_without_a_validation_part_what_looks_at_it_is_named(evaluate: str) -> N
     ],
     ids=" ".join,
 )
-def test_what_changes_something_is_not(overrides: list[str]) -> None:
+def test_a_setting_with_an_effect_is_not_reported(overrides: list[str]) -> None:
     assert lines(overrides) == []
 
 
-def test_several_processes_are_what_a_strategy_is_for() -> None:
+def test_a_strategy_has_an_effect_with_several_processes() -> None:
     assert lines(["trainer=ddp_cpu"], processes=2) == []
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_no_recipe_of_ours_has_such_a_setting(name: str) -> None:
+def test_no_packaged_recipe_has_such_a_setting(name: str) -> None:
     config = compose([f"experiment={name}"])
     shape = (3, 32, 32) if config["model"]["name"] == "cnn" else (20,)
     facts = Facts(make_model(config, shape, 4), shape, 55_000, config["data"].get("validation_fraction") != 0, 1)

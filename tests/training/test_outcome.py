@@ -1,4 +1,4 @@
-"""Complete results give way to better ones only, however a run ends that was resumed."""
+"""Complete results are replaced only by other complete results, however a resumed run ends."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.interruption import Interrupted
-from regtorch.training.judged import HaltedError
 from regtorch.training.outcome import Outcome
+from regtorch.training.pruning import PrunedError
 
 COMPLETE = {"status": "completed", "epochs": 3, "test": {"accuracy": 0.9}}
 
 ERRORS = {
     "failed": NonFiniteLossError("the loss became NaN"),
     "interrupted": Interrupted(15),
-    "pruned": HaltedError("seen enough", 2, {"val_loss": 1.0, "loss": 2.0}),
+    "pruned": PrunedError("seen enough", 2, {"val_loss": 1.0, "loss": 2.0}),
 }
 
 
@@ -35,28 +35,28 @@ def begun(folder: Path, before: dict[str, Any] | None, writes: bool = True) -> O
 
 
 @pytest.mark.parametrize("status", [*ERRORS, None])
-def test_what_was_not_complete_is_removed_when_a_run_begins(status: str | None, tmp_path: Path) -> None:
+def test_incomplete_results_are_removed_when_a_run_starts(status: str | None, tmp_path: Path) -> None:
     begun(tmp_path, None if status is None else {"status": status})
     assert read(tmp_path) == {}
 
 
 @pytest.mark.parametrize("damaged", ["", "[]", "{", "null", "[" * 100_000])
-def test_what_cannot_be_read_is_not_complete(damaged: str, tmp_path: Path) -> None:
+def test_unreadable_results_are_not_complete(damaged: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(damaged)
     Outcome(tmp_path, dict).begin()
     assert read(tmp_path) == {}
 
 
 @pytest.mark.parametrize("status", ERRORS)
-def test_a_run_that_ends_before_its_first_new_checkpoint_leaves_complete_results(status: str, tmp_path: Path) -> None:
+def test_complete_results_stay_until_the_first_new_checkpoint(status: str, tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE)
-    assert read(tmp_path) == {"results.json": COMPLETE}  # also if it were killed now
+    assert read(tmp_path) == {"results.json": COMPLETE}  # even if the run were killed now
     outcome.fail(ERRORS[status])
     assert read(tmp_path) == {"results.json": COMPLETE}
 
 
 @pytest.mark.parametrize("status", ERRORS)
-def test_a_run_that_ends_later_keeps_them_beside_its_own(status: str, tmp_path: Path) -> None:
+def test_complete_results_are_set_aside_after_the_first_new_checkpoint(status: str, tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE)
     outcome.set_aside()
     outcome.set_aside()
@@ -68,20 +68,20 @@ def test_a_run_that_ends_later_keeps_them_beside_its_own(status: str, tmp_path: 
     assert read(tmp_path) == {"results.json": {"status": "completed", "epochs": 6}}
 
 
-def test_nothing_takes_the_place_of_new_results(tmp_path: Path) -> None:
+def test_new_results_are_not_replaced(tmp_path: Path) -> None:
     outcome = begun(tmp_path, None)
     results = outcome.complete({"epochs": 3})
     assert list(results) == ["status", "seed", "epochs", "seconds"]
     outcome.fail(RuntimeError("while the processes end"))
-    assert outcome.unheard(15, 20.0) == 0
+    assert outcome.on_timeout(15, 20.0) == 0
     assert read(tmp_path) == {"results.json": results}
 
 
-def test_a_process_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
+def test_only_rank_0_writes(tmp_path: Path) -> None:
     outcome = begun(tmp_path, COMPLETE, writes=False)
     outcome.set_aside()
     outcome.fail(ERRORS["failed"])
-    assert outcome.unheard(15, 20.0) == 143
+    assert outcome.on_timeout(15, 20.0) == 143
     outcome.complete({})
     assert read(tmp_path) == {"results.json": COMPLETE}
 
@@ -89,7 +89,7 @@ def test_a_process_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
 def test_a_step_that_does_not_end_is_an_interruption(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    assert begun(tmp_path, None).unheard(15, 20.0) == 143
+    assert begun(tmp_path, None).on_timeout(15, 20.0) == 143
     found = json.loads((tmp_path / "results.json").read_text())
     assert (found["status"], found["seed"]) == ("interrupted", 1)
     assert "SIGTERM" in found["reason"]

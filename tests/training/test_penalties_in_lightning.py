@@ -1,4 +1,4 @@
-"""Activity penalties, what is logged, and reloading, in modules of others and in RegularizedModule."""
+"""Activity penalties, logging and reloading, in user modules and in RegularizedModule."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def activity(model: nn.Module) -> regtorch.WeightPenalty:
 
 
 def loss_of_parts(model: nn.ModuleDict, x: Tensor) -> tuple[Tensor, float]:
-    """The data loss by parts of the model, which itself is never called, and what the activity penalty is."""
+    """Compute the data loss by calling parts of the model, not the model itself, and the activity penalty."""
     hidden = nn.functional.linear(x, model["encoder"].weight, model["encoder"].bias)
     return (model["decoder"](model["encoder"](x)) - x).square().mean(), STRENGTH * hidden.abs().sum().item() / len(x)
 
@@ -96,7 +96,7 @@ def test_the_penalty_of_each_step_is_that_of_its_outputs(ours: bool, loop: dict[
 
 
 @pytest.mark.filterwarnings("ignore:.*training_step.* returned .*None")
-def test_a_batch_that_is_left_out_is_in_no_other_step() -> None:
+def test_a_skipped_batch_does_not_affect_another_step() -> None:
     module = Theirs(skips=True)
     trainer = fit(module, RegularizationCallback(penalties=[activity(module)]), max_steps=2, num_sanity_val_steps=0)
     assert trainer.callback_metrics["penalty"].item() == pytest.approx(module.expected[-1], rel=1e-5)
@@ -114,7 +114,7 @@ def test_loss_and_penalty_are_logged() -> None:
     assert "penalty" not in fit(Ours(model, [activity(model)], log_loss=False)).callback_metrics
 
 
-def test_what_the_module_logs_itself_comes_first() -> None:
+def test_the_module_s_own_logging_takes_precedence() -> None:
     class Logging(Ours):
         def data_loss(self, batch: Any, batch_idx: int) -> Tensor:
             self.log("loss", 7.0)

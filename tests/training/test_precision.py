@@ -1,4 +1,4 @@
-"""Mixed and half precision: losses are scaled, skipped steps are none, and penalties and bounds hold in float32."""
+"""Mixed and half precision: losses are scaled, skipped steps do not count, and penalties and bounds use float32."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fit(module: Classifier, config: dict[str, Any], batches: int, *callbacks: li
 
 
 class Scaling(lightning.Callback):
-    """Looks at a step from the inside: the type of the logits, and the gradients before and after they are unscaled."""
+    """Records the dtype of the logits, and the gradients before and after unscaling."""
 
     def __init__(self) -> None:
         self.logits: list[torch.dtype] = []
@@ -78,7 +78,7 @@ def test_float16_on_the_cpu_is_float16_with_a_scaled_loss() -> None:
 
 
 class Overflowing(lightning.Callback):
-    """Makes the gradients of some batches infinite, and notes what changed in each."""
+    """Makes the gradients of some batches infinite, and records the changes of each batch."""
 
     def __init__(self, broken: set[int]) -> None:
         self.broken, self.batch = broken, -1
@@ -118,11 +118,11 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer] | None] = {
     "fused Adam": lambda parameters: Adam(parameters, fused=True),
     "foreach Adam": lambda parameters: Adam(parameters, foreach=True),
 }
-#: what changes weights again when it is applied again, so that an application too many is seen
+#: constraints that change the weights again when applied again, so that a surplus application is detected
 CONSTRAINTS = [
     {"name": "soft_threshold", "strength": 0.1},
     {"name": "min_max_norm", "min_value": 0.01, "max_value": 0.1, "rate": 0.5},
-    {"name": "max_norm", "max_value": 0.2},  # no weight is inside before the first step
+    {"name": "max_norm", "max_value": 0.2},  # all units are outside before the first step
 ]
 
 
@@ -140,7 +140,7 @@ def test_a_skipped_step_changes_no_weight_and_advances_no_schedule(optimizer: st
     assert module._scheduled["penalty"][0].steps_taken == 4
 
 
-def test_a_skipped_step_is_not_averaged_in(tmp_path: Path) -> None:
+def test_a_skipped_step_is_not_averaged(tmp_path: Path) -> None:
     module, config = module_of("trainer.precision=16-mixed", "callbacks=ema", "callbacks.ema_decay=0.5")
     seen = Overflowing(broken={0, 3, 4})
     taken: list[Tensor] = []
@@ -160,7 +160,7 @@ def test_a_skipped_step_is_not_averaged_in(tmp_path: Path) -> None:
 
 
 class Bound(lightning.Callback):
-    """The largest norm of a unit's weights behind each step, as float32 computes it from what is stored."""
+    """Records the largest norm of a unit's stored weights after each step, computed in float32."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -179,7 +179,7 @@ def test_max_norm_holds_for_bfloat16_weights_after_each_step(max_value: float) -
     fit(module, config, 30, seen)
     assert len(seen.norms) == 30
     assert max(seen.norms) <= max_value * (1 + 1e-6)
-    assert max(seen.norms) > max_value * 0.98  # it has something to do
+    assert max(seen.norms) > max_value * 0.98  # the constraint is active
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -194,7 +194,7 @@ def test_penalty_loss_and_their_gradient_are_in_float32_or_wider(precision: str)
         expected = sum(1e-5 * w.double().abs().sum() + 0.3 * w.double().square().sum() for w in kernels).item()
         seen.append((data_loss.dtype, penalty.dtype, penalty.item() / expected))
         gradients = torch.autograd.grad(penalty, kernels, retain_graph=True)
-        for gradient, w in zip(gradients, kernels, strict=True):  # rounded to the weight's type only at the end
+        for gradient, w in zip(gradients, kernels, strict=True):  # rounded to the weight's dtype only at the end
             exact = 1e-5 * w.double().sign() + 0.6 * w.double()
             torch.testing.assert_close(
                 gradient, exact.to(w.dtype), rtol=2**-8 if w.dtype == torch.bfloat16 else 1e-6, atol=0
@@ -209,7 +209,7 @@ def test_penalty_loss_and_their_gradient_are_in_float32_or_wider(precision: str)
         assert ratio == pytest.approx(1, abs=1e-6)
 
 
-#: ten rules and the settings that say how strong they are; each is tried so strong that its sum is 1e5, 1e7 and 1e9
+#: ten rules and their strength settings; each is tested with strengths that give sums of 1e5, 1e7 and 1e9
 STRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("regularizer", {"name": "l1"}, ("l1",)),
     ("regularizer", {"name": "l2"}, ("l2",)),
@@ -235,7 +235,7 @@ def strong_module(place: str, node: dict[str, Any], precision: str) -> tuple[Cla
 
 
 class Gradients(lightning.Callback):
-    """The gradients that the first step is taken by."""
+    """Records the gradients of the first step."""
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         self.values = [w.grad.clone() for w in pl_module.model.parameters()]
@@ -258,13 +258,13 @@ def test_a_strong_penalty_and_its_gradient_stay_finite(
     assert module.epoch_values["penalty"] == pytest.approx(total, rel=1e-5)
     for gradient, w in zip(seen.values, exact.model.parameters(), strict=True):
         assert gradient.isfinite().all()
-        if w.grad is not None:  # beside the penalty's, the data's part hardly counts
+        if w.grad is not None:  # the data's part is negligible
             torch.testing.assert_close(gradient, w.grad, rtol=1e-4, atol=20.0)
     if precision == "16-mixed":
         assert trainer.precision_plugin.scaler.get_scale() >= 2.0**16  # no step was skipped
 
 
-def test_float16_is_refused_where_weights_are_sharded() -> None:
+def test_float16_is_refused_with_sharded_weights() -> None:
     config = compose(["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=16-mixed"])
     with pytest.raises(SettingError, match="precision=16-mixed is not allowed with") as raised:
         validate(config)

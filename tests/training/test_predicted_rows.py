@@ -1,4 +1,4 @@
-"""Prediction through Lightning: each row once and in order, on one process and on two."""
+"""Prediction with Lightning: each row once and in order, with one process and with two."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_without_a_predictor_dropout_is_off() -> None:
     torch.testing.assert_close(predicted, module.model.eval()(x).softmax(1))
 
 
-def test_with_a_predictor_it_is_on_although_lightning_has_switched_it_off() -> None:
+def test_a_predictor_switches_dropout_on_in_eval_mode() -> None:
     module, x = made()
     module.predictor = MCPredictor(module.model, samples=SAMPLES, seed=3)
-    whole = module.predictor(x)
+    complete = module.predictor(x)
     predicted = predicted_by_lightning(module, x)
     assert isinstance(predicted, MCPrediction)
     assert predicted.std.min() > 1e-3
-    torch.testing.assert_close(predicted.mean, whole.mean)
-    torch.testing.assert_close(predicted.std, whole.std)
+    torch.testing.assert_close(predicted.mean, complete.mean)
+    torch.testing.assert_close(predicted.std, complete.std)
     assert predicted.samples_used.tolist() == [SAMPLES] * ROWS
     assert module.model.training
-    assert not module.model[1].running_mean.any()  # batch normalisation learned nothing
+    assert not module.model[1].running_mean.any()  # batch normalization was in eval mode
 
 
 TWO_PROCESSES = """
@@ -86,7 +86,7 @@ def test_two_processes_predict_each_row_once_and_in_order(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     counts = [sum(torch.load(tmp_path / f"{rank}.pt")["counts"]) for rank in (0, 1)]
-    assert counts == [2 * 51, 2 * 50]  # twice all rows, and none of them twice
+    assert counts == [2 * 51, 2 * 50]  # all rows twice, without repeated rows
     predicted = torch.load(tmp_path / "predicted.pt")
     module, x = made()
     one = MCPredictor(module.model, samples=SAMPLES, seed=3)(x)
@@ -99,12 +99,12 @@ def rows(*numbers: int) -> PredictedRows:
     return PredictedRows(torch.tensor(numbers), torch.tensor([[float(number)] for number in numbers]))
 
 
-def test_batches_in_any_order_are_put_in_order() -> None:
+def test_batches_are_sorted_by_row() -> None:
     assert in_order([rows(3, 1), rows(0), rows(2)]).flatten().tolist() == [0, 1, 2, 3]
     assert in_order([]) is None
 
 
-def test_moments_and_samples_are_put_in_order_alike() -> None:
+def test_moments_and_samples_are_sorted_alike() -> None:
     def moments(number: float) -> MCPrediction:
         value = torch.tensor([[number]])
         return MCPrediction(value, value, value, torch.tensor([2]), samples=torch.tensor([[[number]], [[number + 10]]]))
@@ -118,22 +118,22 @@ def test_moments_and_samples_are_put_in_order_alike() -> None:
 
 
 @pytest.mark.parametrize("batches", [[rows(0, 1), rows(1, 2)], [rows(0, 2)], [rows(1, 2)]])
-def test_a_row_that_is_missing_or_comes_twice_is_an_error(batches: list[PredictedRows]) -> None:
-    with pytest.raises(DataError, match="every row must come once"):
+def test_a_missing_or_repeated_row_is_an_error(batches: list[PredictedRows]) -> None:
+    with pytest.raises(DataError, match="every row must occur once"):
         in_order(batches)
 
 
-def test_a_loader_that_does_not_tell_its_rows_is_an_error_when_they_are_put_in_order() -> None:
+def test_a_loader_without_row_numbers_is_an_error() -> None:
     module, x = made()
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     batches = trainer.predict(module, DataLoader(x.split(BATCH), batch_size=None))
     assert sum(len(batch.prediction) for batch in batches) == ROWS
-    with pytest.raises(DataError, match="does not tell"):
+    with pytest.raises(DataError, match="does not record"):
         in_order(batches)
 
 
 class Bomb:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,11 +146,11 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     module, _ = made()
     path, mark = tmp_path / "bomb.ckpt", tmp_path / "mark"
     torch.save({"state_dict": module.state_dict(), "callbacks": Bomb(mark)}, path)
-    with pytest.raises(DataError, match=r"bomb.ckpt is refused: .*mkdir"):
+    with pytest.raises(DataError, match=r"bomb.ckpt is not allowed: .*mkdir"):
         load_weights(module, path)
     assert not mark.exists()
     torch.load(path, weights_only=False)
-    assert mark.exists()  # so it was no dud
+    assert mark.exists()  # without the guard, its code runs
 
 
 def test_a_checkpoint_of_another_model_is_one_line(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_a_checkpoint_of_another_model_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
     torch.save({"weights": weights}, tmp_path / "none.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "none.ckpt").read_bytes()[:500])
-    for name, said in (
-        ("none.ckpt", "is not a checkpoint of a regtorch run"),
+    for name, message in (
+        ("none.ckpt", "is no checkpoint of a regtorch run"),
         ("cut.ckpt", "cannot be read as a checkpoint"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             load_weights(module, tmp_path / name)

@@ -1,4 +1,4 @@
-"""The other processes of a run: what they do late costs no results, and none is left behind."""
+"""The other processes of a run: their late failures do not affect the results, and none is left over."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def process(code: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("code", "status", "message"),
     [
         ("", 0, ""),
-        ("import os; os._exit(3)", 3, ""),  # it dies late
-        ("import sys; sys.stdin.read()", 0, ""),  # it ends with the first one
+        ("import os; os._exit(3)", 3, ""),  # it fails late
+        ("import sys; sys.stdin.read()", 0, ""),  # it ends with rank 0
         ("import time; time.sleep(600)", -9, "the results are complete"),
     ],
 )
 def test_after_the_results_are_written(
-    code: str, status: int, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    code: str, status: int, message: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(processes, "_SECONDS_TO_END", 0.5)
     monkeypatch.setattr(processes, "_SECONDS_TO_NOTICE", 0.5 if status == -9 else 60.0)
@@ -39,11 +39,11 @@ def test_after_the_results_are_written(
     with caplog.at_level(logging.WARNING):
         started.end()
     assert started.others[0].returncode == status
-    assert said in caplog.text if said else not caplog.text
+    assert message in caplog.text if message else not caplog.text
     assert started.closing.is_set()
 
 
-def test_a_run_that_fails_ends_them_without_a_word(
+def test_a_failed_run_ends_them_without_a_message(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(processes, "_SECONDS_TO_NOTICE", 0.1)
@@ -54,7 +54,7 @@ def test_a_run_that_fails_ends_them_without_a_word(
 
 
 def _slow_to_end() -> None:
-    """The second process needs ten minutes to end."""
+    """Let the second process take ten minutes to end."""
     Path("sitecustomize.py").write_text(
         "import atexit, os, time\nif os.environ.get('REGTORCH_RANK'): atexit.register(time.sleep, 600)\n"
     )
@@ -62,7 +62,7 @@ def _slow_to_end() -> None:
     processes._SECONDS_TO_END = processes._SECONDS_TO_NOTICE = 0.1
 
 
-def test_two_processes_with_workers_come_to_their_end_though_one_ends_late(tmp_path: Path) -> None:
+def test_two_processes_with_workers_complete_even_if_one_ends_late(tmp_path: Path) -> None:
     settings = [
         "trainer=ddp_cpu",
         "data=synthetic",

@@ -1,4 +1,4 @@
-"""All generators go on where they were, from what a checkpoint can hold."""
+"""The states of all generators are restored from data that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from regtorch.training.random_state import random_state, set_random_state
 
 
 def draws() -> tuple[list[float], list[float], list[float]]:
-    # normal ones too: NumPy and Python keep every second of them for later
+    # including normal ones, of which NumPy and Python cache every second one
     numpy = [*np.random.random(3), *np.random.standard_normal(3)]
     return torch.rand(3).tolist() + torch.randn(17).tolist(), numpy, [random.random(), random.gauss(0, 1)]
 
@@ -36,7 +36,7 @@ def test_draws_are_repeated(used: int, tmp_path: Path) -> None:
     assert [draws() for _ in range(3)] == expected
 
 
-def test_asking_for_it_draws_nothing() -> None:
+def test_reading_the_state_draws_nothing() -> None:
     state = random_state()
     before = draws()
     set_random_state(state)

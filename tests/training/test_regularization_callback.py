@@ -1,4 +1,4 @@
-"""A module that knows nothing of regularisation, through the callback, against the loop that one would write by hand."""
+"""The callback with an unchanged module, compared with a hand-written loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rows(dtype: torch.dtype) -> TensorDataset:
 
 
 class Endless(IterableDataset[Any]):
-    """The same rows without a length."""
+    """The same rows as a data set without a length."""
 
     def __init__(self, data: TensorDataset) -> None:
         self.data = data
@@ -36,7 +36,7 @@ class Endless(IterableDataset[Any]):
 
 
 class Theirs(lightning.LightningModule):
-    """Somebody else's: it returns a mapping, as many do."""
+    """A user's module whose training_step returns a mapping."""
 
     def __init__(self, dtype: torch.dtype = torch.float64, spike_at: int | None = None) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def by_hand(
     scaled: bool = False,
     **which: Any,
 ) -> Theirs:
-    """Lightning's own division by `every`, also of a shorter last window; the penalty of weights once a step."""
+    """Train with Lightning's division by `every`, also in a shorter last window, and the penalty of weights once per step."""
     penalties, constraints = rules(module, **which).values()
     optimizer = module.configure_optimizers()
     constraints[0].attach(optimizer)
@@ -114,29 +114,29 @@ def assert_same(one: nn.Module, other: nn.Module, tolerance: float = 1e-10) -> N
 @pytest.mark.parametrize("activity", [False, True])
 @pytest.mark.parametrize("sized", [True, False])
 @pytest.mark.parametrize("every", [1, 2, 4, 100])
-def test_it_is_the_hand_written_loop_also_under_accumulation(every: int, sized: bool, activity: bool) -> None:
+def test_it_equals_the_hand_written_loop_also_under_accumulation(every: int, sized: bool, activity: bool) -> None:
     module = Theirs()
     callback = RegularizationCallback(**rules(module, activity))
     fit(module, callback, torch.float64, sized, accumulate_grad_batches=every)
     assert_same(module, by_hand(Theirs(), torch.float64, every, activity=activity))
-    assert "training_step" not in vars(module)  # as it was
+    assert "training_step" not in vars(module)  # restored
 
 
-def test_the_penalty_is_in_what_is_clipped_and_is_logged() -> None:
+def test_the_penalty_is_clipped_and_logged() -> None:
     module, clipped = Theirs(), Theirs()
     trainer = fit(module, RegularizationCallback(**rules(module)), torch.float64)
     assert trainer.logged_metrics["penalty"] > 0
     fit(clipped, RegularizationCallback(**rules(clipped)), torch.float64, gradient_clip_val=1e-9)
     fresh = Theirs()
     regtorch.WeightConstraint(fresh, regtorch.MaxNorm(max_value=0.5), where="kernel:net.0*").project()
-    assert_same(clipped, fresh, 1e-6)  # were the penalty added behind the clipping, weights would move
+    assert_same(clipped, fresh, 1e-6)  # a penalty added after the clipping would change the weights
 
 
 @pytest.mark.parametrize("every", [1, 4])
 @pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16])
 def test_mixed_precision_with_a_step_that_overflows(cast: torch.dtype, every: int) -> None:
     half = cast is torch.float16
-    spike = 2 if half else None  # this step is skipped, by the scaler: no penalty, no constraint
+    spike = 2 if half else None  # the scaler skips this step: no penalty, no constraint
     plugin = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu")) if half else None
     settings: dict[str, Any] = {"plugins": [plugin]} if plugin else {"precision": "bf16-mixed"}
     module = Theirs(torch.float32, spike)
@@ -167,7 +167,7 @@ def test_lbfgs_sees_the_penalty_in_every_evaluation() -> None:
     assert_same(module, hand, 1e-8)
 
 
-def test_batches_that_the_module_leaves_out_change_nothing() -> None:
+def test_batches_that_the_module_skips_change_nothing() -> None:
     class LeavesOut(Theirs):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             return None
@@ -177,7 +177,7 @@ def test_batches_that_the_module_leaves_out_change_nothing() -> None:
     assert_same(module, Theirs())
 
 
-def test_the_module_is_as_it_was_after_an_error() -> None:
+def test_the_module_is_restored_after_an_error() -> None:
     class Fails(Theirs):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             raise ValueError("theirs")
@@ -191,7 +191,7 @@ def test_the_module_is_as_it_was_after_an_error() -> None:
 
 
 class Manual(Theirs):
-    """Steps by itself."""
+    """Manual optimization."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ def test_under_manual_optimization_constraints_work_and_penalties_are_refused() 
         fit(module, RegularizationCallback(**rules(module)), torch.float64)
 
 
-def test_what_is_refused() -> None:
+def test_invalid_uses_are_refused() -> None:
     with pytest.raises(SettingError, match="bind it to the model first, WeightPenalty"):
         RegularizationCallback(penalties=[regtorch.L2(0.1)])  # type: ignore[list-item]
     with pytest.raises(SettingError, match="it is one of the penalties="):
@@ -231,32 +231,32 @@ def test_what_is_refused() -> None:
         RegularizationCallback(penalties=penalty)  # type: ignore[arg-type]
     for kind in ("penalties", "constraints"):
         of_another = RegularizationCallback(**{kind: rules(Theirs())[kind]})
-        with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
+        with pytest.raises(SettingError, match="is not bound to a part of Theirs"):
             fit(Theirs(), of_another, torch.float64)
     stray = RegularizedModule(
         nn.Linear(3, 2).double(), penalties=[regtorch.WeightPenalty(nn.Linear(3, 2), regtorch.L2(0.1))]
     )
     stray.data_loss, stray.configure_optimizers = ours.data_loss, ours.configure_optimizers  # type: ignore[method-assign]
-    with pytest.raises(SettingError, match="is bound to what is no part of RegularizedModule"):
+    with pytest.raises(SettingError, match="is not bound to a part of RegularizedModule"):
         lightning.Trainer(max_epochs=1, logger=False, enable_checkpointing=False).fit(
             stray, DataLoader(rows(torch.float64))
         )
-    module = Theirs()  # a part without parameters is a part all the same
+    module = Theirs()  # a submodule without parameters is a part too
     activation = regtorch.WeightPenalty(module.net, regtorch.Activity(regtorch.L1(0.1)), where="1")
     fit(module, RegularizationCallback([activation]), torch.float64)
-    module = Theirs()  # the forward pass of its own, which would begin the sum anew, never comes
+    module = Theirs()  # its own forward, which would reset the sum, is never called
     activation = regtorch.WeightPenalty(nn.Sequential(module.net[1]), regtorch.Activity(regtorch.L1(0.1)), where="*")
-    with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
+    with pytest.raises(SettingError, match="is not bound to a part of Theirs"):
         fit(module, RegularizationCallback([activation]), torch.float64)
-    foreign = nn.Sequential(module.net[0], nn.Linear(5, 5).double())  # shares a layer, and has one of its own
-    with pytest.raises(SettingError, match="is bound to what is no part of Theirs"):
+    foreign = nn.Sequential(module.net[0], nn.Linear(5, 5).double())  # shares a layer, and has another one
+    with pytest.raises(SettingError, match="is not bound to a part of Theirs"):
         fit(module, RegularizationCallback([regtorch.WeightPenalty(foreign, regtorch.L2(0.1))]), torch.float64)
     with pytest.raises(SettingError, match="takes penalties itself"):
         fit(ours, RegularizationCallback([penalty]), torch.float64)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("strategy", [FSDPStrategy, DeepSpeedStrategy])
-def test_a_strategy_that_takes_weights_apart_is_refused(strategy: type) -> None:
+def test_a_strategy_that_flattens_weights_is_refused(strategy: type) -> None:
     trainer: Any = SimpleNamespace(strategy=strategy.__new__(strategy), callbacks=[], optimizers=[])  # they need GPUs
     theirs = Theirs()
     ours = RegularizedModule(theirs.net, penalties=rules(theirs)["penalties"])

@@ -1,4 +1,4 @@
-"""The penalty once per step, the hook once per real step, whatever the training loop does."""
+"""The penalty is added once per step, and the hook runs once per real step, in all training loops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def network(dtype: torch.dtype = torch.float64) -> nn.Module:
 
 
 class Regression(RegularizedModule):
-    """Least squares with L1L2 and max-norm; notes each call of the hook."""
+    """Least squares with L1L2 and max-norm; records each call of the hook."""
 
     def __init__(self, model: nn.Module | None = None) -> None:
         model = model or network()
@@ -66,7 +66,7 @@ def fit(module: RegularizedModule, dtype: torch.dtype = torch.float64, **setting
 
 
 def by_hand(accumulate: int = 1, clip: float | None = None) -> nn.Module:
-    """The same training, as one would write it without Lightning: one loss for each window."""
+    """The same training without Lightning: one loss for each window."""
     model = network()
     penalty = regtorch.WeightPenalty(model, regtorch.L1L2(l1=0.01, l2=0.1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -94,14 +94,14 @@ def norms(module: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize(("accumulate", "steps"), [(1, 12), (4, 4), (6, 2), (100, 2)])
-def test_accumulation_carries_the_penalty_once_and_hooks_once_per_real_step(accumulate: int, steps: int) -> None:
+def test_accumulation_adds_the_penalty_once_and_hooks_once_per_real_step(accumulate: int, steps: int) -> None:
     module = Regression()
     fit(module, accumulate_grad_batches=accumulate)
     assert len(module.steps) == steps
     assert_same(module.model, by_hand(accumulate))
 
 
-def test_gradient_clipping_is_that_of_the_hand_written_loop() -> None:
+def test_gradient_clipping_equals_that_of_the_hand_written_loop() -> None:
     module = Regression()
     fit(module, gradient_clip_val=0.05)
     assert_same(module.model, by_hand(clip=0.05))
@@ -122,7 +122,7 @@ def test_every_unit_is_in_the_ball_after_training_and_inside_ones_are_untouched(
 
 
 class TwoOptimizers(Regression):
-    """Manual optimization, as Lightning demands for two optimizers: the second steps every other batch."""
+    """Manual optimization, which Lightning requires for two optimizers; the second one steps every other batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class TwoOptimizers(Regression):
         super().on_after_optimizer_step(optimizer)
         changed = {name for name, w in self.model.state_dict().items() if not torch.equal(w, before[name])}
         self.held.append(self.trainer.optimizers.index(optimizer))
-        assert changed <= {f"{self.held[-1] * 2}.weight"}  # only what this optimizer holds
+        assert changed <= {f"{self.held[-1] * 2}.weight"}  # only parameters of this optimizer
 
 
 def test_two_optimizers_under_manual_optimization_hook_once_per_step_each() -> None:
@@ -194,7 +194,7 @@ def test_a_step_that_the_grad_scaler_skips_runs_no_hook_and_changes_nothing(fuse
     assert len(module.steps) == 10  # of twelve batches, one in each epoch is skipped
 
 
-def test_the_hook_is_gone_after_training_and_comes_back_with_the_next() -> None:
+def test_the_hook_is_removed_after_training_and_added_for_the_next() -> None:
     module = Regression()
     fit(module)
     optimizer = module.trainer.optimizers[0]
@@ -220,7 +220,7 @@ def test_a_subclass_that_overrides_lightnings_hooks_keeps_the_constraint() -> No
     assert norms(module).max() <= 0.5 + 1e-6
 
 
-def test_a_fit_that_raised_leaves_no_hook_behind() -> None:
+def test_a_fit_that_raised_leaves_no_hook() -> None:
     module = Regression()
     kept = torch.optim.SGD(module.parameters(), lr=0.1)
     module.configure_optimizers = lambda: kept

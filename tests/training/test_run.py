@@ -44,7 +44,7 @@ def test_the_results_are_what_the_design_pins(finished: tuple[Path, dict]) -> No
     assert set(results["test_mc"]) == {*results["test"], "samples"}
     assert set(results["train"]) == {"loss", "data_loss", "penalty", "accuracy"}
     assert results["train"]["loss"] == pytest.approx(results["train"]["data_loss"] + results["train"]["penalty"])
-    assert results["train_eval"]["accuracy"] > results["train"]["accuracy"]  # without dropout it does better
+    assert results["train_eval"]["accuracy"] > results["train"]["accuracy"]  # it is better without dropout
     assert results["overrides"] == ALPHA
     assert results["sparsity"] == 0.0
     assert not list(folder.glob(".results*"))
@@ -62,7 +62,7 @@ def test_the_folder_holds_metrics_tensorboard_and_checkpoints(finished: tuple[Pa
         assert torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["regtorch"]["classes"] == 10
 
 
-def test_what_is_measured_is_the_checkpoint_that_evaluate_names(tmp_path: Path) -> None:
+def test_the_checkpoint_named_by_evaluate_is_measured(tmp_path: Path) -> None:
     results = train(tmp_path, "optimizer.lr=0.3", "evaluate=last")
     config = compose([])
     splits = dataset(config).load()
@@ -84,7 +84,7 @@ def test_means_are_over_rows_not_batches(tmp_path: Path) -> None:
     x, y = (
         torch.as_tensor(splits.train.x).double(),
         torch.as_tensor(splits.train.y),
-    )  # 1,293 rows: no multiple of a batch
+    )  # 1,293 rows: not a multiple of the batch size
     nll = torch.nn.functional.cross_entropy(module.model.double().eval()(x), y).item()
     assert results["train_eval"]["nll"] == pytest.approx(nll, rel=1e-5)
 
@@ -108,13 +108,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
     assert not all(torch.equal(w, weights["three"][key]) for key, w in weights["one"].items())
 
 
-def test_going_on_from_a_checkpoint_ends_where_the_whole_run_ends(tmp_path: Path) -> None:
-    train(tmp_path / "whole", "trainer.max_epochs=4")
+def test_resuming_from_a_checkpoint_gives_the_results_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    train(tmp_path / "complete", "trainer.max_epochs=4")
     train(tmp_path / "half", "trainer.max_epochs=2")
     config = compose(["trainer.max_epochs=4"])
     (tmp_path / "rest").mkdir()
     run(config, dataset(config), tmp_path / "rest", ckpt_path=tmp_path / "half/checkpoints/last.ckpt")
-    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "rest"))
+    one, two = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("complete", "rest")
+    )
     assert one["global_step"] == two["global_step"]
     assert all(torch.equal(w, two["state_dict"][key]) for key, w in one["state_dict"].items())
 

@@ -1,4 +1,4 @@
-"""Whether anything is left to do of a run that is to go on."""
+"""Detect a resumed run that is complete already."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli.checkpoint import checkpoint_content
+from regtorch.cli.checkpoint import read_plain_content
 from regtorch.cli.validation import checkpoint_path
 from regtorch.settings import COUNT_OR_ZERO
 from regtorch.study.results_file import results_of
 
-#: keys that say how long a training is: given anew, they change nothing of one that they do not make longer
+#: keys for the length of the training; new values have no effect unless they make it longer
 _LENGTH = ("trainer.max_epochs", "trainer.max_steps", "callbacks.patience")
 
 
 def completed(config: Mapping[str, Any], given: Sequence[str]) -> tuple[dict[str, Any], str] | None:
-    """The results of a run that is to go on, and what would train on, if nothing of it is left to do.
+    """Return the results of a resumed run that is complete, and the override that would train it longer; else None.
 
     Args:
         config: as plain containers.
-        given: overrides that were typed.
+        given: the overrides as typed.
     """
     path = checkpoint_path(config)
     if config.get("resume") is None or path is None:
         return None
     keys = [override.lstrip("+~").partition("=")[0] for override in given]
     if any(key not in (*_LENGTH, "resume") and not key.startswith("hydra.") for key in keys):
-        return None  # something may be measured otherwise
+        return None  # other overrides may change the results
     results = results_of(Path(str(config["resume"])))
-    if results.get("status") != "completed" or (longer := _longer(checkpoint_content(path), config)) is None:
+    if results.get("status") != "completed" or (longer := _longer(read_plain_content(path), config)) is None:
         return None
     return results, longer
 
 
 def _longer(content: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
-    """What would train on, if a checkpoint is of the end of a training."""
+    """Return the override that would train longer, if a checkpoint is from the end of a training; else None."""
     max_steps, patience = config["trainer"].get("max_steps", -1), config["callbacks"]["patience"]
     callbacks: Any = content.get("callbacks", {})
     waited = [
@@ -48,5 +48,5 @@ def _longer(content: Mapping[str, Any], config: Mapping[str, Any]) -> str | None
     if max_steps != -1 and content.get("global_step", 0) >= max_steps:
         return f"trainer.max_steps={2 * max_steps}"
     if patience is not None and waited and max(waited) >= patience:
-        return f"it was stopped early: callbacks.patience={2 * max(waited)}"
+        return f"callbacks.patience={2 * max(waited)} (it was stopped early)"
     return None

@@ -1,4 +1,4 @@
-"""What ``resume=`` and ``ckpt_path=`` may name: folders that lost something, files of another kind, names that need quotes."""
+"""Checks of ``resume=`` and ``ckpt_path=``: damaged folders, wrong kinds of files, and names that need quotes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from regtorch.cli import job
 from regtorch.cli.composition import check_paths, compose, earlier_overrides, value_of
 from regtorch.errors import RegtorchError
 from regtorch.overrides import typed
-from regtorch.training.failure import explained
+from regtorch.training.failure import explain
 from tests.testers.complete import parts
 
 CONFIG = compose([])
 
 
-def write_checkpoint(path: Path, **said: Any) -> None:
+def write_checkpoint(path: Path, **message: Any) -> None:
     described = {
         place: CONFIG[place] for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
     }
@@ -33,7 +33,7 @@ def write_checkpoint(path: Path, **said: Any) -> None:
         {
             **parts(),
             "state_dict": {"w": weights},
-            "regtorch": {**described, "seed": 0, "epochs": 2, "ranks": [{}], **said},
+            "regtorch": {**described, "seed": 0, "epochs": 2, "ranks": [{}], **message},
         },
         path,
     )
@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, **said: Any) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as a run that was stopped behind its second epoch leaves it; its parent is the current one."""
+    """The folder of a run that was stopped after its second epoch; its parent is the working directory."""
     folder = tmp_path / "run"
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text("- seed=0\n")
@@ -54,76 +54,77 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(*overrides: str) -> str:
-    """The line with which this is refused before anything is written."""
+    """Return the error of overrides that are refused before anything is written."""
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     with pytest.raises(RegtorchError) as error:
-        goes_on(*overrides)
+        resumed(*overrides)
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
     return str(error.value)
 
 
-def goes_on(*overrides: str) -> dict[str, Any]:
-    """The configuration that goes on with it."""
+def resumed(*overrides: str) -> dict[str, Any]:
+    """Return the configuration of a resumed run."""
     check_paths(overrides)
     return job.checked([*earlier_overrides(overrides), *overrides])
 
 
-def test_an_undamaged_folder_goes_on(run: Path) -> None:
-    assert goes_on("resume=run")["resume"] == "run"
+def test_an_undamaged_folder_is_resumed(run: Path) -> None:
+    assert resumed("resume=run")["resume"] == "run"
 
 
 @pytest.mark.parametrize("given", [["+resume=run"], ["++resume=run"], ["resume=nowhere", "resume=run"]])
-def test_its_settings_are_taken_however_it_is_named(given: list[str], run: Path) -> None:
+def test_the_settings_are_used_however_the_folder_is_named(given: list[str], run: Path) -> None:
     (run / ".hydra/overrides.yaml").write_text("- optimizer.lr=0.25\n")
-    assert goes_on(*given)["optimizer"]["lr"] == 0.25
+    assert resumed(*given)["optimizer"]["lr"] == 0.25
 
 
 @pytest.mark.parametrize("given", ["rerun=", "rerun=nowhere", "rerun=run/checkpoints/last.ckpt"])
-def test_only_a_folder_is_run_once_more(given: str, run: Path) -> None:
+def test_rerun_takes_only_a_folder(given: str, run: Path) -> None:
     assert refused(given) == f"{given}: there is no such folder; it must be that of a run, such as rerun=outputs/a"
 
 
 @pytest.mark.parametrize("content", [None, "", "seed: 0\n", "- [seed"])
-def test_a_folder_that_does_not_say_how_it_was_run(content: str | None, run: Path) -> None:
+def test_a_folder_without_overrides(content: str | None, run: Path) -> None:
     kept = run / ".hydra/overrides.yaml"
     kept.unlink()
     if content is not None:
         kept.write_text(content)
     line = refused("resume=run")
-    assert line.startswith("resume=run: there is no whole .hydra/overrides.yaml")
+    assert line.startswith("resume=run: there is no complete .hydra/overrides.yaml")
     if not content:
-        assert "ckpt_path=run/checkpoints/last.ckpt begins a new run" in line
+        assert "to start a new run from its weights" in line
+        assert line.endswith("ckpt_path=run/checkpoints/last.ckpt")
 
 
 def test_a_run_whose_last_checkpoint_was_deleted(run: Path) -> None:
     (run / "checkpoints/last.ckpt").unlink()
     line = refused("resume=run")
-    assert line.startswith("resume=run: checkpoints/last.ckpt is gone")
-    assert line.endswith("ckpt_path=run/checkpoints/best.ckpt begins a new run from its best epoch")
+    assert line.startswith("resume=run: checkpoints/last.ckpt is missing")
+    assert line.endswith("to start a new run from its best epoch: ckpt_path=run/checkpoints/best.ckpt")
     (run / "checkpoints/best.ckpt").unlink()
     assert "ckpt_path" not in refused("resume=run")
     (run / "metrics.csv").unlink()
-    assert goes_on("resume=run")["resume"] == "run"  # nothing is left that could be lost
+    assert resumed("resume=run")["resume"] == "run"  # there are no epochs to lose
 
 
-def test_a_run_that_was_killed_before_its_first_last_checkpoint_begins_again(run: Path) -> None:
+def test_a_run_that_was_killed_before_its_first_last_checkpoint_starts_again(run: Path) -> None:
     write_checkpoint(run / "checkpoints/best.ckpt", epochs=1)
     (run / "metrics.csv").write_text("epoch,loss\n1,0.5\n")
     (run / "checkpoints/last.ckpt").unlink()
     (run / "results.json").unlink()
-    assert goes_on("resume=run")["resume"] == "run"
+    assert resumed("resume=run")["resume"] == "run"
     (run / "results.json").write_text(json.dumps({"status": "completed"}))
-    assert "is gone" in refused("resume=run")
+    assert "is missing" in refused("resume=run")
 
 
-def test_a_run_that_began_from_another_and_has_its_best_checkpoint_begins_there_again(run: Path) -> None:
+def test_a_run_from_a_checkpoint_without_a_last_one_starts_from_it_again(run: Path) -> None:
     other = run.with_name("other")
     (other / ".hydra").mkdir(parents=True)
     (other / ".hydra/overrides.yaml").write_text("- resume=run\n")
     write_checkpoint(other / "checkpoints/best.ckpt")
-    assert goes_on("resume=other")["ckpt_path"] == "run/checkpoints/last.ckpt"
+    assert resumed("resume=other")["ckpt_path"] == "run/checkpoints/last.ckpt"
     write_checkpoint(other / "checkpoints/best.ckpt", epochs=4)
-    assert "is gone" in refused("resume=other")
+    assert "is missing" in refused("resume=other")
 
 
 def test_another_number_of_processes_in_the_middle_of_an_epoch(run: Path) -> None:
@@ -133,9 +134,9 @@ def test_another_number_of_processes_in_the_middle_of_an_epoch(run: Path) -> Non
         "resume=run was stopped in the middle of an epoch with trainer.devices=2, so trainer.devices=1 is not allowed "
         "before its end"
     )
-    assert goes_on("resume=run", "trainer=ddp_cpu")["trainer"]["devices"] == 2
+    assert resumed("resume=run", "trainer=ddp_cpu")["trainer"]["devices"] == 2
     write_checkpoint(run / "checkpoints/last.ckpt", ranks=[{}, {}])
-    assert goes_on("resume=run", "trainer=cpu")["trainer"]["devices"] == 1
+    assert resumed("resume=run", "trainer=cpu")["trainer"]["devices"] == 1
 
 
 @pytest.mark.parametrize("key", ["resume", "ckpt_path"])
@@ -143,12 +144,12 @@ def test_another_number_of_processes_in_the_middle_of_an_epoch(run: Path) -> Non
 def test_a_damaged_checkpoint(key: str, damage: str, run: Path) -> None:
     last = run / "checkpoints/last.ckpt"
     content = bytearray(last.read_bytes())
-    content[len(content) // 2] ^= 1  # among the weights
+    content[len(content) // 2] ^= 1  # inside the weights
     last.write_bytes(content if damage == "flipped" else content[:1000])
     given = {"resume": "resume=run", "ckpt_path": f"ckpt_path={Path('run/checkpoints/last.ckpt')}"}[key]
     line = refused(given)
     assert line.startswith(f"{given}: run/checkpoints/last.ckpt ")
-    assert line.endswith("ckpt_path=run/checkpoints/best.ckpt is whole, and begins a new run from the best epoch")
+    assert line.endswith("to start a new run from the best epoch: ckpt_path=run/checkpoints/best.ckpt")
     (run / "checkpoints/best.ckpt").write_bytes(content[:1000])
     assert "best.ckpt" not in refused(given)
 
@@ -156,17 +157,18 @@ def test_a_damaged_checkpoint(key: str, damage: str, run: Path) -> None:
 def test_a_damaged_best_checkpoint(run: Path) -> None:
     (run / "checkpoints/best.ckpt").write_bytes(b"")
     assert refused("resume=run") == (
-        "resume=run: run/checkpoints/best.ckpt is damaged, and evaluate=best would measure it; take evaluate=last"
+        "resume=run: run/checkpoints/best.ckpt is damaged, but evaluate=best would use it; take evaluate=last"
     )
-    assert goes_on("resume=run", "evaluate=last")["evaluate"] == "last"
+    assert resumed("resume=run", "evaluate=last")["evaluate"] == "last"
 
 
-def test_a_file_for_a_folder_and_a_folder_for_a_file(run: Path) -> None:
+def test_a_file_in_place_of_a_folder_and_the_other_way_round(run: Path) -> None:
     line = refused("resume=run/checkpoints/last.ckpt")
-    assert "resume=run goes on there, and ckpt_path=run/checkpoints/last.ckpt begins a new run" in line
+    assert "to resume: resume=run; to start a new run from it: ckpt_path=run/checkpoints/last.ckpt" in line
     for folder in ("run", "run/checkpoints"):
-        assert "resume=run goes on with that run, ckpt_path=run/checkpoints/last.ckpt begins" in refused(
-            f"ckpt_path={folder}"
+        assert (
+            "to resume the run: resume=run; to start a new run from it: ckpt_path=run/checkpoints/last.ckpt"
+            in refused(f"ckpt_path={folder}")
         )
     assert "must be the folder of a run" in refused("resume=")
     assert "must be a checkpoint" in refused("ckpt_path=")
@@ -175,27 +177,27 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a=1", "a,b", "[a]", "it's", "a(b)", "1e3", 'say "a"'])
-def test_a_name_that_must_be_quoted_says_how_and_then_goes_on(name: str, run: Path) -> None:
+def test_the_suggested_quoting_of_a_name_works(name: str, run: Path) -> None:
     run.rename(name)
-    said = refused(f"resume={name}").partition(" cannot be read: write ")[2].removesuffix(", in both quotes")
-    (override,) = shlex.split(said)
-    assert goes_on(override)["resume"] == name
+    message = refused(f"resume={name}").partition(" cannot be read: write ")[2].removesuffix(", in both quotes")
+    (override,) = shlex.split(message)
+    assert resumed(override)["resume"] == name
 
 
-def test_a_space_that_the_shell_took() -> None:
+def test_a_name_split_by_the_shell() -> None:
     with pytest.raises(RegtorchError) as error:
         check_paths(["seed=1", "resume=my=1,", "new", "run", "seed=2"])
     assert str(error.value) == "new run has no =: if it belongs to resume, write \"resume='my=1, new run'\""
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="$"), min_size=1, max_size=9))
-def test_what_is_said_can_be_pasted_into_a_shell(name: str) -> None:
+def test_suggestions_can_be_pasted_into_a_shell(name: str) -> None:
     (override,) = shlex.split(typed("resume", name))
     assert value_of(override) == name
 
 
-def test_a_full_disk_says_how_to_go_on_in_a_folder_that_must_be_quoted(run: Path) -> None:
+def test_a_full_disk_shows_how_to_resume_in_a_folder_that_must_be_quoted(run: Path) -> None:
     folder = run.rename("my run")
-    error = explained(OSError(errno.ENOSPC, "No space left on device"), CONFIG, folder)
-    (override,) = shlex.split(str(error).split("is whole, ")[1].partition(" goes on when there is room")[0])
-    assert goes_on(override)["resume"] == "my run"
+    error = explain(OSError(errno.ENOSPC, "No space left on device"), CONFIG, folder)
+    (override,) = shlex.split(str(error).split("to resume: ")[1].partition(" (after freeing disk space)")[0])
+    assert resumed(override)["resume"] == "my run"

@@ -1,4 +1,4 @@
-"""A run that has come to its end, in whatever way, is complete until its training is made longer."""
+"""A run that has ended in any way is complete until its training is made longer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from regtorch.cli.completed_run import completed
 from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.what_is_left import completed
 from tests.testers.command import running
 
 SETTINGS = [
@@ -22,7 +22,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that early stopping ended behind its second epoch."""
+    """A run that early stopping ended after its second epoch."""
     folder = tmp_path_factory.mktemp("completed")
     with running(folder, *SETTINGS) as command:
         assert command.status() == 0, command.stderr
@@ -31,30 +31,30 @@ def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(stopped_early: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, in the folder that is the present one."""
+    """A copy of the run in the working directory."""
     monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(stopped_early, tmp_path / "run")).relative_to(tmp_path)
 
 
-def test_a_run_that_early_stopping_has_ended_is_complete_unless_it_gets_more_patience(run: Path) -> None:
+def test_a_run_ended_by_early_stopping_is_complete_unless_patience_is_raised(run: Path) -> None:
     def done(*given: str) -> Any:
         config = compose([*earlier_overrides(["resume=run", *given]), "resume=run", *given])
         return completed(config, ["resume=run", *given])
 
     results, longer = done()
     assert results == json.loads((run / "results.json").read_text())
-    assert longer == "it was stopped early: callbacks.patience=2"
+    assert longer == "callbacks.patience=2 (it was stopped early)"
     assert done("trainer.max_epochs=20") is not None
     assert done("trainer.max_epochs=2")[1] == "trainer.max_epochs=4"
     assert done("trainer.max_steps=3")[1] == "trainer.max_steps=6"
     assert done("callbacks.patience=2") is None
     assert done("callbacks=default") is None
-    assert done("evaluate=last") is None  # it would be measured anew
+    assert done("evaluate=last") is None  # the results would change
     (run / "results.json").write_text(json.dumps({"status": "interrupted"}))
     assert done() is None
 
 
-def test_it_goes_on_with_more_patience_and_counts_the_seconds_of_both_parts(run: Path) -> None:
+def test_it_resumes_with_more_patience_and_counts_the_seconds_of_both_parts(run: Path) -> None:
     before = json.loads((run / "results.json").read_text())["seconds"]
     saved = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert 0 < saved["regtorch"]["seconds"] <= before

@@ -1,4 +1,4 @@
-"""Of every optimizer: a checkpoint with its state is continued from, and one that lacks a part of it is refused."""
+"""For every optimizer: a checkpoint with its state is accepted, and one with incomplete state is refused."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import DataError
-from regtorch.training.continuation import check_continues
+from regtorch.training.resumable import check_resumable
 
 PATH = Path("last.ckpt")
 
 
 def trained(name: str) -> tuple[dict[str, Any], nn.Module, dict[str, Any]]:
-    """A configuration, a module, and what a checkpoint of it holds after a step."""
+    """Return a configuration, a module, and the content of its checkpoint after a step."""
     module = nn.Linear(4, 2)
     node = {"name": name, "lr": 0.1}
     optimizer: Any = regtorch.create("optimizer", **node, params=module.parameters())
@@ -38,25 +38,25 @@ OPTIMIZERS = sorted(regtorch.available("optimizer"))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_its_own_state_is_taken_and_the_random_state_is_left_alone(name: str) -> None:
+def test_complete_state_is_accepted_and_the_random_state_is_unchanged(name: str) -> None:
     config, module, content = trained(name)
     before = torch.get_rng_state()
-    check_continues(config, module, content, PATH)
+    check_resumable(config, module, content, PATH)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_what_is_lacking_is_named(name: str) -> None:
+def test_missing_state_is_named(name: str) -> None:
     config, module, content = trained(name)
     for key in with_state(name):
         damaged = copy.deepcopy(content)
         del damaged["optimizer_states"][0]["state"][0][key]
         with pytest.raises(DataError, match=rf"last.ckpt is incomplete: .*weight 0 lacks {key}"):
-            check_continues(config, module, damaged, PATH)
+            check_resumable(config, module, damaged, PATH)
     content["optimizer_states"][0]["state"] = {}
     if with_state(name):
-        with pytest.raises(DataError, match="no state of the optimizer"):
-            check_continues(config, module, content, PATH)
+        with pytest.raises(DataError, match="no optimizer state"):
+            check_resumable(config, module, content, PATH)
 
 
 def test_some_optimizers_have_a_state() -> None:
@@ -67,25 +67,25 @@ def test_a_state_of_another_shape_is_refused() -> None:
     config, module, content = trained("adam")
     content["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(3)
     with pytest.raises(DataError, match=r"exp_avg of weight 0 has the shape \(3,\)"):
-        check_continues(config, module, content, PATH)
+        check_resumable(config, module, content, PATH)
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         ({}, "the checkpoint lacks bias"),
         ({"weight": torch.zeros(2, 4), "bias": torch.zeros(2), "more": torch.zeros(1)}, "the model has no more"),
-        ({"weight": torch.zeros(2, 5), "bias": torch.zeros(2)}, r"weight has the shape \(2, 5\) in it, and \(2, 4\)"),
+        ({"weight": torch.zeros(2, 5), "bias": torch.zeros(2)}, r"weight has the shape \(2, 5\) in it, but \(2, 4\)"),
     ],
 )
-def test_weights_of_another_model_are_refused(weights: dict[str, torch.Tensor], said: str) -> None:
+def test_weights_of_another_model_are_refused(weights: dict[str, torch.Tensor], message: str) -> None:
     config, module, content = trained("adam")
-    with pytest.raises(DataError, match=said):
-        check_continues(config, module, {**content, "state_dict": weights}, PATH)
+    with pytest.raises(DataError, match=message):
+        check_resumable(config, module, {**content, "state_dict": weights}, PATH)
 
 
 def test_steps_that_a_loss_scale_may_have_skipped_leave_no_state() -> None:
     config, module, content = trained("adam")
     content["optimizer_states"][0]["state"] = {}
     config["trainer"]["precision"] = "16-mixed"
-    check_continues(config, module, content, PATH)
+    check_resumable(config, module, content, PATH)

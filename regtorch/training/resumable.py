@@ -1,4 +1,4 @@
-"""Whether a training can continue from a checkpoint with the same bits: its weights fit, and its optimizer's state is complete."""
+"""Check that training can resume from a checkpoint exactly: its weights fit, and its optimizer state is complete."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from torch.nn.parameter import is_lazy
 from regtorch.errors import DataError
 from regtorch.registry import create
 
-_SHAPE = (2, 3)  # of the weight that an optimizer is tried on
+_SHAPE = (2, 3)  # shape of the weight for a trial step of the optimizer
 
 
-def check_continues(config: Mapping[str, Any], module: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint whose weights are of another network, or whose optimizer lacks its state.
+def check_resumable(config: Mapping[str, Any], module: nn.Module, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Refuse a checkpoint with the weights of another network, or without complete optimizer state.
 
     Args:
-        config: of the run.
-        module: that the checkpoint is to be loaded into.
-        checkpoint: its content.
-        path: its file.
+        config: the run's configuration.
+        module: the module to load the checkpoint into.
+        checkpoint: the checkpoint's content.
+        path: the checkpoint's file.
 
     Raises:
-        DataError: names what does not fit.
+        DataError: names the part that does not fit.
     """
     _check_weights(module, checkpoint["state_dict"], path)
     states = checkpoint.get("optimizer_states")
     if not checkpoint.get("global_step"):
         return
     if not isinstance(states, list) or len(states) != 1 or not isinstance(states[0], Mapping):
-        raise DataError(f"{path} is incomplete: it holds no state of the optimizer")
+        raise DataError(f"{path} is incomplete: it has no optimizer state")
     expected = _state_of_one_step(config["optimizer"])
     state = states[0].get("state")
     skipped = str(config["trainer"]["precision"]).startswith("16")  # a scaled loss may have skipped all steps so far
     if expected and not state and not skipped:
         raise DataError(
-            f"{path} is incomplete: after {checkpoint['global_step']} steps it holds no state of the optimizer, such as "
+            f"{path} is incomplete: after {checkpoint['global_step']} steps it has no optimizer state, such as "
             f"{next(iter(expected))}"
         )
     weights = list(module.parameters())
@@ -48,41 +48,41 @@ def check_continues(config: Mapping[str, Any], module: nn.Module, checkpoint: Ma
         if missing:
             raise DataError(f"{path} is incomplete: the optimizer's state of weight {key} lacks {', '.join(missing)}")
         if not isinstance(key, int) or key >= len(weights):
-            continue  # of weights that are sharded, by name
+            continue  # the state of sharded weights, by name
         for name, value in expected.items():
             found = of_weight[name]
             like_weight = isinstance(value, Tensor) and value.shape == _SHAPE
             if like_weight and (not isinstance(found, Tensor) or found.shape != weights[key].shape):
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
                 raise DataError(
-                    f"{path} does not fit the optimizer: {name} of weight {key} has the shape {shape}, and the weight "
+                    f"{path} does not fit the optimizer: {name} of weight {key} has the shape {shape}, but the weight has "
                     f"{tuple(weights[key].shape)}"
                 )
 
 
 def _check_weights(module: nn.Module, there: Mapping[str, Any], path: Path) -> None:
     here = module.state_dict()
-    said = f"{path} does not fit the model that the run's configuration describes"
+    refusal = f"{path} does not fit the model of the run's configuration"
     if different := sorted(set(here) ^ set(there)):
-        who = "the checkpoint lacks" if different[0] in here else "the model has no"
-        raise DataError(f"{said}: {who} {different[0]}")
+        what = "the checkpoint lacks" if different[0] in here else "the model has no"
+        raise DataError(f"{refusal}: {what} {different[0]}")
     for name, weight in here.items():
         if is_lazy(weight):
             continue
         if tuple(there[name].shape) != tuple(weight.shape):
             raise DataError(
-                f"{said}: {name} has the shape {tuple(there[name].shape)} in it, and {tuple(weight.shape)} in the model"
+                f"{refusal}: {name} has the shape {tuple(there[name].shape)} in it, but {tuple(weight.shape)} in the model"
             )
 
 
 def _state_of_one_step(optimizer: Mapping[str, Any]) -> dict[str, Any]:
-    """What the optimizer remembers of each weight, as one step on a weight of its own shows."""
+    """Return the optimizer's state for a weight after a trial step."""
     weight = nn.Parameter(torch.zeros(_SHAPE))
     weight.grad = torch.ones(_SHAPE)
     with torch.random.fork_rng(devices=()):
         try:
-            tried: Any = create("optimizer", **optimizer, params=[weight])
-            tried.step()
-        except Exception:  # of a plugin, whose step needs more than this
+            trial: Any = create("optimizer", **optimizer, params=[weight])
+            trial.step()
+        except Exception:  # a plugin's optimizer may need more for a step
             return {}
-    return {name: value for name, value in tried.state[weight].items() if value is not None}
+    return {name: value for name, value in trial.state[weight].items() if value is not None}

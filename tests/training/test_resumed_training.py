@@ -1,4 +1,4 @@
-"""A training that was stopped goes on as if nothing had happened: weights, table and results have the same bits."""
+"""A resumed training has bit-identical weights, table and results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from regtorch.training import checkpoints
 from regtorch.training.checkpoints import LastCheckpoint
 from regtorch.training.run import read_checkpoint, run
 
-#: 135 rows to train on: 9 batches an epoch, the last one of 7 rows
+#: 135 training rows: 9 batches per epoch, the last one of 7 rows
 SMALL = [
     "data=arrays", "data.batch_size=16", "model.hidden=[12]", "optimizer.lr=0.01", "trainer.max_epochs=3", "trainer=cpu",
     "checkpoint.every_n_steps=2", "mc.samples=3", "logger.tensorboard=false",
@@ -65,7 +65,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-#: what shows that a variant does what it is there for
+#: checks that a variant has an effect
 SHOWN: Mapping[str, Callable[[Path], bool]] = {
     "a plateau that reduces": lambda folder: len({row["lr"] for row in table(folder)}) > 1,
     "a scaled loss": lambda folder: content(folder, "last")["MixedPrecision"]["_growth_tracker"] > 0,
@@ -80,12 +80,12 @@ SHOWN: Mapping[str, Callable[[Path], bool]] = {
 
 @dataclass(frozen=True)
 class Stop:
-    """A moment of a training: behind the write of a checkpoint.
+    """A moment of a training: after a checkpoint was written.
 
     Args:
         folder: a copy of the run's folder at that moment.
-        epochs: that were done.
-        batches: of the one after them.
+        epochs: completed epochs.
+        batches: completed batches of the next epoch.
     """
 
     folder: Path
@@ -95,12 +95,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Training:
-    """A training that ran undisturbed.
+    """A training that ran without interruption.
 
     Args:
         overrides: its configuration.
-        folder: of the run; another folder stands at its old place by now, or none.
-        place: where it ran.
+        folder: the run's folder, which was moved away from `place`.
+        place: the folder where it ran.
         stops: all moments at which ``last.ckpt`` was written.
     """
 
@@ -119,15 +119,15 @@ def train(folder: Path, overrides: Sequence[str], ckpt_path: Path | None = None)
 
 @contextmanager
 def copies(place: Path, into: Path) -> Iterator[list[Stop]]:
-    """Copies of a run's folder, made in the block whenever its ``last.ckpt`` has been written."""
+    """Copy a run's folder in the block whenever its ``last.ckpt`` has been written."""
     stops: list[Stop] = []
     save = LastCheckpoint._save
 
     def save_and_copy(self: LastCheckpoint, trainer: Any) -> None:
         save(self, trainer)
         shutil.copytree(place, into / str(len(stops)))
-        said = read_checkpoint(self.path)["regtorch"]
-        stops.append(Stop(into / str(len(stops)), said["epochs"], said["batches"]))
+        message = read_checkpoint(self.path)["regtorch"]
+        stops.append(Stop(into / str(len(stops)), message["epochs"], message["batches"]))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LastCheckpoint, "_save", save_and_copy)
@@ -135,15 +135,15 @@ def copies(place: Path, into: Path) -> Iterator[list[Stop]]:
 
 
 def undisturbed(root: Path, overrides: Sequence[str]) -> Training:
-    """Train, and keep the folder as it was at each moment."""
+    """Train, and keep copies of the folder at each moment."""
     with copies(root / "run", root / "stops") as stops:
         train(root / "run", overrides)
-    (root / "run").rename(root / "whole")
-    return Training(overrides, root / "whole", root / "run", stops)
+    (root / "run").rename(root / "complete")
+    return Training(overrides, root / "complete", root / "run", stops)
 
 
 def differing(one: Any, two: Any, at: str = "") -> list[str]:
-    """Where two trees of containers and tensors differ."""
+    """Return the places where two trees of containers and tensors differ."""
     if isinstance(one, Mapping) and isinstance(two, Mapping):
         keys = sorted({*one, *two}, key=str)
         return [d for key in keys for d in differing(one.get(key), two.get(key), f"{at}/{key}")]
@@ -155,7 +155,7 @@ def differing(one: Any, two: Any, at: str = "") -> list[str]:
 
 
 def content(folder: Path, name: str) -> dict[str, Any]:
-    """All of a checkpoint but the time it took, the names of files, and what Lightning notes of the last comparison and never reads."""
+    """Return a checkpoint without durations, file names, and a value that Lightning stores but never reads."""
     saved = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
     del saved["regtorch"]["seconds"]
     for state in saved["callbacks"].values():
@@ -165,20 +165,20 @@ def content(folder: Path, name: str) -> dict[str, Any]:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """What was measured."""
+    """Return a run's results without durations and overrides."""
     read = json.loads((folder / "results.json").read_text())
     return {key: value for key, value in read.items() if key not in ("seconds", "overrides", "advice")}
 
 
 def put_back(stop: Stop, place: Path) -> Path:
-    """Make a run's folder what it was at that moment; gives the checkpoint to go on from."""
+    """Restore a run's folder at a moment; return the checkpoint to resume from."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(stop.folder, place)
     return place / "checkpoints/last.ckpt"
 
 
 def assert_the_same(folder: Path, training: Training) -> None:
-    """A folder holds what the undisturbed training's does."""
+    """Check that a folder equals that of the uninterrupted training."""
     for name in ("last", "best"):
         assert differing(content(folder, name), content(training.folder, name)) == []
     assert results(folder) == results(training.folder)
@@ -190,7 +190,7 @@ def chosen(stops: Sequence[Stop]) -> dict[str, Stop]:
     """Some of the moments at which a training may be stopped."""
     within = [stop for stop in stops if stop.batches]
     return {
-        "behind the last batch but one": max(within, key=lambda stop: stop.batches),
+        "after the last batch but one": max(within, key=lambda stop: stop.batches),
         "between epochs": next(stop for stop in stops if not stop.batches),
         "in the last epoch": within[-1],
         "at the end": stops[-1],
@@ -199,7 +199,7 @@ def chosen(stops: Sequence[Stop]) -> dict[str, Stop]:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The setting that names a file of small images."""
+    """Return the override for a file of small images."""
     rng = np.random.default_rng(0)
     y = np.arange(190) % 3
     x = (rng.random((190, 8, 8)) * 200 + 25 * y[:, None, None]).astype(np.uint8)
@@ -209,7 +209,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_going_on_gives_the_same_bits(variant: str, rows: str, tmp_path: Path) -> None:
+def test_resuming_gives_the_same_bits(variant: str, rows: str, tmp_path: Path) -> None:
     training = undisturbed(tmp_path, [rows, *VARIANTS[variant]])
     assert SHOWN.get(variant, Path.exists)(training.folder)
     for index, stop in enumerate(chosen(training.stops).values()):
@@ -225,10 +225,10 @@ def plain(rows: str, tmp_path_factory: pytest.TempPathFactory) -> Training:
     return undisturbed(tmp_path_factory.mktemp("plain"), overrides)
 
 
-def test_it_goes_on_from_every_checkpoint(plain: Training) -> None:
-    assert len(plain.stops) == 3 * 4 + 3 - 1 + 1  # every second of 27 steps, and behind each epoch
+def test_it_resumes_from_every_checkpoint(plain: Training) -> None:
+    assert len(plain.stops) == 3 * 4 + 3 - 1 + 1  # every second of 27 steps, and after each epoch
     for before, stop in itertools.pairwise(plain.stops[::2]):
-        # killed while the second one was written: all other files are ahead of the checkpoint
+        # killed while the second checkpoint was written: all other files are ahead of it
         last = put_back(stop, plain.place)
         shutil.copy(before.folder / "checkpoints/last.ckpt", last)
         (plain.place / "checkpoints/.unfinished-x.last.ckpt").write_bytes(b"half")
@@ -236,7 +236,7 @@ def test_it_goes_on_from_every_checkpoint(plain: Training) -> None:
         assert_the_same(plain.place, plain)
 
 
-def test_it_goes_on_as_often_as_it_is_stopped(plain: Training, tmp_path: Path) -> None:
+def test_it_resumes_any_number_of_times(plain: Training, tmp_path: Path) -> None:
     path = put_back(plain.stops[0], plain.place)
     with copies(plain.place, tmp_path / "again") as again:
         train(plain.place, plain.overrides, path)
@@ -259,7 +259,7 @@ def test_a_checkpoint_holds_all_that_is_needed_as_plain_data(plain: Training) ->
     assert {"data_loss", "penalty", "accuracy"} == rank["training_metrics"].keys()
 
 
-def test_checkpoints_by_the_clock(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_at_intervals_of_seconds(rows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = itertools.count()
     monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     overrides = [rows, "checkpoint.every_n_steps=null", "checkpoint.every_seconds=4", "dropout=standard"]
@@ -271,16 +271,16 @@ def test_checkpoints_by_the_clock(rows: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_damaged_checkpoint_is_refused(plain: Training, tmp_path: Path) -> None:
-    whole = (plain.folder / "checkpoints/last.ckpt").read_bytes()
+    complete = (plain.folder / "checkpoints/last.ckpt").read_bytes()
     for name, damaged in {
-        "cut": whole[: len(whole) // 2],
+        "cut": complete[: len(complete) // 2],
         "empty": b"",
         "text": b"no checkpoint\n" * 50,
-        "changed": whole[:200] + bytes(100) + whole[300:],
+        "changed": complete[:200] + bytes(100) + complete[300:],
     }.items():
         path = tmp_path / f"{name}.ckpt"
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=rf"{name}\.ckpt cannot be read as a checkpoint|is refused"):
+        with pytest.raises(DataError, match=rf"{name}\.ckpt cannot be read as a checkpoint|is not allowed"):
             read_checkpoint(path)
 
 
@@ -292,11 +292,11 @@ class Hostile:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_hostile_checkpoint_is_refused_and_nothing_of_it_runs(plain: Training, tmp_path: Path) -> None:
+def test_a_hostile_checkpoint_is_refused_and_its_code_is_not_run(plain: Training, tmp_path: Path) -> None:
     saved = torch.load(plain.folder / "checkpoints/last.ckpt", weights_only=True)
     torch.save({**saved, "extra": Hostile(tmp_path / "ran")}, tmp_path / "new.ckpt")
     (tmp_path / "old.ckpt").write_bytes(pickle.dumps({**saved, "extra": Hostile(tmp_path / "ran")}))
-    with pytest.raises(DataError, match="is refused: it holds more than weights and plain data"):
+    with pytest.raises(DataError, match="is not allowed: it contains more than weights and plain data"):
         train(tmp_path / "run", plain.overrides, tmp_path / "new.ckpt")
     with pytest.raises(DataError):
         train(tmp_path / "run", plain.overrides, tmp_path / "old.ckpt")
@@ -304,13 +304,13 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_of_it_runs(plain: Training,
     assert results(tmp_path / "run")["status"] == "failed"
 
 
-def test_another_number_of_processes_goes_on_between_epochs_alone(plain: Training, tmp_path: Path) -> None:
+def test_another_number_of_processes_resumes_only_between_epochs(plain: Training, tmp_path: Path) -> None:
     for moment in ("in the last epoch", "between epochs"):
         saved = read_checkpoint(chosen(plain.stops)[moment].folder / "checkpoints/last.ckpt")
         saved["regtorch"]["ranks"] *= 2
         torch.save(saved, tmp_path / f"{moment}.ckpt")
     with pytest.raises(
-        DataError, match=r"in the middle of an epoch by 2 processes, and here are 1: take trainer\.devices=2"
+        DataError, match=r"in the middle of an epoch by 2 processes, but there are 1 now; take trainer\.devices=2"
     ):
         train(tmp_path / "one", plain.overrides, tmp_path / "in the last epoch.ckpt")
     assert train(tmp_path / "two", plain.overrides, tmp_path / "between epochs.ckpt")["epochs"] == 3
@@ -319,9 +319,9 @@ def test_another_number_of_processes_goes_on_between_epochs_alone(plain: Trainin
 def test_more_epochs_than_before(plain: Training, tmp_path: Path) -> None:
     longer = [*plain.overrides, "trainer.max_epochs=4", "scheduler=none"]
     shorter = [*plain.overrides, "scheduler=none"]
-    train(tmp_path / "whole", longer)
+    train(tmp_path / "complete", longer)
     train(tmp_path / "run", shorter)
     assert train(tmp_path / "run", longer, tmp_path / "run/checkpoints/last.ckpt")["epochs"] == 4
-    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()
-    weights = [read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("whole", "run")]
+    assert (tmp_path / "run/metrics.csv").read_text() == (tmp_path / "complete/metrics.csv").read_text()
+    weights = [read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("complete", "run")]
     assert differing(*weights) == []
