@@ -110,8 +110,8 @@ class BatchArgs:
             shape = tuple(size for d, size in enumerate(tensor.shape) if d != dim)
             shapes.append((dim, shape, tensor.dtype, tensor.device))
         # the containers and other values, with the batch's tensors left out and the others' contents
-        told = [None if dim is not None else contents(v) for v, dim in zip(self.tensors, self._dims, strict=True)]
-        return tuple(shapes), contents(replace_tensors((self.args, self.kwargs), told))
+        described = [None if dim is not None else contents(v) for v, dim in zip(self.tensors, self._dims, strict=True)]
+        return tuple(shapes), contents(replace_tensors((self.args, self.kwargs), described))
 
     def shapes(self) -> tuple[object, ...]:
         """The shapes of all tensors: what a plan for one number of rows depends on besides."""

@@ -69,7 +69,7 @@ def labels_of_classes(
         SettingError: no rows, or labels that do not fit.
     """
     mean = prediction.mean
-    values = as_tensor(labels, mean, "whole numbers")
+    values = as_tensor(labels, mean, "integers")
     if not len(mean):
         raise SettingError("there are no rows: the prediction must have a row at least")
     dim = classes_at(mean.ndim, class_dim, tuple(mean.shape))
@@ -85,7 +85,7 @@ def labels_of_classes(
     integers = values.long()  # before anything else: torch can do little with unsigned types
     floats = values.is_floating_point() or values.is_complex()
     if floats and not (binary and bool((values == integers).all())):
-        raise SettingError(f"labels must be whole numbers from 0 to {classes - 1}, and are of type {values.dtype}")
+        raise SettingError(f"labels must be integers from 0 to {classes - 1}, and are of type {values.dtype}")
     outside = (integers < 0) | (integers >= classes)
     if ignore_index is not None:
         outside &= integers != ignore_index
@@ -94,7 +94,7 @@ def labels_of_classes(
         at = f"row {place[0]}" if len(place) == 1 else f"row {place[0]} at {place[1:]}"
         more = f"; ignore_index={integers[place]} leaves such out" if len(place) > 1 else ""
         raise SettingError(
-            f"labels must be whole numbers from 0 to {classes - 1}, and that of {at} is {integers[place]}{more}"
+            f"labels must be integers from 0 to {classes - 1}, and that of {at} is {integers[place]}{more}"
         )
     return integers.reshape(math.prod(wanted))
 

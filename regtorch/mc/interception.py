@@ -136,7 +136,7 @@ def _kind(function: Any) -> str:
 
 def is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:
     """Whether the shape of an operation's result depends on the numbers in a tensor."""
-    if function is torch.ops.aten.index.Tensor:  # by whole numbers it has the shape of those
+    if function is torch.ops.aten.index.Tensor:  # by integers it has the shape of those
         return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
     return _is_always_shaped_by_numbers(function)
 

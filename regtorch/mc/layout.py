@@ -55,7 +55,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Scaled:
-    """A whole number that grows with the rows: ``fixed + per_row * rows``, such as a batch size that a model reads."""
+    """An integer that grows with the rows: ``fixed + per_row * rows``, such as a batch size that a model reads."""
 
     fixed: int
     per_row: int

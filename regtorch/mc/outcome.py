@@ -35,7 +35,7 @@ def outcome(
     """A model's output as predictions (rows, ...), in float32 or wider.
 
     Args:
-        output: what the model gave; whole numbers and truth values become numbers of float32.
+        output: what the model gave; integers and truth values become numbers of float32.
         transform: ``"softmax"`` over the classes, ``"sigmoid"``, ``"probabilities"`` for what is one of them already, a
             function of the output, ``"gaussian"`` for means and logarithms of variances, side by side in the
             dimension of the classes, as a pair, or named ``mean`` and ``log_var`` (they come back side by side), or

@@ -42,10 +42,10 @@ def test_every_whole_type(use: Callable, dtype: torch.dtype) -> None:
     [
         (torch.zeros(3, dtype=torch.long), r"shape \(3,\) do not fit 4 predicted rows"),
         (torch.zeros(4, 2, dtype=torch.long), r"shape \(4, 2\) do not fit 4 predicted rows"),
-        (LABELS + 1, "whole numbers from 0 to 1"),
-        (LABELS - 1, "whole numbers from 0 to 1"),
-        (LABELS.float(), "whole numbers from 0 to 1"),
-        (np.array([0.0, 1.0, 1.0, 0.0]), "whole numbers from 0 to 1"),
+        (LABELS + 1, "integers from 0 to 1"),
+        (LABELS - 1, "integers from 0 to 1"),
+        (LABELS.float(), "integers from 0 to 1"),
+        (np.array([0.0, 1.0, 1.0, 0.0]), "integers from 0 to 1"),
     ],
 )
 def test_labels_that_do_not_fit(use: Callable, labels: torch.Tensor, words: str) -> None:
