@@ -36,13 +36,13 @@ class Needed:
     def __init__(self, watch: Pass, seen: Watch, known: Collection[nn.Module], candidates: Sequence[nn.Module]) -> None:
         self.watch, self.seen, self.known, self.candidates = watch, seen, frozenset(known), candidates
         #: modules with which everything was seen to draw
-        self.suffices: set[nn.Module] | None = None
+        self.suffices: frozenset[nn.Module] | None = None
         self._passes: dict[nn.Module, int] = {}
 
     def search(self) -> dict[nn.Module, list[nn.Module]]:
         """Drawing module -> the others that must be in training mode as well: its callers, or any others."""
         needed, silent = self._of_callers()
-        self.suffices = None if silent else self._active(needed)
+        self.suffices = None if silent else frozenset(self._active(needed))
         silent = self.silent(self._active(needed), silent)
         found: list[nn.Module] = []
         for module in silent:
