@@ -215,7 +215,7 @@ class MCPredictor:
         totals = self._totals(batch.rows)
         part = plan.partition
         runner = Executor(self.model, plan.sampler, part, plan.finish)
-        plan.sampler.native = batch.tensors[0].device if plan.is_native else None
+        plan.sampler.native = batch.first.device if plan.is_native else None
         with (
             switched_on(self.model, plan.found, plan.sampler),
             ProgressBar(batch.rows * self.samples, self.progress) as bar,
