@@ -324,10 +324,11 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
         key = missing.group(1).split("=")[0].rstrip(".")
-        if reason := python_only(key):
-            given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
-            return f"{given}: there is no such key: {reason}"
         given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
+        if reason := python_only(key):
+            return f"{given}: there is no such key: {reason}"
+        if given.startswith("+"):
+            return f"{given} is not allowed: {key} is there already; leave the + out: {given[1:]}"
         if key == "schedule":
             value = given.partition("=")[2]
             return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"

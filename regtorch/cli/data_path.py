@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ def path_of_run(folder: Path, path: object) -> object:
         folder: the run's folder.
         path: the path in the run's configuration.
     """
+    return path_in(_started_in(folder), path)
+
+
+def path_in(places: Sequence[Path], path: object) -> object:
+    """Return a path, usable from the current working directory, that is relative to the first of these folders that has it."""
     if not isinstance(path, str) or not path or Path(os.path.expanduser(path)).is_absolute():  # noqa: PTH111, no such user is no error
         return path
-    for started in _started_in(folder):
+    for started in places:
         if os.path.exists(started / path):  # noqa: PTH110, a name that cannot be is no error
             return path if started == Path.cwd() else str(started / path)
     return path
@@ -37,17 +43,33 @@ def moved_path(folder: Path) -> str | None:
     return None if here == path else str(here)
 
 
+def sweep_started_in(folder: Path, begun: Mapping[str, str]) -> list[Path]:
+    """Return the working directory of a sweep, and where it would be if it was moved along with the sweep's folder.
+
+    Args:
+        folder: the sweep's folder.
+        begun: ``started_in``, and its ``folder`` at that time; without them they are those of its first run.
+    """
+    if "started_in" in begun and "folder" in begun:
+        return _moved_together(begun["started_in"], begun["folder"], folder)
+    points = sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
+    return next((found for path in points if (found := _started_in(path))), [])
+
+
 def _started_in(folder: Path) -> list[Path]:
     """Return the working directory of the run, and where it would be if it was moved along with the run's folder."""
     kept = _kept(folder, "hydra.yaml")
     inner = kept.get("hydra", kept)
     runtime = inner.get("runtime") if isinstance(inner, dict) else None
-    paths = [str(runtime.get(key)) for key in ("cwd", "output_dir")] if isinstance(runtime, dict) else [""]
-    if not all(Path(path).is_absolute() for path in paths):
+    there, then = (str(runtime.get(key)) if isinstance(runtime, dict) else "" for key in ("cwd", "output_dir"))
+    return _moved_together(there, then, folder)
+
+
+def _moved_together(there: str, then: str, folder: Path) -> list[Path]:
+    if not all(Path(path).is_absolute() for path in (there, then)):
         return []
-    cwd, output_dir = paths
-    moved = os.path.normpath(folder.absolute() / os.path.relpath(cwd, output_dir))
-    return [Path(cwd), Path(moved)]
+    moved = os.path.normpath(folder.absolute() / os.path.relpath(there, then))
+    return [Path(there), Path(moved)]
 
 
 def _kept(folder: Path, name: str) -> dict[str, Any]:

@@ -35,13 +35,16 @@ def without_lists(overrides: Sequence[str], node_of: NodeOf) -> list[str]:
         node_of: composes a configuration and returns one of its nodes.
 
     Raises:
-        SettingError: the options of a list cannot be combined.
+        SettingError: the options of a list cannot be combined, or a + stands before a group that has an option.
 
     Example:
         >>> from regtorch.cli.composition import node_of
         >>> without_lists(["callbacks=[early_stopping,ema]"], node_of)
         ['callbacks=early_stopping', 'callbacks.ema_decay=0.999']
     """
+    for override in overrides:
+        if override.startswith("+"):
+            _refuse_plus(override)
     found = {index: lists for index, override in enumerate(overrides) if (lists := _options(override)) is not None}
     if not found:
         return list(overrides)
@@ -146,6 +149,17 @@ def _options(override: str) -> list[str] | None:
         if parsed.count(option) > 1:
             raise SettingError(f"{override} is not allowed: {option} is given twice")
     return [str(option) for option in parsed]
+
+
+def _refuse_plus(override: str) -> None:
+    """Refuse ``+callbacks=ema``: a plus adds a group that is not chosen from yet, and all of a run's are."""
+    key, _, value = override.lstrip("+").partition("=")
+    options = [option.strip("'\" ") for option in value.strip("[] ").split(",")]
+    lists_several = value.startswith("[") and len(options) > 1  # which replaces what was chosen, plus or not
+    if key in _groups_of_a_run() and not lists_several and _names(_group_and_place(key)[0]).issuperset(options):
+        raise SettingError(
+            f"{override} is not allowed: an option of {key} is chosen already; leave the + out: {key}={value}"
+        )
 
 
 def _given(overrides: Sequence[str], *keys: str) -> list[str]:

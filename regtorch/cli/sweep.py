@@ -117,6 +117,7 @@ def _write_state(plan: Plan, status: str, began: float) -> Sequence[Point]:
     everything = {
         "status": status,
         "overrides": list(plan.overrides),
+        **plan.begun,
         "points": len(points),
         "completed": len(completed),
         "failed": len(failed),

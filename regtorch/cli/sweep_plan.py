@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from regtorch.cli import job
 from regtorch.cli.composition import check_readable, compose_unresolved, unreadable, value_of
+from regtorch.cli.data_path import path_in, sweep_started_in
 from regtorch.cli.engine import check_launcher
 from regtorch.cli.halving import rungs
 from regtorch.cli.search_plan import SearchPlan, search_plan
 from regtorch.cli.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.cli.validation import validate
 from regtorch.errors import DataError, SettingError
-from regtorch.overrides import describes_run, is_for_hydra
+from regtorch.overrides import describes_run, is_for_hydra, quoted
 from regtorch.registry import near
 from regtorch.settings import COUNT_FROM_TWO, NON_NEGATIVE, Range, one_of
 from regtorch.study.leaderboard import ORDERS, inside
@@ -40,7 +41,11 @@ SWEEP_FIELDS: dict[str, Range] = {
     "overrides": Range("a list of strings", lambda v: isinstance(v, list) and all(isinstance(o, str) for o in v)),
     "seconds": NON_NEGATIVE,
     "status": Range("a string", lambda v: isinstance(v, str)),
+    "started_in": Range("a folder", lambda v: isinstance(v, str)),
+    "folder": Range("a folder", lambda v: isinstance(v, str)),
 }
+#: keys that name files, which may be relative to where a sweep was started -> the prefix of the name
+_FILES = {"data.path": "", "ckpt_path": "", "hparams_search.storage": "sqlite:///"}
 #: Hydra's settings that a sweep controls itself -> the reason
 _FIXED_BY_SWEEP = {
     "hydra.sweep.subdir": "a point's folder is named by its number",
@@ -55,13 +60,15 @@ class Plan:
     Args:
         folder: the sweep's folder; each point has a subfolder named by its number.
         overrides: as typed.
-        fixed: the overrides that all points share.
+        fixed: the overrides that all points share, usable from the current working directory.
         points: number -> key -> value of the swept keys; a search adds its trials.
         by: the value that orders the leaderboard.
         epochs: epochs of a complete training.
         halving: 1/halving of the points is kept at each rung; None: all points run to the end.
         search: the search; None for a grid.
         retry_failed: whether failed points are run again.
+        places: folders that relative paths refer to: where the sweep was started; none: the current one.
+        begun: where the sweep was started, and its folder at that time.
     """
 
     folder: Path
@@ -73,6 +80,8 @@ class Plan:
     halving: int | None = None
     search: SearchPlan | None = None
     retry_failed: bool = False
+    places: tuple[Path, ...] = ()
+    begun: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -85,7 +94,11 @@ class Plan:
 
     def overrides_of(self, number: int) -> tuple[str, ...]:
         """Return the overrides of one point of a grid."""
-        return (*self.fixed, *(f"{key}={value}" for key, value in self.points[number].items()))
+        return (*self.fixed, *(self.held_here(f"{key}={value}") for key, value in self.points[number].items()))
+
+    def held_here(self, override: str) -> str:
+        """Return an override, usable from the current working directory."""
+        return _held_here(override, self.places)
 
 
 def plan(overrides: Sequence[str]) -> Plan:
@@ -118,13 +131,16 @@ def plan(overrides: Sequence[str]) -> Plan:
         folder = _new_folder(given["hydra.sweep.dir"], typed)
     else:
         folder = Path("multirun", datetime.now().strftime("%Y-%m-%d/%H-%M-%S-%f"))
+    begun = _begun(folder)
+    places = sweep_started_in(folder, begun) if "sweep.resume" in own else []
     check_names_only(typed)
     check_launcher(typed)
     swept = [o for o in typed if _is_swept(o)]
-    fixed = [o for o in typed if o not in swept]
+    fixed = [_held_here(o, places) for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
     config, written = compose_unresolved([o for o in fixed if describes_run(o)])
+    fixed += _path_of_data(config, swept, places)
     epochs: int = config["trainer"]["max_epochs"]
     halving = own.get("sweep.halving")
     searched: SearchPlan | None = None
@@ -132,31 +148,46 @@ def plan(overrides: Sequence[str]) -> Plan:
         if halving is not None:
             raise SettingError("sweep.halving is allowed only for grids: a search prunes with hparams_search.pruner")
         searched = search_plan(config["hparams_search"], swept, keys, _storage_text(written))
-    if (halving is not None or searched is not None) and config["data"].get("validation_fraction", 1) == 0:
-        raise SettingError(
-            "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are compared by their "
-            "validation results; write data.validation_fraction=0.1"
-        )
-    if retry_failed and (halving is not None or searched is not None):
-        raise SettingError(
-            "sweep.retry_failed=true is allowed only for grids without halving: a search and halving have used the failures "
-            "in their decisions"
-        )
+    if halving is not None or searched is not None:
+        _check_comparable(config["data"], retry_failed)
     points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
     if halving is not None:
-        _check_halving(halving, swept, keys, config["trainer"])
-        if not rungs(len(points), epochs, halving):
-            raise SettingError(
-                f"sweep.halving={halving} is not allowed: it prunes none of {len(points)} points in {epochs} epochs; it needs "
-                f"at least {halving} points and 2 epochs"
-            )
+        _check_halving(halving, swept, keys, config["trainer"], len(points))
     without_mc = config["mc"]["name"] == "none" and not any(
         o.lstrip("+").startswith(("mc=", "experiment=")) for o in swept
     )
     if own.get("sweep.by", "").startswith("test_mc.") and without_mc:
         raise SettingError(f"sweep.by={own['sweep.by']} is not allowed with mc=none, which measures no test_mc")
     by = own.get("sweep.by", "val.accuracy" if searched is None else searched.objectives[0])
-    return Plan(folder.absolute(), tuple(typed), tuple(fixed), points, by, epochs, halving, searched, retry_failed)
+    where = (folder.absolute(), tuple(typed), tuple(fixed))
+    return Plan(*where, points, by, epochs, halving, searched, retry_failed, tuple(places), begun)
+
+
+def _begun(folder: Path) -> dict[str, str]:
+    """Where a sweep was started, and its folder at that time; empty if it was begun by a version that did not say."""
+    if not (folder / "sweep.json").exists():
+        return {"started_in": str(Path.cwd()), "folder": str(folder.absolute())}
+    kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS)
+    return {key: kept[key] for key in ("started_in", "folder") if key in kept}
+
+
+def _held_here(override: str, places: Sequence[Path]) -> str:
+    """An override as it holds in the current folder, where it names a file relative to one of those places."""
+    key = override.lstrip("+").partition("=")[0]
+    if not places or key not in _FILES or "${" in override or _is_swept(override):
+        return override
+    value, scheme = value_of(override), _FILES[key]
+    path = value.removeprefix(scheme)
+    found = path_in(places, path) if value.startswith(scheme) else path
+    return override if found == path else f"{key}={quoted(f'{scheme}{found}')}"
+
+
+def _path_of_data(config: Mapping[str, Any], swept: Sequence[str], places: Sequence[Path]) -> list[str]:
+    """An override with the ``data.path`` that an experiment or a default has, if it holds elsewhere only."""
+    if any(o.lstrip("+").startswith(("data=", "data.path=", "experiment=")) for o in swept):
+        return []
+    found = path_in(places, path := config["data"].get("path"))
+    return [] if found == path else [f"data.path={quoted(str(found))}"]
 
 
 def _storage_text(written: DictConfig) -> str | None:
@@ -221,7 +252,23 @@ def _check_swept(swept: Sequence[str], keys: Sequence[str]) -> None:
             )
 
 
-def _check_halving(halving: int, swept: Sequence[str], keys: Sequence[str], trainer: Mapping[str, Any]) -> None:
+def _check_comparable(data: Mapping[str, Any], retry_failed: bool) -> None:
+    """Refuse settings that conflict with a search or halving, which compare points by their validation results."""
+    if data.get("validation_fraction", 1) == 0:
+        raise SettingError(
+            "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are compared by their "
+            "validation results; write data.validation_fraction=0.1"
+        )
+    if retry_failed:
+        raise SettingError(
+            "sweep.retry_failed=true is allowed only for grids without halving: a search and halving have used the failures "
+            "in their decisions"
+        )
+
+
+def _check_halving(
+    halving: int, swept: Sequence[str], keys: Sequence[str], trainer: Mapping[str, Any], points: int
+) -> None:
     """Refuse settings that conflict with the epochs that halving assigns."""
     for override in swept:
         key = override.lstrip("+").partition("=")[0]
@@ -233,6 +280,11 @@ def _check_halving(halving: int, swept: Sequence[str], keys: Sequence[str], trai
     if trainer.get("check_val_every_n_epoch", 1) != 1:
         raise SettingError(
             "trainer.check_val_every_n_epoch is not allowed with sweep.halving, which needs the validation of every epoch"
+        )
+    if not rungs(points, trainer["max_epochs"], halving):
+        raise SettingError(
+            f"sweep.halving={halving} is not allowed: it prunes none of {points} points in {trainer['max_epochs']} epochs; it "
+            f"needs at least {halving} points and 2 epochs"
         )
 
 
@@ -271,7 +323,7 @@ def check(plan: Plan) -> None:
     first = {key: values[0] for key, values in choices.items()}
 
     def composed(chosen: Mapping[str, str]) -> dict[str, Any]:
-        return job.checked([*fixed, *(f"{key}={value}" for key, value in chosen.items())])
+        return job.checked([*fixed, *(plan.held_here(f"{key}={value}") for key, value in chosen.items())])
 
     config = composed(first)
     for key, values in choices.items():

@@ -187,7 +187,7 @@ class NoiseSearch:
         while True:
             sampled = [m for m in needed if m in chosen and m not in refused]
             active = frozenset(self.known & chosen).union(*([m, *needed[m]] for m in sampled))
-            silent = [] if set(active) == search.suffices else search.silent(active, sampled)
+            silent = [] if active == search.suffices else search.silent(active, sampled)
             if not silent:
                 return active
             for module in silent:  # it drew thanks to what others need, and those are not sampled

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from regtorch.cli.composition import earlier_overrides
 from regtorch.cli.data_path import moved_path
 from regtorch.cli.run_folder import configuration
+from regtorch.cli.sweep import _write_state
+from regtorch.cli.sweep_plan import _begun, check, plan
+from regtorch.errors import DataError
+from regtorch.overrides import quoted
 
 
 def begun(folder: Path, started: Path, path: str = "my.npz", **changes: object) -> Path:
@@ -109,3 +115,104 @@ def test_data_named_on_the_command_line_takes_precedence(tmp_path: Path, monkeyp
     for given in ("data.path=other.npz", "data=digits"):
         earlier = earlier_overrides([f"rerun={run}", given])
         assert not [override for override in earlier if override.startswith("data.path=")]
+
+
+def sweep_of(folder: Path, /, *overrides: str, **about: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sweep.json").write_text(json.dumps({"overrides": ["data=arrays", "seed=1,2", *overrides], **about}))
+    return folder
+
+
+def arrays(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    return path
+
+
+def goes_on(folder: Path) -> list[str]:
+    """What the points of a sweep are run with."""
+    made = plan([f"sweep.resume={quoted(str(folder))}"])
+    check(made)
+    return [o for number in made.points for o in made.overrides_of(number) if o.startswith("data.path")]
+
+
+@pytest.mark.parametrize("says", ["the sweep", "its first run"])
+def test_a_sweep_goes_on_from_another_folder(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    data, other = (arrays(started / f"{name}.npz") for name in ("my", "other"))
+    arrays(elsewhere / "my.npz")  # another file of this name is not taken for it
+    begun_in = {"started_in": str(started), "folder": str(started / "grid")} if says == "the sweep" else {}
+    grid = sweep_of(started / "grid", "data.path=my.npz", **begun_in)
+    swept = sweep_of(started / "swept", "data.path=my.npz,other.npz", **{**begun_in, "folder": str(started / "swept")})
+    of_weights = sweep_of(started / "of_weights", "ckpt_path=other.npz", **begun_in)
+    for folder in (grid, swept, of_weights):
+        begun(folder / "1", elsewhere)
+        begun(folder / "0", started)
+    monkeypatch.chdir(elsewhere)
+    assert goes_on(grid) == [f"data.path='{data}'"] * 2
+    assert goes_on(swept) == [f"data.path='{data}'", f"data.path='{other}'"] * 2
+    assert f"ckpt_path='{other}'" in plan([f"sweep.resume={of_weights}"]).fixed
+    made = plan(["sweep.resume=../project/swept"])
+    assert made.choices(0)["data.path"] == "my.npz"  # as it was typed, also in the leaderboard
+    assert made.overrides == ("data=arrays", "seed=1,2", "data.path=my.npz,other.npz")
+    assert made.begun == ({**begun_in, "folder": str(swept)} if begun_in else {"folder": str(swept)})
+    monkeypatch.chdir(started)
+    assert goes_on(grid) == ["data.path=my.npz"] * 2
+
+
+def test_a_sweep_that_was_moved_with_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "then"
+    sweep_of(started / "grid", "data.path=my.npz", started_in=str(started), folder=str(started / "grid"))
+    arrays(started / "my.npz")
+    shutil.move(started, tmp_path / "now")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert goes_on(Path("now/grid")) == [f"data.path='{tmp_path / 'now/my.npz'}'"] * 2
+
+
+def test_a_search_s_database_is_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "project"
+    search = ["hparams_search=custom", "hparams_search.storage='sqlite:///trials.db'"]
+    about = {"started_in": str(started), "folder": str(started / "search")}
+    folder = sweep_of(started / "search", overrides=["optimizer.lr=interval(0.1,1)", *search], **about)
+    (started / "trials.db").touch()
+    monkeypatch.chdir(tmp_path)
+    made = plan([f"sweep.resume={folder}"]).search
+    assert made is not None
+    assert made.storage == made.storage_text == f"sqlite:///{started / 'trials.db'}"
+
+
+def test_a_recipe_s_data_is_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "project"
+    (started / "data/cifar-10-batches-py").mkdir(parents=True)
+    about = {"started_in": str(started), "folder": str(started / "grid")}
+    sweep_of(started / "grid", overrides=["data=cifar10", "seed=1,2"], **about)
+    monkeypatch.chdir(tmp_path)
+    assert f"data.path='{started / 'data'}'" in plan(["sweep.resume=project/grid"]).fixed
+
+
+@pytest.mark.parametrize("value", [3, None, [], {}, "", "relative", "\0", "/\0", "/" + "x" * 5000], ids=repr)
+def test_a_sweep_that_describes_itself_wrongly(value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays(tmp_path / "my.npz")
+    monkeypatch.chdir(tmp_path)
+    for about in ({"started_in": value, "folder": "/a"}, {"started_in": "/a", "folder": value}):
+        sweep_of(tmp_path / "grid", "data.path=my.npz", **about)
+        if isinstance(value, str):
+            assert goes_on(Path("grid")) == ["data.path=my.npz"] * 2
+            continue
+        with pytest.raises(DataError, match="it must be a folder"):
+            goes_on(Path("grid"))
+
+
+def test_a_new_sweep_says_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays(tmp_path / "my.npz")
+    monkeypatch.chdir(tmp_path)
+    made = plan(["data=arrays", "data.path=my.npz", "seed=1,2", "hydra.sweep.dir=grid"])
+    made.folder.mkdir()
+    _write_state(made, "running", 0.0)
+    assert _begun(made.folder) == {"started_in": str(tmp_path), "folder": str(tmp_path / "grid")}
+    monkeypatch.chdir("/")
+    assert goes_on(tmp_path / "grid") == [f"data.path='{tmp_path / 'my.npz'}'"] * 2
+    _write_state(plan([f"sweep.resume={tmp_path / 'grid'}"]), "running", 0.0)
+    assert _begun(made.folder)["started_in"] == str(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from regtorch.cli.composition import check_given_once, compose, without_option_lists
-from regtorch.cli.option_lists import combines, option_names
+from regtorch.cli.option_lists import _groups_of_a_run, combines, option_names
 from regtorch.errors import SettingError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -69,6 +69,27 @@ def test_a_list_sets_all_keys_of_its_options(overrides: list[str], place: str, w
     node = compose(overrides)[place]
     assert {key: node[key] for key in wanted} == wanted
     assert compose(without_option_lists(overrides)) == compose(overrides)
+
+
+@pytest.mark.parametrize("key", _groups_of_a_run())
+@pytest.mark.parametrize("written", ["+{}={}", "++{}={}", "+{}=[{}]", "+{}='{}'"])
+def test_a_plus_before_any_group_of_a_run_is_one_line(key: str, written: str) -> None:
+    override = written.format(key, option_names(key)[0])
+    with pytest.raises(SettingError) as error:
+        compose([override])
+    without = override.lstrip("+")
+    said = f"{override} is not allowed: an option of {key} is chosen already; leave the + out: {without}"
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize("key", ["seed", "trainer.max_epochs", "optimizer.lr", "data.batch_size"])
+def test_a_plus_before_any_key_that_is_there_is_one_line(key: str) -> None:
+    with pytest.raises(SettingError, match=rf"^\+{key}=3 is not allowed: {key} is there .* out: {key}=3$"):
+        compose([f"+{key}=3"])
+
+
+def test_a_plus_before_a_list_changes_nothing() -> None:
+    assert compose(["+callbacks=[ema,early_stopping]"]) == compose(["callbacks=[ema,early_stopping]"])
 
 
 @pytest.mark.parametrize(
