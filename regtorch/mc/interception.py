@@ -17,6 +17,7 @@ from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
 from regtorch.mc.dispatch_mode import QuickDispatchMode
+from regtorch.mc.memory import note_writes
 from regtorch.mc.random_op import draws_randomly
 
 #: torch's functions that drop -> the dropout that does the same
@@ -108,6 +109,7 @@ class _Draws(QuickDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        note_writes(func, args, kwargs)
         if draws_randomly(func, args, kwargs):
             if self.sampler.draws_itself and any(isinstance(v, torch.Generator) for v in (*args, *kwargs.values())):
                 return func(*args, **kwargs)  # the sampler's own generator

@@ -34,7 +34,7 @@ class Partition:
         modules: of the nodes that call one.
         noises: nodes of dropouts that the sampler computes -> the dropout.
         opaque: nodes whose code is not torch's: what they run may depend on the numbers.
-        draws_inside: nodes in whose own code something is drawn.
+        draws_inside: nodes in whose own code something is drawn, or that run in training mode.
         frontier: upstream nodes that something downstream needs.
         layouts: frontier node -> where the rows of the batch are in its value.
         expanded: frontier nodes whose value is repeated for several samples that go through as one batch.
@@ -132,6 +132,8 @@ def partition(
     (output,) = (node for node in model_graph.graph.nodes if node.op == "output")
     placeholders = tuple(node for node in model_graph.graph.nodes if node.op == "placeholder")
     modules = {n: part_of(model, str(n.target)) for n in nodes if n.op == "call_module"}
+    # whose own code runs in training mode
+    trained = {n for n, module in modules.items() if any(part in active for part in module.modules())}
     found = {node: noise_of(module) for node, module in modules.items() if module in active}
     noises = {node: noise for node, noise in found.items() if noise is not None}
     opaque = frozenset(n for n, module in modules.items() if n not in noises and not is_of_torch(module))
@@ -158,7 +160,7 @@ def partition(
         modules,
         noises,
         opaque,
-        frozenset(n for n in seen.inside | (seen.firing - noises.keys()) if not is_known_function(n)),
+        frozenset(n for n in seen.inside | ((seen.firing | trained) - noises.keys()) if not is_known_function(n)),
         frontier,
         layouts,
         tuple(n for n in frontier if not _broadcasts(n, reached, output, noises)),

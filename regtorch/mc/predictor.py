@@ -17,6 +17,7 @@ from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import counted_kinds, has_dropout, is_of_libraries
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import first_line
+from regtorch.mc.memory import Memory
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
@@ -185,16 +186,16 @@ class MCPredictor:
         with exclusively(), torch.inference_mode(False), torch.no_grad(), saved_random_state(None):
             batch = BatchArgs(inputs, keywords, self.batch_dim)
             check_materialized(self.model)
-            with unchanged(self.model):
-                return self._predicted(batch, first_row)
+            with unchanged(self.model, watching=False) as memory:
+                return self._predicted(batch, first_row, memory)
 
-    def _predicted(self, batch: BatchArgs, first_row: int) -> MCPrediction:
+    def _predicted(self, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:
         if batch.rows == 0:
             return self._nothing(batch)
         for _ in range(3):
             plan = self._plan(batch)
             try:
-                return self._sampled_by(plan, batch, first_row)
+                return self._sampled_by(plan, batch, first_row, memory)
             except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False)
             except GuardError:
@@ -209,12 +210,12 @@ class MCPredictor:
                     f"recorded: {first_line(error)}"
                 )
                 self._plans.replace(plan.kind, self._made(batch, single=True))
-        return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
+        return self._sampled_by(self._made(batch, fixed=True), batch, first_row, memory)
 
-    def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int) -> MCPrediction:
+    def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:
         totals = self._totals(batch.rows)
         part = plan.partition
-        runner = Executor(self.model, plan.sampler, part, plan.finish)
+        runner = Executor(self.model, plan.sampler, part, plan.finish, memory)
         with (
             switched_on(self.model, plan.found, plan.sampler),
             ProgressBar(batch.rows * self.samples, self.progress) as bar,
@@ -306,7 +307,6 @@ class MCPredictor:
 
     def _made(self, batch: BatchArgs, fixed: bool = False, single: bool = False) -> Plan:
         sampler = Sampler(self.seed, self.masks == "shared")
-
         finish = self._outcomes()
         found = self._found(sampler, batch)
         if not any(site.sampled for site in found.sites):
