@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.model_state import numbers
+from regtorch.mc.model_state import numbers, numbers_in
 from regtorch.mc.noise_sites import NoiseFound
 from regtorch.mc.partition import Partition
 from regtorch.mc.sampler import Sampler
@@ -69,7 +69,7 @@ class PlanCache:
             plan = self._plans.pop(key, None)
             if plan is None:
                 continue
-            if plan.partition.model_graph.constants and self._numbers.get(key) != numbers(model):
+            if self._numbers.get(key) != _numbers(plan, model):
                 continue  # the graph holds values that were computed from the model's numbers when it was traced
             self._plans[key] = plan  # the last one used is the last in order
             return plan
@@ -94,7 +94,13 @@ class PlanCache:
 
     def note_numbers(self, plan: Plan, model: nn.Module) -> None:
         """Note the numbers of the model that a plan was used with."""
-        self._numbers[plan.kind] = numbers(model)
+        self._numbers[plan.kind] = _numbers(plan, model)
+
+
+def _numbers(plan: Plan, model: nn.Module) -> object:
+    """The numbers that are in a plan's graph as they were when it was made."""
+    graph = plan.partition.model_graph
+    return numbers(model) if graph.constants else None, numbers_in(graph.sources)
 
 
 def _kind(batch: BatchArgs) -> object:
