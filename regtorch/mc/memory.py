@@ -26,7 +26,7 @@ WRITES = "it changes parameters or buffers in place, or sets the data of a tenso
 #: of a storage, or of a tensor that has none
 Key = int | tuple[str, int]
 
-#: the innermost is told of writes; None: nobody is
+#: the last one notes what is written; after None nothing is noted
 _memories: list[Memory | None] = []
 
 
@@ -72,7 +72,7 @@ class Memory:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Note what is written while this is open."""
-        with _told(self):
+        with _innermost(self):
             yield
 
     def before_write(self, tensor: Tensor) -> None:
@@ -127,7 +127,7 @@ class Memory:
         return bool(moved)
 
     def _rewind(self) -> None:
-        with torch.no_grad(), _told(None):
+        with torch.no_grad(), _innermost(None):
             for key in self._written:
                 place, kept = self._kept[key]
                 place.copy_(kept)
@@ -137,14 +137,14 @@ class Memory:
         """Every tensor has its own memory with its numbers afterwards."""
         self._put_in_place()
         self._rewind()
-        with torch.no_grad(), _told(None):
+        with torch.no_grad(), _innermost(None):
             for place, kept in self._compared:
                 if not _same(place, kept):
                     place.copy_(kept)
 
 
 @contextmanager
-def _told(memory: Memory | None) -> Iterator[None]:
+def _innermost(memory: Memory | None) -> Iterator[None]:
     _memories.append(memory)
     try:
         yield

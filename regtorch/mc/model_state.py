@@ -46,7 +46,7 @@ def signature(model: nn.Module) -> tuple[object, ...]:
 def _attributes(module: nn.Module, settings: _Settings) -> list[object]:
     if isinstance(module, torch.jit.ScriptModule):
         return []
-    return [(name, settings.told(v, DEPTH)) for name, v in vars(module).items() if name not in _NOT_LOOKED_AT]
+    return [(name, settings.fingerprint(v, DEPTH)) for name, v in vars(module).items() if name not in _NOT_LOOKED_AT]
 
 
 class _NoSettingsError(Exception):
@@ -62,7 +62,7 @@ class _Settings:
         self._within = 0
         self._left = 0
 
-    def told(self, value: Any, depth: int) -> object:
+    def fingerprint(self, value: Any, depth: int) -> object:
         """What differs for a value that differs."""
         if isinstance(value, PLAIN):
             return type(value), value if value == value else "nan"
@@ -73,8 +73,8 @@ class _Settings:
         if isinstance(value, np.ndarray):
             return id(value), contents(value) if value.nbytes <= _FEW_BYTES else value.shape
         if depth and isinstance(value, functools.partial):
-            return id(value.func), self.told((value.args, value.keywords), depth)
-        return self._told_of_object(value, depth)
+            return id(value.func), self.fingerprint((value.args, value.keywords), depth)
+        return self._of_object(value, depth)
 
     def _each(self, values: tuple[Any, ...], depth: int) -> object:
         kinds = tuple(map(type, values))
@@ -82,9 +82,9 @@ class _Settings:
             return kinds, values
         if self._within:
             self._left -= len(values)
-        return tuple(self.told(v, depth - 1) for v in values)
+        return tuple(self.fingerprint(v, depth - 1) for v in values)
 
-    def _told_of_object(self, value: Any, depth: int) -> object:
+    def _of_object(self, value: Any, depth: int) -> object:
         if self._within and (self._left < 0 or isinstance(value, (nn.Module, torch.optim.Optimizer))):
             raise _NoSettingsError
         if id(value) in self._objects:
