@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from regtorch.mc.attention import attention, is_attention
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.interception import functional_dropout
 from regtorch.mc.layout import Layout, mapped
+from regtorch.mc.memory import Memory, WriteWatch
 from regtorch.mc.partition import Partition, Values, is_known_function
 from regtorch.mc.sampler import Sampler
 from regtorch.mc.scaled_linear import scaled_linear
@@ -30,12 +32,21 @@ class Executor:
         sampler: draws the noise.
         partition: how it is run.
         finish: turns the model's output into predictions (rows, ...).
+        memory: of the model's numbers, from which each sample starts; None: it is seen to by the caller.
     """
 
     def __init__(
-        self, model: nn.Module, sampler: Sampler, partition: Partition, finish: Callable[[Any], Tensor]
+        self,
+        model: nn.Module,
+        sampler: Sampler,
+        partition: Partition,
+        finish: Callable[[Any], Tensor],
+        memory: Memory | None = None,
     ) -> None:
         self.model, self.sampler, self.partition, self.finish = model, sampler, partition, finish
+        self.memory = memory
+        if memory is not None:
+            memory.compare(partition.modules[node] for node in partition.opaque)
         #: put noise into the weights of linear layers even where that is more work, to check it
         self.folds_always = False
 
@@ -46,7 +57,8 @@ class Executor:
             batch = batch.clone()
         values: Values = dict(zip(part.placeholders, batch.tensors, strict=True))
         for node in part.upstream:
-            values[node] = self._value(node, values)
+            with WriteWatch() if node in part.opaque else nullcontext():
+                values[node] = self._value(node, values)
             for done in part.last_uses.get(node, ()):
                 values.pop(done, None)
         return {node: values[node] for node in part.frontier}
@@ -106,7 +118,10 @@ class Executor:
             else:
                 raise ReplanNeeded  # something draws where nothing did before
         output = fx.node.map_arg(part.output.args[0], lambda n: values[n])
-        return self.finish(part.model_graph.rebuild(output))
+        predicted = self.finish(part.model_graph.rebuild(output))
+        if self.memory is not None:
+            predicted = self.memory.rewound(predicted)
+        return predicted
 
     def bytes_of(self, rows: int) -> float:
         """The most bytes a row that a downstream node writes when so many rows of each sample go in."""

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.in_place import Change
+from regtorch.mc.memory import Memory
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.structure import replace_tensors, tensors_of
 
@@ -38,12 +40,14 @@ class ModelGraph:
         constants: name -> tensors that it uses and that are no attribute of the model.
         rebuild: makes the model's output of the output node's value.
         recorded: what was noted of the nodes, if it was recorded from a run.
+        sources: tensors of the model whose numbers were used when it was made, and are in it as they were.
     """
 
     graph: fx.Graph
     constants: dict[str, Tensor] = field(default_factory=dict)
     rebuild: Callable[[Any], Any] = lambda value: value
     recorded: Recorded | None = None
+    sources: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -124,14 +128,31 @@ def traced(model: nn.Module, batch: BatchArgs) -> ModelGraph:
     if isinstance(model, torch.jit.ScriptModule):
         raise UntraceableError("it is compiled code, whose steps are not seen")
     try:
-        with unchanged(model), _len_of_proxies(model):
+        with unchanged(model) as memory, _len_of_proxies(model), _Reads(memory) as reads:
             graph = tracer.trace(model)
             named = {str(node.target) for node in graph.nodes if node.op == "get_attr"} - known
             constants = {name: vars(model)[name] for name in named if isinstance(vars(model).get(name), Tensor)}
     except Exception as error:
         raise UntraceableError("torch.fx cannot trace it") from error
     output = tracer.output
-    return ModelGraph(graph, constants, lambda values: replace_tensors(output, values, fx.Proxy))
+    return ModelGraph(graph, constants, lambda values: replace_tensors(output, values, fx.Proxy), None, reads.found)
+
+
+class _Reads(TorchFunctionMode):
+    """Notes which tensors of a model torch's functions take while it is traced, where no proxy is among them."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+        self.found: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not any(issubclass(kind, fx.Proxy) for kind in types) and getattr(func, "__name__", "") != "__get__":
+            with torch._C.DisableTorchFunction():
+                originals = [self.memory.original_of(tensor) for tensor in tensors_of((args, kwargs))]
+            self.found += [tensor for tensor in originals if tensor is not None]
+        return func(*args, **kwargs)
 
 
 @contextmanager

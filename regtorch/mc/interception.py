@@ -19,6 +19,7 @@ from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
 from regtorch.mc.attention import attention, is_attention
 from regtorch.mc.dispatch_mode import QuickDispatchMode
+from regtorch.mc.memory import note_writes, written_by
 from regtorch.mc.random_op import draws_randomly, may_draw_randomly
 
 #: torch's functions that drop -> the dropout that does the same
@@ -112,6 +113,7 @@ class _Draws(QuickDispatchMode):
         kind = _kind(func)
         if kind == "plain":
             return func(*args, **kwargs)
+        note_writes(func, args, kwargs)
         if kind == "random" and draws_randomly(func, args, kwargs):
             if self.sampler.draws_itself and any(isinstance(v, torch.Generator) for v in (*args, *kwargs.values())):
                 return func(*args, **kwargs)  # the sampler's own generator
@@ -131,7 +133,9 @@ def _kind(function: Any) -> str:
     if torch.Tag.data_dependent_output in function.tags:
         return "reading"
     may_be_shaped = function is torch.ops.aten.index.Tensor or _is_always_shaped_by_numbers(function)
-    return "shaped" if may_be_shaped else "plain"
+    if may_be_shaped:
+        return "shaped"
+    return "writing" if written_by(function) else "plain"
 
 
 def is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:

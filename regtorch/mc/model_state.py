@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from regtorch.errors import SettingError
 from regtorch.mc.dropouts import strength
+from regtorch.mc.kept_attributes import DEPTH, OF_EVERY_MODULE, PLAIN, KeptAttributes, fields_of
+from regtorch.mc.memory import Memory, WriteWatch
 from regtorch.mc.own_generators import give_back as give_back_state
 from regtorch.mc.own_generators import own_generators, state_of
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
-#: containers within containers of an attribute that are looked into
-_DEPTH = 4
+_PLAIN_TYPES = frozenset(PLAIN)
+#: entries of an object with settings, at most
+_MOST_SETTINGS = 2000
+#: of an array or tensor whose numbers are compared
+_FEW_BYTES = 2**14
 #: what every module has: the parts are looked at by themselves, and the mode does not count
-_OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"}
+_NOT_LOOKED_AT = OF_EVERY_MODULE - {"_forward_hooks", "_forward_pre_hooks"}
 
 
 def signature(model: nn.Module) -> tuple[object, ...]:
@@ -35,23 +41,74 @@ def signature(model: nn.Module) -> tuple[object, ...]:
         >>> signature(model) == before
         False
     """
-    return tuple((id(module), strength(module), *_attributes(module)) for module in model.modules())
+    settings = _Settings()
+    return tuple((id(module), strength(module), *_attributes(module, settings)) for module in model.modules())
 
 
-def _attributes(module: nn.Module) -> list[object]:
+def _attributes(module: nn.Module, settings: _Settings) -> list[object]:
     if isinstance(module, torch.jit.ScriptModule):
         return []
-    return [(name, _told(v, _DEPTH)) for name, v in vars(module).items() if name not in _OF_EVERY_MODULE]
+    return [(name, settings.fingerprint(v, DEPTH)) for name, v in vars(module).items() if name not in _NOT_LOOKED_AT]
 
 
-def _told(value: Any, depth: int) -> object:
-    if isinstance(value, _PLAIN):
-        return type(value), value if value == value else "nan"
-    if depth and isinstance(value, (tuple, list, set, frozenset)):
-        return type(value), tuple(_told(v, depth - 1) for v in value)
-    if depth and isinstance(value, dict):
-        return type(value), tuple((_told(k, 0), _told(v, depth - 1)) for k, v in value.items())
-    return id(value)
+class _NoSettingsError(Exception):
+    """An object holds more than settings."""
+
+
+class _Settings:
+    """Tells values of attributes apart: plain ones, containers, and objects that hold such; all others by which they are."""
+
+    def __init__(self) -> None:
+        #: objects, of which the same one is often an attribute of many modules
+        self._objects: dict[int, object] = {}
+        self._within = 0
+        self._left = 0
+
+    def fingerprint(self, value: Any, depth: int) -> object:
+        """What differs for a value that differs."""
+        if isinstance(value, PLAIN):
+            return type(value), value if value == value else "nan"
+        if depth and isinstance(value, (tuple, list, set, frozenset, deque)):
+            return type(value), self._each(tuple(value), depth)
+        if depth and isinstance(value, dict):
+            return type(value), self._each(tuple(value), 1), self._each(tuple(value.values()), depth)
+        if isinstance(value, np.ndarray):
+            return id(value), contents(value) if value.nbytes <= _FEW_BYTES else value.shape
+        if depth and isinstance(value, functools.partial):
+            return id(value.func), self.fingerprint((value.args, value.keywords), depth)
+        return self._of_object(value, depth)
+
+    def _each(self, values: tuple[Any, ...], depth: int) -> object:
+        kinds = tuple(map(type, values))
+        if _PLAIN_TYPES.issuperset(kinds):
+            return kinds, values
+        if self._within:
+            self._left -= len(values)
+        return tuple(self.fingerprint(v, depth - 1) for v in values)
+
+    def _of_object(self, value: Any, depth: int) -> object:
+        if self._within and (self._left < 0 or isinstance(value, (nn.Module, torch.optim.Optimizer))):
+            raise _NoSettingsError
+        if id(value) in self._objects:
+            return self._objects[id(value)]
+        fields = fields_of(value) if depth else None
+        if not fields:
+            return id(value)
+        self._objects[id(value)] = id(value)  # one that holds itself ends there
+        if not self._within:
+            self._left = _MOST_SETTINGS
+        self._within += 1
+        try:
+            found: object = id(value), tuple(fields), self._each(tuple(fields.values()), depth)
+        except _NoSettingsError:
+            if self._within > 1:
+                raise
+            # such as one that trains the model, which changes all the time
+            found = id(value), tuple((name, type(v), v) for name, v in fields.items() if isinstance(v, PLAIN))
+        finally:
+            self._within -= 1
+        self._objects[id(value)] = found
+        return found
 
 
 def numbers(model: nn.Module) -> tuple[object, ...]:
@@ -62,6 +119,14 @@ def numbers(model: nn.Module) -> tuple[object, ...]:
     return tuple((id(v), None if v.is_inference() else v._version) for v in tensors)
 
 
+def numbers_in(tensors: Sequence[Tensor]) -> tuple[object, ...]:
+    """Changes when numbers in these are, also where that is done through ``.data`` if they are few."""
+    return tuple(
+        (v.data_ptr(), None if v.is_inference() else v._version, contents(v) if v.nbytes <= _FEW_BYTES else None)
+        for v in tensors
+    )
+
+
 def contents(value: Any) -> object:
     """Tells arguments apart that are no tensors, by what is in them.
 
@@ -69,7 +134,7 @@ def contents(value: Any) -> object:
         >>> contents((torch.zeros(2000), 1)) == contents((torch.zeros(2000), 1))
         True
     """
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return type(value), value
     if isinstance(value, (tuple, list)):
         return type(value), tuple(map(contents, value))
@@ -85,10 +150,15 @@ def contents(value: Any) -> object:
 
 
 @contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module, watching: bool = True) -> Iterator[Memory]:
     """Give every attribute, hook, parameter and buffer its value back, also after an exception.
 
-    Lists, dicts and sets among the attributes get their contents back; of other objects only which ones they are.
+    Lists, dicts, sets, arrays, generators of random numbers and plain objects among the attributes get their contents
+    back. Tensors get their numbers back, of which a copy is made when code is about to write into them.
+
+    Args:
+        model: any module.
+        watching: whether all writes are looked for here, at some cost for each operation, and not where other code runs.
 
     Example:
         >>> model = nn.BatchNorm1d(2)
@@ -97,56 +167,19 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         >>> hasattr(model, "last"), model.num_batches_tracked.item()
         (False, 0)
     """
-    undo: list[Callable[[], None]] = []
-    for module in model.modules():
-        # what is scripted holds its attributes elsewhere
-        if not isinstance(module, torch.jit.ScriptModule):
-            undo.append(_contents_of(vars(module), _DEPTH))
-    undo += [partial(give_back_state, generator, state_of(generator)) for generator in own_generators(model)]
-    buffers = [_number_of(buffer) for buffer in model.buffers()]
+    attributes = KeptAttributes(model)
+    states = [(generator, state_of(generator)) for generator in own_generators(model)]
+    memory = Memory(attributes.tensors)
+    if watching:
+        memory.compare()
     try:
-        yield
+        with memory.watched(), WriteWatch() if watching else nullcontext():
+            yield memory
     finally:
-        for give_back in (*undo, *buffers):
-            give_back()
-
-
-def _contents_of(container: Any, depth: int) -> Callable[[], None]:
-    """Puts back what is in a container."""
-    kept = container.copy()
-    values = kept.values() if isinstance(kept, dict) else kept if isinstance(kept, list) else ()
-    inside = [_contents_of(v, depth - 1) for v in values if depth and isinstance(v, (dict, list, set))]
-
-    def give_back() -> None:
-        if isinstance(container, list):
-            if len(container) != len(kept) or any(a is not b for a, b in zip(container, kept, strict=True)):
-                container[:] = kept
-        elif isinstance(container, dict):
-            if list(container) != list(kept) or any(container[k] is not kept[k] for k in kept):
-                container.clear()
-                container.update(kept)
-        elif container != kept:
-            container.clear()
-            container.update(kept)
-        for part in inside:
-            part()
-
-    return give_back
-
-
-def _number_of(buffer: Tensor) -> Callable[[], None]:
-    """Puts back a buffer's numbers, where they were changed in place."""
-    if buffer.is_inference() and not torch.is_inference_mode_enabled():
-        return lambda: None  # torch does not allow a change
-    kept = buffer.detach().clone()
-    version = None if buffer.is_inference() else buffer._version
-
-    def give_back() -> None:
-        if version is None or buffer._version != version:
-            with torch.no_grad():
-                buffer.copy_(kept)
-
-    return give_back
+        attributes.give_back()
+        for generator, state in states:
+            give_back_state(generator, state)
+        memory.give_back()
 
 
 def check_materialized(model: nn.Module) -> None:

@@ -35,7 +35,7 @@ class Partition:
         modules: of the nodes that call one.
         noises: nodes of dropouts that the sampler computes -> the dropout.
         opaque: nodes whose code is not torch's: what they run may depend on the numbers.
-        draws_inside: nodes in whose own code something is drawn.
+        draws_inside: nodes in whose own code something is drawn, or that run in training mode.
         draws_here: those of them that are no modules, or hold scripts, whose forward cannot be replaced.
         frontier: upstream nodes that something downstream needs.
         layouts: frontier node -> where the rows of the batch are in its value.
@@ -143,6 +143,8 @@ def partition(
     (output,) = (node for node in model_graph.graph.nodes if node.op == "output")
     placeholders = tuple(node for node in model_graph.graph.nodes if node.op == "placeholder")
     modules = {n: part_of(model, str(n.target)) for n in nodes if n.op == "call_module"}
+    # whose own code runs in training mode
+    trained = {n for n, module in modules.items() if any(part in active for part in module.modules())}
     found = {node: noise_of(module) for node, module in modules.items() if module in active}
     noises = {node: noise for node, noise in found.items() if noise is not None}
     opaque = frozenset(n for n, module in modules.items() if n not in noises and not is_of_torch(module))
@@ -160,7 +162,8 @@ def partition(
     in_weights = set(folded.values())
     work = [sum(seen.work.get(n, 0.0) for n in part) for part in (upstream, downstream)]
     reached = set(downstream)
-    inside = frozenset(n for n in seen.inside | (seen.firing - noises.keys()) if not is_known_function(n))
+    drawing = seen.inside | ((seen.firing | trained) - noises.keys())
+    inside = frozenset(n for n in drawing if not is_known_function(n))
     return Partition(
         model_graph,
         upstream,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regtorch.dropout.base import Noise
 from regtorch.mc.batch_args import BatchArgs
-from regtorch.mc.model_state import numbers
+from regtorch.mc.model_state import numbers, numbers_in
 from regtorch.mc.noise_sites import NoiseFound
 from regtorch.mc.partition import Partition
 from regtorch.mc.sampler import Sampler
@@ -42,7 +42,12 @@ class Plan:
     def is_native(self) -> bool:
         """Whether the model's own code may draw, from torch's generator that is seeded for each sample."""
         part = self.partition
-        if part.folds_samples or not (part.fixed or part.is_single) or not self.sampler.draws_natively:
+        if (
+            part.folds_samples
+            or part.watches_all
+            or not (part.fixed or part.is_single)
+            or not self.sampler.draws_natively
+        ):
             return False
         noises = [module for module in self.found.active if isinstance(module, Noise)]
         return not any(noise.generator is not None or noise.shared for noise in noises)
@@ -79,7 +84,7 @@ class PlanCache:
             plan = self._plans.pop(key, None)
             if plan is None:
                 continue
-            if plan.partition.model_graph.constants and self._numbers.get(key) != numbers(model):
+            if self._numbers.get(key) != _numbers(plan, model):
                 continue  # the graph holds values that were computed from the model's numbers when it was traced
             self._plans[key] = plan  # the last one used is the last in order
             return plan
@@ -104,7 +109,13 @@ class PlanCache:
 
     def note_numbers(self, plan: Plan, model: nn.Module) -> None:
         """Note the numbers of the model that a plan was used with."""
-        self._numbers[plan.kind] = numbers(model)
+        self._numbers[plan.kind] = _numbers(plan, model)
+
+
+def _numbers(plan: Plan, model: nn.Module) -> object:
+    """The numbers that are in a plan's graph as they were when it was made."""
+    graph = plan.partition.model_graph
+    return numbers(model) if graph.constants else None, numbers_in(graph.sources)
 
 
 def _kind(batch: BatchArgs) -> object:

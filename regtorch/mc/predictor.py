@@ -19,6 +19,7 @@ from regtorch.mc.differing_samples import check_samples_differ, compared
 from regtorch.mc.dropouts import cannot_draw, counted_kinds, has_dropout
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import OTHER_STEPS, reason_of
+from regtorch.mc.memory import Memory
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
@@ -187,16 +188,16 @@ class MCPredictor:
         with exclusively(), torch.inference_mode(False), torch.no_grad(), saved_random_state(None):
             batch = BatchArgs(inputs, keywords, self.batch_dim)
             check_materialized(self.model)
-            with unchanged(self.model), devices_named(self.model, batch.tensors):
-                return self._predicted(batch, first_row)
+            with unchanged(self.model, watching=False) as memory, devices_named(self.model, batch.tensors):
+                return self._predicted(batch, first_row, memory)
 
-    def _predicted(self, batch: BatchArgs, first_row: int) -> MCPrediction:
+    def _predicted(self, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:
         if batch.rows == 0:
             return self._nothing(batch)
         for _ in range(3):
             plan = self._plan(batch)
             try:
-                return self._sampled_by(plan, batch, first_row)
+                return self._sampled_by(plan, batch, first_row, memory)
             except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False, watches_all=True)
             except GuardError:
@@ -209,12 +210,12 @@ class MCPredictor:
                 name, reason = type(self.model).__name__, reason_of(error, OTHER_STEPS)
                 self._warn(f"{name} is sampled whole, as it could not be split: {reason}")
                 self._plans.replace(plan.kind, self._made(batch, single=True))
-        return self._sampled_by(self._made(batch, fixed=True), batch, first_row)
+        return self._sampled_by(self._made(batch, fixed=True), batch, first_row, memory)
 
-    def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int) -> MCPrediction:
+    def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:
         totals = self._totals(batch.rows)
         part = plan.partition
-        runner = Executor(self.model, plan.sampler, part, plan.finish)
+        runner = Executor(self.model, plan.sampler, part, plan.finish, memory)
         plan.sampler.native = batch.first.device if plan.is_native else None
         with (
             switched_on(self.model, plan.found, plan.sampler),

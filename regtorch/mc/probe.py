@@ -19,6 +19,7 @@ from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.execute import Executor, evaluated
 from regtorch.mc.graph import OTHER_RESULT, ModelGraph, Recorded, UntraceableError, called, reason_of, traced
 from regtorch.mc.in_place import Versions
+from regtorch.mc.memory import WRITES, Memory
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.noise_sites import NoiseFound
 from regtorch.mc.output_rows import check_rows
@@ -54,6 +55,8 @@ class Probe:
     ) -> None:
         self.model, self.sampler, self.batch, self.found = model, sampler, batch, found
         self.finish, self.warn = finish, warn
+        #: whether the model writes into its own tensors
+        self.writes = False
         self.few, self.many = (few_rows(batch, rows) for rows in (FEW, MANY))
 
     def partition(self, fixed: bool = False, single: bool = False) -> Partition:
@@ -74,6 +77,8 @@ class Probe:
                 result = self._fixed()
             else:
                 result = self._general()
+        if self.writes:  # the writes of each sample have to be seen, too
+            result = replace(result, watches_all=True)
         if not result.samples_output:
             raise NothingBoundError(nothing_sampled(self.model))
         return result
@@ -106,8 +111,8 @@ class Probe:
             self.warn(
                 f"the rows of {name} cannot be found in the input of every dropout: there each row has its own draws"
             )
-        wanted = [self._plainly(few, range(t, t + 1))[0] for t in (0, 1)]
-        part, reason = self._split(wanted[0])
+        wanted = self._two_samples(few)
+        part, reason = self._split(wanted)
         if part.fixed:
             return part
         if reason and not _is_one_piece(self.model):
@@ -119,7 +124,7 @@ class Probe:
             part = replace(part, rows_together=True, folds_samples=False, rows_depend=True)
         return part
 
-    def _split(self, wanted: Tensor) -> tuple[Partition, str]:
+    def _split(self, wanted: list[Tensor]) -> tuple[Partition, str]:
         """The partition, and why the model stays one piece, if it does."""
         part, reason = None, "it draws from Python's or NumPy's generator"
         if not self.found.python_random:
@@ -139,21 +144,20 @@ class Probe:
             return part, ""
         return self._interpreted(called(self.few)), reason
 
-    def _recorded_for_any_rows(self, wanted: Tensor) -> Partition:
+    def _recorded_for_any_rows(self, wanted: list[Tensor]) -> Partition:
         """The partition of a graph that is recorded on two batches."""
         one_piece = self.found.python_random
         few, many = (recorded(self.model, rows, self.sampler, one_piece) for rows in (self.few, self.many))
         part = self._checked(self._interpreted(for_any_rows(few, many, (FEW, MANY))), self.few, wanted)
         further = self.batch.take(torch.arange(MANY + 2) % self.batch.rows)
-        return self._checked(part, further, self._plainly(further)[0])
+        return self._checked(part, further, self._two_samples(further))
 
     def _interpreted(self, graph: ModelGraph) -> Partition:
         """The partition of a graph for any number of rows."""
         nodes = list(graph.graph.nodes)
-        with self.sampler.drawing():
-            _, first = self._interpret(graph, self.few)
-            left = [change for change in first.changes if not change.taken_over_by_uses(nodes)]
-            seen = [self._interpret(graph, rows) for rows in (self.few, self.many)]
+        _, first = self._interpret(graph, self.few)
+        left = [change for change in first.changes if not change.taken_over_by_uses(nodes)]
+        seen = [self._interpret(graph, rows) for rows in (self.few, self.many)]
         noted = seen[1][1]
         noted.firing |= seen[0][1].firing
         noted.reading |= seen[0][1].reading
@@ -162,6 +166,10 @@ class Probe:
 
     def _interpret(self, graph: ModelGraph, batch: BatchArgs) -> tuple[Values, Recorded]:
         """Run every node, as the model does."""
+        with unchanged(self.model) as memory, self.sampler.drawing():
+            return self._run_nodes(graph, batch, memory)
+
+    def _run_nodes(self, graph: ModelGraph, batch: BatchArgs, memory: Memory) -> tuple[Values, Recorded]:
         sampler, noted = self.sampler, Recorded()
         sampler.begin(range(1), batch.rows)
         placeholders = [node for node in graph.graph.nodes if node.op == "placeholder"]
@@ -169,10 +177,13 @@ class Probe:
         nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
         modules = {n: part_of(self.model, str(n.target)) for n in nodes if n.op == "call_module"}
         versions = Versions(values)
+        whole = any(node.target == "" for node in nodes)
         for node in nodes:
             fired, drawn, read, shaped = sampler.fired, sampler.inside, sampler.read, sampler.shaped
-            sampler.keeps_inputs = False
+            sampler.keeps_inputs, written = False, len(memory.log)
             values[node] = evaluated(node, values, self.model, sampler, modules, graph.constants)
+            if not whole and memory.wrote_outside(written, modules.get(node)):
+                raise UntraceableError(WRITES)
             own_code = node in modules and not type(modules[node]).__module__.startswith("torch.nn.")
             if sampler.fired > fired:
                 noted.firing.add(node)
@@ -184,40 +195,61 @@ class Probe:
             noted.changes += versions.changes_by(node)
             noted.sizes[node] = size_of(values[node])
             noted.work[node] = _work(node, values, modules, self.model)
+        if not whole and memory.is_written_unseen():
+            raise UntraceableError(WRITES)
         return values, noted
 
-    def _checked(self, part: Partition, batch: BatchArgs, wanted: Tensor) -> Partition:
-        """The partition with what it changes in place, after it gave the same numbers as the model."""
+    def _checked(self, part: Partition, batch: BatchArgs, wanted: list[Tensor]) -> Partition:
+        """The partition with what it changes in place, after it gave the same numbers as the model in two samples."""
+        sites = self._plainly(batch)[1].keys()
         runner = Executor(self.model, self.sampler, part, self.finish)
-        inputs = batch.clone()
-        sites = self._sites(batch)
-        with self.sampler.drawing():
+        with unchanged(self.model), self.sampler.drawing():
+            inputs = batch.clone()
             versions = [v._version for v in inputs.tensors]
             values = runner.run_upstream(inputs)
             changes_inputs = versions != [v._version for v in inputs.tensors]
             tensors = [v for v in values.values() if isinstance(v, Tensor)]
             versions = [v._version for v in tensors]
             self.sampler.shapes = {}
-            found = runner.run_downstream(values, range(1), batch.rows, watched=False)
-            changes_frontier = part.changes_frontier or versions != [v._version for v in tensors]
-            if not allclose_scaled(found, wanted) or self.sampler.shapes.keys() != sites:
+            self._check_sample(runner, values, batch, 0, wanted)
+            if self.sampler.shapes.keys() != sites:
                 raise UntraceableError(OTHER_RESULT)
-            part = replace(part, changes_inputs=changes_inputs, changes_frontier=changes_frontier)
+            changes_frontier = part.changes_frontier or versions != [v._version for v in tensors]
+        part = replace(part, changes_inputs=changes_inputs, changes_frontier=changes_frontier)
+        runner = Executor(self.model, self.sampler, part, self.finish)
+        with unchanged(self.model) as memory, self.sampler.drawing():
+            runner.memory = memory
+            samples = [1]  # the first one was run from the same values
+            if changes_frontier or changes_inputs:
+                values, samples = runner.run_upstream(batch.clone()), [0, 1]
+            for sample in samples:
+                self._check_sample(runner, values, batch, sample, wanted)
             if part.folded:
-                runner.folds_always = not changes_frontier
-                again = runner.run_downstream(values, range(1), batch.rows, watched=False)
-                if changes_frontier or not allclose_scaled(again, wanted):
-                    part = replace(part, folded={}, bytes_folded={})
+                part = self._folded(part, runner, values, batch, wanted)
         return part
 
-    def _sites(self, batch: BatchArgs) -> Any:
-        return self._plainly(batch)[1].keys()
+    def _check_sample(
+        self, runner: Executor, values: Values, batch: BatchArgs, sample: int, wanted: list[Tensor]
+    ) -> None:
+        found = runner.run_downstream(values, range(sample, sample + 1), batch.rows, watched=False)
+        if not allclose_scaled(found, wanted[sample]):
+            raise UntraceableError(OTHER_RESULT)
+
+    def _folded(
+        self, part: Partition, runner: Executor, values: Values, batch: BatchArgs, wanted: list[Tensor]
+    ) -> Partition:
+        """The partition without noise in weights if that gives other numbers."""
+        runner.folds_always = not part.changes_frontier
+        again = runner.run_downstream(values, range(1), batch.rows, watched=False)
+        if part.changes_frontier or not allclose_scaled(again, wanted[0]):
+            return replace(part, folded={}, bytes_folded={})
+        return part
 
     def _folds(self, part: Partition, wanted: list[Tensor]) -> bool:
         runner = Executor(self.model, self.sampler, part, self.finish)
         try:
-            values = runner.run_upstream(self.few.clone())
-            with self.sampler.drawing():
+            with unchanged(self.model), self.sampler.drawing():
+                values = runner.run_upstream(self.few.clone())
                 found = runner.run_downstream(values, range(2), FEW, watched=False)
             return allclose_scaled(found, torch.cat(wanted))
         except Exception:  # a model that takes one batch at a time only
@@ -244,7 +276,7 @@ class Probe:
         graph = recorded(self.model, self.batch, self.sampler, one_piece)
         assert graph.recorded is not None
         part = self._fixed_partition(graph, graph.recorded)
-        return self._checked(part, self.batch, self._plainly(self.batch)[0])
+        return self._checked(part, self.batch, self._two_samples(self.batch))
 
     def _fixed_partition(self, graph: ModelGraph, noted: Recorded) -> Partition:
         rows = max(1, self.batch.rows)
@@ -263,11 +295,15 @@ class Probe:
         self.sampler.shapes = {}
         self.sampler.begin(samples, batch.rows)
         copy = batch.clone()
-        with unchanged(self.model), self.sampler.drawing():  # it starts as it is each time
+        with unchanged(self.model) as memory, self.sampler.drawing():  # it starts as it is each time
             output = self.model(*copy.args, **copy.kwargs)
+            self.writes |= bool(memory.log) or memory.is_written_unseen()
         predicted = self.finish(output)
         check_rows(predicted, batch.rows)
         return predicted, self.sampler.shapes
+
+    def _two_samples(self, batch: BatchArgs) -> list[Tensor]:
+        return [self._plainly(batch, range(t, t + 1))[0] for t in (0, 1)]
 
     def _rows_stand_alone(self) -> bool:
         """Whether a row's sample is the same alone and in a batch."""

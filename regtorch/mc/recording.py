@@ -20,6 +20,7 @@ from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.graph import OTHER_STEPS, ModelGraph, Recorded, UntraceableError, with_nodes
 from regtorch.mc.in_place import Change, same_memory
+from regtorch.mc.memory import WRITES, Memory
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.module_calls import module_calls
 from regtorch.mc.sampler import Sampler
@@ -112,7 +113,7 @@ def _record(model: nn.Module, batch: BatchArgs, sampler: Sampler, leaves: set[nn
     copy = batch.clone()
     recorder.start(copy)
     try:
-        with unchanged(model), sampler.drawing(), module_calls(recorder.call), recorder:
+        with unchanged(model) as recorder.memory, sampler.drawing(), module_calls(recorder.call), recorder:
             output = model(*copy.args, **copy.kwargs)
         recorder.end(output)
     except Exception as error:
@@ -165,6 +166,7 @@ class _Recorder(TorchFunctionMode):
         self._versions: dict[int, int] = {}
         self._attributes = _attributes_of(model)
         self._autocast = _autocast_state()
+        self.memory = Memory(())
         self._output: Any = None
 
     # --- the ends ---
@@ -209,13 +211,15 @@ class _Recorder(TorchFunctionMode):
                 return run(*args, **kwargs)
             finally:
                 self._stack.pop()
-        before = self._state()
+        before, written = self._state(), len(self.memory.log)
         versions = _versions(tensors_of((args, kwargs)))
         self._inside_leaf = True
         try:
             result = run(*args, **kwargs)
         finally:
             self._inside_leaf = False
+        if self.memory.wrote_outside(written, module):
+            self.opaque[self._stack[-1]] = WRITES
         given = with_nodes(self.graph, (args, kwargs), self._node_of)
         node = self.graph.call_module(name, *given)
         work = sum(w[0].numel() for w in module.parameters() if w.ndim > 1)
@@ -238,8 +242,10 @@ class _Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         given = tensors_of((args, kwargs))
         versions = _versions(given)
-        before = self._state()
+        before, written = self._state(), len(self.memory.log)
         result = func(*args, **kwargs)
+        if self.memory.wrote_outside(written, None) or _sets_data(func):  # replayed, modules would not see it
+            self.opaque[self._stack[-1]] = WRITES
         changed = [i for i, (a, b) in enumerate(zip(versions, _versions(given), strict=True)) if a != b]
         produced = tensors_of(result)
         if not produced and not changed:
@@ -336,6 +342,12 @@ def _attributes_of(model: nn.Module) -> dict[int, str]:
             if isinstance(value, Tensor):
                 found.setdefault(id(value), f"{prefix}.{name}" if prefix else name)
     return found
+
+
+def _sets_data(function: Any) -> bool:
+    """Whether a function puts other memory in place of a tensor's own, as ``x.data = y`` does."""
+    attribute = getattr(function, "__self__", None)
+    return getattr(function, "__name__", "") == "__set__" and getattr(attribute, "__name__", "") == "data"
 
 
 def _autocast_state() -> tuple[object, ...]:

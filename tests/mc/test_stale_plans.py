@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
+import math
 import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +117,139 @@ def test_another_choice_counts() -> None:
     assert torch.equal(predictor(X).std, alike)
     with pytest.raises(regtorch.errors.SettingError, match="give one of them"):
         regtorch.MCPredictor(model, only="1", where="3")
+
+
+class Config:
+    def __init__(self, dropout: float) -> None:
+        self.dropout = dropout
+
+
+@dataclass
+class Data:
+    dropout: float
+
+
+@dataclass(slots=True)
+class Slots:
+    dropout: float
+
+
+class Nested:
+    def __init__(self, dropout: float) -> None:
+        self.layers, self.itself = [{"head": Data(dropout)}], self
+        self.labels, self.size = {i: str(i) for i in range(100)}, math.nan
+
+    @property
+    def dropout(self) -> float:
+        return self.layers[0]["head"].dropout
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        self.layers[0]["head"].dropout = value
+
+
+class WithModule(Config):
+    def __init__(self, dropout: float) -> None:
+        super().__init__(dropout)
+        self.module = nn.Linear(2, 2)
+
+
+class InPartial:
+    def __init__(self, dropout: float) -> None:
+        self.call = functools.partial(dict, p=dropout)
+
+    @property
+    def dropout(self) -> float:
+        return self.call.keywords["p"]
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        self.call.keywords["p"] = value
+
+
+class InNumbers:
+    """Numbers are changed in place."""
+
+    make: Any = staticmethod(lambda value: np.array([value]))
+
+    def __init__(self, dropout: float) -> None:
+        self.rate = self.make(dropout)
+
+    @property
+    def dropout(self) -> float:
+        return float(self.rate[0])
+
+    @dropout.setter
+    def dropout(self, value: float) -> None:
+        getattr(self.rate, "data" if isinstance(self.rate, Tensor) else "real")[0] = value
+
+
+class InTensor(InNumbers):
+    make = staticmethod(lambda value: torch.tensor([value]))
+
+
+class InQueue(InNumbers):
+    make = staticmethod(lambda value: deque([value]))
+
+    @InNumbers.dropout.setter
+    def dropout(self, value: float) -> None:
+        self.rate[0] = value
+
+
+class Configured(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.linear, self.config = nn.Linear(4, 3), config
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(self.linear(x), self.config.dropout, self.training)
+
+
+CONFIGS = [lambda dropout: SimpleNamespace(dropout=dropout), lambda dropout: argparse.Namespace(dropout=dropout),
+           Config, Data, Slots, Nested, WithModule, InPartial, InNumbers, InTensor, InQueue]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+@pytest.mark.parametrize("nested", [False, True])
+def test_settings_in_objects_count(make: Callable[[float], Any], nested: bool) -> None:
+    torch.manual_seed(0)
+    part = Configured(make(0.1))
+    model = nn.Sequential(part, nn.Tanh()) if nested else part
+    predictor = regtorch.MCPredictor(model.eval(), samples=20, transform=None)
+    before, plan = predictor(X).std, predictor._plans.last
+    assert torch.equal(predictor(X).std, before)
+    assert predictor._plans.last is plan, "a plan is kept while nothing changes"
+    part.config.dropout = 0.8
+    after = predictor(X).std
+    assert not torch.allclose(before, after)
+    assert torch.equal(after, regtorch.MCPredictor(model, samples=20, transform=None)(X).std)
+
+
+class Scaled(nn.Module):
+    """Computes with its own numbers before any of the batch's are there."""
+
+    def __init__(self, compute: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.compute, self.drop = compute, nn.Dropout(0.5)
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x) * self.compute(self.scale)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [lambda s: s.sum(), lambda s: s[0].item(), lambda s: float(s.max()), lambda s: s.tolist()[1],
+     lambda s: float(s.numpy()[0]), lambda s: s[:1], lambda s: 2.0 if bool((s > 2).all()) else 1.0],
+)  # fmt: skip
+@pytest.mark.parametrize("write", [lambda s: s.mul_(3), lambda s: s.data.mul_(3), lambda s: s.numpy().__imul__(3)])
+def test_numbers_that_were_computed_with_count(
+    compute: Callable[[Tensor], Any], write: Callable[[Tensor], Any]
+) -> None:
+    model = Scaled(compute).eval()
+    predictor = regtorch.MCPredictor(model, samples=10, transform=None)
+    before = predictor(X).mean
+    write(model.scale)
+    after = predictor(X).mean
+    assert not torch.allclose(before, after)
+    assert torch.equal(after, regtorch.MCPredictor(model, samples=10, transform=None)(X).mean)
