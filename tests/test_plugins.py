@@ -19,6 +19,7 @@ from hydra.core.config_store import ConfigStore
 import regtorch
 from regtorch import advice, plugins, registry
 from regtorch.cli import job, plugin_options, validation
+from regtorch.cli.composition import compose
 from regtorch.cli.help import help_text
 
 ROOT = Path(__file__).parents[1]
@@ -240,6 +241,7 @@ def test_plugins_on_the_command_line_with_advice_and_in_a_sweep(site: Path, tmp_
 @pytest.fixture(scope="module")
 def here(site: Path) -> Iterator[None]:
     """Load the same plugins in this process."""
+    compose([])  # Hydra fills its store at the first time, and keeps that after the tests
     caches = (plugin_options._nodes_of_plugins, validation._of_file)
     store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
     before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._plugin_advice)
