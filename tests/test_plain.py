@@ -207,7 +207,7 @@ def test_a_run_is_exported_on_the_command_line(run: Path) -> None:
         (["run=a"], "out= is missing"),
         (["run=a", "out=model.h5"], "out=model.h5 is not allowed: its name must end in .pt, .pt2, .onnx"),
         (["run=nowhere", "out=model.pt"], "run=nowhere: there is no such folder"),
-        (["run=a", "run=b", "out=model.pt"], "run=b: run=a is given too; give one of them"),
+        (["run=a", "run=b", "out=model.pt"], "run=b is not allowed: run=a is given too; give one of them"),
         (["run=a", "out=/proc/model.pt"], "out=/proc/model.pt cannot be written: No such file or directory"),
         (["run=a", "out=a/../folder.pt"], "out=a/../folder.pt is a folder: it must be the name of a file"),
         (["run=a", "out=no/model.pt"], "out=no/model.pt: there is no folder no"),
