@@ -138,7 +138,9 @@ def test_a_password_from_the_environment_is_not_written(launcher: str, tmp_path:
     assert not [path for path in tmp_path.glob("search/**/*") if path.is_file() and b"hidden.db" in path.read_bytes()]
     done = with_trials("nodatabase://me:secret@localhost/trials", "other")
     assert done.returncode == 2
-    assert "hparams_search.storage=nodatabase://me:***@localhost/trials: the trials cannot be kept" in done.stderr
+    assert (
+        "hparams_search.storage=nodatabase://me:***@localhost/trials: the trials cannot be stored there" in done.stderr
+    )
     assert "secret" not in done.stdout + done.stderr
 
 

@@ -138,7 +138,7 @@ def test_deeply_nested_lists_in_a_checkpoint_are_refused(tmp_path: Path) -> None
     torch.save(
         {**CHECKPOINT, "regtorch": {**DESCRIBED, "model": {"name": "mlp", "hidden": nested}}}, tmp_path / "x.ckpt"
     )
-    with pytest.raises(DataError, match="it unfolds to more than"):
+    with pytest.raises(DataError, match="it expands to more than"):
         read_plain_content(tmp_path / "x.ckpt")
 
 

@@ -83,7 +83,7 @@ MODELS = {
     "randomized activation": lambda: nn.Sequential(nn.Linear(6, 16), nn.RReLU(), nn.Linear(16, 2)),
     "randomized activation alone": nn.RReLU,
     "pooling that draws in eval mode, too": with_pooling,
-    "pooling in two lengths": lambda: nn.Sequential(nn.FractionalMaxPool2d(2, output_ratio=0.5), nn.Flatten()),
+    "pooling by a ratio": lambda: nn.Sequential(nn.FractionalMaxPool2d(2, output_ratio=0.4), nn.Flatten()),
 }
 
 
