@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_model_is_one_line(tmp_path: Path) -> None:
     torch.save({"weights": weights}, tmp_path / "none.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "none.ckpt").read_bytes()[:500])
     for name, message in (
-        ("none.ckpt", "is no checkpoint of a regtorch run"),
+        ("none.ckpt", "is not a checkpoint of a regtorch run"),
         ("cut.ckpt", "cannot be read as a checkpoint"),
     ):
         with pytest.raises(DataError, match=message):
