@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 
 import regtorch
 from regtorch import advice, plugins, registry
-from regtorch.cli import job, plugin_options, validation
+from regtorch.cli import job, mistyped, option_lists, plugin_options, validation
 from regtorch.cli.composition import compose
 from regtorch.cli.help import help_text
 
@@ -242,7 +242,10 @@ def test_plugins_on_the_command_line_with_advice_and_in_a_sweep(site: Path, tmp_
 def here(site: Path) -> Iterator[None]:
     """Load the same plugins in this process."""
     compose([])  # Hydra fills its store at the first time, and keeps that after the tests
-    caches = (plugin_options._nodes_of_plugins, validation._of_file)
+    caches = (
+        *(plugin_options._nodes_of_plugins, validation._of_file),
+        *(mistyped._names, mistyped._keys, option_lists._names),
+    )
     store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
     before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._plugin_advice)
     sys.path.insert(0, str(site))
