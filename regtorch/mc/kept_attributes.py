@@ -20,7 +20,7 @@ DEPTH = 4
 #: what is never looked into
 _ATOMS = (*PLAIN, type, Enum, types.ModuleType, torch.dtype, torch.device, torch.Size,
           types.FunctionType, types.BuiltinFunctionType, types.MethodType)  # fmt: skip
-#: entries of a model's attributes that are looked at: whoever has more holds data there
+#: entries of a model's attributes that are looked at; a larger container holds data
 _MOST = 20_000
 #: bytes of an array that is copied
 _ARRAY = 2**24

@@ -177,12 +177,12 @@ class Probe:
         nodes = [node for node in graph.graph.nodes if node.op not in ("placeholder", "output")]
         modules = {n: part_of(self.model, str(n.target)) for n in nodes if n.op == "call_module"}
         versions = Versions(values)
-        whole = any(node.target == "" for node in nodes)
+        in_one_node = any(node.target == "" for node in nodes)
         for node in nodes:
             fired, drawn, read, shaped = sampler.fired, sampler.inside, sampler.read, sampler.shaped
             sampler.keeps_inputs, written = False, len(memory.log)
             values[node] = evaluated(node, values, self.model, sampler, modules, graph.constants)
-            if not whole and memory.wrote_outside(written, modules.get(node)):
+            if not in_one_node and memory.wrote_outside(written, modules.get(node)):
                 raise UntraceableError(WRITES)
             own_code = node in modules and not type(modules[node]).__module__.startswith("torch.nn.")
             if sampler.fired > fired:
@@ -195,7 +195,7 @@ class Probe:
             noted.changes += versions.changes_by(node)
             noted.sizes[node] = size_of(values[node])
             noted.work[node] = _work(node, values, modules, self.model)
-        if not whole and memory.is_written_unseen():
+        if not in_one_node and memory.is_written_unseen():
             raise UntraceableError(WRITES)
         return values, noted
 
