@@ -235,10 +235,12 @@ def select_layers(model: nn.Module, where: Where) -> list[tuple[str, nn.Module]]
     found: dict[str, nn.Module] = {}
 
     def selects(name: str, module: nn.Module) -> bool:
+        if not fnmatchcase(name, pattern):  # first, as it costs least
+            return False
         owned = [(m, n, w) for m in _parts(module) for n, w in _parameters_of(m) if belongs(m, n, w)]
         if callable(where):
             owned = [(m, n, w) for m, n, w in owned if where(m, f"{name}.{n}" if name else n, w)]
-        return fnmatchcase(name, pattern) and (any_module or bool(owned))
+        return any_module or bool(owned)
 
     is_a_layer = type(model).__module__.startswith("torch.nn.")
     if is_a_layer and not any_module and selects("", model):

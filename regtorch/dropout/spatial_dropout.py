@@ -36,7 +36,7 @@ class _SpatialDropout(ProbabilityDropout):
 
     def _draw_dims(self, ndim: int) -> int | None:
         """Number of leading dimensions with separate draws, as in torch, for an input of `ndim` dimensions; None: invalid."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__qualname__} must define _draw_dims()")
 
 
 @register("dropout", "spatial1d")
