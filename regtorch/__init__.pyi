@@ -109,23 +109,16 @@ from regtorch.models.cnn import CNN
 from regtorch.models.mlp import MLP
 from regtorch.optimizers.adadelta import Adadelta
 from regtorch.optimizers.adagrad import Adagrad
-from regtorch.optimizers.adam import Adam
-from regtorch.optimizers.adamax import Adamax
-from regtorch.optimizers.adamw import AdamW
-from regtorch.optimizers.momentum import Momentum
-from regtorch.optimizers.nadam import Nadam
-from regtorch.optimizers.nesterov import Nesterov
+from regtorch.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from regtorch.optimizers.rmsprop import RMSprop
-from regtorch.optimizers.sgd import SGD
+from regtorch.optimizers.sgd import SGD, Momentum, Nesterov
 from regtorch.plain_torch import plain
 from regtorch.registry import available, create, register
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.regularizers.group_lasso import GroupLasso
-from regtorch.regularizers.l1 import L1
-from regtorch.regularizers.l1_l2 import L1L2
-from regtorch.regularizers.l2 import L2
+from regtorch.regularizers.l1_l2 import L1, L1L2, L2
 from regtorch.regularizers.none import NoRegularizer
 from regtorch.regularizers.orthogonal import Orthogonal
 from regtorch.regularizers.several import SeveralRegularizers

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regtorch.functional.full_precision import autocast_off
+from regtorch.tensor_ops.full_precision import autocast_off
 
 
 def computed(module: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from regtorch.arguments import check_tensor
 from regtorch.configurable import Configurable
+from regtorch.tensor_ops.arguments import check_tensor
 
 #: where a rule is bound: "kernel", "bias", "all", a glob over names, "kernel:<glob>", or a callable
 Where = str | Callable[[nn.Module, str, nn.Parameter], bool]

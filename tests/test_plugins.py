@@ -56,7 +56,7 @@ BROKEN = {
     "taken": (
         rule("regularizer", "first", "regtorch.Regularizer", "def forward(self, w): return w.sum()")
         + rule("regularizer", "l2", "regtorch.Regularizer", "def forward(self, w): return w.sum()"),
-        "regularizer 'l2' is already registered by regtorch.regularizers.l2.L2; taken.Rule needs another name",
+        "regularizer 'l2' is already registered by regtorch.regularizers.l1_l2.L2; taken.Rule needs another name",
     ),
     "base": (
         rule("regularizer", "base", "object", "def __call__(self, w): return w.sum()"),

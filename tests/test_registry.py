@@ -62,7 +62,7 @@ def test_a_duplicate_name_reports_both_owners() -> None:
         class Impostor(regtorch.Regularizer):
             pass
 
-    assert "regtorch.regularizers.l1.L1" in str(caught.value)
+    assert "regtorch.regularizers.l1_l2.L1" in str(caught.value)
     assert "Impostor" in str(caught.value)
     assert type(regtorch.create("regularizer", "l1")) is regtorch.L1
 

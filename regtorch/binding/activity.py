@@ -16,10 +16,10 @@ from regtorch.binding.links import Links, names_of
 from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
 from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
 from regtorch.errors import SettingError
-from regtorch.functional.summed import summed
 from regtorch.regularizers.activity import Activity
 from regtorch.rule import Where
 from regtorch.selection import select_layers
+from regtorch.tensor_ops.summed import summed
 
 
 class BoundActivity:

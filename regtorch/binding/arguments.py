@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from regtorch.arguments import described
 from regtorch.errors import SettingError
 from regtorch.rule import Rule, Where
+from regtorch.tensor_ops.arguments import described
 
 
 def resolve_where(rule: Rule, given: Rule, where: Where | None) -> Where:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from regtorch.arguments import described
 from regtorch.binding.activity import BoundActivity
 from regtorch.binding.arguments import check_model, resolve_where
 from regtorch.binding.weights import BoundConcrete, BoundWeights
 from regtorch.errors import SettingError
-from regtorch.functional.scaled import scaled
-from regtorch.functional.summed import summed
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.rule import Where
+from regtorch.tensor_ops.arguments import described
+from regtorch.tensor_ops.summed import scaled, summed
 
 
 class WeightPenalty:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.sharded import full_tensors, is_sharded, local_shard, shard_of
 from regtorch.rule import Rule
+from regtorch.tensor_ops.sharded import full_tensors, is_sharded, local_shard, shard_of
+from regtorch.tensor_ops.unit_norms import norm_dims, norms_of_all
 
 
 class Constraint(Rule):
@@ -61,3 +63,39 @@ class Constraint(Rule):
 def as_dims(dims: int | list[int] | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
     """Convert `dims` from a configuration: lists become tuples."""
     return tuple(dims) if isinstance(dims, (list, tuple)) else dims
+
+
+class EntryConstraint(Constraint):
+    """A constraint that treats each entry independently, so that shards need no communication.
+
+    Subclass it and write `forward` and `project_`, with functions that support shards.
+    """
+
+    def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
+        """Constrain several tensors in place; each rank constrains its shards."""
+        for w, step_size in zip(weights, step_sizes, strict=True):
+            self.project_(w, step_size)
+
+
+class NormConstraint(Constraint):
+    """A constraint that scales each unit depending on its norm. Subclass it and write `rescaled`."""
+
+    by_unit: ClassVar[bool] = True
+
+    def rescaled(self, w: Tensor, out: Tensor | None = None, norms: Tensor | None = None) -> Tensor:
+        """The constrained tensor, written to `out` if given; `norms` are the norms of its units, if already known."""
+        raise TypeError(f"{type(self).__qualname__} must define rescaled(w, out, norms)")
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The constrained tensor."""
+        return self.rescaled(w)
+
+    def project_(self, w: Tensor, step_size: float = 1.0) -> None:
+        """Constrain the tensor in place."""
+        self.rescaled(w, out=w)
+
+    def project_all_(self, weights: Sequence[Tensor], step_sizes: Sequence[float]) -> None:
+        """Constrain several tensors in place, with one reduction for all weights whose units are sharded."""
+        norms = norms_of_all(weights, [norm_dims(w, self.dims) for w in weights])
+        for w, of_units in zip(weights, norms, strict=True):
+            self.rescaled(w, out=w, norms=of_units)

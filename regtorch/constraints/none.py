@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from regtorch.constraints.base import Constraint
-from regtorch.constraints.by_entry import EntryConstraint
+from regtorch.constraints.base import Constraint, EntryConstraint
 from regtorch.registry import register
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regtorch.arguments import check_module
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.branch_dropping import branch_drop_prob
@@ -21,6 +20,7 @@ from regtorch.dropout.none import NoDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
 from regtorch.errors import SettingError
 from regtorch.registry import component
+from regtorch.tensor_ops.arguments import check_module
 
 #: torch's dropouts and their counterparts here; their `p` is the probability to drop
 _COUNTERPARTS: dict[type[nn.Module], type[ProbabilityDropout]] = {

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from regtorch.arguments import check_module
 from regtorch.dropout.convert import counterpart_of
 from regtorch.dropout.drop_path import DropPath
 from regtorch.errors import NothingBoundError
 from regtorch.settings import PROBABILITY
+from regtorch.tensor_ops.arguments import check_module
 
 
 def depth_schedule(model: nn.Module, *, last: float = 0.5) -> dict[str, float]:

@@ -4,15 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
+import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from regtorch.dropout.base import ProbabilityDropout
+from regtorch.dropout.dropout import dropout
 from regtorch.dropout.traceable import recorded
 from regtorch.errors import SettingError
-from regtorch.functional.drop_connect import drop_connect
 from regtorch.registry import register
 from regtorch.settings import check
+from regtorch.tensor_ops.arguments import check_tensor
+
+__all__ = ["DropConnect", "drop_connect"]
+
+
+def drop_connect(
+    w: Tensor,
+    *,
+    drop_prob: float,
+    training: bool = True,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """Zero each weight with probability `drop_prob`, scale the others: ``w * mask / (1 - drop_prob)``.
+
+    Args:
+        w: a weight of any shape.
+        drop_prob: probability that a weight is dropped, from 0 to 1; at 1 the result is zero.
+        training: False returns `w` unchanged.
+        generator: source of all randomness; by default torch's own.
+        shared: accepted as by the other dropouts, but without effect, as a weight's mask holds for all rows anyway.
+
+    Source: Wan et al., "Regularization of neural networks using DropConnect", 2013.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> drop_connect(torch.ones(8, 8), drop_prob=0.5).unique()
+        tensor([0., 2.])
+    """
+    check_tensor(w, "drop_connect")
+    return dropout(w, drop_prob=drop_prob, training=training, generator=generator)
+
 
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 

@@ -1,24 +1,26 @@
-"""Pure functions of tensors. Each file contains one formula, under its own name."""
+"""Pure functions of tensors: the formulas of the components, under their own names.
 
+Each function is in the file of its component, next to the class, and is listed in the ``__all__`` of that file.
+"""
+
+import re as _re
 from pathlib import Path as _Path
 
 from regtorch.lazy_package import make_lazy as _make_lazy
 
-#: files with code that several formulas share
-_SHARED = {
-    "generator_kwargs",
-    "full_precision",
-    "keep_mask",
-    "masked",
-    "rounding",
-    "scaled",
-    "sharded",
-    "summed",
-    "transformed",
-    "unit_norms",
-}
-#: functions that fill a weight in place; their names end with an underscore, as in torch
-_IN_PLACE = {"identity_kernel", "orthogonal_matrix", "truncated_normal", "variance_scaling"}
+_PACKAGES = ("regularizers", "constraints", "dropout", "initializers", "schedules")
+_PUBLIC = _re.compile(r"^__all__ = \[([^]]*)\]", _re.MULTILINE)
 
-_files = sorted(_path.stem for _path in _Path(__file__).parent.glob("[!_]*.py") if _path.stem not in _SHARED)
-_make_lazy(__name__, {f"{_name}_" if _name in _IN_PLACE else _name: f"{__name__}.{_name}" for _name in _files})
+
+def _formulas() -> dict[str, str]:
+    """Name of each public function -> its module; classes have a capital letter."""
+    found: dict[str, str] = {}
+    for package in _PACKAGES:
+        for path in sorted((_Path(__file__).parents[1] / package).glob("[!_]*.py")):
+            for listed in _PUBLIC.findall(path.read_text(encoding="utf-8")):
+                module = f"regtorch.{package}.{path.stem}"
+                found |= {name: module for name in _re.findall(r'"(\w+)"', listed) if name.islower()}
+    return found
+
+
+_make_lazy(__name__, _formulas())

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from regtorch.configurable import Configurable
-from regtorch.functional.sharded import is_sharded, local_shard, shard_of
 from regtorch.initializers.random_state import random_state_of_first_process
+from regtorch.tensor_ops.sharded import is_sharded, local_shard, shard_of
 
 
 class Initializer(Configurable):

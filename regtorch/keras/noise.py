@@ -7,17 +7,15 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from regtorch.dropout.alpha_dropout import AlphaDropout
+from regtorch.dropout.alpha_dropout import AlphaDropout, alpha_masked
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.gaussian_dropout import GaussianDropout
 from regtorch.dropout.gaussian_noise import GaussianNoise
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
-from regtorch.functional.alpha_dropout import alpha_masked
-from regtorch.functional.keep_mask import keep_mask
-from regtorch.functional.masked import masked
 from regtorch.keras.plan import Value
 from regtorch.keras.translation import Translation, translates
+from regtorch.tensor_ops.keep_mask import keep_mask, masked
 
 _SPATIAL: tuple[type[ProbabilityDropout], ...] = (SpatialDropout1d, SpatialDropout2d, SpatialDropout3d)
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import KerasFileError, SettingError
-from regtorch.functional.summed import summed
 from regtorch.keras.archive import WEIGHTS, Archive, checked_path
 from regtorch.keras.initialization import initial_values
 from regtorch.keras.layout import Layout
@@ -27,6 +26,7 @@ from regtorch.printable import printable
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.l1_l2 import L1L2
 from regtorch.settings import COUNT
+from regtorch.tensor_ops.summed import summed
 
 
 class Named:

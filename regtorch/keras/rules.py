@@ -19,9 +19,7 @@ from regtorch.keras.plan import Weight
 from regtorch.keras.settings import Settings, is_from_keras
 from regtorch.printable import printable
 from regtorch.regularizers.base import Regularizer
-from regtorch.regularizers.l1 import L1
-from regtorch.regularizers.l1_l2 import L1L2
-from regtorch.regularizers.l2 import L2
+from regtorch.regularizers.l1_l2 import L1, L1L2, L2
 from regtorch.regularizers.orthogonal import Orthogonal
 
 Custom = Mapping[str, Callable[..., Any]]

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.device_check import devices_named
@@ -18,6 +17,7 @@ from regtorch.mc.model_state import check_materialized
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseSearch
 from regtorch.mc.sampler import Sampler
+from regtorch.tensor_ops.arguments import check_module
 
 
 def always_on(model: nn.Module) -> nn.Module:

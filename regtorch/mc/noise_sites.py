@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, SettingError, as_one_line
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.device_check import devices_named
@@ -26,6 +25,7 @@ from regtorch.mc.own_generators import own_generators
 from regtorch.mc.sampler import Sampler
 from regtorch.mc.training_effects import TrainingEffects
 from regtorch.mc.watch import PYTHON_RANDOM, ModeSettings, Watch, saved_random_state, training_mode_of
+from regtorch.tensor_ops.arguments import check_module
 
 #: which of the noise that was found is sampled: a glob over module names, a class, a function of (name, module), or several
 Only = str | type[nn.Module] | Callable[[str, nn.Module], bool] | Iterable[object] | None

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.full_precision import widened
 from regtorch.mc.output_selection import Output, mean_and_log_variance, selected
+from regtorch.tensor_ops.full_precision import widened
 
 
 class OutputFunction(Protocol):

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from regtorch.arguments import check_module
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.device_check import devices_named
@@ -35,6 +34,7 @@ from regtorch.mc.sampler import Sampler
 from regtorch.mc.totals import Gathering, Totals
 from regtorch.mc.watch import saved_random_state, training_mode_of
 from regtorch.settings import CLASS_DIM, COUNT, COUNT_FROM_TWO, NON_NEGATIVE, POSITIVE, SEED, SWITCH, one_of
+from regtorch.tensor_ops.arguments import check_module
 
 #: with a tolerance, rows are looked at again after each further so many samples
 CHECK_EVERY = 16

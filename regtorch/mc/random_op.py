@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from regtorch.functional.full_precision import widened
+from regtorch.tensor_ops.full_precision import widened
 
 #: random operations whose result is one kind of noise, entry by entry: any number of rows may be drawn of it
 _ENTRY_BY_ENTRY = {

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.dropout.base import Noise
-from regtorch.functional.full_precision import widened
 from regtorch.mc import own_generators
 from regtorch.mc.affine import is_affine
 from regtorch.mc.dropouts import noise_of, strength
@@ -22,6 +21,7 @@ from regtorch.mc.interception import intercepted
 from regtorch.mc.layout import Layout, NoLayoutError, layout_of
 from regtorch.mc.noise_cache import Store
 from regtorch.mc.random_op import Neutral, RandomOp, seed_generator
+from regtorch.tensor_ops.full_precision import widened
 
 #: noise that is kept for the next batch, in bytes at most; more is drawn again
 _KEPT_BYTES = 4 * 2**20

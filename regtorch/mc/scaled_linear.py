@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regtorch.functional.full_precision import widened
+from regtorch.tensor_ops.full_precision import widened
 
 
 def scaled_linear(

@@ -2,13 +2,8 @@
 
 from regtorch.optimizers.adadelta import Adadelta
 from regtorch.optimizers.adagrad import Adagrad
-from regtorch.optimizers.adam import Adam
-from regtorch.optimizers.adamax import Adamax
-from regtorch.optimizers.adamw import AdamW
-from regtorch.optimizers.momentum import Momentum
-from regtorch.optimizers.nadam import Nadam
-from regtorch.optimizers.nesterov import Nesterov
+from regtorch.optimizers.adam import Adam, Adamax, AdamW, Nadam
 from regtorch.optimizers.rmsprop import RMSprop
-from regtorch.optimizers.sgd import SGD
+from regtorch.optimizers.sgd import SGD, Momentum, Nesterov
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Momentum", "Nadam", "Nesterov", "RMSprop"]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from regtorch.arguments import described
 from regtorch.configurable import Configurable
 from regtorch.errors import SettingError, as_one_line
 from regtorch.settings import check
+from regtorch.tensor_ops.arguments import described
 
 if TYPE_CHECKING:
     _Base = Optimizer

@@ -4,9 +4,7 @@ from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.regularizers.group_lasso import GroupLasso
-from regtorch.regularizers.l1 import L1
-from regtorch.regularizers.l1_l2 import L1L2
-from regtorch.regularizers.l2 import L2
+from regtorch.regularizers.l1_l2 import L1, L1L2, L2
 from regtorch.regularizers.none import NoRegularizer
 from regtorch.regularizers.orthogonal import Orthogonal
 from regtorch.regularizers.several import SeveralRegularizers

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.activity import activity
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
+from regtorch.tensor_ops.arguments import check_tensor
+from regtorch.tensor_ops.full_precision import in_full_precision
+from regtorch.tensor_ops.summed import scaled
+
+__all__ = ["Activity", "activity"]
+
+
+def activity(output: Tensor, penalty: Callable[[Tensor], Tensor], examples: int | None = None) -> Tensor:
+    """Penalty of a layer's output per example: ``penalty(output) / batch size``.
+
+    Args:
+        output: (batch, ...) activations; a scalar counts as a batch of one.
+        penalty: a function of one tensor that returns a scalar.
+        examples: number of examples in the output, >= 1; by default the size of its first dimension.
+
+    Returns:
+        A 0-dim tensor; 0 for an empty batch.
+
+    Source: Keras' ``activity_regularizer``.
+
+    Example:
+        >>> import torch
+        >>> activity(torch.ones(4, 3), torch.sum)
+        tensor(3.)
+    """
+    check_tensor(output)
+    if examples is None:
+        examples = max(output.shape[0], 1) if output.ndim else 1
+    return scaled(in_full_precision(penalty, output), 1 / examples)
 
 
 @register("regularizer", "activity")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from regtorch.functional.full_precision import in_full_precision
-from regtorch.functional.sharded import full_tensors, is_sharded
-from regtorch.functional.summed import summed
 from regtorch.rule import Rule
+from regtorch.tensor_ops.full_precision import in_full_precision
+from regtorch.tensor_ops.sharded import full_tensors, is_sharded
+from regtorch.tensor_ops.summed import summed
 
 
 class Regularizer(Rule):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from regtorch.functional.full_precision import zero_like
-from regtorch.functional.sharded import local_shard
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
+from regtorch.tensor_ops.full_precision import zero_like
+from regtorch.tensor_ops.sharded import local_shard
 
 
 @register("regularizer", "none")

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from regtorch.functional.full_precision import widened, zero_like
-from regtorch.functional.sharded import is_sharded, local_shard
-from regtorch.functional.summed import summed
 from regtorch.registry import create, register
 from regtorch.regularizers.base import Regularizer
+from regtorch.tensor_ops.full_precision import widened, zero_like
+from regtorch.tensor_ops.sharded import is_sharded, local_shard
+from regtorch.tensor_ops.summed import summed
 
 
 @register("regularizer", "several")

@@ -19,11 +19,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.data.batches import DistributedBatchSampler
 from regtorch.errors import DataError
-from regtorch.functional.full_precision import widened
-from regtorch.functional.summed import summed
 from regtorch.mc import MCPredictor
 from regtorch.scheduled import Scheduled
 from regtorch.schedules.base import Schedule
+from regtorch.tensor_ops.full_precision import widened
+from regtorch.tensor_ops.summed import summed
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.errors import NonFiniteLossError
 from regtorch.training.interruption import is_distributed

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError
-from regtorch.functional.summed import summed
+from regtorch.tensor_ops.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 from regtorch.training.regularized_module import RegularizedModule, check_bound, check_part_of
 

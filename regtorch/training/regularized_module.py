@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
 from regtorch.errors import SettingError, as_one_line
-from regtorch.functional.summed import summed
+from regtorch.tensor_ops.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
 
 

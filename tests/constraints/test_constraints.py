@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from regtorch import available, create
 from regtorch.errors import SettingError
-from regtorch.functional.rounding import rounded
 from regtorch.registry import component
+from regtorch.tensor_ops.rounding import rounded
 from regtorch.testing.constraint import Case, ConstraintTester, check_ranks
 from regtorch.testing.ranks import on_two_ranks
 

@@ -18,10 +18,10 @@ from torch import nn
 
 import regtorch
 from regtorch import available, create
+from regtorch.dropout.exact_count_dropout import dropped_units
 from regtorch.errors import NamingError, SettingError
-from regtorch.functional.exact_count_dropout import dropped_units
-from regtorch.functional.keep_mask import keep_mask
 from regtorch.registry import component
+from regtorch.tensor_ops.keep_mask import keep_mask
 from regtorch.testing.dropout import Case, DropoutTester, StepsLast, WeightsAsUnits, check_ranks, seeded
 from regtorch.testing.ranks import on_two_ranks
 
@@ -296,7 +296,7 @@ def test_feature_alpha_needs_channels() -> None:
 def test_blocks_drop_the_average_unit_with_drop_prob(
     sizes: tuple[int, ...], block: int, drop_prob: float, couple_channels: bool
 ) -> None:
-    y = regtorch.functional.drop_block(
+    y = regtorch.dropout.drop_block(
         torch.ones(4000, 3, *sizes),
         drop_prob=drop_prob,
         block_size=block,

@@ -13,8 +13,8 @@ from torch import nn
 
 from regtorch import available, create
 from regtorch.errors import SettingError
-from regtorch.functional.variance_scaling import fans
 from regtorch.initializers.base import Initializer
+from regtorch.initializers.variance_scaling import fans
 
 CONF = Path(__file__).parents[2] / "conf" / "initializer"
 

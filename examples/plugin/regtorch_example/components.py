@@ -7,10 +7,9 @@ from typing import NoReturn
 from torch import Tensor
 
 import regtorch
-from regtorch.functional.dropout import keep_scale
-from regtorch.functional.full_precision import full_precision
-from regtorch.functional.keep_mask import keep_mask
-from regtorch.functional.masked import masked
+from regtorch.dropout.dropout import keep_scale
+from regtorch.tensor_ops.full_precision import full_precision
+from regtorch.tensor_ops.keep_mask import keep_mask, masked
 
 
 @full_precision  # also for weights in half precision, and under autocast

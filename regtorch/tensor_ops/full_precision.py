@@ -10,8 +10,8 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from regtorch.arguments import check_tensor
-from regtorch.functional.transformed import needs_plain_operations
+from regtorch.tensor_ops.arguments import check_tensor
+from regtorch.tensor_ops.transformed import needs_plain_operations
 
 P = ParamSpec("P")
 Formula = Callable[Concatenate[Tensor, P], Tensor]

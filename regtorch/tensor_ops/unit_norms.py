@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from regtorch.errors import SettingError
-from regtorch.functional.full_precision import widened
-from regtorch.functional.rounding import rounded
-from regtorch.functional.sharded import is_sharded, local_shard, spread, summed_over_shards, with_local_shard
+from regtorch.tensor_ops.full_precision import widened
+from regtorch.tensor_ops.rounding import rounded
+from regtorch.tensor_ops.sharded import is_sharded, local_shard, spread, summed_over_shards, with_local_shard
 
 
 def norm_dims(w: Tensor, dims: int | tuple[int, ...] | None) -> tuple[int, ...]:

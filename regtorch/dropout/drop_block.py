@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regtorch.functional.dropout import keep_scale
-from regtorch.functional.keep_mask import keep_mask
-from regtorch.functional.masked import masked
+from regtorch.dropout.dropout import keep_scale
+from regtorch.tensor_ops.keep_mask import keep_mask, masked
+
+__all__ = ["drop_block"]
 
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
