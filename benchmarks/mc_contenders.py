@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import regtorch
-from regtorch.cli.composition import compose
-from regtorch.training.run import make_model
+from regtorch.config.compose import compose
+from regtorch.training.build import make_model
 
 #: rows times samples per pass in a batch mode: 1,000 images x 100 samples at once would need about 30 GB
 BATCH_MODE_ROWS = 2_000

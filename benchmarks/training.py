@@ -15,10 +15,11 @@ from side_by_side import milliseconds
 from torch import nn
 
 import regtorch
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.training.build import make_module
 from regtorch.training.data_module import DataModule
-from regtorch.training.run import make_module, quiet
+from regtorch.training.run import quiet
 
 CNN = "model=cnn model.batch_norm=before model.bias=true dropout=standard regularizer=l2 data=synthetic data.row_shape=[3,32,32]"
 CASES = {

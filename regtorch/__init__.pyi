@@ -40,7 +40,6 @@ from regtorch.activations.elementwise import (
     Softsign,
     Tanh,
 )
-from regtorch.advice import advise_against
 from regtorch.augmentations.crop import Crop
 from regtorch.augmentations.cutout import Cutout
 from regtorch.augmentations.flip import Flip
@@ -48,6 +47,7 @@ from regtorch.augmentations.none import NoAugmentation
 from regtorch.augmentations.several import SeveralAugmentations
 from regtorch.augmentations.standard import CropAndFlip
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.binding.scheduled import Scheduled
 from regtorch.constraints.base import Constraint
 from regtorch.constraints.max_norm import MaxNorm
 from regtorch.constraints.min_max_norm import MinMaxNorm
@@ -114,6 +114,7 @@ from regtorch.optimizers.rmsprop import RMSprop
 from regtorch.optimizers.sgd import SGD, Momentum, Nesterov
 from regtorch.plain_torch import plain
 from regtorch.registry import available, create, register
+from regtorch.registry.advice import advise_against
 from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
@@ -124,7 +125,6 @@ from regtorch.regularizers.orthogonal import Orthogonal
 from regtorch.regularizers.several import SeveralRegularizers
 from regtorch.regularizers.spectral import Spectral
 from regtorch.regularizers.squared_l1 import SquaredL1
-from regtorch.scheduled import Scheduled
 from regtorch.schedulers.cosine import CosineScheduler
 from regtorch.schedulers.exponential import ExponentialScheduler
 from regtorch.schedulers.linear_warmup import LinearWarmupScheduler

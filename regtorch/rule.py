@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from regtorch.configurable import Configurable
+from regtorch.registry.configurable import Configurable
 from regtorch.tensor_ops.arguments import check_tensor
 
 #: where a rule is bound: "kernel", "bias", "all", a glob over names, "kernel:<glob>", or a callable

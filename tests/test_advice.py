@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from regtorch.advice import ADVICE, advise, advise_against
-from regtorch.cli.composition import compose
+from regtorch.config.compose import compose
+from regtorch.registry.advice import ADVICE, advise, advise_against
 
 BAD = [
     (["dropout=alpha"], "alpha dropout"),
@@ -58,7 +58,7 @@ def test_every_advice_has_a_case() -> None:
 
 
 def test_advice_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("regtorch.advice._plugin_advice", [])
+    monkeypatch.setattr("regtorch.registry.advice._plugin_advice", [])
     advise_against(lambda c: c["constraint"]["no_such_key"] > 0, "a box", "somebody")
     assert advise(compose([])) == []
     assert "advice by somebody ('a box') is left out: KeyError: 'no_such_key'" in caplog.text

@@ -11,10 +11,10 @@ from torch import nn
 
 import regtorch
 from regtorch.augmentations.base import Augmentation
-from regtorch.contracts import CONTRACTS, check_contract
 from regtorch.errors import ContractError
 from regtorch.initializers.base import Initializer
 from regtorch.registry import PACKAGES, Component, available, component
+from regtorch.registry.contracts import CONTRACTS, check_contract
 from regtorch.regularizers.base import Regularizer
 from regtorch.schedulers.base import Scheduler
 from regtorch.schedules.base import Schedule

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.files import BusyError, locked, remove_unfinished, replaced, write_json
+from regtorch.system.files import BusyError, locked, remove_unfinished, replaced, write_json
 
 
 def test_a_block_that_raises_does_not_change_the_file(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_lock_is_held_during_the_block_and_leaves_no_file(tmp_path: Path) -> N
 
 def test_a_lock_whose_file_is_removed_meanwhile_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting process has the file open that the previous holder removes: two locks on two files must not coexist."""
-    from regtorch import files
+    from regtorch.system import files
 
     def removed_first(descriptor: int) -> None:
         if removed:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from regtorch.cli import job
-from regtorch.cli.composition import compose
-from regtorch.cli.resources import check_holds
-from regtorch.cli.validation import validate
+from regtorch.config.compose import compose
+from regtorch.config.memory_demands import demands
+from regtorch.config.resources import check_holds
 from regtorch.errors import DataError, SettingError
-from regtorch.memory import OutOfMemoryError, demands, is_out_of_memory
-from regtorch.training.run import make_model
+from regtorch.runs import job
+from regtorch.runs.validate import validate_run
+from regtorch.system.memory import OutOfMemoryError, is_out_of_memory
+from regtorch.training.build import make_model
 
 SMALL = ["trainer=cpu", "data=synthetic", "data.rows=60", "mc=none"]
 IMAGES = [*SMALL, "model=cnn", "data.row_shape=[3,8,8]"]
@@ -37,7 +38,7 @@ IMAGES = [*SMALL, "model=cnn", "data.row_shape=[3,8,8]"]
 )
 def test_the_message_names_the_setting(overrides: list[str], key: str) -> None:
     with pytest.raises(SettingError, match=rf"^{key}=\S+( \S+)* is not allowed: "):
-        validate(compose(overrides))
+        validate_run(compose(overrides))
 
 
 @pytest.mark.parametrize("overrides", [SMALL, IMAGES, [*IMAGES, "model.head=[7]", "model.global_pooling=true"]])

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import regtorch
+from regtorch.binding.selection import select
 from regtorch.errors import SettingError
-from regtorch.selection import select
 
 
 class Symmetric(nn.Module):

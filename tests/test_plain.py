@@ -18,8 +18,8 @@ import torchvision
 from torch import nn
 
 import regtorch
-from regtorch.cli.composition import compose
 from regtorch.cli.export import _write, network_input
+from regtorch.config.compose import compose
 from regtorch.data.further_rows import NetworkInput
 from regtorch.errors import DataError, SettingError
 from tests.testers.command import ended

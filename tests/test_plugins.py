@@ -17,10 +17,12 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 import regtorch
-from regtorch import advice, plugins, registry
-from regtorch.cli import job, mistyped, option_lists, plugin_options, validation
-from regtorch.cli.composition import compose
 from regtorch.cli.help import help_text
+from regtorch.config import components, mistyped, option_lists, plugin_options
+from regtorch.config.compose import compose
+from regtorch.registry import advice, plugins
+from regtorch.registry import components as registered_components
+from regtorch.runs import job
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "plugin"
@@ -86,7 +88,7 @@ BROKEN = {
         "dropout 'drops' (drops.Rule) has no attribute size: each argument must be stored under its own name",
     ),
     "advises": (
-        "import regtorch\nfrom regtorch.advice import advise_against\n"
+        "import regtorch\nfrom regtorch.registry.advice import advise_against\n"
         "advise_against(lambda c: True, 'by a plugin that is left out', 'unknown')\nraise ValueError('no')",
         "ValueError: no",
     ),
@@ -243,10 +245,10 @@ def here(site: Path) -> Iterator[None]:
     """Load the same plugins in this process."""
     compose([])  # Hydra fills its store at the first time, and keeps that after the tests
     caches = (
-        *(plugin_options._nodes_of_plugins, validation._of_file),
+        *(plugin_options._nodes_of_plugins, components._of_file),
         *(mistyped._names, mistyped._keys, option_lists._names),
     )
-    store, registered, modules = ConfigStore.instance(), dict(registry._registered), set(sys.modules)
+    store, registered, modules = ConfigStore.instance(), dict(registered_components._registered), set(sys.modules)
     before, loaded, advised = deepcopy(store.repo), plugins._loaded, list(advice._plugin_advice)
     sys.path.insert(0, str(site))
     plugins._loaded = None
@@ -254,7 +256,7 @@ def here(site: Path) -> Iterator[None]:
         cache.cache_clear()
     yield
     sys.path.remove(str(site))
-    plugins._loaded, store.repo, registry._registered = loaded, before, registered
+    plugins._loaded, store.repo, registered_components._registered = loaded, before, registered
     advice._plugin_advice[:] = advised
     for cache in caches:
         cache.cache_clear()
@@ -359,7 +361,7 @@ class Rule(regtorch.Regularizer):
 
 def listed(site: Path, folder: Path, program: str) -> dict[str, list[str]]:
     """Run a user's program; return plugin -> names of its components, or the reason why it is left out."""
-    program += "; from regtorch.plugins import loaded; import json"
+    program += "; from regtorch.registry.plugins import loaded; import json"
     program += "; print(json.dumps({p.name: [c.name for c in p.components] or p.reason for p in loaded()}))"
     done = run(site, folder, "-c", program)
     assert done.returncode == 0, done.stderr
@@ -390,7 +392,7 @@ def test_plugins_that_import_each_other_keep_their_components(first: str, tmp_pa
     assert found["b"] in (["drops"], ["shared", "drops"])
     assert found["c"].startswith("regularizer 'one' (one.Rule) returns a tensor of shape (3,)")
     assert (found["d"], found["e"]) == (["two"], ["asks"])
-    program = "from regtorch.cli.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
+    program = "from regtorch.runs.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
     assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
 
 
@@ -420,7 +422,7 @@ def test_ownership_of_components(first: str, tmp_path: Path) -> None:
     (site / "two_in_one.py").write_text("import regtorch\n" + functions)
     (site / "adv").mkdir()
     (site / "adv" / "advices.py").write_text(
-        "from regtorch.advice import advise_against\nadvise_against(lambda c: True, 'by a plugin that is left out', 'unknown')\n"
+        "from regtorch import advise_against\nadvise_against(lambda c: True, 'by a plugin that is left out', 'unknown')\n"
     )
     (site / "adv" / "__init__.py").write_text(
         "import adv.advices\n" + PAIR.format(imported="math", name="adv", formula="sum(1)")
@@ -435,9 +437,7 @@ def test_ownership_of_components(first: str, tmp_path: Path) -> None:
     }
     assert "returns a tensor of shape (3,)" in found["f"]
     assert "returns a tensor of shape (3,)" in found["g"]
-    program = (
-        f"import {first}, regtorch; from regtorch.advice import added; print(regtorch.create('regularizer', 'good'))"
-    )
+    program = f"import {first}, regtorch; from regtorch.registry.advice import added; print(regtorch.create('regularizer', 'good'))"
     program += "; print(len(added()), 'draft' in regtorch.available('regularizer'))"
     assert run(site, tmp_path, "-c", program).stdout == f"Rule()\n0 {first == 'lab.experiment'}\n"
 
@@ -454,7 +454,7 @@ def test_threads_that_wait_for_each_other_do_not_deadlock(tmp_path: Path) -> Non
     )
     install(site, "plug", "plug")
     program = (
-        "import threading, time, importlib, regtorch.plugins as p; p._PATIENCE = 2.0\n"
+        "import threading, time, importlib, regtorch.registry.plugins as p; p._PATIENCE = 2.0\n"
         "first = threading.Thread(target=importlib.import_module, args=('slow',)); first.start(); time.sleep(0.3)\n"
         "print([c.name for plugin in p.loaded() for c in plugin.components]); first.join()\n"
     )

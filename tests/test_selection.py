@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from regtorch.binding.selection import select, select_layers, units_first
 from regtorch.errors import NothingBoundError, SettingError
-from regtorch.selection import select, select_layers, units_first
 
 
 class Everything(nn.Module):

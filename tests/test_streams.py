@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-START = "import os, sys; from regtorch.streams import *; make_streams_usable(); fresh_streams_in_children()\n"
+START = "import os, sys; from regtorch.system.streams import *; make_streams_usable(); fresh_streams_in_children()\n"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="closes descriptors like POSIX shells")
 

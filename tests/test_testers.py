@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 import regtorch
-from regtorch import registry
 from regtorch.errors import SettingError
+from regtorch.registry import components
 from regtorch.testing import ConstraintCase, ConstraintTester, DropoutCase, DropoutTester, WeightsAsUnits
 
 SOURCES = sorted((Path(__file__).parents[1] / "regtorch" / "testing").glob("*.py"))
@@ -26,7 +26,9 @@ HALF, DOUBLE = torch.bfloat16, torch.float64
 def test_testers_do_not_name_our_components(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     words = {n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    tested = [found for found in registry._builtin().values() if found.kind in ("regularizer", "constraint", "dropout")]
+    tested = [
+        found for found in components._builtin().values() if found.kind in ("regularizer", "constraint", "dropout")
+    ]
     for component in tested:
         assert component.name not in words, component
         assert not re.search(rf"\b{component.attribute}\b", text), component
@@ -36,10 +38,10 @@ def test_testers_do_not_name_our_components(path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = dict(registry._registered)
+    before = dict(components._registered)
     yield
-    registry._registered.clear()
-    registry._registered.update(before)
+    components._registered.clear()
+    components._registered.update(before)
 
 
 def constraint(forward: Callable[[Any, Tensor], Tensor]) -> None:

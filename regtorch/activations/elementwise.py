@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from regtorch.configurable import Configurable
 from regtorch.registry import register
+from regtorch.registry.configurable import Configurable
 from regtorch.settings import check
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regtorch import settings
-from regtorch.configurable import Configurable
 from regtorch.errors import SettingError
+from regtorch.registry.configurable import Configurable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,11 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from regtorch.binding.layer_output import examples, first_tensor, inside_transformers
 from regtorch.binding.links import Links, names_of
 from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
+from regtorch.binding.selection import select_layers
 from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
 from regtorch.errors import SettingError
 from regtorch.regularizers.activity import Activity
 from regtorch.rule import Where
-from regtorch.selection import select_layers
 from regtorch.tensor_ops.summed import summed
 
 

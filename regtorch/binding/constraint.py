@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from regtorch.after_step import after_step
+from regtorch.binding.after_step import after_step
 from regtorch.binding.arguments import check_model, resolve_where
+from regtorch.binding.parametrized import can_be_set
 from regtorch.binding.places import Bound, BoundPlaces
+from regtorch.binding.selection import Place, reshard, units_first
 from regtorch.binding.weights import all_units_first
 from regtorch.constraints.base import Constraint
 from regtorch.errors import NothingBoundError, SettingError
-from regtorch.parametrized import can_be_set
 from regtorch.rule import Where
-from regtorch.selection import Place, reshard, units_first
 from regtorch.tensor_ops.arguments import described
 from regtorch.tensor_ops.sharded import is_sharded, local_shard, shard_of
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from regtorch.binding.links import Links
+from regtorch.binding.selection import Place, matching
 from regtorch.errors import SettingError, as_one_line
 from regtorch.rule import Rule, Where
-from regtorch.selection import Place, matching
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class BoundPlaces:
     Args:
         model: any module.
         rule: the bound rule, for messages.
-        where: as for `regtorch.selection.select`.
+        where: as for `regtorch.binding.selection.select`.
         probe: applies the rule to a tensor; tried once on each complex weight.
 
     Raises:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from regtorch.binding.concrete_pairs import Use, dropouts_before
 from regtorch.binding.places import Bound, BoundPlaces
-from regtorch.concrete_pairs import Use, dropouts_before
+from regtorch.binding.selection import Place, trained_parameters, units_first
 from regtorch.errors import SettingError
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.rule import Where
-from regtorch.selection import Place, trained_parameters, units_first
 from regtorch.tensor_ops.sharded import as_plain, full_tensors, is_sharded
 from regtorch.tensor_ops.summed import summed
 

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from regtorch.cli import output
-from regtorch.cli.exit_status import exit_with
+from regtorch.cli.compare_args import Request, options, parse
 from regtorch.cli.help_page import print_requested_help
-from regtorch.cli.output import print_error
-from regtorch.cli.request import Request, options, parse
 from regtorch.study.comparison import RULE, Comparison, compare
 from regtorch.study.grouping import group_runs
 from regtorch.study.metrics import METRICS
 from regtorch.study.results import Run, find_runs
+from regtorch.system import output
+from regtorch.system.exit_status import exit_with
+from regtorch.system.output import print_error
 
 _HELP = """\
 Compare recipes over seeds:
@@ -73,7 +73,7 @@ def _finished(request: Request) -> tuple[_Groups, list[str], list[str]]:
 
 
 def _trained(request: Request) -> tuple[_Groups, list[str], list[str]]:
-    from regtorch.cli.study import Study
+    from regtorch.sweeps.seeds import Study
 
     study = Study(request.experiments, request.seeds, request.overrides, _out(request, request.experiments))
     study.train_missing()
@@ -102,9 +102,9 @@ def _out(request: Request, names: Sequence[str]) -> Path:
 
 
 def _save(comparison: Comparison, out: Path, notes: Sequence[str], request: Request) -> None:
-    from regtorch.files import replaced
     from regtorch.study.comparison_plot import draw_comparison
     from regtorch.study.comparison_table import as_csv, as_markdown
+    from regtorch.system.files import replaced
 
     out.mkdir(parents=True, exist_ok=True)
     for name, text in (("comparison.csv", as_csv(comparison)), ("comparison.md", as_markdown(comparison, notes))):

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import regtorch
-from regtorch.cli.exit_status import exit_with
-from regtorch.cli.output import print_output
 from regtorch.errors import DataError, SettingError
 from regtorch.study.curves import TABLE, draw_curves
 from regtorch.study.results import sorted_folders
+from regtorch.system.exit_status import exit_with
+from regtorch.system.output import print_output
 
 
 class _Parser(argparse.ArgumentParser):

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import read_description
-from regtorch.cli.exit_status import exit_with
 from regtorch.cli.help_page import print_requested_help
-from regtorch.cli.output import print_output
-from regtorch.cli.resources import check_holds
-from regtorch.cli.validation import dataset
+from regtorch.config.resources import check_holds
 from regtorch.data.further_rows import NetworkInput
 from regtorch.errors import DataError, SettingError
-from regtorch.files import replaced
-from regtorch.overrides import unquoted
 from regtorch.registry import near
+from regtorch.runs import finished_run
+from regtorch.runs.checkpoint_header import read_description
+from regtorch.runs.data import dataset
 from regtorch.settings import one_of
+from regtorch.system.exit_status import exit_with
+from regtorch.system.files import replaced
+from regtorch.system.output import print_output
+from regtorch.system.quoting import unquoted
 
 _HELP = """\
 Write a finished run's network in a format that does not need regtorch: regtorch-export run=FOLDER out=FILE
@@ -51,8 +51,8 @@ def _main() -> int:
         return 0
     given = _parsed(sys.argv[1:])
     run, out = Path(given["run"]), Path(given["out"])
-    config = run_folder.configuration(run)
-    checkpoint = run_folder.checkpoint(run, config, given.get("checkpoint"))
+    config = finished_run.configuration(run)
+    checkpoint = finished_run.checkpoint(run, config, given.get("checkpoint"))
     preprocess = given.get("preprocess", "true") == "true"
     network = network_input(run, config, checkpoint, preprocess)
     if not out.parent.is_dir():
@@ -60,7 +60,7 @@ def _main() -> int:
     if out.is_dir():
         raise SettingError(f"out={out} is a folder: it must be the name of a file")
     check_holds(checkpoint, config, network.shape, len(network.classes), f"run={run}")
-    run_folder.warn_if_unfinished(run)
+    finished_run.warn_if_unfinished(run)
     try:
         _write(config, checkpoint, network, out, preprocess)
     except OSError as error:
@@ -110,7 +110,7 @@ def network_input(run: Path, config: Mapping[str, Any], checkpoint: Path, prepro
             f"run={run}: {checkpoint.name} does not store how rows are scaled, and the run's data cannot be read ({error}); "
             "to export without scaling: preprocess=false"
         ) from error
-    run_folder.check_fits(run, checkpoint, data)
+    finished_run.check_fits(run, checkpoint, data)
     if data.preprocessing() is None:
         raise DataError(
             f"run={run}: data={config['data']['name']} prepares its rows in a way that cannot be exported; "
@@ -120,9 +120,9 @@ def network_input(run: Path, config: Mapping[str, Any], checkpoint: Path, prepro
 
 
 def _write(config: Mapping[str, Any], checkpoint: Path, network: NetworkInput, out: Path, preprocess: bool) -> None:
+    from regtorch.training.build import load_weights, make_model
     from regtorch.training.classifier import Classifier
     from regtorch.training.export import export
-    from regtorch.training.run import load_weights, make_model
     from regtorch.training.weights import check_finite_weights
 
     classes = len(network.classes)

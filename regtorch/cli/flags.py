@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regtorch.errors import SettingError
-from regtorch.overrides import quoted
+from regtorch.system.quoting import quoted
 
 _SHORT = {
     "-h": "--help", "-c": "--cfg", "-p": "--package", "-r": "--run", "-m": "--multirun", "-i": "--info",
@@ -139,7 +139,7 @@ def _search_path(folder: str, overrides: Sequence[str]) -> str:
 
 
 def _no_such_flag(argument: str, following: Sequence[str], sweeps: bool) -> str:
-    from regtorch.cli.mistyped import key_for
+    from regtorch.config.mistyped import key_for
 
     word, equals, value = argument.lstrip("-").partition("=")
     if not equals and following and "=" not in following[0] and not following[0].startswith("-"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import regtorch.conf
-from regtorch.cli.plugin_options import plugin_nodes
+from regtorch.config.plugin_options import plugin_nodes
 from regtorch.registry import PACKAGES, available
 
 _HEAD = """\

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
-from regtorch.cli import output
-from regtorch.cli.exit_status import exit_with
 from regtorch.cli.help_page import print_requested_help
-from regtorch.cli.plugin_options import plugin_nodes
-from regtorch.plugins import GROUP, loaded
+from regtorch.config.plugin_options import plugin_nodes
+from regtorch.registry.plugins import GROUP, loaded
+from regtorch.system import output
+from regtorch.system.exit_status import exit_with
 
 _HELP = """\
 List the installed plugins: regtorch-plugins

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regtorch.cli import output, run_folder
-from regtorch.cli.exit_status import exit_interrupted, exit_with
 from regtorch.cli.help_page import print_requested_help
-from regtorch.cli.predict_request import PredictRequest, parse
-from regtorch.cli.prediction_files import PredictionFiles
-from regtorch.cli.resources import check_holds
+from regtorch.cli.predict_args import PredictRequest, parse
 from regtorch.cli.rows_to_predict import RowsToPredict, rows_to_predict
+from regtorch.config.memory_demands import demands, rows_demand
+from regtorch.config.resources import check_holds
 from regtorch.data.further_rows import UNKNOWN
-from regtorch.memory import demands, is_out_of_memory, out_of_memory, rows_demand
+from regtorch.runs import finished_run
+from regtorch.runs.prediction_files import PredictionFiles
 from regtorch.study.prediction_table import table, write_csv, write_parquet
+from regtorch.system import output
+from regtorch.system.exit_status import exit_interrupted, exit_with
+from regtorch.system.memory import is_out_of_memory, out_of_memory
 
 if TYPE_CHECKING:
     from regtorch.training.predict import Predicted
@@ -59,8 +61,8 @@ def _main() -> int:
     if print_requested_help(sys.argv[1:], lambda: _HELP):
         return 0
     request = parse(sys.argv[1:])
-    config = run_folder.configuration(request.run)
-    checkpoint = run_folder.checkpoint(request.run, config, request.checkpoint)
+    config = finished_run.configuration(request.run)
+    checkpoint = finished_run.checkpoint(request.run, config, request.checkpoint)
     rows = rows_to_predict(request, config, checkpoint)
     shape, classes = rows.network.shape, len(rows.network.classes)
     check_holds(checkpoint, config, shape, classes, f"run={request.run}")
@@ -68,7 +70,7 @@ def _main() -> int:
     files = PredictionFiles(out, request.format, f"run={out}" if request.out is None else f"out={out}")
     with files.checked():
         if os.environ.get("LOCAL_RANK", "0") == "0":  # warn once, not in each device's process
-            run_folder.warn_if_unfinished(request.run)
+            finished_run.warn_if_unfinished(request.run)
         try:
             predicted = _predicted(request, config, rows, checkpoint)
         except SystemExit as error:  # raised on a signal

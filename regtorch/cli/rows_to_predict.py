@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from regtorch.cli import run_folder
-from regtorch.cli.checkpoint import read_description
-from regtorch.cli.composition import check_paths, compose
-from regtorch.cli.predict_request import PredictRequest
-from regtorch.cli.resources import check_workers
-from regtorch.cli.validation import check_node, dataset
+from regtorch.cli.predict_args import PredictRequest
+from regtorch.config.command_line import check_paths
+from regtorch.config.components import check_node
+from regtorch.config.compose import compose
+from regtorch.config.resources import check_workers
 from regtorch.data.base import DataSet
 from regtorch.data.further_rows import FurtherRows, NetworkInput
 from regtorch.data.image_files import ImageFiles
 from regtorch.data.splits import Split
 from regtorch.data.stored_type import check_one_scale
 from regtorch.errors import DataError, SettingError
+from regtorch.runs import finished_run
+from regtorch.runs.checkpoint_header import read_description
+from regtorch.runs.data import dataset
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _checked(node: Mapping[str, Any], request: PredictRequest, checkpoint: Path)
     check_workers(node)
     data: DataSet = dataset({"data": dict(node)})
     data.check()
-    run_folder.check_fits(request.run, checkpoint, data)
+    finished_run.check_fits(request.run, checkpoint, data)
     return data
 
 

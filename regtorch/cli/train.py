@@ -11,23 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from regtorch.cli import job
-from regtorch.cli.completed_run import completed
-from regtorch.cli.composition import (
-    check_given_once,
-    check_paths,
-    check_readable,
-    compose,
-    earlier_overrides,
-    implied_overrides,
-    one_line,
-    without_option_lists,
-)
-from regtorch.cli.exit_status import exit_interrupted, exit_with
 from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
 from regtorch.cli.help_page import print_requested_help
-from regtorch.cli.new_folder import (
+from regtorch.config.command_line import check_paths, check_readable, implied_overrides
+from regtorch.config.compose import check_given_once, compose, one_line, without_option_lists
+from regtorch.config.trust import check_names_only
+from regtorch.errors import RegtorchError, SettingError
+from regtorch.runs import job
+from regtorch.runs.completed_run import completed
+from regtorch.runs.earlier_overrides import earlier_overrides
+from regtorch.runs.run_folder import (
     check_folders_named,
     check_writable,
     named_folder,
@@ -35,14 +29,14 @@ from regtorch.cli.new_folder import (
     run_folder_overrides,
     write_configuration,
 )
-from regtorch.cli.output import console, print_error, print_output
-from regtorch.cli.start_up import before_exit
-from regtorch.cli.trust import check_names_only
-from regtorch.errors import RegtorchError, SettingError
-from regtorch.files import BusyError, locked, write_json
-from regtorch.launcher import is_first, started_as
-from regtorch.overrides import typed
-from regtorch.results_json import is_completed
+from regtorch.runs.validate import checked
+from regtorch.system.exit_status import exit_interrupted, exit_with
+from regtorch.system.files import BusyError, locked, write_json
+from regtorch.system.launcher import is_first, started_as
+from regtorch.system.output import console, print_error, print_output
+from regtorch.system.quoting import typed
+from regtorch.system.start_up import before_exit
+from regtorch.training.run_status import is_completed
 
 
 def main() -> None:
@@ -75,7 +69,7 @@ def _main() -> int:
         else:
             if search := next((override for override in given if override.startswith("hparams_search=")), None):
                 raise SettingError(f"{search} is a search over several runs: add -m")
-            job.checked(overrides)
+            checked(overrides)
             if (found := completed(config := compose(overrides), given)) is not None:
                 print_completed(config, *found)
                 return 0
@@ -129,8 +123,8 @@ def _check_flags() -> None:
 
 
 def _sweep(overrides: list[str]) -> int:
-    from regtorch.cli.sweep import sweep
-    from regtorch.cli.sweep_plan import check, plan
+    from regtorch.sweeps.plan import check, plan
+    from regtorch.sweeps.sweep import sweep
 
     if started_as() is not None:
         raise SettingError(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from regtorch import settings
-from regtorch.configurable import Configurable
 from regtorch.data.digest import digest
 from regtorch.data.labels import check_range
 from regtorch.data.memory import as_data_error
@@ -19,6 +18,7 @@ from regtorch.data.preprocessing import Preprocessing
 from regtorch.data.splits import Rows, Split, Splits, split_rows
 from regtorch.data.stored_type import ValueRange, check_one_kind
 from regtorch.errors import DataError
+from regtorch.registry.configurable import Configurable
 
 __all__ = ["ArrayDataSet", "DataSet", "Rows", "Split", "Splits", "moments", "split_rows"]
 

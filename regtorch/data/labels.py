@@ -107,7 +107,7 @@ def check_range(key: str, y: np.ndarray, classes: int, error: Callable[[str], Da
 
 
 def missing_classes(y: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Advice on classes without training rows, in the format of `regtorch.advice.advise`.
+    """Advice on classes without training rows, in the format of `regtorch.registry.advice.advise`.
 
     Args:
         y: (N,) class numbers of the training rows.

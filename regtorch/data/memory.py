@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from regtorch.errors import DataError
-from regtorch.memory import memory
+from regtorch.system.memory import memory
 
 
 def check_memory(needed: int, error: Callable[[str], DataError], sized_by: str) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
-from regtorch.configurable import Configurable
 from regtorch.dropout.traceable import takes_only_a_tensor, traceable
 from regtorch.errors import NamingError, SettingError
+from regtorch.registry.configurable import Configurable
 from regtorch.settings import check, ranges_of
 from regtorch.tensor_ops.arguments import check_tensor
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regtorch.configurable import Configurable
 from regtorch.initializers.random_state import random_state_of_first_process
+from regtorch.registry.configurable import Configurable
 from regtorch.tensor_ops.sharded import is_sharded, local_shard, shard_of
 
 

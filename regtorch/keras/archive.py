@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from regtorch.errors import KerasFileError
-from regtorch.files import replaced
 from regtorch.keras.messages import MESSAGE_LENGTH, shown
 from regtorch.printable import escaped, printable, shortened
+from regtorch.system.files import replaced
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 

@@ -218,7 +218,7 @@ class KerasPort:
         Raises:
             SettingError: there is none; the message names the reason.
         """
-        from regtorch.keras.equivalent_config import equivalent_config
+        from regtorch.keras.to_config import equivalent_config
 
         return equivalent_config(self._config, self._plan)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from regtorch.errors import SettingError
 from regtorch.mc.arguments import check_is_prediction
-from regtorch.mc.outcome import classes_at
+from regtorch.mc.output_transform import classes_at
 from regtorch.mc.prediction import MCPrediction
 from regtorch.settings import shown
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.execute import Executor
-from regtorch.mc.outcome import Transform, outcome
 from regtorch.mc.output_selection import Output
+from regtorch.mc.output_transform import Transform, outcome
 from regtorch.mc.partition import Partition, Values
 from regtorch.mc.sampler import Sampler
 

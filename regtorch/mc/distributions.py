@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regtorch.errors import SettingError
 from regtorch.mc.arguments import check_is_prediction
-from regtorch.mc.outcome import classes_at
+from regtorch.mc.output_transform import classes_at
 from regtorch.mc.prediction import MCPrediction
 
 #: uncertainties of a prediction of classes, higher where less is known; ``confidence`` is 1 minus the largest mean

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from regtorch.errors import SettingError
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.model_state import unchanged
-from regtorch.mc.outcome import Transform, parts_to_predict
 from regtorch.mc.output_selection import Output
+from regtorch.mc.output_transform import Transform, parts_to_predict
 from regtorch.mc.watch import saved_random_state, training_mode_of
 
 #: numbers of rows of which the one that differs from the batch's is tried

@@ -22,9 +22,9 @@ from regtorch.mc.memory import Memory
 from regtorch.mc.model_state import check_materialized, signature, unchanged, unwrapped
 from regtorch.mc.module_calls import exclusively
 from regtorch.mc.noise_sites import NoiseFound, NoiseSearch, NoiseSite, Only
-from regtorch.mc.outcome import Transform, looks_like_probabilities, outcome, warn_of_probabilities
 from regtorch.mc.output_rows import check_rows, dim_of_rows
 from regtorch.mc.output_selection import Output, check_output
+from regtorch.mc.output_transform import Transform, looks_like_probabilities, outcome, warn_of_probabilities
 from regtorch.mc.plan_cache import Plan, PlanCache
 from regtorch.mc.prediction import MCPrediction
 from regtorch.mc.probe import FEW, Probe, few_rows, nothing_sampled, switched_on

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regtorch.errors import SettingError
-from regtorch.files import replaced
+from regtorch.system.files import replaced
 
 if TYPE_CHECKING:
     from regtorch.mc.samples_needed import SamplesNeeded

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regtorch.errors import SettingError
 from regtorch.mc.moments import Rows, RunningMoments
-from regtorch.mc.outcome import Transform, classes_at, entropy
+from regtorch.mc.output_transform import Transform, classes_at, entropy
 from regtorch.mc.prediction import MCPrediction
 
 #: so many entries in a batch that are all in the range of a sigmoid's output are no coincidence

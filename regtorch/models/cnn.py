@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from regtorch.configurable import Configurable, plain
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.mlp import GLOROT, RELU, Order, _sequence, dense_layer, input_layer
 from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, initialize, is_none, place_dropout
 from regtorch.models.sizes import check_image
 from regtorch.registry import register
+from regtorch.registry.configurable import Configurable, plain
 from regtorch.settings import check
 
 POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}

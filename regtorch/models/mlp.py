@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from regtorch.configurable import Configurable, plain
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.parts import Part, fresh_activation, initialize, place_dropout, wrap_weights
 from regtorch.registry import register
+from regtorch.registry.configurable import Configurable, plain
 from regtorch.settings import check
 
 #: the position of batch normalization in a layer

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from regtorch.binding.selection import is_bias, is_kernel, places
 from regtorch.dropout.traceable import traceable
 from regtorch.errors import SettingError
 from regtorch.registry import component, create
-from regtorch.selection import is_bias, is_kernel, places
 
 #: a component, its configuration node, or none
 Part = nn.Module | Mapping[str, Any] | None

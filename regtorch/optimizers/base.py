@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from regtorch.configurable import Configurable
 from regtorch.errors import SettingError, as_one_line
+from regtorch.registry.configurable import Configurable
 from regtorch.settings import check
 from regtorch.tensor_ops.arguments import described
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from regtorch.configurable import Configurable
+from regtorch.registry.configurable import Configurable
 
 
 class Scheduler(Configurable):

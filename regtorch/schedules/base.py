@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from regtorch.configurable import Configurable
+from regtorch.registry.configurable import Configurable
 
 
 class Schedule(Configurable):

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from regtorch.errors import DataError
-from regtorch.study.bootstrap import LEVEL, RESAMPLES, mean_interval
-from regtorch.study.holm import holm
 from regtorch.study.metrics import METRICS, Metric
-from regtorch.study.paired import paired_difference, standard_deviation
+from regtorch.study.statistics import LEVEL, RESAMPLES, holm, mean_interval, paired_difference, standard_deviation
 
 #: probability that a metric's verdicts report a difference where there is none
 FALSE_POSITIVES = 0.05

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from regtorch.files import replaced
-from regtorch.study.bootstrap import LEVEL
 from regtorch.study.comparison import Comparison
 from regtorch.study.plot_text import plain
+from regtorch.study.statistics import LEVEL
+from regtorch.system.files import replaced
 
 #: default panels
 USUAL_PANELS = ("test.accuracy", "test.nll", "test.brier", "test.ece")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from regtorch.printable import cell, printable
-from regtorch.study.bootstrap import LEVEL
 from regtorch.study.comparison import RULE, Comparison, Row
+from regtorch.study.statistics import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table

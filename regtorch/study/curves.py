@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regtorch.errors import DataError, SettingError
-from regtorch.files import replaced
 from regtorch.study.plot_text import plain
-from regtorch.untrusted import read_text
+from regtorch.system.files import replaced
+from regtorch.system.untrusted import read_text
 
 TABLE = "metrics.csv"
 #: a row has about 300 bytes

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from regtorch.files import replaced
 from regtorch.study.calibration import BINS, calibration
+from regtorch.system.files import replaced
 
 _EXAMPLES = 5
 _MOST_CLASSES = 10

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regtorch.files import replaced
+from regtorch.system.files import replaced
 
 #: columns per row, in addition to the moments of its classes
 OF_ROWS = ("predictive_entropy", "expected_entropy", "mutual_information", "variation_ratio", "samples_used")

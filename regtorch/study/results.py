@@ -12,7 +12,7 @@ from typing import Any
 from regtorch.errors import DataError
 from regtorch.study.metrics import METRICS
 from regtorch.study.results_file import NAME, read_results
-from regtorch.untrusted import load_yaml
+from regtorch.system.untrusted import load_yaml
 
 #: keys that identify a run, its start or its outputs, not the recipe
 _APART = ("seed", "resume", "logger", "checkpoint", "sweep")

@@ -7,7 +7,7 @@ from typing import Any
 
 from regtorch.errors import DataError
 from regtorch.settings import ANY_NUMBER, COUNT_OR_ZERO, FRACTION, NON_NEGATIVE, Range
-from regtorch.untrusted import check_fields, load_json
+from regtorch.system.untrusted import check_fields, load_json
 
 NAME = "results.json"
 

@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from regtorch.after_step import after_step_of_any
+from regtorch.binding.after_step import after_step_of_any
 from regtorch.errors import SettingError
 
 

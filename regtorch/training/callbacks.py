@@ -10,16 +10,16 @@ from shutil import get_terminal_size
 from typing import Any
 
 import lightning.pytorch as lightning
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
-from regtorch.training.averaging import AveragedWeights
 from regtorch.training.checkpoints import BestCheckpoint, LastCheckpoint
+from regtorch.training.classifier import Classifier
 from regtorch.training.interruption import Interruption
-from regtorch.training.stopping import Patience
 
 #: values that the progress bar shows, as far as they fit
 _SHOWN = ("loss", "accuracy", "penalty", "val_loss", "val_accuracy")
+
 _BAR = 52  # columns of a bar without them
 
 
@@ -79,3 +79,54 @@ class ProgressBar(TQDMProgressBar):
     def init_test_tqdm(self) -> Tqdm:
         """Show no bar while the results are measured."""
         return Tqdm(disable=True)
+
+
+class Patience(EarlyStopping):
+    """Lightning's early stopping, which also stops a resumed training, with the current patience."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the count of epochs without improvement."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Do not train if the patience was used up before."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class MaxSteps(lightning.Callback):
+    """Ends the training after a number of optimizer steps, also in the middle of an epoch, with a validation.
+
+    Lightning's own ``max_steps`` cannot resume from a checkpoint that was written between two epochs.
+
+    Args:
+        steps: number of optimizer steps, over all epochs.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Do not train if the checkpoint has reached the number of steps."""
+        trainer.should_stop = trainer.should_stop or checkpoint["global_step"] >= self.steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """End the training if this was the last step."""
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= self.steps
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Lightning's average of the weights over steps, for a `Classifier` without skipped steps.
+
+    Lightning also counts a step that a ``GradScaler`` skips, and would add the same weights to the average again.
+    """
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the average, if the step was taken."""
+        if isinstance(pl_module, Classifier) and not pl_module.stepped:
+            self._latest_update_step = trainer.global_step  # also skips the remaining batches of the window
+            return
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from regtorch.files import replaced
+from regtorch.system.files import replaced
 from regtorch.training.interruption import Agreement, Interrupted, Interruption
 
 _SAVE = 1  # an action for `Agreement`; any other action is the number of a signal

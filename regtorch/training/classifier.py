@@ -17,19 +17,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.binding.scheduled import Scheduled
 from regtorch.data.batches import DistributedBatchSampler
 from regtorch.errors import DataError
 from regtorch.mc import MCPredictor
-from regtorch.scheduled import Scheduled
 from regtorch.schedules.base import Schedule
 from regtorch.tensor_ops.full_precision import widened
 from regtorch.tensor_ops.summed import summed
 from regtorch.training.epoch_table import EpochTable
-from regtorch.training.errors import NonFiniteLossError
+from regtorch.training.failure import NonFiniteLossError
 from regtorch.training.interruption import is_distributed
 from regtorch.training.metrics import EvaluationMetrics, Mean, TrainingMetrics
-from regtorch.training.position import position
 from regtorch.training.predicted_rows import PredictedRows, row_numbers
+from regtorch.training.progress import position
 from regtorch.training.random_state import random_state, set_random_state
 from regtorch.training.regularized_module import RegularizedModule
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from regtorch.data.base import DataSet, Split
 from regtorch.data.batches import loader
-from regtorch.training.position import Position, position
+from regtorch.training.progress import Position, position
 from regtorch.training.workers import fail_fast
 
 #: batch size for evaluation; the results do not depend on it

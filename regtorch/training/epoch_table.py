@@ -11,7 +11,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from regtorch.files import replaced
+from regtorch.system.files import replaced
 
 
 class EpochTable(Logger):

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from regtorch.errors import DataError, RegtorchError
-from regtorch.open_files import TOO_MANY, TooManyFilesError, too_many_files
-from regtorch.overrides import typed
+from regtorch.system.open_files import TOO_MANY, TooManyFilesError, too_many_files
+from regtorch.system.quoting import typed
 from regtorch.training.workers import OUT_OF_FILES
+
+
+class NonFiniteLossError(RegtorchError, ArithmeticError):
+    """The loss is NaN or infinite; the message names the step and the last finite values."""
+
 
 #: torch's messages if descriptors cannot be passed on, and if a worker has exited because of that
 _FILES_RAN_OUT = re.compile(rf"received \d+ items of ancdata|DataLoader worker .* exit code {OUT_OF_FILES}\b")

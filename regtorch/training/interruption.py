@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from regtorch.forks import closed_in_children
+from regtorch.system.forks import closed_in_children
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SECONDS_TO_STOP = 20.0  # time for a step to end after SIGTERM; schedulers often kill after 30 s

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from regtorch.mc.calibration import BINS, calibration_sums, error_of_sums
-from regtorch.training.errors import NonFiniteLossError
+from regtorch.training.failure import NonFiniteLossError
 
 
 class Mean(Metric):

@@ -12,11 +12,11 @@ from typing import Any
 import lightning.pytorch as lightning
 
 from regtorch.errors import as_one_line
-from regtorch.files import write_json
-from regtorch.results_json import NAME, is_completed
+from regtorch.system.files import write_json
 from regtorch.training.failure import how_to_resume
 from regtorch.training.interruption import Interrupted
 from regtorch.training.pruning import PrunedError
+from regtorch.training.run_status import NAME, is_completed
 
 log = logging.getLogger("regtorch")
 

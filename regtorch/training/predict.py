@@ -19,11 +19,12 @@ from regtorch.data.further_rows import NetworkInput
 from regtorch.data.splits import Split
 from regtorch.errors import DataError
 from regtorch.mc import MCPrediction, MCPredictor, has_noise
+from regtorch.training.build import load_weights, make_model
 from regtorch.training.classifier import Classifier
 from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
-from regtorch.training.run import load_weights, make_model, quiet
+from regtorch.training.run import quiet
 from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.weights import check_finite_weights
 

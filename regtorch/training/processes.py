@@ -20,8 +20,8 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from regtorch.errors import RegtorchError, as_one_line
-from regtorch.forks import closed_in_children
-from regtorch.launcher import started_as
+from regtorch.system.forks import closed_in_children
+from regtorch.system.launcher import started_as
 
 _STARTED_BY_US = "REGTORCH_RANK"  # environment variable of the processes that a run starts
 _OF_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")  # environment variables that Lightning sets and leaves

@@ -9,7 +9,7 @@ import lightning.pytorch as lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from regtorch.errors import RegtorchError
-from regtorch.training.position import position
+from regtorch.training.progress import position
 
 #: (number of completed epochs, values of the last one) -> reason to end the training; None to continue
 Pruner = Callable[[int, Mapping[str, float]], str | None]

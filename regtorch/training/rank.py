@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from traceback import print_exc
 
-from regtorch.streams import fresh_streams_in_children
+from regtorch.system.streams import fresh_streams_in_children
 
 
 def main() -> None:
@@ -26,11 +26,11 @@ def main() -> None:
 
     from regtorch.errors import RegtorchError
     from regtorch.registry import create
+    from regtorch.registry.user_script import UserScript
     from regtorch.training.interruption import is_distributed
     from regtorch.training.processes import report
     from regtorch.training.pruning import PrunedError, PruningCallback
     from regtorch.training.run import run
-    from regtorch.user_script import UserScript
 
     try:
         if task["user_script"] is not None:

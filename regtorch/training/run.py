@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
@@ -22,43 +19,32 @@ import torch
 from torch import nn
 
 import regtorch
-from regtorch.advice import advise
-from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.contracts import CONTRACTS, accepted_names
+from regtorch.binding.selection import is_kernel, places
 from regtorch.data.base import DataSet
 from regtorch.data.labels import missing_classes
-from regtorch.description import checked_content
-from regtorch.errors import DataError, as_one_line
-from regtorch.files import remove_unfinished
+from regtorch.errors import as_one_line
 from regtorch.mc import MCPredictor, has_noise
-from regtorch.registry import component, create
-from regtorch.regularizers.activity import Activity
-from regtorch.regularizers.base import Regularizer
-from regtorch.regularizers.several import SeveralRegularizers
-from regtorch.schedules.base import Schedule
-from regtorch.selection import is_kernel, places
+from regtorch.registry.advice import advise
+from regtorch.registry.user_script import user_script
+from regtorch.system.files import remove_unfinished
 from regtorch.training.bound_rules import bound_rules, by_weight, summary
+from regtorch.training.build import load_weights, make_module, read_checkpoint
 from regtorch.training.checkpoints import copy_atomically
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.disk_space import check_disk_space
-from regtorch.training.elapsed import Elapsed
 from regtorch.training.epoch_table import restore_table
-from regtorch.training.errors import NonFiniteLossError
-from regtorch.training.failure import explain
+from regtorch.training.failure import NonFiniteLossError, explain
 from regtorch.training.interruption import SECONDS_TO_STOP, Interrupted, Interruption
 from regtorch.training.no_effect import Facts, without_effect
 from regtorch.training.outcome import Outcome, SetResultsAside
-from regtorch.training.position import position
 from regtorch.training.processes import Processes, World, launched, processes
+from regtorch.training.progress import Elapsed, position
 from regtorch.training.pruning import PruningCallback
 from regtorch.training.resumable import check_resumable
 from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.threads import threads_without_tracebacks
 from regtorch.training.trainer import device_count, make_evaluator, make_trainer
-from regtorch.training.weights import check_types
-from regtorch.user_script import user_script
-from regtorch.where import OF_PLACE
 
 log = logging.getLogger("regtorch")
 
@@ -273,115 +259,6 @@ def _measure_mc(config: Mapping[str, Any], trainer: lightning.Trainer, module: C
         return None
     module.predictor = MCPredictor(module.model, samples=mc["samples"], tolerance=mc["tolerance"], seed=config["seed"])
     return {**_measure(trainer, module, batches.test_dataloader()), "samples": mc["samples"]}
-
-
-def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
-    """Build the model of a configuration, with the sizes of the data."""
-    takes = accepted_names(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
-    parts: dict[str, Any] = {name: config.get(name) for name in takes}
-    model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
-    return model
-
-
-def make_penalties(config: Mapping[str, Any], model: nn.Module) -> list[WeightPenalty]:
-    """Build the penalties of a configuration, bound to the model."""
-    penalties = []
-    for place in ("regularizer", "bias_regularizer", "activity_regularizer"):
-        rule = create("regularizer", **config[place])
-        if config[place]["name"] != "none":
-            rule = _of_activity(rule) if place == "activity_regularizer" else rule
-            penalties.append(WeightPenalty(model, rule, where=rule.where or OF_PLACE.get(place, "kernel")))
-    return penalties
-
-
-def _of_activity(rule: Regularizer) -> Regularizer:
-    """Convert a regularizer to one for the outputs of layers."""
-    if isinstance(rule, Activity):
-        return rule
-    wrapped: Regularizer = (
-        SeveralRegularizers([_of_activity(r) for r in rule.parts()])
-        if isinstance(rule, SeveralRegularizers)
-        else Activity(rule)
-    )
-    wrapped.where = rule.where
-    return wrapped
-
-
-def make_constraints(config: Mapping[str, Any], model: nn.Module) -> list[WeightConstraint]:
-    """Build the constraints of a configuration, bound to the model."""
-    constraints = []
-    for place in ("constraint", "bias_constraint"):
-        rule = create("constraint", **config[place])
-        if config[place]["name"] != "none":
-            constraints.append(WeightConstraint(model, rule, where=rule.where or OF_PLACE[place]))
-    return constraints
-
-
-def make_module(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> Classifier:
-    """Build the classifier of a configuration."""
-    model = make_model(config, shape, classes)
-    augmentation = (
-        None if config["augmentation"]["name"] == "none" else create("augmentation", **config["augmentation"])
-    )
-    module = Classifier(
-        model,
-        classes,
-        optimizer=lambda parameters: create("optimizer", **config["optimizer"], params=parameters),
-        scheduler=lambda optimizer, **steps: create("scheduler", **config["scheduler"]).build(optimizer, **steps),
-        penalties=make_penalties(config, model),
-        constraints=make_constraints(config, model),
-        augmentation=augmentation,
-        penalty_schedule=_schedule(config["penalty_schedule"]),
-        dropout_schedule=_schedule(config["dropout_schedule"]),
-    )
-    described = ("model", "activation", "dropout", "input_dropout", "optimizer", "data")
-    module.description = {name: config[name] for name in described}
-    module.description |= {"shape": list(shape), "classes": classes, "seed": config["seed"]}
-    if config["compile"]:
-        module.make_forward = partial(torch.compile, fullgraph=True)
-    return module
-
-
-def _schedule(node: Mapping[str, Any]) -> Schedule | None:
-    schedule: Schedule | None = None if node["name"] == "constant" else create("schedule", **node)
-    return schedule
-
-
-def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights without executing its content, and return all its content.
-
-    Raises:
-        DataError: the file is damaged, contains more than weights and plain data, or has weights of another model.
-    """
-    content = read_checkpoint(path)
-    try:
-        check_types(content["state_dict"], module.state_dict(), path)
-        module.load_state_dict(content["state_dict"])
-    except (RuntimeError, TypeError, AttributeError) as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:]] or [str(error)]
-        raise DataError(f"{path} does not fit the model of the run's configuration: {lines[0]}") from error
-    return content
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without executing its content.
-
-    Raises:
-        DataError: the file is damaged, or contains more than weights and plain data.
-    """
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({named.group(1)})" if named else ""
-        raise DataError(
-            f"{path} is not allowed: it contains more than weights and plain data{what}, and loading that could run code"
-        ) from error
-    except Exception as error:  # zipfile and torch raise various exceptions for a damaged file
-        raise DataError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); is it complete?") from error
-    return checked_content(content, str(path))
 
 
 def sparsity(model: nn.Module) -> float:

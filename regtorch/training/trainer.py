@@ -13,14 +13,13 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from regtorch.launcher import by_slurm
-from regtorch.training.callbacks import make_callbacks
+from regtorch.system.launcher import by_slurm
+from regtorch.training.callbacks import MaxSteps, make_callbacks
 from regtorch.training.checkpoints import AtomicCheckpointIO
 from regtorch.training.epoch_table import EpochTable
 from regtorch.training.interruption import Interruption
 from regtorch.training.processes import World
 from regtorch.training.pruning import PruningCallback
-from regtorch.training.stopping import MaxSteps
 
 
 def make_trainer(

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from regtorch.open_files import TOO_MANY
+from regtorch.system.open_files import TOO_MANY
 
 #: the exit status of a worker that has too many files open
 OUT_OF_FILES = errno.EMFILE

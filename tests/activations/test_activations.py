@@ -12,8 +12,9 @@ import torch
 import yaml
 from torch import fx, nn
 
-from regtorch import available, create, registry
+from regtorch import available, create
 from regtorch.errors import SettingError
+from regtorch.registry import components
 
 CONF = Path(__file__).parents[2] / "conf" / "activation"
 
@@ -121,6 +122,8 @@ def test_bad_settings(name, settings, message):
 def test_no_two_components_share_a_python_name():
     """`regtorch.<Class>` finds a component by its Python name alone."""
     twice = [
-        name for name, count in Counter(found.attribute for found in registry._builtin().values()).items() if count > 1
+        name
+        for name, count in Counter(found.attribute for found in components._builtin().values()).items()
+        if count > 1
     ]
     assert twice == []

@@ -13,10 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regtorch.cli import job
-from regtorch.cli.composition import check_paths, compose, earlier_overrides, value_of
+from regtorch.config.command_line import check_paths, value_of
+from regtorch.config.compose import compose
 from regtorch.errors import RegtorchError
-from regtorch.overrides import typed
+from regtorch.runs import job
+from regtorch.runs.earlier_overrides import earlier_overrides
+from regtorch.system.quoting import typed
 from regtorch.training.failure import explain
 from tests.testers.complete import parts
 

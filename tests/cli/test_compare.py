@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regtorch.cli.compare import main
-from regtorch.cli.composition import compose
-from regtorch.cli.request import parse
+from regtorch.cli.compare_args import parse
+from regtorch.config.compose import compose
 from regtorch.errors import RegtorchError
 from tests.testers.cold import Answer, answered, refusal
 from tests.testers.command import ended, running

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from regtorch.cli.complete_checkpoint import check_complete
 from regtorch.errors import DataError
+from regtorch.runs.complete_checkpoint import check_complete
 from tests.testers.complete import parts
 
 

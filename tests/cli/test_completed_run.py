@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from regtorch.cli.completed_run import completed
-from regtorch.cli.composition import compose, earlier_overrides
+from regtorch.config.compose import compose
+from regtorch.runs.completed_run import completed
+from regtorch.runs.earlier_overrides import earlier_overrides
 from tests.testers.command import running
 
 SETTINGS = [

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regtorch.cli.composition import compose, implied_overrides, points
+from regtorch.config.command_line import implied_overrides
+from regtorch.config.compose import compose, points
 from regtorch.errors import SettingError
 from tests.testers.command import ended
 

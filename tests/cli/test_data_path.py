@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
-from regtorch.cli.composition import earlier_overrides
-from regtorch.cli.data_path import moved_path
-from regtorch.cli.run_folder import configuration
-from regtorch.cli.sweep import _write_state
-from regtorch.cli.sweep_plan import _begun, check, plan
+from regtorch.config.data_path import moved_path
 from regtorch.errors import DataError
-from regtorch.overrides import quoted
+from regtorch.runs.earlier_overrides import earlier_overrides
+from regtorch.runs.finished_run import configuration
+from regtorch.sweeps.plan import _begun, check, plan
+from regtorch.sweeps.sweep import _write_state
+from regtorch.system.quoting import quoted
 
 
 def begun(folder: Path, started: Path, path: str = "my.npz", **changes: object) -> Path:

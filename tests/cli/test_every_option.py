@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = {
@@ -64,7 +65,7 @@ def train(overrides: list[str], folder: Path) -> dict:
 
     quick = [o for o in QUICK if not (o.startswith("mc.") and "mc=none" in overrides)]
     config = compose([*quick, *overrides])
-    validate(config)
+    validate_run(config)
     run(config, dataset(config), folder)
     return json.loads((folder / "results.json").read_text())
 

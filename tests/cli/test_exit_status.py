@@ -14,10 +14,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from regtorch.cli import compare, curves, export, job, plugins, predict, study, sweep, train
-from regtorch.cli.exit_status import exit_with
-from regtorch.cli.output import console
+from regtorch.cli import compare, curves, export, plugins, predict, train
 from regtorch.errors import RegtorchError, SettingError
+from regtorch.runs import job
+from regtorch.sweeps import seeds, sweep
+from regtorch.system.exit_status import exit_with
+from regtorch.system.output import console
 
 MAINS: dict[str, Callable[[], None]] = {
     **{"train": train.main, "sweep": train.main, "compare": compare.main},
@@ -232,7 +234,7 @@ def test_random_command_lines(
 
     monkeypatch.setattr(job, "train", nothing)
     monkeypatch.setattr(sweep, "sweep", nothing)
-    monkeypatch.setattr(study.Study, "train_missing", nothing)
+    monkeypatch.setattr(seeds.Study, "train_missing", nothing)
     draw = random.Random(name)
     for _ in range(8 if name in ("train", "sweep") else 25):
         given = [*(["-m"] if name == "sweep" else []), *words(draw)]

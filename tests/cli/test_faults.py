@@ -162,17 +162,16 @@ def test_rows_are_removed_between_check_and_load(tmp_path: Path) -> None:
 
 def _rows_vanish() -> None:
     """Remove the file after the configuration is checked, before the run checks it."""
-    from regtorch.cli import job, validation
-
-    checked = job.checked
+    from regtorch.cli import train
+    from regtorch.runs import data, validate
 
     def check_and_remove(overrides: Any) -> Any:
-        config = checked(overrides)
+        config = validate.checked(overrides)
         Path("rows.npz").unlink()
-        validation._datasets.clear()
+        data._datasets.clear()
         return config
 
-    job.checked = check_and_remove
+    train.checked = check_and_remove
 
 
 def test_a_dataloader_worker_is_killed(tmp_path: Path) -> None:

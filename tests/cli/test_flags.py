@@ -98,7 +98,7 @@ def test_user_recipes_are_found(
 
 def test_a_grid_finds_them_too(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     plans = []
-    monkeypatch.setattr("regtorch.cli.sweep.sweep", lambda plan: plans.append(plan) or 0)
+    monkeypatch.setattr("regtorch.sweeps.sweep.sweep", lambda plan: plans.append(plan) or 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", "--config-dir", str(recipe), "experiment=mine", "seed=1,2"])
     with pytest.raises(SystemExit) as ended:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regtorch.cli import job
-from regtorch.cli.composition import compose
-from regtorch.cli.engine import Job
-from regtorch.cli.halving import best, halve, rungs
-from regtorch.cli.point import _StopAfter
+from regtorch.config.compose import compose
 from regtorch.errors import DataError
+from regtorch.runs import job
+from regtorch.sweeps.launcher import Job
+from regtorch.sweeps.successive_halving import best, halve, rungs
+from regtorch.sweeps.trial import _StopAfter
 from regtorch.training.pruning import PrunedError
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 

@@ -169,7 +169,7 @@ QUICK = ["hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "traine
 
 def _waits_at(place: str) -> None:
     """Let the first process write a file ``there`` at this place, and wait for a signal."""
-    from regtorch.cli import job
+    from regtorch.runs import job
     from regtorch.training import trainer
 
     run: Any = import_module("regtorch.training.run")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from regtorch.cli.engine import Engine, Job, check_launcher
 from regtorch.errors import SettingError
+from regtorch.sweeps.launcher import Engine, Job, check_launcher
 from tests.cli.test_search import SEARCH, SPACE
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
@@ -85,7 +85,7 @@ def test_halving_and_searches_are_the_same_as_with_one_process(sweep: list[str],
     ],
 )
 def test_the_missing_package_is_named(override: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regtorch.cli.engine.find_spec", lambda name: None)
+    monkeypatch.setattr("regtorch.sweeps.launcher.find_spec", lambda name: None)
     with pytest.raises(SettingError, match=message):
         check_launcher([override])
 
@@ -108,7 +108,7 @@ def test_a_job_returns_no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_slurm_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regtorch.cli.engine.which", lambda name: None)
+    monkeypatch.setattr("regtorch.sweeps.launcher.which", lambda name: None)
     with pytest.raises(
         SettingError, match="there is no srun here; to run on this machine: hydra/launcher=submitit_local"
     ):

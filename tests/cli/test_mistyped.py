@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.mistyped import _OTHER_NAMES, key_for
-from regtorch.cli.option_lists import is_group
-from regtorch.cli.validation import validate
+from regtorch.config.compose import compose
+from regtorch.config.mistyped import _OTHER_NAMES, key_for
+from regtorch.config.option_lists import is_group
 from regtorch.errors import SettingError
+from regtorch.runs.validate import validate_run
 
 WRONG = {
     "lr=0.1": "optimizer.lr=0.1", "epochs=5": "trainer.max_epochs=5", "max_epochs=5": "trainer.max_epochs=5",
@@ -34,7 +34,7 @@ WRONG = {
 @pytest.mark.parametrize(("typed", "answer"), WRONG.items())
 def test_the_error_names_the_key(typed: str, answer: str) -> None:
     with pytest.raises(SettingError) as caught:
-        validate(compose([typed]))
+        validate_run(compose([typed]))
     message = str(caught.value)
     assert answer in message
     assert typed.lstrip("+") in message

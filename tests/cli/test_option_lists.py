@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from regtorch.cli.composition import check_given_once, compose, without_option_lists
-from regtorch.cli.option_lists import _groups_of_a_run, combines, option_names
+from regtorch.config.compose import check_given_once, compose, without_option_lists
+from regtorch.config.option_lists import _groups_of_a_run, combines, option_names
 from regtorch.errors import SettingError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 import regtorch
-from regtorch import registry
-from regtorch.cli import job, train
+from regtorch.cli import train
 from regtorch.cli.help import help_text
 from regtorch.errors import ContractError
-from regtorch.user_script import UserScript, user_script
+from regtorch.registry import components
+from regtorch.registry.user_script import UserScript, user_script
+from regtorch.runs import job
 
 SMALL = ["data=synthetic", "data.rows=60", "trainer=cpu", "trainer.max_epochs=1", "mc=none"]
 
@@ -49,10 +50,10 @@ class Net(torch.nn.Sequential):
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    before = dict(registry._registered)
+    before = dict(components._registered)
     yield
-    registry._registered.clear()
-    registry._registered.update(before)
+    components._registered.clear()
+    components._registered.update(before)
 
 
 def net(width: object = 32) -> None:
@@ -77,7 +78,7 @@ def test_a_component_registered_again_has_its_new_arguments() -> None:
     """This happens when a notebook cell runs a second time."""
     net(8)
     assert job.checked(["model=own_net", *SMALL])["model"]["width"] == 8
-    registry._registered.pop(("model", "own_net"))
+    components._registered.pop(("model", "own_net"))
     net(16)
     assert job.checked(["model=own_net", *SMALL])["model"]["width"] == 16
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.composition import check_paths, value_of
-from regtorch.cli.python_only import python_only
-from regtorch.cli.request import parse
+from regtorch.cli.compare_args import parse
+from regtorch.config.command_line import check_paths, value_of
+from regtorch.config.python_only import python_only
 from regtorch.errors import SettingError
-from regtorch.overrides import quoted
+from regtorch.system.quoting import quoted
 from tests.testers.cold import refusal
 
 NAMES = [

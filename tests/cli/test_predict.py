@@ -17,14 +17,14 @@ import torch
 import yaml
 
 import regtorch
-from regtorch.cli.checkpoint import read_description
 from regtorch.cli.predict import _show
-from regtorch.cli.prediction_files import PredictionFiles
-from regtorch.cli.run_folder import configuration, warn_if_unfinished
 from regtorch.cli.train import show
 from regtorch.data.further_rows import FurtherRows
 from regtorch.errors import DataError
-from regtorch.training.run import make_model, read_checkpoint
+from regtorch.runs.checkpoint_header import read_description
+from regtorch.runs.finished_run import configuration, warn_if_unfinished
+from regtorch.runs.prediction_files import PredictionFiles
+from regtorch.training.build import make_model, read_checkpoint
 from tests.testers.cold import refusal
 from tests.testers.command import ended
 
@@ -365,7 +365,7 @@ def test_unreadable_files_are_not_reported_as_damaged(
     data = regtorch.create("data", "digits")
     data.load()
     refuse = PermissionError(13, "Permission denied")
-    for function in ("regtorch.untrusted.os.open", "zipfile.ZipFile.__init__", "numpy.load", "torch.load"):
+    for function in ("regtorch.system.untrusted.os.open", "zipfile.ZipFile.__init__", "numpy.load", "torch.load"):
         monkeypatch.setattr(function, Mock(side_effect=refuse))
     reads = [
         lambda: configuration(run),

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.validation import _datasets, dataset, validate
+from regtorch.config.compose import compose
 from regtorch.errors import DataError
+from regtorch.runs.data import _datasets, dataset
+from regtorch.runs.earlier_overrides import earlier_overrides
+from regtorch.runs.validate import validate_run
 from regtorch.training.run import run
 
 SMALL = [
@@ -49,7 +51,7 @@ def checked(trained: Path, *given: str, key: str = "resume") -> dict[str, Any]:
     overrides = [*SMALL, f"data.path={trained.parent / 'data.npz'}", "trainer.max_epochs=2", *given]
     path = trained if key == "resume" else trained / "checkpoints" / "last.ckpt"
     config = compose([*overrides, f"{key}={path}"])
-    validate(config)
+    validate_run(config)
     return config
 
 

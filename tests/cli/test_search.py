@@ -14,10 +14,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from regtorch.cli.search import _start_trial, pareto_front
-from regtorch.cli.search_plan import Dimension, dimension
-from regtorch.cli.sweep_plan import plan
+from regtorch.config.search_space import Dimension, dimension
 from regtorch.errors import SettingError
+from regtorch.sweeps.optuna_search import _start_trial, pareto_front
+from regtorch.sweeps.plan import plan
 from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 from tests.testers.command import ended
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.new_folder import FolderError, check_folders_named, check_writable
 from regtorch.errors import SettingError
+from regtorch.runs.run_folder import FolderError, check_folders_named, check_writable
 
 #: sends the signal when a module is about to be imported, from a callback whose exceptions Python prints and ignores
 CODE = """

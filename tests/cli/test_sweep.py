@@ -17,11 +17,11 @@ from unittest.mock import Mock
 
 import pytest
 
-from regtorch.cli import job
-from regtorch.cli.composition import compose
-from regtorch.cli.sweep_plan import plan
+from regtorch.config.compose import compose
 from regtorch.errors import DataError
-from regtorch.overrides import quoted
+from regtorch.runs import job
+from regtorch.sweeps.plan import plan
+from regtorch.system.quoting import quoted
 from regtorch.training.interruption import Interrupted
 from tests.testers.command import ended, running
 

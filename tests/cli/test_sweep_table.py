@@ -12,10 +12,10 @@ import pyte
 import pytest
 from rich.console import Console
 
-from regtorch.cli.point_table import point_table
-from regtorch.cli.sweep_plan import Plan
-from regtorch.cli.sweep_table import Watch, show_leaderboard
 from regtorch.study.leaderboard import Point
+from regtorch.sweeps.plan import Plan
+from regtorch.sweeps.progress_table import Watch, show_leaderboard
+from regtorch.sweeps.trial_table import point_table
 from regtorch.training.callbacks import ProgressBar, make_callbacks
 
 SIZES = [(80, 24), (120, 40), (60, 10)]

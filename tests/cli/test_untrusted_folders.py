@@ -17,20 +17,22 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regtorch.cli import completed_run, halving, resume, run_folder, sweep, sweep_plan, validation
-from regtorch.cli.checkpoint import read_plain_content
-from regtorch.cli.composition import compose, earlier_overrides
-from regtorch.cli.interpolation import resolve_references, runs_resolver
-from regtorch.cli.search_database import check_database
 from regtorch.cli.train import print_completed
-from regtorch.cli.trust import check_folder_overrides
-from regtorch.description import checked_content
+from regtorch.config.compose import compose
+from regtorch.config.interpolation import resolve_references, runs_resolver
+from regtorch.config.trust import check_folder_overrides
 from regtorch.errors import DataError, RegtorchError
+from regtorch.runs import completed_run, finished_run, initial_checkpoint, resume
+from regtorch.runs.checkpoint_header import read_plain_content
+from regtorch.runs.earlier_overrides import earlier_overrides
 from regtorch.study.curves import read_metrics
 from regtorch.study.leaderboard import as_csv, read_point
 from regtorch.study.results import read_run
-from regtorch.training.run import read_checkpoint
-from regtorch.untrusted import load_json, load_yaml
+from regtorch.sweeps import plan, successive_halving, sweep
+from regtorch.sweeps.search_database import check_database
+from regtorch.system.untrusted import load_json, load_yaml
+from regtorch.training.build import read_checkpoint
+from regtorch.training.checkpoint_metadata import checked_content
 from tests.testers.mutated import ODD, mutated
 
 _MEASURED = {"accuracy": 0.5, "loss": 1.0, "nll": 1.0, "brier": 0.5, "ece": 0.1}
@@ -84,7 +86,7 @@ def test_results_json(results: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "0" / "results.json").write_text(json.dumps(results))
     table = as_csv([read_point(tmp_path, 0, {"seed": "1"})], by="val.accuracy")
     assert "\x1b" not in table
-    run_folder.warn_if_unfinished(tmp_path)
+    finished_run.warn_if_unfinished(tmp_path)
     config = {"resume": str(tmp_path), "trainer": {"max_epochs": 1}, "callbacks": {"patience": None}, "ckpt_path": None}
     with suppress(DataError):
         print_completed(config, read_run(tmp_path) and load_json(tmp_path / "results.json"), "x")
@@ -113,11 +115,11 @@ def test_a_checkpoint_to_resume_from(
     content = data.draw(mutated({**CHECKPOINT, "regtorch": described}))
     config = {**composed, "resume": "run"}
     monkeypatch.setattr(
-        validation, "described", lambda *given: checked_content(content, "last.ckpt").get("regtorch", {})
+        initial_checkpoint, "described", lambda *given: checked_content(content, "last.ckpt").get("regtorch", {})
     )
     for check in ("check_resume", "check_best"):
-        monkeypatch.setattr(validation, check, lambda *given: None)
-    in_one_line(lambda: validation.check_checkpoint(config))
+        monkeypatch.setattr(initial_checkpoint, check, lambda *given: None)
+    in_one_line(lambda: initial_checkpoint.check_checkpoint(config))
     in_one_line(lambda: completed_run._longer(checked_content(content, "last.ckpt"), config))
 
 
@@ -155,9 +157,9 @@ def test_a_decompression_bomb_is_not_read(tmp_path: Path) -> None:
 def test_records_of_a_sweep(content: Any, rungs: Any, tmp_path: Path) -> None:
     (tmp_path / "sweep.json").write_text(json.dumps(content))
     (tmp_path / "halving.json").write_text(json.dumps(rungs))
-    in_one_line(lambda: sweep_plan._earlier(tmp_path))
+    in_one_line(lambda: plan._earlier(tmp_path))
     sweep._seconds_before(tmp_path)
-    in_one_line(lambda: halving._stored_decisions(tmp_path))
+    in_one_line(lambda: successive_halving._stored_decisions(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +174,7 @@ def test_config_yaml(data: st.DataObject, composed: dict[str, Any], tmp_path: Pa
     (tmp_path / ".hydra").mkdir(exist_ok=True)
     with suppress(yaml.YAMLError, UnicodeEncodeError):
         (tmp_path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    in_one_line(lambda: run_folder.configuration(tmp_path))
+    in_one_line(lambda: finished_run.configuration(tmp_path))
 
 
 @cheaply
@@ -271,7 +273,7 @@ def test_a_link_in_place_of_a_file_to_be_written_is_refused(name: str, tmp_path:
     with pytest.raises(DataError, match=f"{name} there is a link"):
         earlier_overrides([f"resume={tmp_path}/run"])
     with pytest.raises(DataError, match=f"{name} there is a link"):
-        sweep_plan._earlier(tmp_path / "run")
+        plan._earlier(tmp_path / "run")
 
 
 def test_references_and_paths_of_a_folder_are_accepted() -> None:

@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 import regtorch
 from regtorch import WeightConstraint, WeightPenalty, create
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 from regtorch.testing.ranks import on_two_ranks
 from regtorch.training.run import run
 from tests.constraints.test_constraints import CASES as CONSTRAINT_CASES
@@ -225,7 +226,7 @@ RULES = [
 def trained(folder: Path, *overrides: str) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     config = compose([*QUICK, *RULES, *overrides])
-    validate(config)
+    validate_run(config)
     return run(config, dataset(config), folder)
 
 

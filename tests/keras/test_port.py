@@ -15,7 +15,7 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import SettingError
-from regtorch.training.run import make_constraints, make_model, make_penalties
+from regtorch.training.build import make_constraints, make_model, make_penalties
 from tests.keras.mutated_files import archive_of, members_of
 from tests.keras.reference import ARCHIVE, arrays_of, cases, inputs_of, listed, port_of, unpack
 

@@ -16,8 +16,8 @@ from torch import nn
 
 import regtorch
 from regtorch.errors import SettingError
-from regtorch.mc.outcome import outcome
 from regtorch.mc.output_selection import selected
+from regtorch.mc.output_transform import outcome
 
 Y, Z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.ones(4, 2)
 

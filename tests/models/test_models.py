@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from regtorch import create
-from regtorch.cli.composition import compose
-from regtorch.cli.job import checked
+from regtorch.binding.selection import is_bias, is_kernel
+from regtorch.config.compose import compose
 from regtorch.errors import SettingError
 from regtorch.models.batch_norm import batch_norm
 from regtorch.models.names import parameter_names
-from regtorch.selection import is_bias, is_kernel
-from regtorch.training.run import make_model
+from regtorch.runs.job import checked
+from regtorch.training.build import make_model
 
 
 def built(*overrides: str, shape: tuple[int, ...] = (1, 8, 8)) -> nn.Module:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 from regtorch.training.run import run
 from tests.testers.agreement import check_agreement
 
@@ -24,6 +25,6 @@ def test_results_of_five_seeds_agree_with_keras(experiment: str, tmp_path: Path)
         folder = tmp_path / str(seed)
         folder.mkdir()
         config = compose([f"experiment={experiment}", f"seed={seed}", "logger.tensorboard=false", "mc=none"])
-        validate(config)
+        validate_run(config)
         accuracies.append(run(config, dataset(config), folder)["test"]["accuracy"])
     check_agreement(accuracies, KERAS[experiment])

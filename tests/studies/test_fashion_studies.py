@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
 from regtorch.errors import DataError
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 from regtorch.training.run import run
 from tests.testers.agreement import check_agreement
 
@@ -32,7 +33,7 @@ def _data() -> None:
 def results(experiment: str, seed: int, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     config = compose([f"experiment={experiment}", f"seed={seed}", "logger.tensorboard=false"])
-    validate(config)
+    validate_run(config)
     return run(config, dataset(config), folder)
 
 

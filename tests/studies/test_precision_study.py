@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 from regtorch.training.run import run
 from tests.testers.agreement import check_agreement
 
@@ -22,7 +23,7 @@ def measured(precision: str, folder: Path) -> list[dict[str, float]]:
         here.mkdir()
         further = [f"trainer.precision={precision}", f"seed={seed}", "logger.tensorboard=false", "mc=none"]
         config = compose([*SETTINGS, *further])
-        validate(config)
+        validate_run(config)
         found.append(run(config, dataset(config), here)["test"])
     return found
 

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 from regtorch.binding import WeightConstraint, WeightPenalty
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
-from regtorch.training.run import make_module, run
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
+from regtorch.training.build import make_module
+from regtorch.training.run import run
 
 RECIPES = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/experiment").glob("*.yaml"))
 KERNELS = ["hidden.0.linear.weight", "hidden.1.linear.weight", "head.weight"]
@@ -228,7 +230,7 @@ def test_data_and_metrics_are_the_same_as_in_keras(name: str, folder: Path) -> N
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_train(name: str, folder: Path, tmp_path: Path) -> None:
     config = composed(name, folder, "trainer.max_epochs=2", "mc.samples=4", "logger.tensorboard=false")
-    validate(config)
+    validate_run(config)
     run(config, dataset(config), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["status"] == "completed"

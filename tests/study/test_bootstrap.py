@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regtorch.study.bootstrap import _draws, mean_interval
+from regtorch.study.statistics import _draws, mean_interval
 
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 QUICK = {"resamples": 500}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regtorch.study.holm import holm
+from regtorch.study.statistics import holm
 
 P_VALUES = st.lists(st.floats(0, 1), max_size=8)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from regtorch.study.paired import PairedDifference, paired_difference, standard_deviation
+from regtorch.study.statistics import PairedDifference, paired_difference, standard_deviation
 
 PAIRS = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=12)
 

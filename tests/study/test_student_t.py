@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from regtorch.study.student_t import central_probability, critical_value
+from regtorch.study.statistics import central_probability, critical_value
 
 DEGREES = st.integers(1, 300)
 

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 import regtorch
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
 from regtorch.mc import has_dropout
+from regtorch.runs.data import dataset
 from regtorch.training import NonFiniteLossError
+from regtorch.training.build import make_module
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.metrics import EvaluationMetrics
-from regtorch.training.run import make_module, run
+from regtorch.training.run import run
 
 
 def module_of(*overrides: str, shape: tuple[int, ...] = (1, 8, 8)) -> Classifier:

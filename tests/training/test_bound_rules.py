@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
 from regtorch.training.bound_rules import bound_rules, by_weight, summary
-from regtorch.training.run import make_module, run
+from regtorch.training.build import make_module
+from regtorch.training.run import run
 
 RULES = [
     "regularizer=[l2,orthogonal]", "regularizer.where=kernel:hidden.*", "regularizer@bias_regularizer=l1",

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from regtorch import create
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
 from regtorch.data.base import Split
+from regtorch.runs.data import dataset
+from regtorch.training.build import make_model, make_module
 from regtorch.training.data_module import DataModule
-from regtorch.training.run import make_model, make_module
 from regtorch.training.trainer import make_trainer
 
 EPOCHS = 3

@@ -24,15 +24,16 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import regtorch
 from regtorch import available
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
 from regtorch.data.batches import DistributedBatchSampler
 from regtorch.registry import component
+from regtorch.runs.data import dataset
 from regtorch.testing.ranks import on_two_ranks
 from regtorch.training import RegularizationCallback, data_module
+from regtorch.training.build import make_module
 from regtorch.training.data_module import DataModule
 from regtorch.training.processes import World, launched
-from regtorch.training.run import make_module, run
+from regtorch.training.run import run
 from regtorch.training.trainer import hardware
 from tests.constraints.test_constraints import CASES as CONSTRAINT_CASES
 from tests.regularizers.test_regularizers import CASES as REGULARIZER_CASES

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from regtorch.advice import advise
-from regtorch.cli.composition import compose
+from regtorch.config.compose import compose
+from regtorch.registry.advice import advise
+from regtorch.training.build import make_model
 from regtorch.training.no_effect import Facts, without_effect
-from regtorch.training.run import make_model
 
 SHAPES = {"mlp": (20,), "cnn": (1, 8, 8)}
 EXPERIMENTS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf/experiment").glob("*.yaml"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from regtorch.training.errors import NonFiniteLossError
+from regtorch.training.failure import NonFiniteLossError
 from regtorch.training.interruption import Interrupted
 from regtorch.training.outcome import Outcome
 from regtorch.training.pruning import PrunedError

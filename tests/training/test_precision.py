@@ -13,14 +13,15 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
 from regtorch.errors import SettingError
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
+from regtorch.training.build import make_module
 from regtorch.training.callbacks import make_callbacks
 from regtorch.training.classifier import Classifier
 from regtorch.training.data_module import DataModule
 from regtorch.training.processes import World
-from regtorch.training.run import make_module
 from regtorch.training.trainer import hardware
 
 LARGEST_FLOAT16 = 65504
@@ -267,5 +268,5 @@ def test_a_strong_penalty_and_its_gradient_stay_finite(
 def test_float16_is_refused_with_sharded_weights() -> None:
     config = compose(["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=16-mixed"])
     with pytest.raises(SettingError, match="precision=16-mixed is not allowed with") as raised:
-        validate(config)
+        validate_run(config)
     assert "\n" not in str(raised.value)

@@ -17,7 +17,7 @@ import regtorch
 from regtorch.errors import DataError
 from regtorch.mc import MCPrediction, MCPredictor
 from regtorch.training import Classifier, PredictedRows, in_order
-from regtorch.training.run import load_weights
+from regtorch.training.build import load_weights
 
 ROWS, BATCH, SAMPLES = 101, 8, 12
 

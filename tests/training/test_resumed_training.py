@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
 from regtorch.errors import DataError
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
 from regtorch.training import checkpoints
+from regtorch.training.build import read_checkpoint
 from regtorch.training.checkpoints import LastCheckpoint
-from regtorch.training.run import read_checkpoint, run
+from regtorch.training.run import run
 
 #: 135 training rows: 9 batches per epoch, the last one of 7 rows
 SMALL = [
@@ -113,7 +115,7 @@ class Training:
 def train(folder: Path, overrides: Sequence[str], ckpt_path: Path | None = None) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     config = compose([*SMALL, *overrides])
-    validate(config)
+    validate_run(config)
     return run(config, dataset(config), folder, ckpt_path, overrides)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset, validate
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
+from regtorch.runs.validate import validate_run
+from regtorch.training.build import make_module
 from regtorch.training.metrics import TrainingMetrics
-from regtorch.training.run import make_module, run
+from regtorch.training.run import run
 
 ALPHA = ["regularizer=l1_l2", "dropout=alpha", "activation=selu", "initializer=lecun_normal"]
 
@@ -20,7 +22,7 @@ ALPHA = ["regularizer=l1_l2", "dropout=alpha", "activation=selu", "initializer=l
 def train(folder: Path, *overrides: str) -> dict:
     folder.mkdir(exist_ok=True)
     config = compose(["trainer.max_epochs=3", "mc.samples=5", *overrides])
-    validate(config)
+    validate_run(config)
     run(config, dataset(config), folder, overrides=overrides)
     return json.loads((folder / "results.json").read_text())
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from regtorch.cli.composition import compose
-from regtorch.cli.validation import dataset
+from regtorch.config.compose import compose
+from regtorch.runs.data import dataset
 from regtorch.training.run import run
 from regtorch.training.subnormals import flush_subnormals
 

@@ -1,0 +1,72 @@
+"""Settings that are valid alone but not together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from regtorch import settings
+from regtorch.config.components import _packaged
+from regtorch.errors import NothingBoundError, SettingError
+from regtorch.models.names import layer_names, parameter_names
+from regtorch.registry import component
+from regtorch.where import OF_PLACE, matches
+
+
+def check_places(config: Mapping[str, Any]) -> None:
+    """Refuse a rule that matches no parameter of a built-in model."""
+    if config["model"]["name"] not in ("mlp", "cnn"):
+        return
+    names = list(parameter_names(config["model"], activation=config["activation"], dropout=config["dropout"]))
+    for place in ("regularizer", "bias_regularizer", "activity_regularizer", "constraint", "bias_constraint"):
+        node = config[place]
+        several = node["name"] == "several"
+        for index, rule in enumerate(node["rules"] if several else [node]):
+            key = f"{place}.rules[{index}]" if several else place
+            where = rule.get("where") or OF_PLACE.get(place, "kernel")
+            of_layers = place == "activity_regularizer" or rule["name"] == "activity"
+            candidates = layer_names(names) if of_layers else names
+            if rule["name"] != "none" and not any(matches(where, *found) for found in candidates):
+                what = "layer" if of_layers else "parameter"
+                raise NothingBoundError(
+                    f"{key}.where={where} matches no {what} of the {config['model']['name']}; "
+                    f"it has: {', '.join(name for name, *_ in candidates)}"
+                )
+
+
+def check_schedules(config: Mapping[str, Any]) -> None:
+    """Refuse a schedule whose penalties or dropouts are all switched off."""
+    of = {
+        "penalty_schedule": ("regularizer", "bias_regularizer", "activity_regularizer"),
+        "dropout_schedule": ("dropout", "input_dropout"),
+    }
+    for place, targets in of.items():
+        name, built_in = config[place]["name"], config["model"]["name"] in ("mlp", "cnn")
+        if name != "constant" and built_in and all(config[target]["name"] == "none" for target in targets):
+            raise SettingError(
+                f"schedule@{place}={name} is not allowed with {targets[0]}=none, which it would have no effect on; choose a "
+                f"{targets[0]}, or take schedule@{place}=constant"
+            )
+
+    for key in ("start", "end"):
+        if _packaged("schedule", config["dropout_schedule"]["name"]) is not None and key in config["dropout_schedule"]:
+            for place in of["dropout_schedule"]:
+                _check_scheduled_dropout(config, place, key)
+
+
+def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) -> None:
+    """Refuse a factor that would move a built-in dropout's probability out of its range."""
+    node, factor = config[place], config["dropout_schedule"][key]
+    if factor <= 1 or _packaged("dropout", node["name"]) is None or "drop_prob" not in node:
+        return
+    keep_prob, nominal = node.get("keep_prob"), node.get("drop_prob")
+    if nominal is None and keep_prob is not None:
+        nominal = 1 - keep_prob
+    if nominal is None:
+        nominal = component("dropout", node["name"]).load().default_drop_prob  # type: ignore[attr-defined]
+    try:
+        settings.check(component=("dropout", node["name"]), drop_prob=round(nominal * factor, 9))
+    except SettingError as error:
+        raise SettingError(
+            f"dropout_schedule.{key}={factor:g} is not allowed with {place}.drop_prob={nominal:g}: their product, {error}"
+        ) from error
