@@ -23,6 +23,7 @@ from regtorch.config.compose import compose
 from regtorch.registry import advice, plugins
 from regtorch.registry import components as registered_components
 from regtorch.runs import job
+from regtorch.runs.validate import checked
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "plugin"
@@ -275,7 +276,7 @@ def test_plugins_from_python_and_in_the_lists(here: None) -> None:
 
 
 def test_settings_come_from_the_class_or_from_the_plugins_file(here: None) -> None:
-    config = job.checked(["regularizer=huber", "regularizer@bias_regularizer=odd", "dropout=block"])
+    config = checked(["regularizer=huber", "regularizer@bias_regularizer=odd", "dropout=block"])
     assert config["bias_regularizer"] == {
         "name": "odd",
         "many": [1, 2],
@@ -316,19 +317,19 @@ def test_settings_come_from_the_class_or_from_the_plugins_file(here: None) -> No
 )
 def test_mistakes_are_one_line(here: None, arguments: list[str], message: str) -> None:
     with pytest.raises(regtorch.RegtorchError) as raised:
-        job.checked(arguments)
+        checked(arguments)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("chosen", ["model=lin", "dropout=theirs"])
 def test_third_party_components_work_unchanged(here: None, chosen: str) -> None:
-    config = job.checked([chosen, *SMALL])
-    assert config["model"] in ({"name": "lin", "width": 8, "flat": True}, job.checked([])["model"])
+    config = checked([chosen, *SMALL])
+    assert config["model"] in ({"name": "lin", "width": 8, "flat": True}, checked([])["model"])
 
 
 def test_results_report_a_plugins_failure(here: None, tmp_path: Path) -> None:
-    config = job.checked(["activation=fails", "activation.when=training", *SMALL])
+    config = checked(["activation=fails", "activation.when=training", *SMALL])
     with pytest.raises(job.RunError, match="KeyError: 'training'"):
         job.train(config, tmp_path, [])
     assert json.loads((tmp_path / "results.json").read_text())["reason"] == "KeyError: 'training'"
@@ -392,7 +393,7 @@ def test_plugins_that_import_each_other_keep_their_components(first: str, tmp_pa
     assert found["b"] in (["drops"], ["shared", "drops"])
     assert found["c"].startswith("regularizer 'one' (one.Rule) returns a tensor of shape (3,)")
     assert (found["d"], found["e"]) == (["two"], ["asks"])
-    program = "from regtorch.runs.job import checked; print(checked(['regularizer=strong'])['regularizer'])"
+    program = "from regtorch.runs.validate import checked; print(checked(['regularizer=strong'])['regularizer'])"
     assert run(site, tmp_path, "-c", program).stdout == "{'name': 'drops', 'where': None}\n"
 
 

@@ -66,7 +66,7 @@ def _declared(package: str) -> tuple[Component, ...]:
     """All components declared in the source files of one of our packages."""
     return tuple(
         Component(kind, name, f"regtorch.{package}.{path.stem}", attribute)
-        for path in sorted((Path(__file__).parent / package).glob("*.py"))
+        for path in sorted((Path(__file__).parents[1] / package).glob("*.py"))
         for kind, name, attribute in _DECLARATION.findall(path.read_text(encoding="utf-8"))
     )
 

@@ -6,7 +6,7 @@ _make_lazy(
     __name__,
     {
         "Classifier": "regtorch.training.classifier",
-        "NonFiniteLossError": "regtorch.training.errors",
+        "NonFiniteLossError": "regtorch.training.failure",
         "PredictedRows": "regtorch.training.predicted_rows",
         "RegularizationCallback": "regtorch.training.regularization_callback",
         "RegularizedModule": "regtorch.training.regularized_module",

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from regtorch.config.command_line import check_paths, value_of
 from regtorch.config.compose import compose
 from regtorch.errors import RegtorchError
-from regtorch.runs import job
 from regtorch.runs.earlier_overrides import earlier_overrides
+from regtorch.runs.validate import checked
 from regtorch.system.quoting import typed
 from regtorch.training.failure import explain
 from tests.testers.complete import parts
@@ -67,7 +67,7 @@ def refused(*overrides: str) -> str:
 def resumed(*overrides: str) -> dict[str, Any]:
     """Return the configuration of a resumed run."""
     check_paths(overrides)
-    return job.checked([*earlier_overrides(overrides), *overrides])
+    return checked([*earlier_overrides(overrides), *overrides])
 
 
 def test_an_undamaged_folder_is_resumed(run: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 import regtorch
+from regtorch import registry
 from regtorch.cli import train
 from regtorch.cli.help import help_text
 from regtorch.errors import ContractError
 from regtorch.registry import components
 from regtorch.registry.user_script import UserScript, user_script
-from regtorch.runs import job
+from regtorch.runs.validate import checked
 
 SMALL = ["data=synthetic", "data.rows=60", "trainer=cpu", "trainer.max_epochs=1", "mc=none"]
 
@@ -65,22 +66,22 @@ def net(width: object = 32) -> None:
 
 def test_a_registered_model_is_an_option_with_its_arguments_as_keys() -> None:
     net()
-    assert job.checked(["model=own_net", *SMALL])["model"] == {"name": "own_net", "width": 32}
-    assert job.checked(["model=own_net", "model.width=7", *SMALL])["model"] == {"name": "own_net", "width": 7}
+    assert checked(["model=own_net", *SMALL])["model"] == {"name": "own_net", "width": 32}
+    assert checked(["model=own_net", "model.width=7", *SMALL])["model"] == {"name": "own_net", "width": 7}
     assert "own_net" in help_text()
     with pytest.raises(regtorch.SettingError, match=r"^model\.widht=7: there is no such key; did you mean width\?"):
-        job.checked(["model=own_net", "model.widht=7", *SMALL])
+        checked(["model=own_net", "model.widht=7", *SMALL])
     with pytest.raises(regtorch.SettingError, match="did you mean own_net"):
-        job.checked(["model=own_nat", *SMALL])
+        checked(["model=own_nat", *SMALL])
 
 
 def test_a_component_registered_again_has_its_new_arguments() -> None:
     """This happens when a notebook cell runs a second time."""
     net(8)
-    assert job.checked(["model=own_net", *SMALL])["model"]["width"] == 8
+    assert checked(["model=own_net", *SMALL])["model"]["width"] == 8
     components._registered.pop(("model", "own_net"))
     net(16)
-    assert job.checked(["model=own_net", *SMALL])["model"]["width"] == 16
+    assert checked(["model=own_net", *SMALL])["model"]["width"] == 16
 
 
 @pytest.mark.parametrize("kind", [kind for kind in registry.PACKAGES if kind not in ("model", "data")])
@@ -90,7 +91,7 @@ def test_any_kind_can_be_registered(kind: str) -> None:
     regtorch.register(kind, "own_kind")(type("Derived", (base,), {"__doc__": None}) if isinstance(base, type) else base)
     place = "schedule@penalty_schedule" if kind == "schedule" else kind
     besides = {"schedule": "regularizer=l2", "augmentation": "data.row_shape=[1,8,8]"}.get(kind, "seed=1")
-    given = job.checked([f"{place}=own_kind", besides, *SMALL])
+    given = checked([f"{place}=own_kind", besides, *SMALL])
     assert given[place.rpartition("@")[2]]["name"] == "own_kind"
 
 
@@ -105,11 +106,11 @@ def test_a_component_that_breaks_its_contract_is_refused_when_it_is_chosen() -> 
         def forward(self, w: torch.Tensor) -> torch.Tensor:
             return w.sum(1)
 
-    assert job.checked(SMALL)["model"]["name"] == "mlp"
+    assert checked(SMALL)["model"]["name"] == "mlp"
     with pytest.raises(ContractError, match=r"does not accept shape and classes: it is called with shape=, classes="):
-        job.checked(["model=own_net", *SMALL])
+        checked(["model=own_net", *SMALL])
     with pytest.raises(ContractError, match=r"returns a tensor of shape \(3,\) for a weight of shape \(3, 4\)"):
-        job.checked(["regularizer=own_vector", *SMALL])
+        checked(["regularizer=own_vector", *SMALL])
 
 
 @pytest.mark.parametrize("call", ["main()", 'if __name__ == "__main__":\n    main()', ""])

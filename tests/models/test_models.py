@@ -14,7 +14,7 @@ from regtorch.config.compose import compose
 from regtorch.errors import SettingError
 from regtorch.models.batch_norm import batch_norm
 from regtorch.models.names import parameter_names
-from regtorch.runs.job import checked
+from regtorch.runs.validate import checked
 from regtorch.training.build import make_model
 
 
