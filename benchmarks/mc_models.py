@@ -63,6 +63,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 TEXT = {"vocab_size": 50, "initializer_range": 0.3, **SMALL}
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 2}
 
+# residual branches start at zero in some of these models, so that noise in them would not change the output
 MODELS: dict[str, Callable[[], Made]] = {
     "torchvision alexnet": from_torchvision("alexnet"),
     "torchvision vgg11": from_torchvision("vgg11", 32),
@@ -72,13 +73,13 @@ MODELS: dict[str, Callable[[], Made]] = {
     "torchvision mobilenet_v3_small": from_torchvision("mobilenet_v3_small", 32),
     "torchvision mnasnet0_5": from_torchvision("mnasnet0_5", 32),
     "torchvision efficientnet_b0": from_torchvision("efficientnet_b0", 32),
-    "torchvision convnext_tiny": from_torchvision("convnext_tiny", 32),
+    "torchvision convnext_tiny": from_torchvision("convnext_tiny", 32, layer_scale=1.0),
     "torchvision swin_t": from_torchvision("swin_t", 32),
     "timm vit, attention dropout": from_timm("vit_tiny_patch16_224", 32, attn_drop_rate=0.3, **VIT),
     "timm vit, drop path": from_timm("vit_tiny_patch16_224", 32, drop_path_rate=0.3, **VIT),
     "timm vit, patch dropout": from_timm("vit_tiny_patch16_224", 32, patch_drop_rate=0.3, **VIT),
-    "timm convnext_atto": from_timm("convnext_atto", 32, drop_path_rate=0.3),
-    "timm resnet18, DropBlock": from_timm("resnet18", drop_block_rate=0.1),
+    "timm convnext_atto": from_timm("convnext_atto", 32, drop_path_rate=0.3, ls_init_value=1.0),
+    "timm resnet18, DropBlock": from_timm("resnet18", drop_block_rate=0.1, zero_init_last=False),
     "timm mixer_s32": from_timm("mixer_s32_224", 224, drop_rate=0.1, drop_path_rate=0.2),
     "BERT": from_transformers("BertForSequenceClassification", "BertConfig", **TEXT),
     "BERT, classifier only": from_transformers(

@@ -7,7 +7,7 @@ anything heavy is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
@@ -173,56 +173,32 @@ RANGES: dict[str, Range] = {
 }
 
 
-_COUNTS = Range(
+#: names for the ranges of the classes that declare their own: ``ranges = {"drop_prob": DROP_BELOW_ONE}``
+COUNTS = Range(
     "a non-empty list of integers >= 1",
     lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and _counts(v, len(v)),
 )
-_COUNTS_OR_EMPTY = Range("a list of integers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
-_NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
-_SWITCH_OR_NULL = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
-_SHAPE_AND_CLASSES = {"shape": _COUNTS, "classes": COUNT}
-_ORDER = {
+COUNTS_OR_EMPTY = Range("a list of integers >= 1", lambda v: isinstance(v, (list, tuple)) and _counts(v, len(v)))
+ODD_COUNT = Range("an odd integer >= 1", lambda v: _integer(v) and v >= 1 and v % 2 == 1)
+SWITCH_OR_NULL = Range("true, false or null", lambda v: v is None or isinstance(v, bool))
+#: of a dropout that cannot preserve the variance if it drops everything
+NEEDS_SOME_KEPT = {"drop_prob": DROP_BELOW_ONE, "keep_prob": KEEP_ABOVE_ZERO}
+#: of a model whose layers may have batch normalization
+LAYER_ORDER = {
+    "shape": COUNTS,
+    "classes": COUNT,
     "batch_norm": one_of("none", "before", "after", "after_dropout"),
     "input_batch_norm": SWITCH,
-    "momentum": FRACTION_BELOW_ONE,
-    "epsilon": POSITIVE,
-    "bias": _SWITCH_OR_NULL,
-}
-
-#: (kind, name) -> ranges of settings that have a special meaning in this component
-OF_COMPONENT: dict[tuple[str, str], dict[str, Range]] = {
-    ("dropout", "alpha"): _NEEDS_SOME_KEPT,
-    ("dropout", "concrete"): {"drop_prob": LEARNABLE, "keep_prob": LEARNABLE, "whole_maps": _SWITCH_OR_NULL},
-    ("dropout", "drop_connect"): {"weights": one_of("all", "recurrent")},
-    ("dropout", "feature_alpha"): _NEEDS_SOME_KEPT,
-    ("dropout", "gaussian"): _NEEDS_SOME_KEPT,
-    ("regularizer", "orthogonal"): {"mode": one_of("rows", "columns")},
-    ("initializer", "variance_scaling"): {
-        "mode": one_of("fan_in", "fan_out", "fan_avg"),
-        "distribution": one_of("truncated_normal", "untruncated_normal", "uniform"),
-    },
-    ("optimizer", "nesterov"): {"momentum": INSIDE_ZERO_ONE},
-    ("model", "mlp"): {"hidden": _COUNTS, **_SHAPE_AND_CLASSES, **_ORDER},
-    ("model", "cnn"): {
-        "channels": _COUNTS,
-        "kernel_size": Range("an odd integer >= 1", lambda v: _integer(v) and v >= 1 and v % 2 == 1),
-        "pooling": one_of("max", "average", "none"),
-        "head": _COUNTS_OR_EMPTY,
-        "global_pooling": SWITCH,
-        "dropout_at": one_of("auto", "conv", "dense", "both"),
-        "dense_batch_norm": SWITCH,
-        **_SHAPE_AND_CLASSES,
-        **_ORDER,
-    },
+    "bias": SWITCH_OR_NULL,
 }
 
 
-def check(prefix: str = "", *, component: tuple[str, str] | None = None, **settings: Any) -> None:
+def check(prefix: str = "", *, ranges: Mapping[str, Range] | None = None, **settings: Any) -> None:
     """Check each setting against the range of its name; a setting without a range passes.
 
     Args:
         prefix: put before the key in the message, e.g. ``"regularizer."``.
-        component: (kind, name) of the component that has these settings, for ranges that only it has.
+        ranges: name -> range of the settings that have a special meaning here, usually the class's `ranges`.
         **settings: name -> value.
 
     Raises:
@@ -234,13 +210,7 @@ def check(prefix: str = "", *, component: tuple[str, str] | None = None, **setti
         Traceback (most recent call last):
         regtorch.errors.SettingError: dropout.drop_prob=1.5 is not allowed: it must be a probability from 0 to 1
     """
-    ranges = RANGES | OF_COMPONENT.get(component or ("", ""), {})
     for key, value in settings.items():
-        if key in ranges:
-            ranges[key].check(prefix + key, value)
-
-
-def ranges_of(kind: type) -> tuple[str, str] | None:
-    """(kind, name) of the component whose special ranges apply to a class: itself, or a base class."""
-    names = (vars(cls).get("registered_as") for cls in kind.__mro__)
-    return next((name for name in names if name in OF_COMPONENT), None)
+        allowed = (ranges or {}).get(key) or RANGES.get(key)
+        if allowed is not None:
+            allowed.check(prefix + key, value)

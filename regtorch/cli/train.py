@@ -123,7 +123,8 @@ def _check_flags() -> None:
 
 
 def _sweep(overrides: list[str]) -> int:
-    from regtorch.sweeps.plan import check, plan
+    from regtorch.sweeps.check import check
+    from regtorch.sweeps.plan import plan
     from regtorch.sweeps.sweep import sweep
 
     if started_as() is not None:

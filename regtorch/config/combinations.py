@@ -13,6 +13,49 @@ from regtorch.registry import component
 from regtorch.where import OF_PLACE, matches
 
 
+def check_combinations(config: Mapping[str, Any]) -> None:
+    """Check all combinations of settings.
+
+    Raises:
+        RegtorchError: the first one that is not allowed.
+    """
+    _check_dropouts(config)
+    _check_strategy(config)
+    check_places(config)
+    check_schedules(config)
+
+
+def _check_dropouts(config: Mapping[str, Any]) -> None:
+    """Refuse dropouts at places that they are not made for."""
+    if config["input_dropout"]["name"] == "drop_connect":
+        raise SettingError(
+            "input_dropout=drop_connect is not allowed: the input has no weights; take dropout=drop_connect"
+        )
+    if config["model"]["name"] == "cnn":
+        on_maps = ["input_dropout", *(["dropout"] if config["model"].get("dropout_at") in ("conv", "both") else [])]
+        for place in on_maps:
+            if config[place]["name"] == "variational":
+                raise SettingError(
+                    f"{place}=variational is not allowed on feature maps: it is for sequences; take {place}=spatial2d"
+                )
+
+
+def _check_strategy(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot be computed on sharded weights."""
+    if config["trainer"].get("strategy") != "fsdp":
+        return
+    if config["callbacks"].get("ema_decay") is not None:
+        raise SettingError(
+            f"callbacks.ema_decay={config['callbacks']['ema_decay']} is not allowed with trainer.strategy=fsdp, "
+            "whose weights are sharded; take trainer=ddp"
+        )
+    if config["compile"]:
+        raise SettingError(
+            "compile=true is not allowed with trainer.strategy=fsdp, whose gathering of weights cannot be compiled; "
+            "take compile=false or trainer=ddp"
+        )
+
+
 def check_places(config: Mapping[str, Any]) -> None:
     """Refuse a rule that matches no parameter of a built-in model."""
     if config["model"]["name"] not in ("mlp", "cnn"):
@@ -65,7 +108,7 @@ def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) ->
     if nominal is None:
         nominal = component("dropout", node["name"]).load().default_drop_prob  # type: ignore[attr-defined]
     try:
-        settings.check(component=("dropout", node["name"]), drop_prob=round(nominal * factor, 9))
+        settings.check(ranges=component("dropout", node["name"]).ranges, drop_prob=round(nominal * factor, 9))
     except SettingError as error:
         raise SettingError(
             f"dropout_schedule.{key}={factor:g} is not allowed with {place}.drop_prob={nominal:g}: their product, {error}"

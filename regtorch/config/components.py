@@ -11,31 +11,11 @@ from typing import Any
 from regtorch import settings
 from regtorch.config.mistyped import options_for
 from regtorch.config.plugin_options import check_own, plugin_nodes
+from regtorch.config.schema import PLACES
 from regtorch.errors import RegtorchError, SettingError, as_one_line
-from regtorch.registry import component, create
+from regtorch.registry import Component, component, create
 from regtorch.registry.contracts import stand_ins
 from regtorch.where import split_where
-
-#: place of a component in the configuration -> its kind
-PLACES = {
-    "data": "data",
-    "model": "model",
-    "activation": "activation",
-    "initializer": "initializer",
-    "head_initializer": "initializer",
-    "regularizer": "regularizer",
-    "bias_regularizer": "regularizer",
-    "activity_regularizer": "regularizer",
-    "penalty_schedule": "schedule",
-    "dropout": "dropout",
-    "input_dropout": "dropout",
-    "dropout_schedule": "schedule",
-    "constraint": "constraint",
-    "bias_constraint": "constraint",
-    "optimizer": "optimizer",
-    "scheduler": "scheduler",
-    "augmentation": "augmentation",
-}
 
 #: places that may be null
 _OPTIONAL = ("head_initializer",)
@@ -56,33 +36,45 @@ def check_node(place: str, kind: str, node: Any) -> None:
         raise SettingError(
             f"{place}={node} is not allowed: it must be a node with a name; to choose an option, write {option}"
         )
-    of_plugin = _of_plugin(kind, node["name"])
-    known = _packaged(kind, node["name"])
+    found = component(kind, node["name"])
     given = {key: value for key, value in node.items() if key != "name"}
+    _check_keys(place, found, given)
+    settings.check(f"{place}.", ranges=found.ranges, **{k: v for k, v in given.items() if v is not None})
+    if _of_plugin(kind, node["name"]):
+        check_own(kind, node["name"])
+        if kind not in ("model", "data"):  # these two are tried together later
+            with _in_one_line(kind, node["name"], "cannot be created", place):
+                create(kind, **node, **stand_ins(kind))
+    _check_drop_prob(place, kind, node)
+    _check_order(place, node)
+    if node.get("where") is not None:
+        try:
+            split_where(node["where"])
+        except SettingError as error:
+            raise SettingError(f"{place}.{error}") from error
+    _check_inner_nodes(place, kind, node)
+
+
+def _check_keys(place: str, found: Component, given: Mapping[str, Any]) -> None:
+    """Refuse missing values, and settings that the component does not have."""
+    of = f"{found.kind} {found.name}"
     for key, value in given.items():
         if isinstance(value, str) and value == "???":
-            raise SettingError(f"{place}.{key} is missing: {kind} {node['name']} needs it; write {place}.{key}=VALUE")
-    if known is not None:
-        for key, value in given.items():
-            if key not in known and key != "where":
-                if kind == "dropout" and key in ("p", "rate") and "drop_prob" in known:
-                    raise SettingError(
-                        f"{place}.{key}={value} is ambiguous: write {place}.drop_prob or {place}.keep_prob"
-                    )
-                raise SettingError(
-                    f"{place}.{key}={value}: {kind} {node['name']} has no such setting; it has: {', '.join(known)}"
-                )
-            if value is None and known.get(key) is not None:
-                raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
-    settings.check(f"{place}.", component=(kind, node["name"]), **{k: v for k, v in given.items() if v is not None})
-    if of_plugin:
-        check_own(kind, node["name"])
-    if of_plugin and kind not in (
-        "model",
-        "data",
-    ):  # its class checks its settings; model and data are tried together later
-        with _in_one_line(kind, node["name"], "cannot be created", place):
-            create(kind, **node, **stand_ins(kind))
+            raise SettingError(f"{place}.{key} is missing: {of} needs it; write {place}.{key}=VALUE")
+    known = _packaged(found.kind, found.name)
+    if known is None:
+        return
+    for key, value in given.items():
+        if key not in known and key != "where":
+            if found.kind == "dropout" and key in ("p", "rate") and "drop_prob" in known:
+                raise SettingError(f"{place}.{key}={value} is ambiguous: write {place}.drop_prob or {place}.keep_prob")
+            raise SettingError(f"{place}.{key}={value}: {of} has no such setting; it has: {', '.join(known)}")
+        if value is None and known.get(key) is not None:
+            raise SettingError(f"{place}.{key}=null is not allowed: it must have a value, e.g. {known[key]}")
+
+
+def _check_drop_prob(place: str, kind: str, node: Mapping[str, Any]) -> None:
+    """Refuse a probability of no dropout, and two probabilities."""
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
             raise SettingError(
@@ -92,19 +84,17 @@ def check_node(place: str, kind: str, node: Any) -> None:
         raise SettingError(
             f"{place}.drop_prob={node['drop_prob']} and {place}.keep_prob={node['keep_prob']} are both given: give one of them"
         )
-    if (
-        node.get("min_value") is not None
-        and node.get("max_value") is not None
-        and node["min_value"] > node["max_value"]
-    ):
-        raise SettingError(
-            f"{place}.min_value={node['min_value']} is not allowed: it must be at most max_value={node['max_value']}"
-        )
-    if node.get("where") is not None:
-        try:
-            split_where(node["where"])
-        except SettingError as error:
-            raise SettingError(f"{place}.{error}") from error
+
+
+def _check_order(place: str, node: Mapping[str, Any]) -> None:
+    """Refuse a least value above the largest."""
+    low, high = node.get("min_value"), node.get("max_value")
+    if low is not None and high is not None and low > high:
+        raise SettingError(f"{place}.min_value={low} is not allowed: it must be at most max_value={high}")
+
+
+def _check_inner_nodes(place: str, kind: str, node: Mapping[str, Any]) -> None:
+    """Check the nodes that a component combines or applies."""
     if node["name"] == "several":
         if not isinstance(node.get("rules"), (list, tuple)) or not node["rules"]:
             raise SettingError(

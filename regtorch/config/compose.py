@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
 from regtorch.config.command_line import _flat, unreadable
+from regtorch.config.keys import check_required
 from regtorch.config.mistyped import key_for, options_for, strength_of
 from regtorch.config.option_lists import combines, is_group, option_names, refuse_lists_in_recipes, without_lists
 from regtorch.config.plugin_options import plugin_nodes
 from regtorch.config.python_only import python_only
-from regtorch.config.required import check_required
 from regtorch.config.trust import check_names_only
 from regtorch.errors import SettingError, as_one_line
 from regtorch.registry import near

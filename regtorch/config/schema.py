@@ -1,100 +1,158 @@
-"""Keys of a configuration outside components, with their ranges."""
+"""The schema of a run's configuration outside its components: a dataclass for each node, with the range of each key.
+
+A field without a default is a key that every configuration must have.
+"""
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
-from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, get_type_hints
 
-from regtorch.errors import SettingError
-from regtorch.registry import near
 from regtorch.settings import COUNT, FRACTION_BELOW_ONE, NON_NEGATIVE, POSITIVE, SEED, SWITCH, Range, one_of
 
-OTHER_KEYS = (
-    "callbacks", "checkpoint", "logger", "trainer", "mc", "seed", "evaluate", "compile", "ckpt_path", "resume",
-    "hparams_search",
+_COUNT_OR_NULL = Range("an integer >= 1, or null", lambda v: v is None or COUNT.holds(v))
+_POSITIVE_OR_NULL = Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v))
+_FRACTION_OR_NULL = Range("a number from 0 to below 1, or null", lambda v: v is None or FRACTION_BELOW_ONE.holds(v))
+_STEPS = Range("an integer >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True))
+_DEVICES = Range(
+    "an integer >= 1, -1 or auto for all, or launched",
+    lambda v: COUNT.holds(v) or v in (-1, "auto", "launched"),
+)
+_ACCELERATOR = one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else []))
+_PRECISION = one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Settings of Lightning's Trainer. It takes those in `PASSED_TO_LIGHTNING` too, and checks their values itself."""
+
+    accelerator: Annotated[str, _ACCELERATOR]
+    devices: Annotated[int | str, _DEVICES]
+    precision: Annotated[str | int, _PRECISION]
+    max_epochs: Annotated[int, COUNT]
+    strategy: Annotated[str, one_of("auto", "ddp", "fsdp")] = "auto"
+    max_steps: Annotated[int, _STEPS] = -1
+    accumulate_grad_batches: Annotated[int, COUNT] = 1
+    gradient_clip_val: Annotated[float | None, _POSITIVE_OR_NULL] = None
+    gradient_clip_algorithm: Annotated[str, one_of("norm", "value")] = "norm"
+
+
+#: arguments of Lightning's Trainer that are passed on; a test compares them with its signature
+PASSED_TO_LIGHTNING = (
+    "barebones", "benchmark", "check_val_every_n_epoch", "detect_anomaly", "deterministic", "enable_autolog_hparams",
+    "fast_dev_run", "inference_mode", "limit_predict_batches", "limit_test_batches", "limit_train_batches",
+    "log_every_n_steps", "max_time", "min_epochs", "min_steps", "model_registry", "overfit_batches", "profiler",
+    "reload_dataloaders_every_n_epochs", "sync_batchnorm", "val_check_interval",
 )  # fmt: skip
-
-_RUN_KEYS: dict[str, Range] = {
-    "seed": SEED,
-    "evaluate": one_of("best", "last"),
-    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", *(["mps"] if sys.platform == "darwin" else [])),
-    "compile": SWITCH,
-    "checkpoint.every_n_steps": Range("an integer >= 1, or null", lambda v: v is None or COUNT.holds(v)),
-    "checkpoint.every_seconds": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
-    "checkpoint.seconds_to_stop": POSITIVE,
-    "trainer.devices": Range(
-        "an integer >= 1, -1 or auto for all, or launched",
-        lambda v: COUNT.holds(v) or v in (-1, "auto", "launched"),
-    ),
-    "trainer.strategy": one_of("auto", "ddp", "fsdp"),
-    "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", 16, 32, 64),
-    "trainer.max_epochs": COUNT,
-    "trainer.max_steps": Range(
-        "an integer >= 1, or -1 for all", lambda v: COUNT.holds(v) or (v == -1 and v is not True)
-    ),
-    "trainer.accumulate_grad_batches": COUNT,
-    "trainer.gradient_clip_val": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
-    "trainer.gradient_clip_algorithm": one_of("norm", "value"),
-    "callbacks.patience": Range("an integer >= 1, or null", lambda v: v is None or COUNT.holds(v)),
-    "callbacks.monitor": one_of("val_loss", "val_accuracy"),
-    "callbacks.min_delta": NON_NEGATIVE,
-    "callbacks.ema_decay": Range(
-        "a number from 0 to below 1, or null", lambda v: v is None or FRACTION_BELOW_ONE.holds(v)
-    ),
-    "logger.csv": SWITCH,
-    "logger.tensorboard": SWITCH,
-    "mc.name": one_of("standard", "none"),
-    "mc.samples": COUNT,
-    "mc.tolerance": Range("a finite number > 0, or null", lambda v: v is None or POSITIVE.holds(v)),
-}
-
-#: nodes -> all their keys
-_CLOSED = {
-    "checkpoint": ("every_n_steps", "every_seconds", "seconds_to_stop"),
-    "callbacks": ("patience", "monitor", "min_delta", "ema_decay"),
-    "logger": ("csv", "tensorboard"),
-    "mc": ("name", "samples", "tolerance"),
-}
-
 #: arguments of Lightning's Trainer that regtorch sets itself
-_OURS = (
+SET_BY_REGTORCH = (
     "callbacks", "default_root_dir", "enable_checkpointing", "enable_model_summary", "enable_progress_bar", "limit_val_batches",
     "logger", "num_nodes", "num_sanity_val_steps", "plugins", "use_distributed_sampler",
 )  # fmt: skip
 
 
-def check_run_keys(config: Mapping[str, Any]) -> None:
-    """Check the ranges of all settings outside components."""
-    for key, allowed in _RUN_KEYS.items():
-        node: Any = config
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node.get(parent, {})
-        if last in node:
-            if isinstance(node[last], str) and re.fullmatch(r"\d+ *(-|:|\.\.+) *\d+", node[last]):
-                raise SettingError(
-                    f"{key}={node[last]} is not allowed: it must be {allowed.words}; for a grid: -m '{key}=range(1,6)'"
-                )
-            allowed.check(key, node[last])
+@dataclass(frozen=True)
+class Callbacks:
+    """Early stopping, the monitored value, and averaging of the weights."""
+
+    patience: Annotated[int | None, _COUNT_OR_NULL]
+    monitor: Annotated[str, one_of("val_loss", "val_accuracy")]
+    min_delta: Annotated[float, NON_NEGATIVE]
+    ema_decay: Annotated[float | None, _FRACTION_OR_NULL]
 
 
-def check_trainer_keys(trainer: Mapping[str, Any]) -> None:
-    """Refuse keys that Lightning's Trainer does not have; its source is parsed, because importing it takes seconds."""
-    if all(f"trainer.{key}" in _RUN_KEYS for key in trainer):
-        return
-    spec = find_spec("lightning")
-    if spec is None or spec.origin is None:
-        return
-    source = Path(spec.origin).parent / "pytorch" / "trainer" / "trainer.py"
-    classes = [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
-    body = next(c for c in classes if c.name == "Trainer").body
-    init = next(node for node in body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    known = {argument.arg for argument in (*init.args.args, *init.args.kwonlyargs)} - {"self", *_OURS}
-    for key, value in trainer.items():
-        if key not in known:
-            raise SettingError(f"trainer.{key}={value}: Lightning's Trainer has no such setting{near(key, known)}")
+@dataclass(frozen=True)
+class Checkpoint:
+    """When checkpoints are written in addition to the end of each epoch."""
+
+    every_n_steps: Annotated[int | None, _COUNT_OR_NULL]
+    every_seconds: Annotated[float | None, _POSITIVE_OR_NULL]
+    seconds_to_stop: Annotated[float, POSITIVE] = 20.0
+
+
+@dataclass(frozen=True)
+class Logger:
+    """Which log files are written."""
+
+    csv: Annotated[bool, SWITCH]
+    tensorboard: Annotated[bool, SWITCH]
+
+
+@dataclass(frozen=True)
+class MC:
+    """Monte Carlo prediction of the test part; `samples` and `tolerance` are required unless its name is ``none``."""
+
+    name: Annotated[str, one_of("standard", "none")]
+    samples: Annotated[int, COUNT] = 100
+    tolerance: Annotated[float | None, _POSITIVE_OR_NULL] = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The keys of a run outside its components."""
+
+    trainer: Trainer
+    callbacks: Callbacks
+    checkpoint: Checkpoint
+    logger: Logger
+    mc: MC
+    seed: Annotated[int, SEED]
+    evaluate: Annotated[str, one_of("best", "last")]
+    compile: Annotated[bool, SWITCH]
+    ckpt_path: str | None
+    resume: str | None
+    hparams_search: Mapping[str, Any] | None = None
+
+
+#: place of a component in the configuration -> its kind
+PLACES = {
+    "data": "data",
+    "model": "model",
+    "activation": "activation",
+    "initializer": "initializer",
+    "head_initializer": "initializer",
+    "regularizer": "regularizer",
+    "bias_regularizer": "regularizer",
+    "activity_regularizer": "regularizer",
+    "penalty_schedule": "schedule",
+    "dropout": "dropout",
+    "input_dropout": "dropout",
+    "dropout_schedule": "schedule",
+    "constraint": "constraint",
+    "bias_constraint": "constraint",
+    "optimizer": "optimizer",
+    "scheduler": "scheduler",
+    "augmentation": "augmentation",
+}
+
+#: all keys of a configuration outside components
+OTHER_KEYS = tuple(field.name for field in fields(Run))
+
+
+@cache
+def nodes() -> dict[str, type]:
+    """Key -> dataclass of each node."""
+    hints = get_type_hints(Run)
+    return {key: hints[key] for key in OTHER_KEYS if is_dataclass(hints[key])}
+
+
+def required(schema: type) -> list[str]:
+    """The fields without a default."""
+    return [field.name for field in fields(schema) if field.default is MISSING]
+
+
+@cache
+def ranges() -> dict[str, Range]:
+    """Key, such as ``trainer.max_epochs`` -> its range."""
+    return dict(_ranges(Run, ""))
+
+
+def _ranges(schema: type, prefix: str) -> Iterator[tuple[str, Range]]:
+    for name, hint in get_type_hints(schema, include_extras=True).items():
+        if is_dataclass(hint):
+            yield from _ranges(hint, f"{prefix}{name}.")  # type: ignore[arg-type]
+        for extra in getattr(hint, "__metadata__", ()):
+            yield f"{prefix}{name}", extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.registry import register
+from regtorch.settings import NEEDS_SOME_KEPT, Range
 from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.keep_mask import masked, unit_mask
 
@@ -75,6 +77,8 @@ class AlphaDropout(ProbabilityDropout):
         >>> AlphaDropout(keep_prob=0.9)
         AlphaDropout(drop_prob=0.1, keep_prob=0.9)
     """
+
+    ranges: ClassVar[Mapping[str, Range]] = NEEDS_SOME_KEPT
 
     effect = "affine"
     default_drop_prob: ClassVar[float] = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from regtorch.dropout.traceable import takes_only_a_tensor, traceable
 from regtorch.errors import NamingError, SettingError
 from regtorch.registry.configurable import Configurable
-from regtorch.settings import check, ranges_of
+from regtorch.settings import check
 from regtorch.tensor_ops.arguments import check_tensor
 
 
@@ -172,7 +172,7 @@ class ProbabilityDropout(Noise):
         if drop_prob is not None:
             self.drop_prob = drop_prob
         elif keep_prob is not None:
-            check(component=ranges_of(type(self)), keep_prob=keep_prob)
+            check(ranges=self.ranges, keep_prob=keep_prob)
             self.drop_prob = complement(keep_prob)
         else:
             raise NamingError(f"{name} needs a probability: write drop_prob=... or keep_prob=...")
@@ -191,7 +191,7 @@ class ProbabilityDropout(Noise):
 
     @drop_prob.setter
     def drop_prob(self, value: float) -> None:
-        check(component=ranges_of(type(self)), drop_prob=value)
+        check(ranges=self.ranges, drop_prob=value)
         self._drop_prob = float(value)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.registry import register
-from regtorch.settings import check, ranges_of
+from regtorch.settings import LEARNABLE, SWITCH_OR_NULL, Range, check
 from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.full_precision import widened
 from regtorch.tensor_ops.keep_mask import generator_kwargs, rows_shape
@@ -89,6 +90,12 @@ class ConcreteDropout(ProbabilityDropout):
         (ConcreteDropout(drop_prob=0.1, keep_prob=0.9, temperature=0.1, whole_maps=None), ['logit'])
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "drop_prob": LEARNABLE,
+        "keep_prob": LEARNABLE,
+        "whole_maps": SWITCH_OR_NULL,
+    }
+
     effect = "scale"
     default_drop_prob: ClassVar[float] = 0.1
     learned: ClassVar[bool] = True
@@ -106,7 +113,7 @@ class ConcreteDropout(ProbabilityDropout):
         **unknown: NoReturn,
     ) -> None:
         super().__init__(*args, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        check(component=ranges_of(type(self)), temperature=temperature, whole_maps=whole_maps)
+        check(ranges=self.ranges, temperature=temperature, whole_maps=whole_maps)
         self.temperature = temperature
         self.whole_maps = whole_maps  # type: ignore[misc, assignment]
 
@@ -117,7 +124,7 @@ class ConcreteDropout(ProbabilityDropout):
 
     @drop_prob.setter
     def drop_prob(self, value: float) -> None:
-        check(component=ranges_of(type(self)), drop_prob=value)
+        check(ranges=self.ranges, drop_prob=value)
         logit = math.log(value) - math.log1p(-value)
         if "logit" in self._parameters:
             with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 import torch
@@ -13,7 +14,7 @@ from regtorch.dropout.dropout import dropout
 from regtorch.dropout.traceable import recorded
 from regtorch.errors import SettingError
 from regtorch.registry import register
-from regtorch.settings import check
+from regtorch.settings import Range, check, one_of
 from regtorch.tensor_ops.arguments import check_tensor
 
 __all__ = ["DropConnect", "drop_connect"]
@@ -78,6 +79,8 @@ class DropConnect(ProbabilityDropout):
         )
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {"weights": one_of("all", "recurrent")}
+
     not_settings: ClassVar[frozenset[str]] = frozenset({"layer"})
     acts_on_weights: ClassVar[bool] = True
 
@@ -93,7 +96,7 @@ class DropConnect(ProbabilityDropout):
         named = layer is None or isinstance(layer, nn.Module)
         given: tuple[Any, ...] = args if named else (layer, *args)
         super().__init__(*given, drop_prob=drop_prob, keep_prob=keep_prob, **unknown)
-        check(component=("dropout", "drop_connect"), weights=weights)
+        check(ranges=self.ranges, weights=weights)
         if layer is not None and not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd, *_RECURRENT)):
             raise SettingError(
                 f"DropConnect wraps a Linear, convolution or recurrent layer, got {type(layer).__name__}"

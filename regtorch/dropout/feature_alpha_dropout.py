@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from regtorch.dropout.alpha_dropout import alpha_masked
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.errors import SettingError
 from regtorch.registry import register
+from regtorch.settings import NEEDS_SOME_KEPT, Range
 from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.keep_mask import feature_mask
 
@@ -67,6 +69,8 @@ class FeatureAlphaDropout(ProbabilityDropout):
         >>> FeatureAlphaDropout(drop_prob=0.1)
         FeatureAlphaDropout(drop_prob=0.1, keep_prob=0.9)
     """
+
+    ranges: ClassVar[Mapping[str, Range]] = NEEDS_SOME_KEPT
 
     effect = "affine"
     default_drop_prob: ClassVar[float] = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.gaussian_noise import standard_normal
 from regtorch.registry import register
+from regtorch.settings import NEEDS_SOME_KEPT, Range
 from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.full_precision import widened
 
@@ -64,6 +66,8 @@ class GaussianDropout(ProbabilityDropout):
         >>> GaussianDropout(drop_prob=0.2)
         GaussianDropout(drop_prob=0.2, keep_prob=0.8)
     """
+
+    ranges: ClassVar[Mapping[str, Range]] = NEEDS_SOME_KEPT
 
     effect = "scale"
     default_drop_prob: ClassVar[float] = 0.2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from regtorch.initializers.base import Initializer
 from regtorch.initializers.random import TRUNCATED_STD, truncated_normal_
 from regtorch.registry import register
-from regtorch.settings import check
+from regtorch.settings import Range, check, one_of
 from regtorch.tensor_ops.arguments import check_tensor
 
 __all__ = [
@@ -115,10 +116,15 @@ class VarianceScaling(_Scaled):
         True
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "mode": one_of("fan_in", "fan_out", "fan_avg"),
+        "distribution": one_of("truncated_normal", "untruncated_normal", "uniform"),
+    }
+
     def __init__(
         self, scale: float = 1.0, mode: Mode = "fan_in", distribution: Distribution = "truncated_normal"
     ) -> None:
-        check(component=("initializer", "variance_scaling"), scale=scale, mode=mode, distribution=distribution)
+        check(ranges=self.ranges, scale=scale, mode=mode, distribution=distribution)
         self.scale = scale
         self.mode = mode
         self.distribution = distribution

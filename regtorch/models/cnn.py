@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, 
 from regtorch.models.sizes import check_image
 from regtorch.registry import register
 from regtorch.registry.configurable import Configurable, plain
-from regtorch.settings import check
+from regtorch.settings import COUNTS, COUNTS_OR_EMPTY, LAYER_ORDER, ODD_COUNT, SWITCH, Range, check, one_of
 
 POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
@@ -58,6 +58,17 @@ class CNN(Configurable, nn.Module):
         torch.Size([2, 10])
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "channels": COUNTS,
+        "kernel_size": ODD_COUNT,
+        "pooling": one_of("max", "average", "none"),
+        "head": COUNTS_OR_EMPTY,
+        "global_pooling": SWITCH,
+        "dropout_at": one_of("auto", "conv", "dense", "both"),
+        "dense_batch_norm": SWITCH,
+        **LAYER_ORDER,
+    }
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -86,7 +97,7 @@ class CNN(Configurable, nn.Module):
         self.given = given
         check(
             "model.",
-            component=("model", "cnn"),
+            ranges=self.ranges,
             shape=shape,
             classes=classes,
             channels=channels,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from regtorch.models.batch_norm import batch_norm as make_batch_norm
 from regtorch.models.parts import Part, fresh_activation, initialize, place_dropout, wrap_weights
 from regtorch.registry import register
 from regtorch.registry.configurable import Configurable, plain
-from regtorch.settings import check
+from regtorch.settings import COUNTS, LAYER_ORDER, Range, check
 
 #: the position of batch normalization in a layer
 Order = Literal["none", "before", "after", "after_dropout"]
@@ -101,6 +101,8 @@ class MLP(Configurable, nn.Module):
         torch.Size([2, 10])
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {"hidden": COUNTS, **LAYER_ORDER}
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -123,7 +125,7 @@ class MLP(Configurable, nn.Module):
         self.given = given
         check(
             "model.",
-            component=("model", "mlp"),
+            ranges=self.ranges,
             shape=shape,
             classes=classes,
             hidden=hidden,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import optim
 from torch.optim.optimizer import ParamsT
 
 from regtorch.optimizers.base import KerasOptimizer
 from regtorch.registry import register
-from regtorch.settings import check
+from regtorch.settings import INSIDE_ZERO_ONE, Range, check
 
 
 @register("optimizer", "sgd")
@@ -95,6 +98,8 @@ class Nesterov(KerasOptimizer, optim.SGD):
         tensor([0.6200])
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {"momentum": INSIDE_ZERO_ONE}
+
     def __init__(self, params: ParamsT, lr: float = 1e-3, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
-        check(component=("optimizer", "nesterov"), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        check(ranges=self.ranges, lr=lr, momentum=momentum, weight_decay=weight_decay)
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from regtorch import settings
 from regtorch.errors import NameTakenError, SettingError, UnknownNameError
 from regtorch.registry.importing import being_imported
+from regtorch.settings import Range
 
 #: kind -> the package of its built-in components
 PACKAGES = {
@@ -60,6 +63,13 @@ class Component:
         """The class or function itself; a built-in one is imported on first use."""
         return self.factory or getattr(importlib.import_module(self.module), self.attribute)
 
+    @property
+    def ranges(self) -> Mapping[str, Range]:
+        """The ranges that the class declares itself, read without importing a built-in one."""
+        if self.factory is not None:
+            return getattr(self.factory, "ranges", {})
+        return _declared_ranges(self.module).get(self.attribute, {})
+
 
 @cache
 def _declared(package: str) -> tuple[Component, ...]:
@@ -69,6 +79,18 @@ def _declared(package: str) -> tuple[Component, ...]:
         for path in sorted((Path(__file__).parents[1] / package).glob("*.py"))
         for kind, name, attribute in _DECLARATION.findall(path.read_text(encoding="utf-8"))
     )
+
+
+@cache
+def _declared_ranges(module: str) -> dict[str, Mapping[str, Range]]:
+    """Class -> its `ranges`, an expression over names of `regtorch.settings`, evaluated without importing the module."""
+    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
+    found: dict[str, Mapping[str, Range]] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for line in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "ranges" and line.value is not None:
+                found[node.name] = eval(ast.unparse(line.value), vars(settings).copy())  # type: ignore[attr-defined]
+    return found
 
 
 @cache

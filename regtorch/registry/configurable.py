@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from regtorch.errors import SettingError
+from regtorch.settings import Range
 
 
 def plain(value: Any) -> Any:
@@ -39,6 +40,9 @@ class Configurable:
     registered_as: ClassVar[tuple[str, str] | None] = None
     #: constructor arguments that are not settings (a layer to wrap, parameters to optimize)
     not_settings: ClassVar[frozenset[str]] = frozenset()
+    #: ranges of settings that have a special meaning in this class; for built-in classes an expression over names of
+    #: `regtorch.settings`, because the command line reads it without importing the class
+    ranges: ClassVar[Mapping[str, Range]] = {}
 
     @classmethod
     def from_config(cls, **settings: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.nn.functional import normalize
 
 from regtorch.registry import register
 from regtorch.regularizers.base import Regularizer
-from regtorch.settings import check
+from regtorch.settings import Range, check, one_of
 from regtorch.tensor_ops.full_precision import full_precision
 from regtorch.tensor_ops.sharded import full_tensors
 from regtorch.tensor_ops.summed import scaled
@@ -68,11 +69,13 @@ class Orthogonal(Regularizer):
         tensor(0.5000)
     """
 
+    ranges: ClassVar[Mapping[str, Range]] = {"mode": one_of("rows", "columns")}
+
     by_unit: ClassVar[bool] = True
 
     def __init__(self, strength: float = 0.01, mode: Literal["rows", "columns"] = "rows") -> None:
         super().__init__()
-        check(component=("regularizer", "orthogonal"), strength=strength, mode=mode)
+        check(ranges=self.ranges, strength=strength, mode=mode)
         self.strength = float(strength)
         self.mode = mode
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.config.components import PLACES, check_components
+from regtorch.config.components import check_components
 from regtorch.config.compose import compose
 from regtorch.config.data_path import path_of_run
 from regtorch.config.interpolation import resolve_references
-from regtorch.config.required import check_required
-from regtorch.config.schema import OTHER_KEYS, check_run_keys
+from regtorch.config.keys import check_ranges, check_required
+from regtorch.config.schema import OTHER_KEYS, PLACES
 from regtorch.errors import DataError, RegtorchError
 from regtorch.printable import shortened
 from regtorch.runs.checkpoint_header import read_description
@@ -42,7 +42,7 @@ def configuration(folder: Path) -> dict[str, Any]:
     plain = _with_later_keys({str(key): value for key, value in config.items()})
     try:
         check_required(plain)
-        check_run_keys(plain)
+        check_ranges(plain)
         check_components(plain)
     except RegtorchError as error:
         raise DataError(f"run={folder}: .hydra/config.yaml: {error}") from error

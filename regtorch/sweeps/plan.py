@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regtorch.config.command_line import check_readable, unreadable, value_of
+from regtorch.config.command_line import check_readable, value_of
 from regtorch.config.compose import compose_unresolved
 from regtorch.config.data_path import path_in, sweep_started_in
 from regtorch.config.search_space import SearchPlan, search_plan
 from regtorch.config.trust import check_folder_files, check_folder_overrides, check_names_only
 from regtorch.errors import DataError, SettingError
 from regtorch.registry import near
-from regtorch.runs.validate import checked, validate_run
 from regtorch.settings import COUNT_FROM_TWO, NON_NEGATIVE, Range, one_of
-from regtorch.study.leaderboard import ORDERS, inside
+from regtorch.study.leaderboard import ORDERS
+from regtorch.sweeps.grid import as_text, grid_points, is_swept
 from regtorch.sweeps.launcher import check_launcher
 from regtorch.sweeps.successive_halving import rungs
 from regtorch.system.quoting import describes_run, is_for_hydra, quoted
@@ -35,7 +33,9 @@ _OWN = {
     "sweep.halving": Range("an integer >= 2; 1/N of the points is kept", COUNT_FROM_TWO.holds),
     "sweep.retry_failed": one_of("true", "false"),
 }
+
 _TRIALS = "hparams_search.trials="  # may be increased when a search is resumed
+
 #: fields of ``sweep.json`` that a resumed sweep reads
 SWEEP_FIELDS: dict[str, Range] = {
     "overrides": Range("a list of strings", lambda v: isinstance(v, list) and all(isinstance(o, str) for o in v)),
@@ -44,8 +44,10 @@ SWEEP_FIELDS: dict[str, Range] = {
     "started_in": Range("a folder", lambda v: isinstance(v, str)),
     "folder": Range("a folder", lambda v: isinstance(v, str)),
 }
+
 #: keys that name files, which may be relative to where a sweep was started -> the prefix of the name
 _FILES = {"data.path": "", "ckpt_path": "", "hparams_search.storage": "sqlite:///"}
+
 #: Hydra's settings that a sweep controls itself -> the reason
 _FIXED_BY_SWEEP = {
     "hydra.sweep.subdir": "a point's folder is named by its number",
@@ -90,7 +92,7 @@ class Plan:
 
     def choices(self, number: int) -> dict[str, str]:
         """Return the choices of one point, without the quotes and escapes of a command line."""
-        return {key: _as_text(key, value) for key, value in self.points[number].items()}
+        return {key: as_text(key, value) for key, value in self.points[number].items()}
 
     def overrides_of(self, number: int) -> tuple[str, ...]:
         """Return the overrides of one point of a grid."""
@@ -135,7 +137,7 @@ def plan(overrides: Sequence[str]) -> Plan:
     places = sweep_started_in(folder, begun) if "sweep.resume" in own else []
     check_names_only(typed)
     check_launcher(typed)
-    swept = [o for o in typed if _is_swept(o)]
+    swept = [o for o in typed if is_swept(o)]
     fixed = [_held_here(o, places) for o in typed if o not in swept]
     keys = [o.lstrip("+~").partition("=")[0] for o in typed]
     _check_swept(swept, keys)
@@ -150,7 +152,7 @@ def plan(overrides: Sequence[str]) -> Plan:
         searched = search_plan(config["hparams_search"], swept, keys, _storage_text(written))
     if halving is not None or searched is not None:
         _check_comparable(config["data"], retry_failed)
-    points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(_points(swept)))
+    points: dict[int, Mapping[str, str]] = {} if searched is not None else dict(enumerate(grid_points(swept)))
     if halving is not None:
         _check_halving(halving, swept, keys, config["trainer"], len(points))
     without_mc = config["mc"]["name"] == "none" and not any(
@@ -174,7 +176,7 @@ def _begun(folder: Path) -> dict[str, str]:
 def _held_here(override: str, places: Sequence[Path]) -> str:
     """An override as it holds in the current folder, where it names a file relative to one of those places."""
     key = override.lstrip("+").partition("=")[0]
-    if not places or key not in _FILES or "${" in override or _is_swept(override):
+    if not places or key not in _FILES or "${" in override or is_swept(override):
         return override
     value, scheme = value_of(override), _FILES[key]
     path = value.removeprefix(scheme)
@@ -306,46 +308,6 @@ def _new_folder(name: str, typed: list[str]) -> Path:
     return folder
 
 
-def check(plan: Plan) -> None:
-    """Check each value of a sweep once, before anything runs.
-
-    Raises:
-        RegtorchError: the first error.
-    """
-    choices: dict[str, list[str]] = {}
-    if plan.search is not None:
-        choices = {d.key: list(d.ends) for d in plan.search.space}
-    for point in plan.points.values():
-        for key, value in point.items():
-            if value not in (known := choices.setdefault(key, [])):
-                known.append(value)
-    fixed = [o for o in plan.fixed if describes_run(o)]
-    first = {key: values[0] for key, values in choices.items()}
-
-    def composed(chosen: Mapping[str, str]) -> dict[str, Any]:
-        return checked([*fixed, *(plan.held_here(f"{key}={value}") for key, value in chosen.items())])
-
-    config = composed(first)
-    for key, values in choices.items():
-        for value in values[1:]:
-            if isinstance(
-                inside(config, key), (bool, int, float)
-            ):  # not an option of a group, so no composition is needed
-                validate_run(_with(config, key, value))
-            else:
-                composed({**first, key: value})
-
-
-def _with(config: Mapping[str, Any], key: str, value: str) -> dict[str, Any]:
-    """Return the configuration with another value at one place."""
-    first, _, rest = key.partition(".")
-    if rest:
-        return {**config, first: _with(config[first], rest, value)}
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return {**config, first: OverridesParser.create().parse_override(f"{first}={value}").value()}
-
-
 def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """Read the overrides and own keys of an earlier sweep."""
     for path in (folder, *folder.glob("[0-9]*")):
@@ -362,44 +324,3 @@ def _earlier(folder: Path) -> tuple[list[str], dict[str, Any]]:
         if not _OWN[key].holds(value):
             raise DataError(f"sweep.resume={folder}: its sweep.json is damaged ({key}={value})")
     return overrides, own
-
-
-@cache
-def _as_text(key: str, value: str) -> str:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    try:
-        read = OverridesParser.create().parse_override(f"{key}={value}").value()
-    except unreadable():
-        return value
-    return read if isinstance(read, str) else value
-
-
-def _is_swept(override: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    try:
-        return OverridesParser.create().parse_override(override).is_sweep_override()
-    except unreadable():
-        return False  # composing reports the error
-
-
-def _points(swept: Sequence[str]) -> list[dict[str, str]]:
-    """Return all combinations in Hydra's order: the last key changes fastest."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    choices: dict[str, list[str]] = {}
-    for text, override in zip(swept, OverridesParser.create().parse_overrides(list(swept)), strict=True):
-        if not override.is_discrete_sweep() or getattr(override.value(), "shuffle", False):
-            raise SettingError(f"{text} is not allowed in a grid: list values, or search with hparams_search=custom")
-        try:
-            values = list(override.sweep_string_iterator())
-        except HydraException as error:
-            raise SettingError(f"{text} is not allowed in a grid: list its values") from error
-        if not values:
-            raise SettingError(f"{text} is not allowed in a grid: it is empty")
-        if twice := next((value for value in values if values.count(value) > 1), None):
-            raise SettingError(f"{text} is not allowed in a grid: name {twice} only once")
-        choices[override.get_key_element()] = values
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]

@@ -14,7 +14,8 @@ from regtorch.config.data_path import moved_path
 from regtorch.errors import DataError
 from regtorch.runs.earlier_overrides import earlier_overrides
 from regtorch.runs.finished_run import configuration
-from regtorch.sweeps.plan import _begun, check, plan
+from regtorch.sweeps.check import check
+from regtorch.sweeps.plan import _begun, plan
 from regtorch.sweeps.sweep import _write_state
 from regtorch.system.quoting import quoted
 
