@@ -16,6 +16,7 @@ from regtorch.binding.links import Links, names_of
 from regtorch.binding.reentrant import Checkpoint, Recomputed, running_checkpoint
 from regtorch.binding.selection import select_layers
 from regtorch.binding.step_outputs import LastPass, Output, StepOutputs, TransformedOutputs
+from regtorch.compat.torch_internals import is_in_backward, is_jit_tracing, transforms_are_active
 from regtorch.errors import SettingError
 from regtorch.regularizers.activity import Activity
 from regtorch.rule import Where
@@ -95,13 +96,13 @@ class BoundActivity:
         if torch.compiler.is_compiling():
             self._collect_traced(layer, output)
             return
-        if torch._C._get_tracing_state() is not None:  # torch.jit.trace compares two passes
+        if is_jit_tracing():
             return
         tensor = self._tensor_of(layer, output)
-        if torch._C._are_functorch_transforms_active():
+        if transforms_are_active():
             self._transformed.add(self._cost(layer, output, _copied(tensor)))
             return
-        if torch._C._current_graph_task_id() != -1:
+        if is_in_backward():
             self._collect_recomputed(layer, output, tensor)
             return
         trains = layer.training or self.model.training
@@ -121,7 +122,7 @@ class BoundActivity:
         """In a reentrant checkpoint: collect a value whose gradient the recomputation uses."""
         recomputed = Recomputed(self._name(layer))
         value = self._cost(layer, output, tensor).detach().requires_grad_()
-        value.register_hook(recomputed)  # type: ignore[no-untyped-call]
+        value.register_hook(recomputed)
         found = Output(value, recomputed=recomputed)
         self._step.watch(found, value)
         self._step.add(layer, found)
@@ -210,7 +211,7 @@ class BoundActivity:
                 f"{type(self.regularizer).__name__} has no outputs in this step for layers that replaced others: "
                 "call the model's own forward, or call begin_step() after replacing layers"
             )
-        if torch._C._are_functorch_transforms_active():
+        if transforms_are_active():
             return self._transformed.read()
         self._take_traced()
         if self._step and (self.model.training or not self._last_pass or self._step_comes_first()):

@@ -76,7 +76,7 @@ class Recomputed:
                 return
             (found,) = torch.autograd.grad(value, leaf, self.gradient.to(value))
         if tensor.requires_grad:
-            tensor.register_hook(_Add(self, found))  # type: ignore[no-untyped-call]
+            tensor.register_hook(_Add(self, found))
         else:
             self.gradient = None  # no parameter is upstream of it
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from regtorch.binding import WeightPenalty
 from regtorch.binding.after_step import after_step
+from regtorch.compat.torch_internals import clear_compiler_specializations
 from regtorch.dropout.base import Noise
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.regularizers.base import Regularizer
@@ -129,7 +129,7 @@ class Scheduled:
         return float(self.schedule.factor(min(1.0, steps / self.total_steps)))
 
     def _set(self, factor: float) -> None:
-        _clear_dynamo_specializations()
+        clear_compiler_specializations()
         for place in self._places:
             place.set(factor)
 
@@ -150,18 +150,6 @@ class Scheduled:
                     ) from None
                 finally:
                     place.set(1.0)
-
-
-def _clear_dynamo_specializations() -> None:
-    """Prevent that one compilation makes later ones specialize on a scheduled value.
-
-    A graph for a dropout at 0 does not use the value, and Dynamo marks the value as a constant. The mark should hold
-    for that compilation only, but it persists (torch 2.14). Later graphs, also those of other models with a dropout in
-    the same place, would then be specialized on one value each, and the ninth would be an error.
-    """
-    dynamo = sys.modules.get("torch._dynamo.symbolic_convert")  # not imported unless something was compiled
-    if dynamo is not None and hasattr(dynamo, "TensorifyState"):
-        dynamo.TensorifyState.clear()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from regtorch.binding.parametrized import computed, effective
+from regtorch.compat.torch_internals import fully_sharded_parameters, is_fully_sharded
 from regtorch.errors import NothingBoundError
 from regtorch.rule import Where
 from regtorch.where import matches, split_where
@@ -68,15 +69,8 @@ def trained_parameters(model: nn.Module) -> dict[tuple[int, str], nn.Parameter]:
     """
     found: dict[tuple[int, str], nn.Parameter] = {}
     for module in _fully_sharded(model):
-        state = module._get_fsdp_state()
-        single = getattr(state, "_fsdp_param_group", None) if not hasattr(state, "_fsdp_param_groups") else None
-        for group in getattr(state, "_fsdp_param_groups", [single]):
-            for managed in group.fsdp_params if group is not None else ():
-                info = managed._module_info
-                owners = zip(
-                    [info.module, *info.shared_modules], [info.param_name, *info.shared_param_names], strict=True
-                )
-                found |= {(id(owner), attribute): managed.sharded_param for owner, attribute in owners}
+        for owner, attribute, shard in fully_sharded_parameters(module):
+            found[id(owner), attribute] = shard
     return found
 
 
@@ -85,7 +79,7 @@ def _fully_sharded(model: nn.Module) -> list[Any]:
     processes = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not processes or torch.compiler.is_compiling():
         return []
-    return [module for module in model.modules() if hasattr(module, "_get_fsdp_state")]
+    return [module for module in model.modules() if is_fully_sharded(module)]
 
 
 def units_first(w: Tensor, groups: int) -> Tensor:

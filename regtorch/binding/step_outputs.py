@@ -7,10 +7,10 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from regtorch.binding.reentrant import Recomputed
+from regtorch.compat.torch_internals import backward_keeps_graph
 
 
 @dataclass(eq=False)
@@ -43,7 +43,7 @@ class _Spend:
 
     def __call__(self, gradient: Tensor) -> None:
         output, outputs = self.output(), self.of()
-        if output is None or outputs is None or torch._C._autograd._get_current_graph_task_keep_graph():
+        if output is None or outputs is None or backward_keeps_graph():
             return
         output.spent = outputs.some_spent = True
 
@@ -93,7 +93,7 @@ class StepOutputs:
                 tensor = output.value = tensor.detach().requires_grad_()
         if tensor.requires_grad:
             # weak references, as a reference cycle through the graph could never be freed
-            tensor.register_hook(_Spend(weakref.ref(output), weakref.ref(self)))  # type: ignore[no-untyped-call]
+            tensor.register_hook(_Spend(weakref.ref(output), weakref.ref(self)))
 
     def watch_constants(self, tensor: Tensor) -> None:
         """Note when a backward pass goes through what the model made of constants, which may not be in the loss."""

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from regtorch.cli.flags import parsed
 from regtorch.cli.help import help_text
 from regtorch.cli.help_page import print_requested_help
+from regtorch.compat.hydra_internals import flags_parser
 from regtorch.config.command_line import check_paths, check_readable, implied_overrides
 from regtorch.config.compose import check_given_once, compose, one_line, without_option_lists
 from regtorch.config.trust import check_names_only
@@ -112,12 +113,11 @@ def _check_flags() -> None:
     Raises:
         SettingError: an unknown flag, or a flag without its value.
     """
-    from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
         raise SettingError(f"{message}; for a list: regtorch-train --help")
 
-    parser = get_args_parser()
+    parser = flags_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
+from regtorch.compat.torch_internals import recurrent_weight_names, recurrent_weights
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.dropout import dropout
 from regtorch.dropout.traceable import recorded
@@ -132,16 +133,13 @@ class DropConnect(ProbabilityDropout):
         }
         if not isinstance(layer, nn.RNNBase):
             return functional_call(layer, left, (x, *args), kwargs)
-        kept = layer._flat_weights  # a recurrent layer uses this list, not its parameters
-        layer._flat_weights = [left.get(name, w) for name, w in zip(layer._flat_weights_names, kept, strict=True)]
-        try:
+        weights = [left[name] if name in left else getattr(layer, name) for name in recurrent_weight_names(layer)]
+        with recurrent_weights(layer, weights):
             return layer(x, *args, **kwargs)
-        finally:
-            layer._flat_weights = kept
 
     def _names(self, layer: nn.Module) -> list[str]:
         """The names of the weights that may be dropped."""
         if not isinstance(layer, _RECURRENT):
             return ["weight"]
-        names = layer._flat_weights_names if isinstance(layer, nn.RNNBase) else ["weight_ih", "weight_hh"]
+        names = recurrent_weight_names(layer) if isinstance(layer, nn.RNNBase) else ["weight_ih", "weight_hh"]
         return [name for name in names if name.startswith("weight_hh" if self.weights == "recurrent" else "weight")]

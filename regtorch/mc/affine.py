@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
+from regtorch.compat.torch_internals import without_dispatch_modes
 from regtorch.dropout.base import Noise
 
 #: inputs that a dropout is tried on, one row each; a dropout for a certain number of dimensions is tried on those alone
@@ -71,6 +71,6 @@ def _drawn(noise: Noise, x: Tensor, seed: int) -> Tensor:
     """What a dropout gives for a row by the same numbers each time, unless it draws some without its generator."""
     twin = copy.copy(noise)
     twin.training, twin.generator, twin.shared = True, torch.Generator().manual_seed(0), True
-    with _disable_current_modes(), torch.no_grad(), torch.random.fork_rng(devices=()):
+    with without_dispatch_modes(), torch.no_grad(), torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
         return type(noise).forward(twin, x)  # type: ignore[no-any-return]

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from regtorch.compat.torch_internals import QuickDispatchMode, transforms_are_active
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import Noise, ProbabilityDropout
 from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
 from regtorch.mc.attention import attention, is_attention
-from regtorch.mc.dispatch_mode import QuickDispatchMode
 from regtorch.mc.memory import note_writes, written_by
 from regtorch.mc.random_op import draws_randomly, may_draw_randomly
 
@@ -73,7 +73,7 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _FUNCTIONS and not torch._C._are_functorch_transforms_active():
+        if func in _FUNCTIONS and not transforms_are_active():
             return functional_dropout(self.sampler, func, *args, **kwargs)
         if func in _LEAVING_TORCH:
             self.sampler.note_read()

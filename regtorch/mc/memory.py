@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from regtorch.mc.dispatch_mode import QuickDispatchMode
+from regtorch.compat.torch_internals import QuickDispatchMode, is_wrapped_by_transform
 from regtorch.mc.random_op import argument_of
 
 #: bytes of a tensor of which a copy is kept to compare it with
@@ -215,4 +215,4 @@ def _tensors_of(module: nn.Module) -> list[Tensor]:
 def _is_plain(tensor: Tensor) -> bool:
     """Whether a tensor has memory of its own kind: no sparse one, and none of a class that computes in its own way."""
     usual = type(tensor) in _USUAL or isinstance(tensor, nn.Parameter)
-    return usual and tensor.layout is torch.strided and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return usual and tensor.layout is torch.strided and not is_wrapped_by_transform(tensor)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from regtorch.compat.torch_internals import transforms_are_active, without_any_mode
 from regtorch.dropout.base import Noise
 from regtorch.mc import own_generators
 from regtorch.mc.affine import is_affine
@@ -315,7 +316,7 @@ class Sampler:
     def _module_dropped(
         self, name: str, noise: Noise, forward: Callable[..., Any], in_place: bool, x: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        if torch._C._are_functorch_transforms_active():
+        if transforms_are_active():
             return forward(x, *args, **kwargs)  # vmap draws as its randomness= says, in what is taken over
         return self.drop(name, noise, x, in_place, *args, **kwargs)
 
@@ -346,7 +347,7 @@ def _unwatched(x: Tensor) -> Iterator[None]:
     if type(x) is not Tensor:
         yield
         return
-    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+    with without_any_mode():
         yield
 
 

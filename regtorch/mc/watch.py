@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from regtorch.mc.dispatch_mode import QuickDispatchMode
+from regtorch.compat.torch_internals import QuickDispatchMode
 from regtorch.mc.own_generators import own_generators, state_of
 from regtorch.mc.random_op import argument_of, draws_randomly
 

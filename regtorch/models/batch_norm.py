@@ -13,7 +13,7 @@ class _KerasStatistics(nn.modules.batchnorm._BatchNorm):
         """Normalize with batch statistics in training, with moving statistics in evaluation."""
         if not self.training or self.running_mean is None or self.running_var is None or self.momentum is None:
             return super().forward(x)
-        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        self._check_input_dim(x)
         # torch's kernel writes to copies, as autograd detects changes of saved tensors
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         enabled = torch.backends.cudnn.enabled

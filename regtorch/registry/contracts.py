@@ -214,7 +214,7 @@ def _steps(made: Any) -> str:
     def loss() -> torch.Tensor:
         made.zero_grad()
         value: torch.Tensor = (w**2).sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     loss()

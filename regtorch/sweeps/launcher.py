@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from regtorch.compat.hydra_internals import launcher_callbacks
 from regtorch.config.compose import one_line, without_option_lists
 from regtorch.config.plugin_options import plugin_nodes
 from regtorch.errors import RegtorchError, SettingError
@@ -119,16 +120,13 @@ class Engine:
                     ) from error
 
     def _launch(self, jobs: Sequence[Job], task: Callable[[Any], Any]) -> None:
-        from hydra._internal.callbacks import Callbacks
         from hydra.core.plugins import Plugins
         from hydra.types import HydraContext
-
-        pass
 
         if (script := user_script()) is not None:
             task = partial(script.call, task)
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        callbacks = Callbacks(self._config)
+        callbacks = launcher_callbacks(self._config)
         callbacks.callbacks.append(WithoutConfiguration())
         context = HydraContext(config_loader=self._loader, callbacks=callbacks)
         launcher = Plugins.instance().instantiate_launcher(

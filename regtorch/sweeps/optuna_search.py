@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from regtorch.compat.optuna_internals import continued_trial
 from regtorch.config.search_space import Dimension, SearchPlan
 from regtorch.errors import DataError
 from regtorch.study.leaderboard import ORDERS, inside, results
@@ -54,7 +55,7 @@ class Trials:
         storage = OmegaConf.create({"url": self.storage}).url
         study = optuna.load_study(study_name=self.study, storage=storage, pruner=pruner)
         kept = study.get_trials(deepcopy=False)[number]
-        trial = optuna.trial.Trial(study, kept._trial_id)
+        trial = continued_trial(study, kept)
         name = "accuracy" if self.objective.endswith("accuracy") else "loss"
 
         def prune_reason(epochs: int, values: Mapping[str, float]) -> str | None:
@@ -236,12 +237,10 @@ def pareto_front(points: Sequence[tuple[int, Sequence[float]]], higher_is_better
         >>> pareto_front([(0, (0.9, 0.2)), (1, (0.8, 0.9)), (2, (0.8, 0.1))], higher_is_better=[True, True])
         [0, 1]
     """
-    signed = {n: [v if up else -v for v, up in zip(values, higher_is_better, strict=True)] for n, values in points}
-
-    def dominated(one: list[float]) -> bool:
-        return any(all(a >= b for a, b in zip(other, one, strict=True)) and other != one for other in signed.values())
-
-    return [number for number, values in signed.items() if not dominated(values)]
+    optuna = quiet_optuna()
+    study = optuna.create_study(directions=["maximize" if up else "minimize" for up in higher_is_better])
+    study.add_trials([optuna.trial.create_trial(values=values, user_attrs={"point": n}) for n, values in points])
+    return sorted(trial.user_attrs["point"] for trial in study.best_trials)
 
 
 def quiet_optuna() -> Any:

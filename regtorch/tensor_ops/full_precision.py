@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
+from regtorch.compat.torch_internals import transforms_are_active
 from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.transformed import needs_plain_operations
 
@@ -83,7 +84,7 @@ def in_full_precision(formula: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
     with torch.autocast(w.device.type, enabled=False):
         if torch.compiler.is_compiling():
             return formula(widened(w))
-        if torch._C._are_functorch_transforms_active():
+        if transforms_are_active():
             function: Any = _TransformedAutocastOff
         elif needs_plain_operations():
             return formula(widened(w))

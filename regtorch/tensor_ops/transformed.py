@@ -1,12 +1,13 @@
 """Detection of transforms and compilation."""
 
 import torch
-from torch.autograd import forward_ad
+
+from regtorch.compat.torch_internals import forward_mode_is_active, transforms_are_active
 
 
 def transformed() -> bool:
     """Whether code runs under torch.compile, torch.func or vmap, which need plain operations."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or transforms_are_active()
 
 
 def needs_plain_operations() -> bool:
@@ -15,4 +16,4 @@ def needs_plain_operations() -> bool:
     True inside a transform of ``torch.func`` (``vmap``, ``grad``, ``jvp``, ``jacfwd``, ``hessian`` and any nesting of
     them) and inside ``torch.autograd.forward_ad.dual_level``: torch has all derivatives and batching rules for its own operations.
     """
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return transforms_are_active() or forward_mode_is_active()

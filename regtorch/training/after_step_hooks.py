@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from regtorch.binding.after_step import after_step_of_any
+from regtorch.compat.lightning_internals import skips_backward
 from regtorch.errors import SettingError
 
 
@@ -49,7 +50,7 @@ class AfterStepHooks(lightning.Callback):
         """Record whether the step has gradients, and discard stale gradients."""
         if not pl_module.automatic_optimization:
             return
-        if trainer.fit_loop._skip_backward:
+        if skips_backward(trainer):
             # the last pass of StochasticWeightAveraging, for batch normalization: Lightning ends it with a step that would
             # apply the gradients of the previous epoch to the averaged weights
             optimizer.zero_grad()

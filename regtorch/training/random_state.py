@@ -26,7 +26,7 @@ def random_state() -> dict[str, Any]:
         "numpy": (torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached),
         "python": random.getstate(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 

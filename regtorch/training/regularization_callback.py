@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.compat.lightning_internals import accumulates
 from regtorch.errors import SettingError
 from regtorch.tensor_ops.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
@@ -120,7 +121,7 @@ class RegularizationCallback(AfterStepHooks):
     def _of_batch(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> Tensor:
         """Return the penalty for a batch's loss, which Lightning divides by ``accumulate_grad_batches``."""
         every = trainer.accumulate_grad_batches
-        if every > 1 and trainer.fit_loop._should_accumulate():
+        if every > 1 and accumulates(trainer):
             parts = [part for penalty in self.penalties if (part := penalty.activity_part()) is not None]
             return summed(parts) if parts else torch.zeros((), device=pl_module.device)
         total = summed([penalty() for penalty in self.penalties])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from regtorch.binding import WeightConstraint, WeightPenalty
+from regtorch.compat.lightning_internals import names_logged_before_batch_end
 from regtorch.errors import SettingError, as_one_line
 from regtorch.tensor_ops.summed import summed
 from regtorch.training.after_step_hooks import AfterStepHooks, check_strategy
@@ -46,8 +47,7 @@ class _AfterStepHooks(AfterStepHooks):
             return
         logged, pl_module._to_log = pl_module._to_log, {}
         # not in the module's hooks, because a subclass may log the same names, and its values take precedence
-        results = [result.meta for result in (trainer._results or {}).values()]
-        names = {meta.name for meta in results if meta.fx != "on_train_batch_end"}
+        names = names_logged_before_batch_end(trainer)
         new = {name: value for name, value in logged.items() if name not in names}
         pl_module.log_dict(new, on_step=True, on_epoch=False)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from multiprocessing.queues import Queue
 from typing import Any
 
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
+from regtorch.compat.multiprocessing_internals import call_if_sending_fails
 from regtorch.system.open_files import TOO_MANY
 
 #: the exit status of a worker that has too many files open
@@ -24,7 +24,7 @@ def fail_fast(batches: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def _init_worker(worker: int) -> None:
-    Queue._on_queue_feeder_error = staticmethod(_exit)  # type: ignore[attr-defined]
+    call_if_sending_fails(_exit)
     if int(os.environ.get("PL_SEED_WORKERS", "0")):
         pl_worker_init_function(worker)
 
