@@ -19,7 +19,7 @@ from regtorch.config.compose import compose
 from regtorch.runs.data import dataset
 from regtorch.training.build import make_module
 from regtorch.training.data_module import DataModule
-from regtorch.training.run import quiet
+from regtorch.training.quiet import quiet
 
 CNN = "model=cnn model.batch_norm=before model.bias=true dropout=standard regularizer=l2 data=synthetic data.row_shape=[3,32,32]"
 CASES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,32 @@ def parse(arguments: Sequence[str]) -> Request:
         >>> request.experiments, request.seeds, request.overrides
         (('digits_standard', 'digits_custom'), (1, 2, 3), ('trainer.max_epochs=5',))
     """
+    given, overrides, folders = _sorted(arguments)
+    metrics = tuple(metrics_named(_list_of("metrics", given["metrics"]))) if "metrics" in given else None
+    out = _out(given["out"]) if "out" in given else None
+    trained = [f"{key}={given[key]}" for key in ("experiment", "study", "seeds") if key in given] + overrides
+    if folders:
+        if trained:
+            raise SettingError(
+                f"{trained[0]} is not allowed: {folders[0]} is a folder; give folders of finished runs, or what to train"
+            )
+        return Request(folders=tuple(folders), metrics=metrics, out=out)
+    check_paths(overrides)
+    for override in overrides:
+        _check_override(override)
+    study = _study_of(given, trained)
+    seeds = _seeds(_seed_text(given["seeds"]) if "seeds" in given else study["seeds"])
+    experiments = tuple(study["experiments"])
+    for name in experiments:
+        if name not in options("experiment"):
+            raise SettingError(f"experiment={name}: there is no such experiment{near(name, options('experiment'))}")
+        if experiments.count(name) > 1:
+            raise SettingError(f"experiment={name} is not allowed {experiments.count(name)} times: name it once")
+    return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
+
+
+def _sorted(arguments: Sequence[str]) -> tuple[dict[str, str], list[str], list[Path]]:
+    """Sort the arguments into own keys, overrides of the runs, and folders."""
     given: dict[str, str] = {}
     overrides, folders = [], []
     for argument in arguments:
@@ -69,39 +95,23 @@ def parse(arguments: Sequence[str]) -> Request:
             raise SettingError(f"{key}={value} is not allowed: {key}={given[key]} is given too; give one of them")
         else:
             given[key] = value
-    metrics = tuple(metrics_named(_list_of("metrics", given["metrics"]))) if "metrics" in given else None
-    out = _out(given["out"]) if "out" in given else None
-    trained = [f"{key}={given[key]}" for key in ("experiment", "study", "seeds") if key in given] + overrides
-    if folders:
-        if trained:
-            raise SettingError(
-                f"{trained[0]} is not allowed: {folders[0]} is a folder; give folders of finished runs, or what to train"
-            )
-        return Request(folders=tuple(folders), metrics=metrics, out=out)
-    check_paths(overrides)
-    for override in overrides:
-        _check_override(override)
-    if "study" in given:
-        if "experiment" in given:
-            raise SettingError(
-                f"study={given['study']} and experiment={given['experiment']} are both given: give one of them"
-            )
-        study = _study(given["study"])
-    elif "experiment" in given:
-        study = {"experiments": _list_of("experiment", given["experiment"]), "seeds": _USUAL_SEEDS}
-    else:
+    return given, overrides, folders
+
+
+def _study_of(given: Mapping[str, str], trained: Sequence[str]) -> Mapping[str, Any]:
+    """The experiments and seeds to train, of a named study or of the command line."""
+    if "study" in given and "experiment" in given:
         raise SettingError(
-            f"{trained[0] + ': ' if trained else ''}there is nothing to compare: give experiment=NAME,NAME seeds=5, "
-            "study=NAME, or folders of finished runs"
+            f"study={given['study']} and experiment={given['experiment']} are both given: give one of them"
         )
-    seeds = _seeds(_seed_text(given["seeds"]) if "seeds" in given else study["seeds"])
-    experiments = tuple(study["experiments"])
-    for name in experiments:
-        if name not in options("experiment"):
-            raise SettingError(f"experiment={name}: there is no such experiment{near(name, options('experiment'))}")
-        if experiments.count(name) > 1:
-            raise SettingError(f"experiment={name} is not allowed {experiments.count(name)} times: name it once")
-    return Request(experiments, seeds, tuple(overrides), (), metrics, out, given.get("study", ""))
+    if "study" in given:
+        return _study(given["study"])
+    if "experiment" in given:
+        return {"experiments": _list_of("experiment", given["experiment"]), "seeds": _USUAL_SEEDS}
+    raise SettingError(
+        f"{trained[0] + ': ' if trained else ''}there is nothing to compare: give experiment=NAME,NAME seeds=5, "
+        "study=NAME, or folders of finished runs"
+    )
 
 
 def _is_folder(argument: str) -> bool:

@@ -71,20 +71,7 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
         >>> request.samples, request.data
         (50, ('data=arrays', 'data.path=my.npz'))
     """
-    given: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if argument.startswith("-"):
-            raise SettingError(f"{argument}: there is no such flag; write --help, or KEY=VALUE")
-        if not equals:
-            raise SettingError(f"{argument} is not allowed: write KEY=VALUE; for a run's folder, run={argument}")
-        if key not in (*_RANGES, "run", "out", "data") and not key.startswith("data."):
-            raise SettingError(
-                f"{argument}: there is no such key{near(key, [*_RANGES, 'run', 'out', 'data', 'data.path'])}"
-            )
-        if key in given:
-            raise SettingError(f"{argument} is not allowed: {key}={given[key]} is given too; give one of them")
-        given[key] = unquoted(value) if key in ("run", "out") else value
+    given = _own_keys(arguments)
     settings = {key: _value(given[key]) for key in given if key in _RANGES}
     for key, value in settings.items():
         if not _RANGES[key].holds(value):  # the message shows the value as typed
@@ -109,6 +96,25 @@ def parse(arguments: Sequence[str]) -> PredictRequest:
         _check_parquet()
     out = Path(given["out"]) if given.get("out") else None
     return PredictRequest(Path(given["run"]), data, file, out=out, **settings)
+
+
+def _own_keys(arguments: Sequence[str]) -> dict[str, str]:
+    """Key -> value as typed; each key once."""
+    given: dict[str, str] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            raise SettingError(f"{argument}: there is no such flag; write --help, or KEY=VALUE")
+        if not equals:
+            raise SettingError(f"{argument} is not allowed: write KEY=VALUE; for a run's folder, run={argument}")
+        if key not in (*_RANGES, "run", "out", "data") and not key.startswith("data."):
+            raise SettingError(
+                f"{argument}: there is no such key{near(key, [*_RANGES, 'run', 'out', 'data', 'data.path'])}"
+            )
+        if key in given:
+            raise SettingError(f"{argument} is not allowed: {key}={given[key]} is given too; give one of them")
+        given[key] = unquoted(value) if key in ("run", "out") else value
+    return given
 
 
 def _is_file(named: str) -> bool:

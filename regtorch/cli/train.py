@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from regtorch.cli.flags import parsed
+from regtorch.cli.flags import CommandLine, parsed
 from regtorch.cli.help import help_text
 from regtorch.cli.help_page import print_requested_help
 from regtorch.compat.hydra_internals import flags_parser
@@ -55,28 +55,8 @@ def _main() -> int:
     check_folders_named(overrides)
     if line.command == "--multirun":
         return _sweep(overrides)
-    if line.needs_overrides:
-        if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
-            raise SettingError(f"{many} is allowed only for several runs: add -m")
-        check_names_only(overrides)
-        check_paths(overrides)
-        check_given_once(overrides)
-        given, earlier = overrides, earlier_overrides(overrides)
-        added = [*implied_overrides([*earlier, *overrides]), *earlier]
-        overrides = without_option_lists([*added, *(o for o in overrides if not o.startswith("rerun="))])
-        sys.argv[1:] = [*line.for_hydra, *overrides]
-        if line.command != "--run":
-            compose(overrides)
-        else:
-            if search := next((override for override in given if override.startswith("hparams_search=")), None):
-                raise SettingError(f"{search} is a search over several runs: add -m")
-            checked(overrides)
-            if (found := completed(config := compose(overrides), given)) is not None:
-                print_completed(config, *found)
-                return 0
-            sys.argv[1:] += (of_folder := run_folder_overrides(overrides))
-            if (folder := named_folder([*overrides, *of_folder])) is not None:
-                check_writable(folder)
+    if line.needs_overrides and not _prepared(line, overrides):
+        return 0
 
     import hydra
     from hydra.errors import HydraException
@@ -105,6 +85,36 @@ def _main() -> int:
         print_error(failure)
     refused = any(isinstance(failure, BusyError) for failure in failures)  # nothing was trained
     return 2 if refused else int(bool(failures))
+
+
+def _prepared(line: CommandLine, overrides: list[str]) -> bool:
+    """Check the run, and add the implied overrides to the list and to the command line that Hydra reads.
+
+    Returns:
+        False if the run is complete already.
+    """
+    if many := next((o for o in overrides if o.lstrip("+").startswith(("sweep.", "hydra.mode="))), None):
+        raise SettingError(f"{many} is allowed only for several runs: add -m")
+    check_names_only(overrides)
+    check_paths(overrides)
+    check_given_once(overrides)
+    given, earlier = list(overrides), earlier_overrides(overrides)
+    added = [*implied_overrides([*earlier, *overrides]), *earlier]
+    overrides[:] = without_option_lists([*added, *(o for o in overrides if not o.startswith("rerun="))])
+    sys.argv[1:] = [*line.for_hydra, *overrides]
+    if line.command != "--run":
+        compose(overrides)
+        return True
+    if search := next((override for override in given if override.startswith("hparams_search=")), None):
+        raise SettingError(f"{search} is a search over several runs: add -m")
+    config = checked(overrides)
+    if (found := completed(config, given)) is not None:
+        print_completed(config, *found)
+        return False
+    sys.argv[1:] += (of_folder := run_folder_overrides(overrides))
+    if (folder := named_folder([*overrides, *of_folder])) is not None:
+        check_writable(folder)
+    return True
 
 
 def _check_flags() -> None:

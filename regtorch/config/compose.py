@@ -142,30 +142,13 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
     if isinstance(error, InterpolationResolutionError) and error.full_key:
         return f"{error.full_key}: {_flat(text)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        options = [name for name in error.options or () if name != "__init__"]
-        given = next(
-            (o for o in overrides if "/".join(_group_and_value(o)) == error.missing_cfg_file), f"{group}={option}"
-        )
-        key, _, option = given.lstrip("+").partition("=")
-        meant = options_for(key, option)
-        return f"{given}: there is no such option{f'; write {meant}' if meant else near(option, options)}"
+        return _no_such_option(error, overrides)
     study = next((o for o in overrides if o.startswith("study=")), None)
     if study and "study" in text:
         return f"{study} is not allowed here: run a study with scripts/compare.py {study} (regtorch-compare {study})"
     missing = re.search(r"Could not (?:override|delete from config|append to config)[^']*'([^']+)'", text)
     if missing:
-        key = missing.group(1).split("=")[0].rstrip(".")
-        given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
-        if reason := python_only(key):
-            return f"{given}: there is no such key: {reason}"
-        if given.startswith("+"):
-            return f"{given} is not allowed: {key} is there already; leave the + out: {given[1:]}"
-        if key == "schedule":
-            value = given.partition("=")[2]
-            return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
-        chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
-        return f"{given}: there is no such key{suggest_key(key, chosen, given.partition('=')[2])}"
+        return _no_such_key(missing.group(1).split("=")[0].rstrip("."), overrides)
     if isinstance(error, OverrideParseException):
         return _unreadable(error)
     for override in overrides:
@@ -182,6 +165,30 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
                 f"{override}: several values are a grid of runs, which needs -m; a list as one value is written [...]"
             )
     return _flat(text)
+
+
+def _no_such_option(error: Any, overrides: Sequence[str]) -> str:
+    """Describe an option that does not exist, with a suggestion."""
+    group, _, option = error.missing_cfg_file.rpartition("/")
+    options = [name for name in error.options or () if name != "__init__"]
+    given = next((o for o in overrides if "/".join(_group_and_value(o)) == error.missing_cfg_file), f"{group}={option}")
+    key, _, option = given.lstrip("+").partition("=")
+    meant = options_for(key, option)
+    return f"{given}: there is no such option{f'; write {meant}' if meant else near(option, options)}"
+
+
+def _no_such_key(key: str, overrides: Sequence[str]) -> str:
+    """Describe a key that does not exist, with a suggestion."""
+    given = next((o for o in overrides if o.lstrip("+~").split("=")[0] == key), key)
+    if reason := python_only(key):
+        return f"{given}: there is no such key: {reason}"
+    if given.startswith("+"):
+        return f"{given} is not allowed: {key} is there already; leave the + out: {given[1:]}"
+    if key == "schedule":
+        value = given.partition("=")[2]
+        return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"
+    chosen = [o for o in overrides if "." not in o.split("=")[0] and o is not given]
+    return f"{given}: there is no such key{suggest_key(key, chosen, given.partition('=')[2])}"
 
 
 def _group_and_value(override: str) -> tuple[str, str]:

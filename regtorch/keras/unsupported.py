@@ -83,6 +83,11 @@ def _unsupported(layer: Layer, custom: Custom) -> str | None:
             f"it is called with {shown(layer.constants[0])}, which is not supported; give custom="
             f"{{{shown(layer.keras_name, 60)}: ...}}, a torch module that stands in"
         )
+    return _unsupported_settings(layer, custom)
+
+
+def _unsupported_settings(layer: Layer, custom: Custom) -> str | None:
+    """The reason why settings of a translated layer are not supported."""
     policy = layer.settings.get("dtype")
     if isinstance(policy, dict) and policy.get("class_name") not in ("DTypePolicy", "Policy"):
         return _escaped(f"its dtype policy {shown(policy.get('class_name'), 60)} is a quantized one")

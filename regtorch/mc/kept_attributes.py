@@ -102,7 +102,7 @@ class KeptAttributes:
             elif isinstance(value, dict):  # parts and hooks: which ones they are
                 self._dicts.append((value, dict(value) if value else _EMPTY))
 
-    def _keep(self, value: Any, depth: int) -> None:
+    def _keep(self, value: Any, depth: int) -> None:  # noqa: C901 - one branch per type
         if isinstance(value, PLAIN) or id(value) in self._seen:
             return
         if isinstance(value, Tensor):

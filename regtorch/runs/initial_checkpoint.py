@@ -45,10 +45,24 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
     check_complete(f"{key}={config[key]}", read_plain_content(path))
     if config.get("resume") is not None:
         check_best(config["resume"], config["evaluate"])
+    given = f"{key}={config[key]}"
+    _check_same_model(config, trained, given)
+    done, wanted = trained.get("epochs", 0), config["trainer"]["max_epochs"]
+    if done > wanted or (done == wanted and key == "ckpt_path"):
+        raise DataError(f"{given} has trained {done} epochs already: trainer.max_epochs={wanted} must be more")
+    if trained.get("batches"):
+        _check_same_order(config, trained, given)
+        trainer = config["trainer"]
+        count = process_count(trainer, gpus() if trainer.get("devices") in (-1, "auto") else 0)
+        check_processes(key, config[key], len(trained.get("ranks", ())), trainer.get("devices", 1), count)
+
+
+def _check_same_model(config: Mapping[str, Any], trained: Mapping[str, Any], given: str) -> None:
+    """Refuse a checkpoint whose weights have another meaning."""
     for place in ("model", "activation", "dropout", "input_dropout", "optimizer", "data"):
         here, there = config[place], trained.get(place)
         if not isinstance(there, Mapping):
-            raise DataError(f"{key}={config[key]} is not a checkpoint of a regtorch run")
+            raise DataError(f"{given} is not a checkpoint of a regtorch run")
         compared = {
             "model": {*here, *there},
             "data": {*here, *there} - {"batch_size", "workers", "reshuffle", "path", "changed"},
@@ -57,23 +71,18 @@ def check_checkpoint(config: Mapping[str, Any]) -> None:
             same_weights = place == "dropout" and "drop_connect" not in (here[name], there[name])
             if here.get(name) != there.get(name) and not same_weights:
                 raise DataError(
-                    f"{key}={config[key]} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
+                    f"{given} is of another run: it has {place}.{name}={there.get(name)}, this one has {here.get(name)}"
                 )
-    done, wanted = trained.get("epochs", 0), config["trainer"]["max_epochs"]
-    if done > wanted or (done == wanted and key == "ckpt_path"):
-        raise DataError(
-            f"{key}={config[key]} has trained {done} epochs already: trainer.max_epochs={wanted} must be more"
-        )
-    if trained.get("batches"):
-        order = {"seed": "seed", "batch_size": "data.batch_size", "reshuffle": "data.reshuffle"}
-        here = {**config["data"], "seed": config["seed"]}
-        there = {**trained["data"], "seed": trained.get("seed", config["seed"])}
-        for name, setting in order.items():
-            if name in there and here.get(name) != there[name]:
-                raise DataError(
-                    f"{key}={config[key]} was stopped in the middle of an epoch with {setting}={there[name]}, so "
-                    f"{setting}={here.get(name)} is not allowed before its end"
-                )
-        trainer = config["trainer"]
-        count = process_count(trainer, gpus() if trainer.get("devices") in (-1, "auto") else 0)
-        check_processes(key, config[key], len(trained.get("ranks", ())), trainer.get("devices", 1), count)
+
+
+def _check_same_order(config: Mapping[str, Any], trained: Mapping[str, Any], given: str) -> None:
+    """Refuse another order of the rows in the middle of an epoch."""
+    order = {"seed": "seed", "batch_size": "data.batch_size", "reshuffle": "data.reshuffle"}
+    here = {**config["data"], "seed": config["seed"]}
+    there = {**trained["data"], "seed": trained.get("seed", config["seed"])}
+    for name, setting in order.items():
+        if name in there and here.get(name) != there[name]:
+            raise DataError(
+                f"{given} was stopped in the middle of an epoch with {setting}={there[name]}, so "
+                f"{setting}={here.get(name)} is not allowed before its end"
+            )

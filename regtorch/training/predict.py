@@ -24,7 +24,7 @@ from regtorch.training.classifier import Classifier
 from regtorch.training.interruption import Interruption
 from regtorch.training.metrics import EvaluationMetrics
 from regtorch.training.predicted_rows import PredictedRows, in_order
-from regtorch.training.run import quiet
+from regtorch.training.quiet import quiet
 from regtorch.training.subnormals import flush_subnormals
 from regtorch.training.weights import check_finite_weights
 

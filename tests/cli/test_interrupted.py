@@ -170,7 +170,7 @@ QUICK = ["hydra.run.dir=run", "data.batch_size=256", "model.hidden=[4]", "traine
 def _waits_at(place: str) -> None:
     """Let the first process write a file ``there`` at this place, and wait for a signal."""
     from regtorch.runs import job
-    from regtorch.training import trainer
+    from regtorch.training import fit, trainer
 
     run: Any = import_module("regtorch.training.run")
 
@@ -182,11 +182,11 @@ def _waits_at(place: str) -> None:
     if place == "before it begins":
         job.train = wait_there
     elif place == "while it is set up":
-        run.make_trainer = wait_there
+        fit.make_trainer = wait_there
     elif place == "while the fit begins":
         trainer.make_callbacks = _with_one_that_waits(trainer.make_callbacks, wait_there)
     elif place == "while results are measured":
-        run._measure = wait_there
+        run.measure = wait_there
 
 
 def _with_one_that_waits(make_callbacks: Any, wait_there: Any) -> Any:
