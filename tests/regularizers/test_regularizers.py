@@ -45,6 +45,7 @@ CASES = [
     Case(
         "group_lasso", {"strength": 0.1}, lambda w: 0.1 * np.sqrt((w.reshape(len(w), -1) ** 2).sum(1)).sum(), NEGATIVE
     ),
+    Case("hoyer_square", {"strength": 0.1}, lambda w: 0.1 * abs(w).sum() ** 2 / (w**2).sum(), NEGATIVE),
     Case("spectral", {"strength": 0.1}, lambda w: 0.1 * np.linalg.svd(_matrix(w))[1][0], {"strength": True}),
     Case(
         "concrete",  # for a kernel without a preceding concrete dropout
