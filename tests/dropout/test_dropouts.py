@@ -64,6 +64,7 @@ CASES = [
     Case("spatial1d", (2000, 8, 25), draw_dims=2),
     Case("spatial2d", (2000, 8, 5, 5), draw_dims=2, reference=keras("SpatialDropout2D")),
     Case("spatial3d", (2000, 8, 3, 3, 3), draw_dims=2),
+    Case("uniform_dropout", dropped=None, can_drop_all=False, **NORMAL),
     Case("gaussian", dropped=None, can_drop_all=False, reference=keras("GaussianDropout"), **NORMAL),
     Case(
         "gaussian_noise",
