@@ -35,6 +35,11 @@ def _min_max(w: np.ndarray, rate: float) -> np.ndarray:
     return _scaled(w, rate * np.clip(_norms(w), 0.5, 1.5) + (1 - rate) * _norms(w))
 
 
+def _clipped(w: np.ndarray) -> np.ndarray:
+    left, values, right = np.linalg.svd(w.reshape(len(w), -1) if w.ndim > 1 else w.reshape(1, -1), full_matrices=False)
+    return (left @ np.diag(np.minimum(values, 1.0)) @ right).reshape(w.shape)
+
+
 MIN_MAX = {"min_value": 0.5, "max_value": 1.5}
 
 CASES = [
@@ -62,6 +67,7 @@ CASES = [
         projection=False,
     ),
     Case("unit_norm", {}, lambda w: _scaled(w, np.ones_like(_norms(w))), None, {"dims": 1.5}),
+    Case("spectral_norm", {"max_value": 1.0}, _clipped, lambda w: 0.1 * w, {"max_value": 0}),
     Case("non_neg", {}, lambda w: np.maximum(w, 0), np.abs),
     Case(
         "soft_threshold",
