@@ -55,6 +55,7 @@ from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.none import NoConstraint
 from regtorch.constraints.several import SeveralConstraints
 from regtorch.constraints.soft_threshold import SoftThreshold
+from regtorch.constraints.spectral_norm import SpectralNorm
 from regtorch.constraints.unit_norm import UnitNorm
 from regtorch.data.arrays import Arrays
 from regtorch.data.cifar10 import CIFAR10
@@ -79,6 +80,7 @@ from regtorch.dropout.gaussian_dropout import GaussianDropout
 from regtorch.dropout.gaussian_noise import GaussianNoise
 from regtorch.dropout.none import NoDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.dropout.uniform_dropout import UniformDropout
 from regtorch.dropout.variational_dropout import VariationalDropout
 from regtorch.errors import (
     ContractError,
@@ -119,6 +121,7 @@ from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.regularizers.group_lasso import GroupLasso
+from regtorch.regularizers.hoyer_square import HoyerSquare
 from regtorch.regularizers.l1_l2 import L1, L1L2, L2
 from regtorch.regularizers.none import NoRegularizer
 from regtorch.regularizers.orthogonal import Orthogonal
@@ -192,6 +195,7 @@ __all__ = [
     "HardSigmoid",
     "HeNormal",
     "HeUniform",
+    "HoyerSquare",
     "Identity",
     "ImageFolder",
     "KerasFileError",
@@ -247,12 +251,14 @@ __all__ = [
     "SpatialDropout2d",
     "SpatialDropout3d",
     "Spectral",
+    "SpectralNorm",
     "SquaredL1",
     "StepSchedule",
     "StepScheduler",
     "Synthetic",
     "Tanh",
     "TruncatedNormal",
+    "UniformDropout",
     "UnitNorm",
     "UnknownNameError",
     "VarianceScaling",

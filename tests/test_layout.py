@@ -19,7 +19,7 @@ MODULES = {
 }
 ENTRY_POINTS = {"regtorch", "regtorch.__main__"}  # the first imports names lazily, from everywhere
 LAYERS = [
-    re.findall(r"`(\w+)`", row.split("|")[1])
+    re.findall(r"`(\w+)[/.]", row.split("|")[1])
     for row in re.findall(
         r"^\|.*`.*\|.*$",
         (ROOT.parent / "docs/architecture.md")

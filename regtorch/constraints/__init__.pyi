@@ -7,6 +7,7 @@ from regtorch.constraints.non_neg import NonNeg
 from regtorch.constraints.none import NoConstraint
 from regtorch.constraints.several import SeveralConstraints
 from regtorch.constraints.soft_threshold import SoftThreshold
+from regtorch.constraints.spectral_norm import SpectralNorm
 from regtorch.constraints.unit_norm import UnitNorm
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "NonNeg",
     "SeveralConstraints",
     "SoftThreshold",
+    "SpectralNorm",
     "UnitNorm",
 ]

@@ -17,6 +17,7 @@ from regtorch.dropout.gaussian_dropout import GaussianDropout
 from regtorch.dropout.gaussian_noise import GaussianNoise
 from regtorch.dropout.none import NoDropout
 from regtorch.dropout.spatial_dropout import SpatialDropout1d, SpatialDropout2d, SpatialDropout3d
+from regtorch.dropout.uniform_dropout import UniformDropout
 from regtorch.dropout.variational_dropout import VariationalDropout
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "SpatialDropout1d",
     "SpatialDropout2d",
     "SpatialDropout3d",
+    "UniformDropout",
     "VariationalDropout",
     "consistent",
     "convert_dropout",

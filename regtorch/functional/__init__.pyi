@@ -4,6 +4,7 @@ from regtorch.constraints.max_norm import max_norm
 from regtorch.constraints.min_max_norm import min_max_norm
 from regtorch.constraints.non_neg import non_neg
 from regtorch.constraints.soft_threshold import soft_threshold
+from regtorch.constraints.spectral_norm import spectral_norm
 from regtorch.constraints.unit_norm import unit_norm
 from regtorch.dropout.alpha_dropout import alpha_dropout
 from regtorch.dropout.concrete_dropout import concrete_dropout
@@ -19,6 +20,7 @@ from regtorch.dropout.feature_alpha_dropout import feature_alpha_dropout
 from regtorch.dropout.gaussian_dropout import gaussian_dropout
 from regtorch.dropout.gaussian_noise import gaussian_noise
 from regtorch.dropout.spatial_dropout import spatial_dropout
+from regtorch.dropout.uniform_dropout import uniform_dropout
 from regtorch.dropout.variational_dropout import variational_dropout
 from regtorch.initializers.constant import identity_kernel_
 from regtorch.initializers.orthogonal import orthogonal_matrix_
@@ -27,6 +29,7 @@ from regtorch.initializers.variance_scaling import variance_scaling_
 from regtorch.regularizers.activity import activity
 from regtorch.regularizers.concrete import concrete
 from regtorch.regularizers.group_lasso import group_lasso
+from regtorch.regularizers.hoyer_square import hoyer_square
 from regtorch.regularizers.l1_l2 import l1, l1_l2, l2
 from regtorch.regularizers.orthogonal import orthogonal
 from regtorch.regularizers.spectral import spectral
@@ -53,6 +56,7 @@ __all__ = [
     "gaussian_dropout",
     "gaussian_noise",
     "group_lasso",
+    "hoyer_square",
     "identity_kernel_",
     "l1",
     "l1_l2",
@@ -66,9 +70,11 @@ __all__ = [
     "soft_threshold",
     "spatial_dropout",
     "spectral",
+    "spectral_norm",
     "squared_l1",
     "step_decay",
     "truncated_normal_",
+    "uniform_dropout",
     "unit_norm",
     "variance_scaling_",
     "variational_dropout",

@@ -4,6 +4,7 @@ from regtorch.regularizers.activity import Activity
 from regtorch.regularizers.base import Regularizer
 from regtorch.regularizers.concrete import Concrete
 from regtorch.regularizers.group_lasso import GroupLasso
+from regtorch.regularizers.hoyer_square import HoyerSquare
 from regtorch.regularizers.l1_l2 import L1, L1L2, L2
 from regtorch.regularizers.none import NoRegularizer
 from regtorch.regularizers.orthogonal import Orthogonal
@@ -18,6 +19,7 @@ __all__ = [
     "Activity",
     "Concrete",
     "GroupLasso",
+    "HoyerSquare",
     "NoRegularizer",
     "Orthogonal",
     "Regularizer",
