@@ -31,9 +31,12 @@ ODD = [
     *("hydra.launcher._target_=os.mkdir", "--config-dir=boom", "hydra/job_logging=boom", "model._target_=os.mkdir"),
 ]
 UNGUARDED = """
-from regtorch.cli import composition, sweep_plan, train
+from regtorch.cli import train
+from regtorch.config import compose
+from regtorch.runs import earlier_overrides
+from regtorch.sweeps import plan
 
-for module in (composition, sweep_plan, train):
+for module in (compose, earlier_overrides, plan, train):
     for guard in {"check_names_only", "check_folder_overrides"} & vars(module).keys():
         setattr(module, guard, lambda *given: None)
 train.main()
