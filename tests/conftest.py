@@ -1,4 +1,4 @@
-"""For all tests: one thread per process, no time limits, and all tests of a file on the same pytest worker.
+"""For all tests: one thread per process, no time limits, tiers, and all tests of a file on the same pytest worker.
 
 The models are small, and processes that share cores slow down each other's threads.
 """
@@ -22,3 +22,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadFileScheduling
 
     return LoadFileScheduling(config, log)
+
+
+#: names of a test file that starts processes or runs commands
+STARTING_PROCESSES = {"subprocess", "on_two_ranks", "running", "ended", "swept", "refusal", "answered", "after_torch"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of a file that starts processes as ``integration``, and all others as ``unit``."""
+    for item in items:
+        names = vars(item.module) if isinstance(item, pytest.Function) else {}
+        item.add_marker("unit" if STARTING_PROCESSES.isdisjoint(names) else "integration")

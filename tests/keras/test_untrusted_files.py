@@ -94,9 +94,9 @@ def _fuzz(seeds: range, folder: Path) -> tuple[int, int]:
 
 
 def test_mutated_files_are_loaded_or_refused_in_one_line(tmp_path):
-    read, refused = _fuzz(range(700), tmp_path)
-    assert read > 100  # most numbers in a configuration do not affect its shapes
-    assert refused > 300
+    read, refused = _fuzz(range(250), tmp_path)
+    assert read > 30  # most numbers in a configuration do not affect its shapes
+    assert refused > 100
 
 
 @pytest.mark.slow
@@ -320,27 +320,59 @@ def test_the_checksum_is_tested(members, tmp_path):
     assert "config.json" in load(wrong, tmp_path)
 
 
-def test_many_layers_with_the_same_torch_name_are_loaded_quickly(members, tmp_path):
-    """Almost five thousand calls: of layers whose names are equal in torch, and of one shared layer."""
+def _many_layers(members: dict[str, bytes], count: int) -> bytes:
+    """Write a file with twice as many calls: of layers whose names are equal in torch, and of one shared layer."""
 
     def node(name: str, call: int) -> dict[str, Any]:
         config = {"shape": [None, 7], "keras_history": [name, call, 0]}
         return {"args": [{"class_name": "__keras_tensor__", "config": config}], "kwargs": {}}
 
-    names = [f"{'a' if index % 2 else 'b'}{chr(0x2200 + index)}" for index in range(2400)]
+    names = [f"{'a' if index % 2 else 'b'}{chr(0x2200 + index)}" for index in range(count)]
     layers = [{"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_shape": [None, 7]}, "name": "i"}]
     for before, name in zip(["i", *names], names, strict=False):
         config = {"name": name, "activity_regularizer": "l2"}
         layer = {"module": "keras.layers", "class_name": "Identity", "config": config, "name": name}
         layers.append({**layer, "inbound_nodes": [node(before, 0)]})
-    shared = [node(names[-1], 0), *(node("shared", call) for call in range(2400))]
+    shared = [node(names[-1], 0), *(node("shared", call) for call in range(count))]
     config = {"name": "shared", "activation": "relu"}
     layer = {"module": "keras.layers", "class_name": "Activation", "config": config, "name": "shared"}
     layers.append({**layer, "inbound_nodes": shared})
-    outputs = [["shared", call, 0] for call in range(0, 2400, 3)]
+    outputs = [["shared", call, 0] for call in range(0, count, 3)]
     config = {"name": "m", "layers": layers, "input_layers": ["i", 0, 0], "output_layers": outputs}
     model = {"module": "keras", "class_name": "Functional", "config": config}
-    assert load(archive_of({**members, "config.json": json.dumps(model).encode()}), tmp_path) is None
+    return archive_of({**members, "config.json": json.dumps(model).encode()})
+
+
+def _calls(path: Path) -> int:
+    """Count the function calls while a file is loaded, which is its time without the load of the machine."""
+    count = 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        regtorch.from_keras(path)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_the_time_of_many_layers_with_the_same_torch_name_grows_at_most_with_their_square(members, tmp_path):
+    path = tmp_path / "model.keras"
+    assert load(_many_layers(members, 60), tmp_path) is None
+    calls = []
+    for count in (60, 120):
+        path.write_bytes(_many_layers(members, count))
+        calls.append(_calls(path))
+    assert calls[1] < 5 * calls[0]
+
+
+@pytest.mark.slow
+def test_almost_five_thousand_layers_with_the_same_torch_name_are_loaded(members, tmp_path):
+    assert load(_many_layers(members, 2400), tmp_path) is None
 
 
 def test_an_array_with_many_names_is_refused(members, tmp_path):

@@ -89,8 +89,8 @@ def _fits() -> dict[str, dict[str, Any]]:
     The last batch of an epoch has 33 rows, or one, which one process gets.
     """
     fits: dict[str, dict[str, Any]] = {}
-    for name, rules in RULES.items():
-        fits[f"{name}, 50 steps"] = {"rules": rules, "rows": 3 * BATCH + 33, "epochs": 13}
+    for name in FEW:
+        fits[f"{name}, 8 steps"] = {"rules": RULES[name], "rows": 3 * BATCH + 33, "epochs": 2}
     for name in FEW:
         fits[f"{name}, a process without rows"] = {"rules": RULES[name], "rows": 3 * BATCH + 1, "epochs": 3}
         for rest in (2 * BATCH + 33, 1):
@@ -106,6 +106,11 @@ def _fits() -> dict[str, dict[str, Any]]:
     return fits
 
 
+def _long_fits() -> dict[str, dict[str, Any]]:
+    """Return a long fit for each rule; ``tests/sharded`` covers each rule on two processes without training."""
+    return {f"{name}, 50 steps": {"rules": rules, "rows": 3 * BATCH + 33, "epochs": 13} for name, rules in RULES.items()}
+
+
 @cache
 def config_of(further: tuple[str, ...] = ()) -> Config:
     made_up = ["data=synthetic", "data.row_shape=[5]", "data.classes=3", "data.validation_fraction=0"]
@@ -114,7 +119,7 @@ def config_of(further: tuple[str, ...] = ()) -> Config:
     return compose([*made_up, *small, *hidden, "trainer=cpu", "trainer.precision=64-true", *further])
 
 
-FITS = _fits()
+FITS, LONG_FITS = _fits(), _long_fits()
 
 
 class Steps:
@@ -257,19 +262,36 @@ def assert_seeded_differently() -> None:
     assert seeds[0] != seeds[1]
 
 
-def on_two_processes(rank: int, folder: Path) -> None:
-    """Train all fits and runs at once, because starting processes takes long."""
+def join(rank: int) -> World:
+    """Let this process be one of two that torchrun started."""
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {**own, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "as torchrun does"}
     world = launched()
     assert world == World(rank, 2, 2)
     torch.set_num_threads(1)
     nn.modules.module.register_module_forward_pre_hook(assert_rows)
+    return world
+
+
+def all_trained(fits: dict[str, dict[str, Any]], world: World) -> dict[Any, Any]:
     results = {}
-    for name, fit in FITS.items():
+    for name, fit in fits.items():
         for strategy in STRATEGIES:
             config = config_of(tuple(fit.get("further", ())))
             results[strategy, name] = trained(config, fit, strategy, world, BATCH // 2, fit.get("accumulate", 1))
+    return results
+
+
+def long_fits_on_two_processes(rank: int, folder: Path) -> None:
+    results = all_trained(LONG_FITS, join(rank))
+    if rank == 0:
+        torch.save(results, folder / "fits.pt")
+
+
+def on_two_processes(rank: int, folder: Path) -> None:
+    """Train all fits and runs at once, because starting processes takes long."""
+    world = join(rank)
+    results = all_trained(FITS, world)
     for strategy, accumulate in product(STRATEGIES, (1, 2)):
         results[strategy, accumulate] = through_the_callback(strategy, world, accumulate)
     if rank == 0:
@@ -315,18 +337,36 @@ def check_same(two: Any, one: Any, tolerance: float = 1e-9) -> None:
         torch.testing.assert_close(two["weights"][name], w, rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_two_processes_take_the_same_steps_as_one(name: str, fits: Any) -> None:
-    fit = FITS[name]
+@pytest.fixture(scope="module")
+def long_fits(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("long")
+    on_two_ranks(long_fits_on_two_processes, folder)
+    return torch.load(folder / "fits.pt")
+
+
+def check_steps(name: str, fit: dict[str, Any], of_two: Any) -> None:
     batch_size = BATCH * fit.get("accumulate", 1)
     one = trained(config_of(tuple(fit.get("further", ()))), fit, "auto", World(), batch_size)
     assert one["taken"] == -(-fit["rows"] // batch_size) * fit["epochs"]
     assert "50 steps" not in name or one["taken"] >= 50
     for strategy in STRATEGIES:
-        check_same(fits[strategy, name], one)
+        check_same(of_two[strategy, name], one)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", FITS)
+def test_two_processes_take_the_same_steps_as_one(name: str, fits: Any) -> None:
+    check_steps(name, FITS[name], fits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG_FITS)
+def test_two_processes_take_the_same_50_steps_as_one(name: str, long_fits: Any) -> None:
+    check_steps(name, LONG_FITS[name], long_fits)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in RULES]
+)
 def test_four_batches_are_one_four_times_as_large(name: str) -> None:
     """The last window and its last batch are shorter."""
     fit = {"rules": RULES[name], "rows": 8 * BATCH + 2 * BATCH + 33, "epochs": 4}
