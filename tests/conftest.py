@@ -3,6 +3,7 @@
 The models are small, and processes that share cores slow down each other's threads.
 """
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,3 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = vars(item.module) if isinstance(item, pytest.Function) else {}
         item.add_marker("unit" if STARTING_PROCESSES.isdisjoint(names) else "integration")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what the imports and the collection left, thousands of tests and all of torch."""
+    gc.collect()
+    gc.freeze()

@@ -200,7 +200,7 @@ def test_the_second_of_two_processes_is_killed(tmp_path: Path) -> None:
         os.kill(other, signal.SIGKILL)
         assert_failed(command, 1, "process 1 of 2 was killed (SIGKILL)")
         assert not is_running(other)
-    assert_resumable(tmp_path)
+    assert_resumable(tmp_path, "trainer=cpu")  # a checkpoint of an epoch's end does not depend on the processes
 
 
 def test_a_non_finite_loss_of_two_processes(tmp_path: Path) -> None:

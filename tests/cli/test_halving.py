@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,8 @@ from regtorch.sweeps.launcher import Job
 from regtorch.sweeps.successive_halving import best, halve, rungs
 from regtorch.sweeps.trial import _StopAfter
 from regtorch.training.pruning import PrunedError
-from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+from tests.cli.test_sweep import SMALL, leaderboard, swept
+from tests.testers.command import running
 
 GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]
 
@@ -72,11 +72,10 @@ def test_the_best_point_has_the_same_results_as_in_the_complete_grid(halved: Pat
 
 
 def test_a_killed_sweep_repeats_its_decisions(halved: Path, tmp_path: Path) -> None:
-    command = [*TRAIN, "-m", *GRID, "sweep.halving=2", "hydra.sweep.dir=grid"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "grid" / "halving.json", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    with running(tmp_path, "-m", *GRID, "sweep.halving=2", "hydra.sweep.dir=grid") as command:
+        command.until((tmp_path / "grid" / "halving.json").exists)
+        command.kill()
+        assert command.status() == -signal.SIGKILL
     done = swept(tmp_path, "sweep.resume=grid", "sweep.halving=3")
     assert done.returncode == 2
     assert "sweep.halving=3 is not allowed: grid was started with 2" in done.stderr

@@ -263,18 +263,22 @@ def test_two_processes_end_and_resume_together(complete: dict[int, Path], tmp_pa
     assert checkpoint(tmp_path)["global_step"] == 21 * position(tmp_path)[0] + position(tmp_path)[1]
 
     with running(tmp_path, "resume=run") as command:
-        command.until(moved_on(tmp_path))
-        (other,) = started_by(command.pid)
-        command.kill(signal.SIGTERM)
-        assert_interrupted(command, signal.SIGTERM)
-        wait(lambda: not is_running(other))
+        assert command.status() == 0, command.stderr
+    assert_the_same(tmp_path, complete[2])
 
-    with running(tmp_path, "resume=run", "checkpoint.every_n_steps=1") as command:
-        command.until(moved_on(tmp_path))
-        (other,) = started_by(command.pid)
-        command.kill()
-        assert command.status() == -signal.SIGKILL
-        wait(lambda: not is_running(other))
+
+@pytest.mark.slow
+def test_two_processes_end_and_resume_together_after_each_signal(complete: dict[int, Path], tmp_path: Path) -> None:
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with running(tmp_path, *(["resume=run"] if (tmp_path / "run").exists() else [*SETTINGS, ON[2]])) as command:
+            command.until(moved_on(tmp_path))
+            (other,) = started_by(command.pid)
+            command.kill(signum)
+            if signum in STATUS:
+                assert_interrupted(command, signum)
+            else:
+                assert command.status() == -signum
+            wait(lambda other=other: not is_running(other))
 
     with running(tmp_path, "resume=run") as command:
         assert command.status() == 0, command.stderr

@@ -35,7 +35,7 @@ def start(folder: Path, *options: str) -> list[tuple[int, str, str]]:
     return [(node.returncode, *message) for node, message in zip(nodes, ended, strict=True)]
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_nodes_make_one_run(tmp_path: Path, strategy: str) -> None:
     options = ["data.batch_size=16", "dropout=standard", "mc.samples=3"]
     nodes = start(tmp_path, *options, f"trainer.strategy={strategy}", "trainer.max_epochs=2")
@@ -44,7 +44,7 @@ def test_two_nodes_make_one_run(tmp_path: Path, strategy: str) -> None:
     assert json.loads(results.read_text())["status"] == "completed"
     assert sum(str(results.parent) in out for _, out, _ in nodes) == 1  # only rank 0 prints
     assert len((results.parent / "train.log").read_text().splitlines()) == 3  # and writes
-    if strategy == "ddp":  # resuming does not depend on the strategy, and is slow
+    if strategy == "ddp":  # resuming does not depend on the strategy, and takes long
         return
     nodes = start(tmp_path, f"resume={results.parent}", "trainer.max_epochs=3")
     assert [status for status, *_ in nodes] == [0, 0], nodes

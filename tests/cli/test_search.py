@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -18,8 +19,8 @@ from regtorch.config.search_space import Dimension, dimension
 from regtorch.errors import SettingError
 from regtorch.sweeps.optuna_search import _start_trial, pareto_front
 from regtorch.sweeps.plan import plan
-from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
-from tests.testers.command import ended
+from tests.cli.test_sweep import SMALL, leaderboard, swept
+from tests.testers.command import ended, running
 
 SEARCH = ["hparams_search=custom", "hparams_search.random_trials=3", "hparams_search.trials=9", *SMALL]
 SPACE = ["optimizer.lr=tag(log, interval(1e-4, 0.3))", "model.hidden=choice([8], [32])", "trainer.max_epochs=5"]
@@ -58,11 +59,10 @@ def test_each_trial_is_a_run_with_its_measured_value(found: Path) -> None:
 
 
 def test_a_killed_search_is_resumed_with_the_same_result(found: Path, tmp_path: Path) -> None:
-    command = [*TRAIN, "-m", *SEARCH, *SPACE, "hydra.sweep.dir=search"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for(tmp_path / "search" / "4" / "checkpoints" / "last.ckpt", process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    with running(tmp_path, "-m", *SEARCH, *SPACE, "hydra.sweep.dir=search") as command:
+        command.until((tmp_path / "search" / "4" / "checkpoints" / "last.ckpt").exists)
+        command.kill()
+        assert command.status() == -signal.SIGKILL
     before = [trial.values for trial in trials(tmp_path / "search")][:4]
     assert swept(tmp_path, "sweep.resume=search").returncode == 0
     assert [trial.values for trial in trials(tmp_path / "search")][:4] == before
@@ -78,13 +78,20 @@ def test_a_search_is_resumed_with_more_trials_even_in_a_moved_folder(found: Path
     assert all(rows[point]["val.accuracy"] == row["val.accuracy"] for point, row in before.items())
 
 
+@pytest.fixture(scope="module")
+def in_batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batches")
+    search = [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=6", "trainer.max_epochs=3"]
+    assert swept(folder, *search, "hydra.sweep.dir=search").returncode == 0
+    return folder / "search"
+
+
 @pytest.mark.parametrize("begun", [(3,), (2, 3)], ids=["both have ended", "one was still running"])
 def test_an_interrupted_batch_is_reported_completely_before_more_trials_are_sampled(
-    begun: tuple[int, ...], tmp_path: Path
+    begun: tuple[int, ...], in_batches: Path, tmp_path: Path
 ) -> None:
     """A search that was killed while two trials ran, or before their results were reported, samples the same trials."""
-    search = [*SEARCH, *SPACE, "hparams_search.parallel=2", "hparams_search.trials=6", "hydra.sweep.dir=search"]
-    assert swept(tmp_path, *search).returncode == 0
+    shutil.copytree(in_batches, tmp_path / "search")
     complete = (tmp_path / "search" / "leaderboard.csv").read_text()
     with closing(sqlite3.connect(tmp_path / "search" / "search.db")) as database, database:
         gone = "trial_id IN (SELECT trial_id FROM trials WHERE number >= 4)"
@@ -121,16 +128,21 @@ def test_a_trial_can_be_run_again_alone(found: Path) -> None:
     assert [one[part] for part in ("train", "val", "test")] == [other[part] for part in ("train", "val", "test")]
 
 
+def _set_environment(name: str, value: str) -> None:
+    os.environ[name] = value
+
+
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_a_password_from_the_environment_is_not_written(launcher: str, tmp_path: Path) -> None:
     """A database's URL given as ``${oc.env:NAME}`` is stored unresolved; messages hide the password."""
     space = ["hparams_search=custom", "optimizer.lr=interval(0.001, 0.1)", "hparams_search.trials=1", *SMALL]
-    command = [*TRAIN, "-m", *space, "hparams_search.storage=${oc.env:TRIALS}", f"hydra/launcher={launcher}"]
+    options = ["-m", *space, "hparams_search.storage=${oc.env:TRIALS}", f"hydra/launcher={launcher}"]
 
     def with_trials(url: str, folder: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TRIALS": url}
-        arguments = [*command, f"hydra.sweep.dir={folder}"]
-        return subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env=environment)
+        first = partial(_set_environment, "TRIALS", url)
+        with running(tmp_path, *options, f"hydra.sweep.dir={folder}", first=first) as command:
+            status = command.status()
+        return subprocess.CompletedProcess(options, status, command.stdout, command.stderr)
 
     done = with_trials(f"sqlite:///{tmp_path / 'hidden.db'}", "search")
     assert done.returncode == 0, done.stderr

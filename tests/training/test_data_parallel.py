@@ -83,19 +83,22 @@ STRATEGIES = ("ddp", "fsdp")
 BATCH = 64
 
 
-def _fits() -> dict[str, dict[str, Any]]:
-    """Return the fits for one process and for two: rules, rows, epochs, batches per window, further settings.
+def _uneven_fits(name: str) -> dict[str, dict[str, Any]]:
+    """Return fits with a rest of one row, which one process gets, and with windows of several batches."""
+    rules = RULES[name]
+    fits = {f"{name}, a process without rows": {"rules": rules, "rows": 3 * BATCH + 1, "epochs": 3}}
+    for rest in (2 * BATCH + 33, 1):
+        of_windows = {"rules": rules, "rows": 4 * BATCH + rest, "epochs": 2, "accumulate": 4}
+        fits[f"{name}, windows of four, the last of {rest}"] = of_windows
+    return fits
 
-    The last batch of an epoch has 33 rows, or one, which one process gets.
-    """
+
+def _fits() -> dict[str, dict[str, Any]]:
+    """Return the fits for one process and for two: rules, rows, epochs, batches per window, further settings."""
     fits: dict[str, dict[str, Any]] = {}
     for name in FEW:
         fits[f"{name}, 8 steps"] = {"rules": RULES[name], "rows": 3 * BATCH + 33, "epochs": 2}
-    for name in FEW:
-        fits[f"{name}, a process without rows"] = {"rules": RULES[name], "rows": 3 * BATCH + 1, "epochs": 3}
-        for rest in (2 * BATCH + 33, 1):
-            of_windows = {"rules": RULES[name], "rows": 4 * BATCH + rest, "epochs": 2, "accumulate": 4}
-            fits[f"{name}, windows of four, the last of {rest}"] = of_windows
+    fits |= _uneven_fits("nested")
     further = {
         "convolutions": CNN,
         "clipped": ["trainer.gradient_clip_val=0.1"],
@@ -108,7 +111,10 @@ def _fits() -> dict[str, dict[str, Any]]:
 
 def _long_fits() -> dict[str, dict[str, Any]]:
     """Return a long fit for each rule; ``tests/sharded`` covers each rule on two processes without training."""
-    return {f"{name}, 50 steps": {"rules": rules, "rows": 3 * BATCH + 33, "epochs": 13} for name, rules in RULES.items()}
+    fits = {
+        f"{name}, 50 steps": {"rules": rules, "rows": 3 * BATCH + 33, "epochs": 13} for name, rules in RULES.items()
+    }
+    return {**fits, **_uneven_fits(FEW[0]), **_uneven_fits("scheduled")}
 
 
 @cache
@@ -360,7 +366,7 @@ def test_two_processes_take_the_same_steps_as_one(name: str, fits: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG_FITS)
-def test_two_processes_take_the_same_50_steps_as_one(name: str, long_fits: Any) -> None:
+def test_two_processes_take_the_same_steps_as_one_with_each_rule(name: str, long_fits: Any) -> None:
     check_steps(name, LONG_FITS[name], long_fits)
 
 
