@@ -209,6 +209,7 @@ needs_a_compiler = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_inductor_gives_the_same_step() -> None:
     rules = [{"name": "l1_l2"}, {"name": "activity", "regularizer": {"name": "l1"}}]
@@ -252,6 +253,12 @@ LOOPS: dict[str, Callable[[], Node]] = {
     "swa": lambda: {"callbacks": [StochasticWeightAveraging(swa_lrs=0.05)]},
 }
 ACTIVITY = next(node for node in REGULARIZERS if node["name"] == "activity")
+#: of single weights, of units, of singular values, several, and of activities
+KINDS = ("none", "l1", "group_lasso", "spectral", "several", "activity")
+#: one of each kind of rule and loop is always tested, the others with ``pytest -m slow``
+SHORT = {("plain", name, False) for name in KINDS}
+SHORT |= {("plain", "activity", True), ("accumulating", "activity", False), ("ema", "activity", True)}
+SHORT |= {("swa", "activity", False)}
 COMBINED = [
     *(("plain", node, False) for node in REGULARIZERS),
     *(("plain", node, True) for node in REGULARIZERS if node["name"] in ("l1_l2", "activity")),
@@ -261,8 +268,14 @@ COMBINED = [
 
 @pytest.mark.parametrize(
     ("loop", "regularizer", "in_place"),
-    COMBINED,
-    ids=[f"{loop}-{node['name']}-{'model_in_place' if in_place else 'module'}" for loop, node, in_place in COMBINED],
+    [
+        pytest.param(
+            *(loop, node, in_place),
+            marks=() if (loop, node["name"], in_place) in SHORT else pytest.mark.slow,
+            id=f"{loop}-{node['name']}-{'model_in_place' if in_place else 'module'}",
+        )
+        for loop, node, in_place in COMBINED
+    ],
 )
 def test_lightning_trains_a_compiled_module(loop: str, regularizer: Node, in_place: bool) -> None:
     plain, module = Classification(regularizer), Classification(regularizer)

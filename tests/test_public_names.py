@@ -96,6 +96,8 @@ def test_in_a_checkout_the_package_contains_conf_and_nothing_else() -> None:
 
 _FIRST_IMPORT = """
 import importlib, os, pathlib, sys, warnings
+import lightning.pytorch, torchmetrics, hydra, omegaconf, matplotlib  # once, and not in each process
+assert not [name for name in sys.modules if name.partition(".")[0] == "regtorch"]
 warnings.simplefilter("error")
 for file in sorted(pathlib.Path(sys.argv[1]).glob("*.py")):
     if file.stem in ("__init__", "__main__"):

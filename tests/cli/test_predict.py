@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -26,7 +28,7 @@ from regtorch.runs.finished_run import configuration, warn_if_unfinished
 from regtorch.runs.prediction_files import PredictionFiles
 from regtorch.training.build import make_model, read_checkpoint
 from tests.testers.cold import refusal
-from tests.testers.command import ended
+from tests.testers.command import ended, running
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -111,7 +113,7 @@ def test_the_printed_metrics_equal_those_of_the_training(run: Path, predicted: t
     assert (out / "predictions.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("masks", ["shared", "independent"])
+@pytest.mark.parametrize("masks", [pytest.param("shared", marks=pytest.mark.slow), "independent"])
 def test_two_devices_write_the_same_file_as_one(
     masks: str, run: Path, predicted: tuple[Path, list], tmp_path: Path
 ) -> None:
@@ -346,7 +348,7 @@ def test_a_checkpoint_without_weights_or_with_nan_in_them(run: Path, tmp_path: P
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("labels", [{}, {"y": [1, 2, 3]}])
+@pytest.mark.parametrize("labels", [pytest.param({}, marks=pytest.mark.slow), {"y": [1, 2, 3]}])
 def test_rows_too_large_for_the_network_are_one_line(labels: dict, run: Path, tmp_path: Path) -> None:
     x = np.ones((3, 8, 8), np.float32)
     x[1] = 3e38
@@ -402,17 +404,18 @@ def test_table_and_figure_are_replaced_together(tmp_path: Path) -> None:
     }
 
 
-KILLED = "import os, signal, regtorch.mc\n"
-KILLED += "regtorch.mc.MCPredictor.from_row = lambda self, first_row, x: os.kill(os.getpid(), signal.SIGNUM)\n"
+def _signal_to_itself(signum: int) -> None:
+    from regtorch.mc import MCPredictor
+
+    MCPredictor.from_row = lambda self, first_row, x: os.kill(os.getpid(), signum)  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize(("signum", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_ends_it_at_once(signum: str, status: int, run: Path, tmp_path: Path) -> None:
-    code = KILLED.replace("SIGNUM", signum) + SPY
-    command = [sys.executable, "-c", code, f"run={run}", f"out={tmp_path / 'new'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_at_once(signum: int, status: int, run: Path, tmp_path: Path) -> None:
+    first = partial(_signal_to_itself, signum)
+    with running(tmp_path, f"run={run}", f"out={tmp_path / 'new'}", script="predict.py", first=first) as command:
+        assert command.status() == status, command.stderr
+    assert "Traceback" not in command.stderr
     assert not (tmp_path / "new").exists()
 
 

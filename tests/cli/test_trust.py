@@ -6,8 +6,6 @@ import io
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 import torch
 
 from tests.testers.cold import Answer, answered
+from tests.testers.command import running
 
 _UP = "../" * 12 + "proc/self/cwd/theirs"
 #: without the guard, each of these creates the folder `boom`
@@ -30,17 +29,19 @@ ODD = [
     "++hydra.job_logging.handlers.boom={class: subprocess.Popen, args: [mkdir, boom]}",
     *("hydra.launcher._target_=os.mkdir", "--config-dir=boom", "hydra/job_logging=boom", "model._target_=os.mkdir"),
 ]
-UNGUARDED = """
-from regtorch.cli import train
-from regtorch.config import compose
-from regtorch.runs import earlier_overrides
-from regtorch.sweeps import plan
 
-for module in (compose, earlier_overrides, plan, train):
-    for guard in {"check_names_only", "check_folder_overrides"} & vars(module).keys():
-        setattr(module, guard, lambda *given: None)
-train.main()
-"""
+
+def unguarded() -> None:
+    """Remove the guards."""
+    from regtorch.cli import train
+    from regtorch.config import compose
+    from regtorch.runs import earlier_overrides
+    from regtorch.sweeps import plan
+
+    os.environ["EVIL"] = f"{_UP}/evil"
+    for module in (compose, earlier_overrides, plan, train):
+        for guard in {"check_names_only", "check_folder_overrides"} & vars(module).keys():
+            setattr(module, guard, lambda *given: None)
 
 
 class Bomb:
@@ -98,10 +99,9 @@ def test_an_untrusted_folder_runs_no_code(override: str, way: str, tmp_path: Pat
 @pytest.mark.parametrize("override", UNTRUSTED)
 def test_without_the_guard_the_code_runs(override: str, tmp_path: Path) -> None:
     theirs(tmp_path, override)
-    environment = {**os.environ, "EVIL": f"{_UP}/evil"}
-    command = [sys.executable, "-c", UNGUARDED, "rerun=theirs"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert (tmp_path / "boom").is_dir(), done.stderr
+    with running(tmp_path, "rerun=theirs", first=unguarded) as command:
+        command.status()
+    assert (tmp_path / "boom").is_dir(), command.stderr
 
 
 def test_a_damaged_record_of_a_sweep_is_one_line(tmp_path: Path) -> None:

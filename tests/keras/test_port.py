@@ -156,17 +156,19 @@ def test_names_of_layers_can_be_used_in_where(tmp_path):
     assert penalty().item() == pytest.approx(port.model.get_parameter(first).square().sum().item(), rel=1e-6)
 
 
-def _equivalents(tmp_path) -> dict[str, dict]:
-    found = {}
+@pytest.fixture(scope="module")
+def equivalents(tmp_path_factory) -> dict[str, dict]:
+    """The configuration of each network that has one."""
+    found, folder = {}, tmp_path_factory.mktemp("equivalents")
     for name in NAMES:
         with suppress(SettingError):
-            found[name] = port_of(name, tmp_path).to_config()
+            found[name] = port_of(name, folder).to_config()
     return found
 
 
-def test_the_configuration_builds_an_equal_model_with_equal_rules(tmp_path):
+def test_the_configuration_builds_an_equal_model_with_equal_rules(equivalents, tmp_path):
     """A model that is built from the configuration has the same output and penalty for the same weights."""
-    found = _equivalents(tmp_path)
+    found = equivalents
     assert len(found) > 15
     assert {config["model"]["name"] for config in found.values()} == {"mlp", "cnn"}
     none = {"name": "none"}
@@ -208,8 +210,8 @@ def test_a_network_without_a_configuration_is_refused(tmp_path):
         port_of(name, tmp_path).to_config()
 
 
-def test_numbers_of_a_configuration_are_short(tmp_path):
-    configs = _equivalents(tmp_path).values()
+def test_numbers_of_a_configuration_are_short(equivalents):
+    configs = equivalents.values()
     numbers = [json.dumps(config) for config in configs]
     assert not any(
         len(part) > 12
@@ -571,8 +573,8 @@ def _changed(name, tmp_path, change):
         ("dtype", "bfloat16", "computes in bfloat16"),
     ],
 )
-def test_a_configuration_that_would_differ_is_refused(key, value, reason, tmp_path):
-    name = next(n for n, config in _equivalents(tmp_path).items() if config["model"]["name"] == "mlp")
+def test_a_configuration_that_would_differ_is_refused(key, value, reason, equivalents, tmp_path):
+    name = next(n for n, config in equivalents.items() if config["model"]["name"] == "mlp")
 
     def change(config):
         config["config"]["layers"][-1]["config"][key] = value

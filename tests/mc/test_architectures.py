@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 import regtorch
+from tests.testers.tiers import slow_unless
 
 #: networks of which a pass takes long
 LARGE = ("mobilenet_v3_small", "efficientnet_b0", "resnet18 with dropout")
@@ -177,8 +178,9 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
 }  # fmt: skip
 
 
-#: one of the large ones is always tried, and the others with ``pytest -m slow``
-NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE[:2] else name for name in MODELS]
+#: of the large ones, one is always tried where it is quick, and the others with ``pytest -m slow``
+NAMES = slow_unless(lambda name: name not in LARGE[:2], MODELS)
+SMALL = slow_unless(lambda name: name not in (*LARGE, "vit"), MODELS)
 
 
 def with_dropout(model: nn.Module, head: str) -> nn.Module:
@@ -231,7 +233,7 @@ def loops() -> dict[tuple[str, int], Tensor]:
 
 @pytest.mark.parametrize("samples", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masks", ["shared", "independent"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_moments_and_covariance_are_those_of_a_plain_loop(
     name: str, masks: str, samples: int, loops: dict[tuple[str, int], Tensor]
 ) -> None:
@@ -256,7 +258,7 @@ def outer(centered: Tensor) -> Tensor:
     return centered[..., :, None] * centered[..., None, :]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_shared_sample_is_one_network(name: str) -> None:
     model, x = made(name)
     together = predict(model, x, samples=6, keep_samples=True, seed=3).samples
@@ -278,7 +280,7 @@ def test_a_shared_sample_is_one_network(name: str) -> None:
     torch.testing.assert_close(one, one[:, :1].expand_as(one), **close)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "drop connect"])
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "drop connect"])
 def test_independent_rows_differ(name: str) -> None:
     model, x = made(name)
     same = x[:1].expand_as(x)
@@ -308,7 +310,7 @@ def test_rows_that_cannot_be_told_apart_draw_for_themselves(lengths: list[int], 
 
 
 @pytest.mark.parametrize("fails", ["not at all", "with an exception", "by Ctrl-C"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_changed_afterwards(name: str, fails: str) -> None:
     model, x = made(name)
     model.train()
@@ -343,7 +345,7 @@ def test_nothing_is_changed_afterwards(name: str, fails: str) -> None:
     assert all(getattr(module, "generator", None) is None for module in model.modules())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_only_what_is_downstream_of_a_dropout_is_repeated(name: str) -> None:
     model, x = made(name)
     with warnings.catch_warnings(record=True) as caught:

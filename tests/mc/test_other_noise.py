@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import regtorch
 from regtorch.mc import count_as_dropout
+from tests.testers.tiers import slow_unless
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 SAMPLES = 1500
@@ -146,7 +147,15 @@ OWN_CODE = {
 }
 
 
-@pytest.mark.parametrize("name", OWN_CODE)
+#: one of each kind: of torch, its generators, NumPy and Python, in functions, tensors and layers
+BY_DEFAULT = {
+    *("own generator", "numpy", "permutation", "of a parameter", "attention", "layer drop of Python", "distribution"),
+    *("normal", "of the batch", "of a tensor, other dropout", "randomized activation", "uniform in place"),
+}
+assert set(OWN_CODE) > BY_DEFAULT
+
+
+@pytest.mark.parametrize("name", slow_unless(BY_DEFAULT.__contains__, OWN_CODE))
 def test_noise_in_own_code_is_that_of_a_plain_loop(name: str) -> None:
     torch.manual_seed(0)
     random.seed(0)

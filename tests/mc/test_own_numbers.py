@@ -153,7 +153,7 @@ def assert_as_before(model: nn.Module, before: dict[str, tuple[int, Tensor]]) ->
 
 
 @pytest.mark.parametrize("way", WEIGHTS)
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("nested", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_noise_written_into_weights_is_sampled(way: Callable[..., Any], nested: bool) -> None:
     model: nn.Module = NoisyWeight(way)
     if nested:
@@ -334,7 +334,7 @@ def picture(value: Any, depth: int = 6) -> Any:
     return value
 
 
-@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("nested", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_model_writes_down_is_as_before(way: Callable[[Any, Tensor], Any], nested: bool) -> None:
     model: nn.Module = Keeping(way)

@@ -214,9 +214,15 @@ def test_a_recurrent_layers_own_dropout_is_sampled() -> None:
     assert regtorch.MCPredictor(Last(), samples=20, transform=None)(X).std.min() > 0
 
 
-@pytest.mark.parametrize("masks", ["shared", "independent"])
-@pytest.mark.parametrize("max_batch", [None, 1])
-def test_the_mean_errs_as_the_exact_distribution_says(masks: str, max_batch: int | None) -> None:
+@pytest.mark.parametrize(
+    ("masks", "max_batch", "seeds"),
+    [
+        ("shared", 1, 60),
+        ("independent", None, 60),
+        *(pytest.param(*case, 240, marks=pytest.mark.slow) for case in product(("shared", "independent"), (None, 1))),
+    ],
+)
+def test_the_mean_errs_as_the_exact_distribution_says(masks: str, max_batch: int | None, seeds: int) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1), nn.Tanh()).eval()
     units = model[1](model[0](X[:1])).detach()
@@ -228,7 +234,7 @@ def test_the_mean_errs_as_the_exact_distribution_says(masks: str, max_batch: int
     std = (likely * (outputs - mean) ** 2).sum().sqrt()
     samples = 40
     z = []
-    for seed in range(120):
+    for seed in range(seeds):
         out = regtorch.MCPredictor(model, samples, transform=None, seed=seed, masks=masks, max_batch=max_batch)(X[:1])
         z.append(((out.mean[0, 0] - mean) / (std / math.sqrt(samples))).item())
     assert max(map(abs, z)) < 6

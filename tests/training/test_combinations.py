@@ -38,7 +38,19 @@ def rules(pairs: Any) -> pytest.MarkDecorator:
     )
 
 
-every_pair = rules(product(REGULARIZERS, CONSTRAINTS))
+def short_of_every_pair(values: list[str]) -> pytest.MarkDecorator:
+    """Parametrize with every pair and a value; by default each rule, each constraint and each value, and many pairs."""
+    cases = product(REGULARIZERS, CONSTRAINTS, values)
+    step = next(n for n in (5, 7, 11) if all(count % n for count in (len(REGULARIZERS), len(CONSTRAINTS), len(values))))
+    return pytest.mark.parametrize(
+        ("regularizer", "constraint", "value"),
+        [
+            pytest.param(r, c, v, id=f"{r['name']}-{c['name']}-{v}", marks=pytest.mark.slow if index % step else ())
+            for index, (r, c, v) in enumerate(cases)
+        ],
+    )
+
+
 every_rule = rules(zip(REGULARIZERS, cycle(CONSTRAINTS), strict=False))  # there are more regularizers
 
 
@@ -192,20 +204,19 @@ CLIPPING: dict[str, tuple[Node, Any]] = {
 }
 
 
-@every_pair
-def test_four_batches_are_one_batch_four_times_as_large(regularizer: Node, constraint: Node) -> None:
+@short_of_every_pair(["unclipped"])
+def test_four_batches_are_one_batch_four_times_as_large(regularizer: Node, constraint: Node, value: str) -> None:
     module = Regression(regularizer, constraint)
     fit(module, batches(rows=32), accumulate_grad_batches=4)
     assert module.steps == 4
     assert_same(module.model, ByHand(regularizer, constraint).train(loader=batches(rows=32, size=16)).model)
 
 
-@pytest.mark.parametrize("clipping", CLIPPING)
-@every_pair
+@short_of_every_pair(list(CLIPPING))
 def test_accumulation_with_a_shorter_last_window_clipping_and_constraint(
-    regularizer: Node, constraint: Node, clipping: str
+    regularizer: Node, constraint: Node, value: str
 ) -> None:
-    settings, clip = CLIPPING[clipping]
+    settings, clip = CLIPPING[value]
     module = Regression(regularizer, constraint)
     fit(module, accumulate_grad_batches=4, **settings)
     assert module.steps == 4
