@@ -30,7 +30,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the files that a new component needs."""
     copy = tmp_path_factory.mktemp("contributing") / "checkout"
@@ -41,7 +41,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def test_a_component_is_added_as_contributing_describes(checkout: Path) -> None:
+#: what the default tests leave out of the shared tester, because it takes long
+BRIEF = "not rank and not compile and not plain_loop"
+
+
+@pytest.mark.parametrize("brief", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_component_is_added_as_contributing_describes(brief: bool, checkout: Path) -> None:
     section = CONTRIBUTING.partition("## Add a regularizer")[2].partition("\n## ")[0]
     blocks = re.findall(r"`([\w/]+\.\w+)`[^`]*:\n.*?\n```\w+\n(.*?)```", section, re.DOTALL)
     (program, code), (config, node), (table, cases) = blocks
@@ -56,8 +61,10 @@ def test_a_component_is_added_as_contributing_describes(checkout: Path) -> None:
     commands = re.findall(r"^    python (.*)", section, re.MULTILINE)
     assert len(commands) == 4
     for command in commands:
-        quick = ["trainer.max_epochs=1"] if "train.py" in command else []
-        done = run(checkout, *command.split(), *quick)
+        quick = ["trainer.max_epochs=1", "mc=none", "logger.tensorboard=false"] if "train.py" in command else []
+        command += f" and {BRIEF}" if brief and "pytest" in command else ""
+        before, _, chosen = command.partition(" -k ")
+        done = run(checkout, *before.split(), *(["-k", chosen] if chosen else []), *quick)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     component = Path(program).stem
     assert component in (checkout / "docs/command-line.md").read_text(encoding="utf-8")
