@@ -96,8 +96,11 @@ def test_a_command(command: str, folder: Path) -> None:
     assert program == "python"
     trains = arguments[0] == "scripts/train.py" and "--help" not in arguments
     if trains and not any(argument.startswith("trainer.max_epochs=") for argument in arguments):
-        arguments.append("trainer.max_epochs=2")
-    arguments = ["trainer.max_epochs=3" if "max_epochs=80" in argument else argument for argument in arguments]
+        arguments.append("trainer.max_epochs=1")
+    if trains and not any(argument.startswith(("mc=", "mc.")) for argument in arguments):
+        arguments.append("mc.samples=2")
+    brief = {"trainer.max_epochs=80": "trainer.max_epochs=3", "trainer.max_epochs=5": "trainer.max_epochs=2"}
+    arguments = [brief.get(argument, argument) for argument in arguments]
     if trains and "data=image_folder" in arguments:
         arguments.append("data.image_size=[16,16]")
     if any(argument.startswith(("experiment=", "study=")) for argument in arguments) and not trains:

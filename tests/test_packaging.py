@@ -134,7 +134,7 @@ def test_plugins_can_subclass_the_testers_of_the_wheel(site: Path, tmp_path: Pat
 
 def test_the_console_command_works_from_any_folder(site: Path, tmp_path: Path) -> None:
     code = "import regtorch.cli.train as t; print(t.__file__); t.main()"
-    done = run(code, site, tmp_path, "regularizer=l1", "trainer.max_epochs=1", "hydra.run.dir=here")
+    done = run(code, site, tmp_path, "regularizer=l1", "trainer.max_epochs=1", "mc=none", "hydra.run.dir=here")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
     assert json.loads((tmp_path / "here/results.json").read_text())["status"] == "completed"

@@ -160,7 +160,9 @@ CHOICES = {
 }
 
 
-@pytest.mark.parametrize("values", every(5, itertools.product(*CHOICES.values())), ids=" ".join)
+@pytest.mark.parametrize(
+    "values", every(5, ([values] for values in itertools.product(*CHOICES.values()))), ids=" ".join
+)
 def test_names_without_torch_equal_the_models_names(values: tuple[str, ...]) -> None:
     extra: tuple[str, ...] = ()
     if len("".join(values)) % 2:  # for about half of them

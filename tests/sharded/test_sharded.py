@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,6 +123,13 @@ def cut(w: Tensor, mesh: DeviceMesh, wanted: Sequence[Placement]) -> DTensor:
     return distribute_tensor(w.detach(), mesh, wanted, src_data_rank=None)
 
 
+def brief_placements() -> list[tuple[DeviceMesh, list[Placement]]]:
+    """One of a flat mesh, and one of a mesh with two dimensions."""
+    flat = init_device_mesh("cpu", (2,))
+    inner = init_device_mesh("cpu", (1, 2), mesh_dim_names=("outer", "inner"))
+    return [(flat, [Shard(0)]), (inner, [Shard(0), Shard(1)])]
+
+
 def placements() -> Iterator[tuple[DeviceMesh, list[Placement]]]:
     flat = init_device_mesh("cpu", (2,))
     for placement in (Shard(0), Shard(1), Replicate()):
@@ -149,12 +157,15 @@ def check_same_on_all_ranks(value: Tensor, what: str) -> None:
     assert torch.equal(*both), what
 
 
-def check_penalties(rank: int) -> None:
+Places = Callable[[], Iterable[tuple[DeviceMesh, list[Placement]]]]
+
+
+def check_penalties(rank: int, places: Places) -> None:
     rules = [create("regularizer", **node) for node in REGULARIZERS] + [rule() for rule in USERS_REGULARIZERS]
     covered = {node["name"] for node in REGULARIZERS} | {"none", "activity"}
     assert covered >= {name for name in available("regularizer") if "." not in name}
     full = uneven_model()
-    for mesh, wanted in placements():
+    for mesh, wanted in places():
         model = split(full, mesh, wanted)
         for rule in rules:
             what = f"{rule} {wanted} {tuple(mesh.shape)}"
@@ -176,10 +187,10 @@ def check_penalties(rank: int) -> None:
                 assert type(regtorch.WeightPenalty(model, rule, where="all")()) is Tensor
 
 
-def check_constraints(rank: int) -> None:
+def check_constraints(rank: int, places: Places) -> None:
     assert {node["name"] for node in CONSTRAINTS} >= set(available("constraint"))
     rules = [create("constraint", **node) for node in CONSTRAINTS] + [Box(), Sorted()]
-    for mesh, wanted in placements():
+    for mesh, wanted in places():
         for rule in rules:
             for dtype in (torch.float64, torch.bfloat16):
                 full = uneven_model(dtype)
@@ -206,8 +217,8 @@ def check_constraints(rank: int) -> None:
                     assert torch.equal(w.to_local(), before)
 
 
-def check_initializers(rank: int) -> None:
-    meshes = list(placements())
+def check_initializers(rank: int, places: Places) -> None:
+    meshes = list(places())
     for name in available("initializer"):
         fill = create("initializer", name)
         for shape in ((7, 5), (5, 3, 3, 3), (1, 4), (3,)):
@@ -353,8 +364,11 @@ def in_turn(rank: int, *checks: Callable[[int], None]) -> None:
 
 
 @pytest.mark.skipif(TORCH < (2, 12), reason="group lasso of sharded weights raises an error in gloo before torch 2.12")
-def test_rules_and_initializers_treat_shards_like_full_parameters() -> None:
-    on_two_ranks(in_turn, check_penalties, check_constraints, check_initializers)
+@pytest.mark.parametrize("places", [brief_placements, pytest.param(placements, marks=pytest.mark.slow)])
+def test_rules_and_initializers_treat_shards_like_full_parameters(places: Places) -> None:
+    on_two_ranks(
+        in_turn, *(partial(check, places=places) for check in (check_penalties, check_constraints, check_initializers))
+    )
 
 
 @pytest.mark.skipif(TORCH < (2, 14), reason="torch's counting of collectives fails on modules, at least in 2.9 to 2.12")

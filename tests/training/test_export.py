@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from regtorch.data.base import DataSet
 from regtorch.data.batches import BatchDataset
 from regtorch.data.further_rows import NetworkInput
 from regtorch.training.export import Preprocess, export
+from tests.testers.tiers import every
 
 RNG = np.random.default_rng(0)
 #: stored rows, their standardization, and the expected metadata
@@ -65,9 +67,12 @@ def opened(path: Path) -> tuple[Any, dict[str, str]]:
     return lambda x: session.run(None, {"x": x})[0], session.get_modelmeta().custom_metadata_map
 
 
-@pytest.mark.parametrize("preprocess", [True, False])
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-@pytest.mark.parametrize("case", ["floats as they are", "standardized pixels of vectors", *IMAGES])
+@pytest.mark.parametrize(
+    ("case", "suffix", "preprocess"),
+    every(
+        3, product(["floats as they are", "standardized pixels of vectors", *IMAGES], [".pt2", ".onnx"], [True, False])
+    ),
+)
 def test_files_take_rows_as_they_say(case: str, suffix: str, preprocess: bool, tmp_path: Path) -> None:
     rows, standardize, formula = CASES[case]
     data = data_of(tmp_path, rows, standardize)
