@@ -36,7 +36,7 @@ class Partition:
         noises: nodes of dropouts that the sampler computes -> the dropout.
         opaque: nodes whose code is not torch's: what they run may depend on the numbers.
         draws_inside: nodes in whose own code something is drawn, or that run in training mode.
-        draws_here: those of them that are no modules, or hold scripts, whose forward cannot be replaced.
+        draws_here: those of them that are no modules, or in which code may draw that is not in a forward to be replaced.
         frontier: upstream nodes that something downstream needs.
         layouts: frontier node -> where the rows of the batch are in its value.
         expanded: frontier nodes whose value is repeated for several samples that go through as one batch.
@@ -162,7 +162,7 @@ def partition(
     in_weights = set(folded.values())
     work = [sum(seen.work.get(n, 0.0) for n in part) for part in (upstream, downstream)]
     reached = set(downstream)
-    drawing = seen.inside | ((seen.firing | trained) - noises.keys())
+    drawing = seen.inside | ((seen.firing | trained) - {n for n in noises if not _is_hooked(modules[n])})
     inside = frozenset(n for n in drawing if not is_known_function(n))
     return Partition(
         model_graph,
@@ -174,7 +174,7 @@ def partition(
         noises,
         opaque,
         inside,
-        frozenset(n for n in inside if n not in modules or _holds_script(modules[n])),
+        frozenset(n for n in inside if n not in modules or _draws_outside_forward(modules[n])),
         frontier,
         layouts,
         tuple(n for n in frontier if not _broadcasts(n, reached, output, noises)),
@@ -251,8 +251,9 @@ def _is_hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _holds_script(module: nn.Module) -> bool:
-    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+def _draws_outside_forward(module: nn.Module) -> bool:
+    """Whether a module holds scripts, whose forward cannot be replaced, or hooks, which run outside of it."""
+    return any(isinstance(part, torch.jit.ScriptModule) or _is_hooked(part) for part in module.modules())
 
 
 def is_of_torch(module: nn.Module) -> bool:
