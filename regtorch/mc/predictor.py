@@ -194,14 +194,15 @@ class MCPredictor:
     def _predicted(self, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:
         if batch.rows == 0:
             return self._nothing(batch)
+        plan = self._plan(batch)
         for _ in range(3):
-            plan = self._plan(batch)
             try:
                 return self._sampled_by(plan, batch, first_row, memory)
             except ReplanNeeded:  # other rows took another path: all of them together, sample by sample
                 plan.partition = replace(plan.partition, rows_together=True, folds_samples=False, watches_all=True)
             except GuardError:
                 self._plans.discard(plan.kind)
+                plan = self._plan(batch)
             except (RegtorchError, ArithmeticError, OSError, MemoryError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # its code took a path that the recorded graph does not have
@@ -209,7 +210,8 @@ class MCPredictor:
                     raise
                 name, reason = type(self.model).__name__, reason_of(error, OTHER_STEPS)
                 self._warn(f"{name} is sampled whole, as it could not be split: {reason}")
-                self._plans.replace(plan.kind, self._made(batch, single=True))
+                kind, plan = plan.kind, self._made(batch, single=True)
+                self._plans.replace(kind, plan)
         return self._sampled_by(self._made(batch, fixed=True), batch, first_row, memory)
 
     def _sampled_by(self, plan: Plan, batch: BatchArgs, first_row: int, memory: Memory) -> MCPrediction:

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import regtorch
@@ -206,3 +207,24 @@ def recorded() -> nn.Module:
 def test_nothing_that_drops_is_an_error(made: type[nn.Module]) -> None:
     with pytest.raises(NothingBoundError, match="nothing to sample"):
         regtorch.MCPredictor(made(), samples=3)(X)
+
+
+class Unseen(Base):
+    """A path that no trial on a few rows meets, as another library computes what it depends on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.drop(self.first(x))
+        return self.head(F.dropout(h, 0.5) if float(x.detach().numpy().max()) > 100 else h)
+
+
+def test_a_path_that_no_trial_meets_is_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = regtorch.MCPredictor._made
+    monkeypatch.setattr(regtorch.MCPredictor, "_made", lambda *a, **k: made.append(1) or original(*a, **k))
+    torch.manual_seed(0)
+    x = torch.randn(8, 6)
+    x[5:] += 1000
+    predictor = regtorch.MCPredictor(Unseen(), samples=5, transform=None)
+    predictor(x)
+    predictor(x)
+    assert len(made) == 1
