@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import regtorch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import regtorch
 
 SAMPLES = 300
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
