@@ -80,7 +80,7 @@ class Sampler:
         """Start a forward pass of these samples of so many rows each."""
         self.samples, self.rows, self.first_row = samples, rows, first_row
         if self.native is not None:
-            seed_generator(self.native, self.key("model", samples[0], False))
+            seed_generator(self.native, self.key("model", samples[0], self.shared and not self.not_shared))
         if self.python_random:
             random.seed(self.key("random", samples[0]))
             np.random.seed(self.key("numpy", samples[0]) % 2**32)
@@ -98,6 +98,9 @@ class Sampler:
         """Find where the rows are at each dropout, from the shapes it met for two numbers of rows."""
         for site, shape in few.items():
             if site in self.layouts:
+                continue
+            if site in self.as_called and rows[0] != rows[1] and many.get(site) == shape:
+                self.layouts[site] = None  # it has no rows, and is one draw for all of them
                 continue
             try:
                 if site in self.as_called:

@@ -313,3 +313,31 @@ def test_a_head_that_evaluation_does_not_run_is_no_noise_that_is_left_out() -> N
         assert regtorch.MCPredictor(model, samples=5, transform=None)(X).std.max() > 0
     reasons = {site.name: site.reason for site in regtorch.mc.sampled_modules(model, X)}
     assert reasons == {"drop": "", "auxiliary.1": "it is not run in eval mode"}
+
+
+class OneForAll(nn.Module):
+    """A draw that has no rows, by an operation that draws its entries together."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layers, self.way, self.drop = nn.ModuleList(nn.Linear(4, 4) for _ in range(3)), way, nn.Dropout(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        order = torch.arange(3)
+        if self.training:
+            order = torch.randperm(3) if "order" in self.way else torch.multinomial(torch.ones(3), 2)
+        for index in order.tolist():
+            x = self.layers[index](x).tanh()
+        return self.drop(x) if "dropout" in self.way else x
+
+
+@pytest.mark.filterwarnings("ignore:.*sampled whole.*")
+@pytest.mark.parametrize("way", ["order", "choice", "order and dropout", "choice and dropout"])
+def test_a_draw_without_rows_is_one_draw_for_all_parts_of_a_batch(way: str) -> None:
+    torch.manual_seed(0)
+    model, x = OneForAll(way), torch.randn(7, 4)
+    predict = partial(regtorch.MCPredictor, model, samples=8, transform=None, keep_samples=True)
+    wanted = predict()(x).samples
+    torch.testing.assert_close(predict(max_batch=3)(x).samples, wanted)
+    torch.testing.assert_close(predict().from_row(4, x[4:]).samples, wanted[:, 4:])
+    torch.testing.assert_close(predict()(x[[5, 0]]).samples, wanted[:, [5, 0]])
