@@ -274,6 +274,14 @@ def size_of(value: Any) -> int:
     return sum(map(size_of, value)) if isinstance(value, (tuple, list)) else 0
 
 
+def work_of(node: fx.Node, values: Values, modules: dict[fx.Node, nn.Module]) -> float:
+    """Multiplications of the layers in a node, or what stands for them: values written."""
+    value = values[node]
+    written = sum(v.numel() for v in (value if isinstance(value, (tuple, list)) else [value]) if isinstance(v, Tensor))
+    weights = modules[node].parameters() if node in modules else ()
+    return float(written * (1 + sum(w[0].numel() for w in weights if w.ndim > 1)))
+
+
 def _last_uses(nodes: Iterable[fx.Node], kept: set[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
     """Node -> the values that nothing needs any more once it has run."""
     last: dict[fx.Node, fx.Node] = {}

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
 from regtorch.mc.allclose_scaled import allclose_scaled
@@ -23,13 +23,15 @@ from regtorch.mc.memory import WRITES, Memory
 from regtorch.mc.model_state import unchanged
 from regtorch.mc.noise_sites import NoiseFound
 from regtorch.mc.output_rows import check_rows
-from regtorch.mc.partition import Partition, Values, part_of, partition, size_of
+from regtorch.mc.partition import Partition, Values, part_of, partition, size_of, work_of
 from regtorch.mc.recording import recorded
 from regtorch.mc.sampler import Sampler
 from regtorch.mc.watch import training_mode_of
 
 #: numbers of rows that a model is tried with
 FEW, MANY = 2, 3
+#: samples that are tried where they do not meet the same dropouts, and those without a new one after which that ends
+_MOST_SAMPLES, _NOTHING_NEW = 64, 16
 
 
 class Probe:
@@ -106,6 +108,7 @@ class Probe:
             fewer = batch.rows - 1
             shapes = [self._plainly(rows)[1] for rows in (batch.narrow(0, fewer), batch)]
             sampler.learn(shapes[0], shapes[1], (fewer, batch.rows))
+        self._learn_of_other_samples()
         if sampler.shared and not self._rows_stand_alone() and sampler.give_up_blocks():
             name = type(self.model).__name__
             self.warn(
@@ -123,6 +126,20 @@ class Probe:
         if self._rows_depend():
             part = replace(part, rows_together=True, folds_samples=False, rows_depend=True)
         return part
+
+    def _learn_of_other_samples(self) -> None:
+        """Learn where the rows are at dropouts that some samples do not meet, as they drop the layers that hold them."""
+        sampler, nothing_new = self.sampler, 0
+        for sample in range(1, _MOST_SAMPLES):
+            shapes = self._plainly(self.few, range(sample, sample + 1))[1]
+            if sample == 1 and shapes.keys() == sampler.layouts.keys():
+                return
+            nothing_new = nothing_new + 1 if shapes.keys() <= sampler.layouts.keys() else 0
+            if nothing_new == _NOTHING_NEW:
+                return
+            if not nothing_new:
+                many = self._plainly(self.many, range(sample, sample + 1))[1]
+                sampler.learn(shapes, many, (FEW, MANY))
 
     def _split(self, wanted: list[Tensor]) -> tuple[Partition, str]:
         """The partition, and why the model stays one piece, if it does."""
@@ -194,7 +211,7 @@ class Probe:
                 noted.reading.add(node)
             noted.changes += versions.changes_by(node)
             noted.sizes[node] = size_of(values[node])
-            noted.work[node] = _work(node, values, modules, self.model)
+            noted.work[node] = work_of(node, values, modules)
         if not in_one_node and memory.is_written_unseen():
             raise UntraceableError(WRITES)
         return values, noted
@@ -379,11 +396,3 @@ def _is_one_piece(model: nn.Module) -> bool:
     return is_dropout(model) or (
         type(model).__module__.startswith("torch.nn.") and not isinstance(model, nn.Sequential)
     )
-
-
-def _work(node: fx.Node, values: Values, modules: dict[fx.Node, nn.Module], model: nn.Module) -> float:
-    """Multiplications of the layers in a node, or what stands for them: values written."""
-    value = values[node]
-    written = sum(v.numel() for v in (value if isinstance(value, (tuple, list)) else [value]) if isinstance(v, Tensor))
-    weights = modules[node].parameters() if node in modules else ()
-    return float(written * (1 + sum(w[0].numel() for w in weights if w.ndim > 1)))

@@ -341,3 +341,31 @@ def test_a_draw_without_rows_is_one_draw_for_all_parts_of_a_batch(way: str) -> N
     torch.testing.assert_close(predict(max_batch=3)(x).samples, wanted)
     torch.testing.assert_close(predict().from_row(4, x[4:]).samples, wanted[:, 4:])
     torch.testing.assert_close(predict()(x[[5, 0]]).samples, wanted[:, [5, 0]])
+
+
+class DropsLayers(nn.Module):
+    """Layers are dropped with the dropouts in them, so that each sample meets others."""
+
+    def __init__(self, own_code: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.3), nn.Tanh()) for _ in range(5))
+        self.own_code = own_code
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if self.training and torch.rand([]) < 0.7:
+                continue
+            x = F.dropout(x + layer(x), 0.2, self.training) if self.own_code else x + layer(x)
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:.*sampled whole.*")
+@pytest.mark.parametrize("own_code", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_dropouts_in_layers_that_the_first_samples_drop_have_shared_masks(seed: int, own_code: bool) -> None:
+    torch.manual_seed(0)
+    model, x = DropsLayers(own_code), torch.randn(6, 4)
+    predict = partial(regtorch.MCPredictor, model, samples=60, transform=None, seed=seed, keep_samples=True)
+    wanted = predict()(x).samples
+    torch.testing.assert_close(predict()(x[[4, 0]]).samples, wanted[:, [4, 0]])
+    torch.testing.assert_close(predict(max_batch=4)(x).samples, wanted)
