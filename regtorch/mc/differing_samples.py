@@ -73,6 +73,15 @@ def compared(transform: Transform, select: Output, class_dim: int | None, finish
     return lambda output: outcome(output, None, select, class_dim)
 
 
+def nothing_sampled(model: nn.Module) -> str:
+    """The error message for a model in which nothing is sampled."""
+    return (
+        f"{type(model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, within one or as a "
+        "call, and draws no other random numbers that reach its output: there is nothing to sample; "
+        "regtorch.mc.count_as_dropout makes a class count"
+    )
+
+
 def _differ(runner: Executor, values: Values, rows: int) -> bool:
     """Whether any of some samples differs from the first."""
     samples = (runner.run_downstream(values, range(t, t + 1), rows) for t in range(_FURTHER_SAMPLES))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from regtorch.errors import NothingBoundError, RegtorchError, SettingError
 from regtorch.mc.batch_args import BatchArgs
 from regtorch.mc.device_check import devices_named
-from regtorch.mc.differing_samples import check_samples_differ, compared
+from regtorch.mc.differing_samples import check_samples_differ, compared, nothing_sampled
 from regtorch.mc.dropouts import cannot_draw, counted_kinds, has_dropout
 from regtorch.mc.execute import Executor, ReplanNeeded
 from regtorch.mc.graph import OTHER_STEPS, reason_of
@@ -27,7 +27,7 @@ from regtorch.mc.output_selection import Output, check_output
 from regtorch.mc.output_transform import Transform, looks_like_probabilities, outcome, warn_of_probabilities
 from regtorch.mc.plan_cache import Plan, PlanCache
 from regtorch.mc.prediction import MCPrediction
-from regtorch.mc.probe import FEW, Probe, few_rows, nothing_sampled, switched_on
+from regtorch.mc.probe import FEW, Probe, few_rows, switched_on
 from regtorch.mc.progress import ProgressBar
 from regtorch.mc.recording import GuardError
 from regtorch.mc.sampler import Sampler

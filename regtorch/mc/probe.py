@@ -15,6 +15,7 @@ from regtorch.errors import NothingBoundError
 from regtorch.mc.allclose_scaled import allclose_scaled
 from regtorch.mc.any_rows import for_any_rows
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.differing_samples import nothing_sampled
 from regtorch.mc.dropouts import is_dropout
 from regtorch.mc.execute import Executor, evaluated
 from regtorch.mc.graph import OTHER_RESULT, ModelGraph, Recorded, UntraceableError, called, reason_of, traced
@@ -108,13 +109,12 @@ class Probe:
             fewer = batch.rows - 1
             shapes = [self._plainly(rows)[1] for rows in (batch.narrow(0, fewer), batch)]
             sampler.learn(shapes[0], shapes[1], (fewer, batch.rows))
-        self._learn_of_other_samples()
-        if sampler.shared and not self._rows_stand_alone() and sampler.give_up_blocks():
-            name = type(self.model).__name__
-            self.warn(
-                f"the rows of {name} cannot be found in the input of every dropout: there each row has its own draws"
-            )
+        self._check_blocks()
         wanted = self._two_samples(few)
+        if sampler.shapes.keys() != sampler.layouts.keys():
+            self._learn_of_other_samples()
+            self._check_blocks()
+            wanted = self._two_samples(few)
         part, reason = self._split(wanted)
         if part.fixed:
             return part
@@ -127,13 +127,19 @@ class Probe:
             part = replace(part, rows_together=True, folds_samples=False, rows_depend=True)
         return part
 
+    def _check_blocks(self) -> None:
+        """Give each row its own draws where its place is a block of entries that does not hold it alone."""
+        if self.sampler.shared and not self._rows_stand_alone() and self.sampler.give_up_blocks():
+            name = type(self.model).__name__
+            self.warn(
+                f"the rows of {name} cannot be found in the input of every dropout: there each row has its own draws"
+            )
+
     def _learn_of_other_samples(self) -> None:
         """Learn where the rows are at dropouts that some samples do not meet, as they drop the layers that hold them."""
         sampler, nothing_new = self.sampler, 0
         for sample in range(1, _MOST_SAMPLES):
             shapes = self._plainly(self.few, range(sample, sample + 1))[1]
-            if sample == 1 and shapes.keys() == sampler.layouts.keys():
-                return
             nothing_new = nothing_new + 1 if shapes.keys() <= sampler.layouts.keys() else 0
             if nothing_new == _NOTHING_NEW:
                 return
@@ -369,15 +375,6 @@ def switched_on(model: nn.Module, found: NoiseFound, sampler: Sampler) -> Abstra
     drawing = {named[site.name] for site in found.sites if site.sampled and site.name in named}
     stack.enter_context(sampler.in_place_of(model, found.active, drawing))
     return stack
-
-
-def nothing_sampled(model: nn.Module) -> str:
-    """The error message for a model in which nothing is sampled."""
-    return (
-        f"{type(model).__name__} has no dropout that drops something, regtorch's or torch's, as a layer, within one or as a "
-        "call, and draws no other random numbers that reach its output: there is nothing to sample; "
-        "regtorch.mc.count_as_dropout makes a class count"
-    )
 
 
 def _hides_modules(module: nn.Module) -> bool:
