@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from regtorch.errors import NothingBoundError
 from regtorch.mc.batch_args import BatchArgs
+from regtorch.mc.dropouts import noise_of, strength
 from regtorch.mc.execute import Executor
 from regtorch.mc.output_selection import Output
 from regtorch.mc.output_transform import Transform, outcome
@@ -18,6 +19,8 @@ from regtorch.mc.sampler import Sampler
 
 #: samples that are looked at where all that were asked for are identical
 _FURTHER_SAMPLES = 256
+#: dropouts below this strength may drop nothing in all of these
+_SELDOM = 0.01
 #: names of layers or parameters that a message lists at most
 _LISTED = 5
 
@@ -60,6 +63,8 @@ def check_samples_differ(
             f"all samples of {name} are identical in all {batch.rows} rows of a batch, though those of other numbers "
             "differ: noise has nothing to act on in these rows, such as in rows of zeros"
         )
+    if seldom := _seldom(model, noise):
+        return f"all samples of {name} are identical in all rows: {seldom}, and dropped nothing in any of them"
     raise NothingBoundError(
         f"all samples of {name} are identical in all rows: nothing is sampled, though random numbers are drawn in "
         f"{_listed(noise)}{_zeros(model)}"
@@ -87,6 +92,16 @@ def _differ(runner: Executor, values: Values, rows: int) -> bool:
     samples = (runner.run_downstream(values, range(t, t + 1), rows) for t in range(_FURTHER_SAMPLES))
     first = next(samples).clone()  # a model may give the same memory in every pass
     return any(not torch.equal(first, sample) for sample in samples)
+
+
+def _seldom(model: nn.Module, noise: Sequence[str]) -> str:
+    """How seldom the dropouts drop, if all of the noise is of dropouts that hardly ever do."""
+    modules = dict(model.named_modules())
+    found = [modules.get(name) for name in noise]
+    strengths = [strength(m) for m in found if m is not None and noise_of(m) is not None]
+    if len(strengths) < len(noise) or max(strengths) >= _SELDOM:
+        return ""
+    return f"its dropouts ({_listed(noise)}) drop with a probability of at most {max(strengths):g}"
 
 
 def _zeros(model: nn.Module) -> str:

@@ -104,3 +104,26 @@ def test_rows_that_noise_cannot_change_are_one_warning() -> None:
         warnings.simplefilter("error")
         assert predictor(torch.zeros(3, 6)).std.max() < 1e-6  # it warns once
         assert predictor(torch.cat([torch.zeros(3, 6), X])).std[3:].min() > 0.01
+
+
+@pytest.mark.parametrize(("drop_prob", "fails"), [(1e-7, False), (0.5, True)])
+def test_dropouts_that_hardly_ever_drop_are_one_warning(drop_prob: float, fails: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(drop_prob), nn.Linear(3, 3)).eval()
+    nn.init.zeros_(model[2].weight)
+    predictor = regtorch.MCPredictor(model, samples=5)
+    if fails:
+        with pytest.raises(NothingBoundError):
+            predictor(X)
+        return
+    with pytest.warns(UserWarning, match="1e-07, and dropped nothing"):
+        assert predictor(X).std.max() == 0
+
+
+@pytest.mark.parametrize("rows", range(3, 9))
+def test_rounding_of_a_softmax_is_no_difference(rows: int) -> None:
+    torch.manual_seed(0)
+    for samples in range(2, 8):
+        model = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.3), nn.Linear(3, 3))
+        nn.init.zeros_(model[2].weight)
+        with pytest.raises(NothingBoundError, match="identical in all rows"):
+            regtorch.MCPredictor(model, samples=samples)(torch.randn(rows, 6))
