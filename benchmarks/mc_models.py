@@ -80,7 +80,9 @@ MODELS: dict[str, Callable[[], Made]] = {
     "timm vit, patch dropout": from_timm("vit_tiny_patch16_224", 32, patch_drop_rate=0.3, **VIT),
     "timm convnext_atto": from_timm("convnext_atto", 32, drop_path_rate=0.3, ls_init_value=1.0),
     "timm resnet18, DropBlock": from_timm("resnet18", drop_block_rate=0.1, zero_init_last=False),
-    "timm mixer_s32": from_timm("mixer_s32_224", 224, drop_rate=0.1, drop_path_rate=0.2),
+    "timm mixer_s32": from_timm(
+        "mixer_s32_224", 64, img_size=64, num_blocks=3, drop_rate=0.1, drop_path_rate=0.2
+    ),
     "BERT": from_transformers("BertForSequenceClassification", "BertConfig", **TEXT),
     "BERT, classifier only": from_transformers(
         "BertForSequenceClassification", "BertConfig", classifier_dropout=0.5, hidden_dropout_prob=0.0,
@@ -124,6 +126,9 @@ def row(name: str, samples: int) -> str:
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_var is not None:
                 module.running_var.fill_(0.3)
+        for weight in model.parameters():
+            if weight.ndim > 1 and not weight.any():  # a head of zeros lets no noise through
+                nn.init.normal_(weight, std=0.1)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     spread = loop(model, args, kwargs, samples).std(0)
     model.eval()

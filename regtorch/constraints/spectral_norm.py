@@ -33,7 +33,8 @@ def spectral_norm(w: Tensor, max_value: float) -> Tensor:
         tensor([[1., 0.],
                 [0., 2.]])
     """
-    return (w - _excess(w, max_value)).to(w.dtype)
+    bounded: Tensor = w - _excess(w, max_value)
+    return bounded.to(w.dtype)
 
 
 @full_precision

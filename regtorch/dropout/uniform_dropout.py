@@ -50,8 +50,9 @@ def uniform_dropout(
         return x
     bound = (3 * drop_prob / (1 - drop_prob)) ** 0.5
     dtype = widened(x).dtype
-    noise = torch.rand(rows_shape(x, shared), dtype=dtype, device=x.device, **generator_kwargs(generator))
-    return (widened(x) * (1 + bound * (2 * noise - 1))).to(x.dtype)
+    noise: Tensor = torch.rand(rows_shape(x, shared), dtype=dtype, device=x.device, **generator_kwargs(generator))
+    factors: Tensor = 1 + bound * (2 * noise - 1)
+    return (widened(x) * factors).to(x.dtype)
 
 
 @register("dropout", "uniform_dropout")
