@@ -47,27 +47,27 @@ def test_components_of_one_tensor(kind: str, name: str, value: Any) -> None:
         one_line(lambda training=training: made(kind, name).train(training)(value))
 
 
-#: the public formula of each component, with its further arguments
-FORMULAS: dict[str, dict[str, Any]] = {
-    "l1": {"l1": 0.1},
-    "l2": {"l2": 0.1},
-    "l1_l2": {"l1": 0.1, "l2": 0.1},
-    "squared_l1": {"factor": 0.1},
-    **{name: {"strength": 0.1} for name in ("group_lasso", "orthogonal", "spectral")},
-    "concrete": {"units": 2},
-    "activity": {"penalty": torch.sum},
-    "max_norm": {"max_value": 1.0},
-    "min_max_norm": {"min_value": 0.5, "max_value": 1.0},
-    "unit_norm": {},
-    "non_neg": {},
-    "soft_threshold": {"threshold": 0.1},
-    "gaussian_noise": {"std": 0.5},
-    "concrete_dropout": {"logit": torch.zeros(1)},
-    **{name: {"drop_prob": 0.5} for name in ("drop_block2d", "drop_connect", "drop_path", "dropout")},
-    **{f"{name}_dropout": {"drop_prob": 0.5} for name in ("alpha", "consistent", "exact_count", "feature_alpha")},
-    **{f"{name}_dropout": {"drop_prob": 0.5} for name in ("gaussian", "spatial", "variational")},
-    **{f"{name}_": {} for name in ("identity_kernel", "orthogonal_matrix", "truncated_normal", "variance_scaling")},
+#: valid values of the arguments that formulas need
+VALUES: dict[str, Any] = {
+    **dict.fromkeys(("l1", "l2", "factor", "strength", "threshold"), 0.1),
+    **{"units": 2, "penalty": torch.sum, "min_value": 0.5, "max_value": 1.0},
+    **{"std": 0.5, "drop_prob": 0.5, "logit": torch.zeros(1)},
 }
+
+
+def needed(name: str) -> dict[str, Any] | None:
+    """The arguments without a default after the first; None if the first is not a tensor."""
+    first, *others = inspect.signature(getattr(functional, name)).parameters.values()
+    if first.name not in ("w", "weights", "x", "output"):
+        return None
+    return {
+        other.name: VALUES[other.name]
+        for other in others
+        if other.default is other.empty and other.kind is not other.VAR_POSITIONAL
+    }
+
+
+FORMULAS = {name: given for name in functional.__all__ if (given := needed(name)) is not None}
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -76,11 +76,10 @@ def test_formulas(name: str, value: Any) -> None:
     one_line(lambda: getattr(functional, name)(value, **FORMULAS[name]))
 
 
-def test_every_formula_of_a_component_is_in_the_table() -> None:
-    named = {name for kind in ("regularizer", "constraint") for name in regtorch.available(kind)}
-    public = {name for name, function in vars(functional).items() if inspect.isfunction(function)}
-    assert (named & public) <= FORMULAS.keys()
-    assert {name for name in public if name.endswith("dropout")} <= FORMULAS.keys()
+def test_schedules_alone_take_no_tensor() -> None:
+    assert set(functional.__all__) - FORMULAS.keys() == {
+        *("cosine_annealing", "linear_warmup", "step_decay"),
+    }
 
 
 NO_MODULES: dict[str, Any] = {"None": None, "a list": [], "a number": 5, "an array": np.ones(3), "a class": nn.Linear}

@@ -33,8 +33,8 @@ def spectral_norm(w: Tensor, max_value: float) -> Tensor:
         tensor([[1., 0.],
                 [0., 2.]])
     """
-    bounded: Tensor = w - _excess(w, max_value)
-    return bounded.to(w.dtype)
+    excess: Tensor = _excess(w, max_value)
+    return (w - excess).to(w.dtype)
 
 
 @full_precision
@@ -45,7 +45,8 @@ def _excess(w: Tensor, /, max_value: float) -> Tensor:
         return torch.zeros_like(w)
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
     above = (values - max_value).clamp(min=0)
-    return ((left * above) @ right).reshape(w.shape)
+    excess: Tensor = (left * above) @ right
+    return excess.reshape(w.shape)
 
 
 @register("constraint", "spectral_norm")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regtorch.dropout.dropout import keep_scale
+from regtorch.tensor_ops.arguments import check_tensor
 from regtorch.tensor_ops.keep_mask import keep_mask, masked
 
 __all__ = ["drop_block"]
@@ -98,6 +99,7 @@ def drop_block(
         >>> drop_block(torch.ones(1, 1, 8), drop_prob=0.5, block_size=3).unique()
         tensor([0., 2.])
     """
+    check_tensor(x, "drop_block")
     if not training or drop_prob == 0:
         return x
     if drop_prob == 1 or 0 in x.shape:

@@ -297,7 +297,7 @@ def test_feature_alpha_needs_channels() -> None:
 def test_blocks_drop_the_average_unit_with_drop_prob(
     sizes: tuple[int, ...], block: int, drop_prob: float, couple_channels: bool
 ) -> None:
-    y = regtorch.dropout.drop_block(
+    y = regtorch.functional.drop_block(
         torch.ones(4000, 3, *sizes),
         drop_prob=drop_prob,
         block_size=block,
