@@ -81,7 +81,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "timm convnext_atto": from_timm("convnext_atto", 32, drop_path_rate=0.3, ls_init_value=1.0),
     "timm resnet18, DropBlock": from_timm("resnet18", drop_block_rate=0.1, zero_init_last=False),
     "timm mixer_s32": from_timm(
-        "mixer_s32_224", 64, img_size=64, num_blocks=3, drop_rate=0.1, drop_path_rate=0.2
+        "mixer_s32_224", 64, img_size=64, drop_rate=0.1, drop_path_rate=0.2
     ),
     "BERT": from_transformers("BertForSequenceClassification", "BertConfig", **TEXT),
     "BERT, classifier only": from_transformers(
