@@ -20,7 +20,7 @@ from tests.testers.documentation import OTHERS, PAGES, ROOT, text
 
 #: what CI runs in a fresh environment, the studies, and what needs a GPU
 ELSEWHERE = ("pip install", "pytest -m slow", "pytest -m gpu")
-#: `tests/cli/test_multi_node.py` runs torchrun; srun needs a cluster
+#: `tests/runs/test_multi_node.py` runs torchrun; srun needs a cluster
 ON_SEVERAL_MACHINES = ("torchrun ", "srun ")
 ALL_COMMANDS = list(documentation.commands())
 COMMANDS = [line for line in ALL_COMMANDS if not any(part in line for part in (*ELSEWHERE, *ON_SEVERAL_MACHINES))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from tests.cli.test_sweep import TRAIN, leaderboard, swept, wait_for
+from tests.sweeps.test_sweep import TRAIN, leaderboard, swept, wait_for
 
 pytestmark = pytest.mark.slow
 

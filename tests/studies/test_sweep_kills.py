@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_sweep import TRAIN, leaderboard, swept
+from tests.sweeps.test_sweep import TRAIN, leaderboard, swept
 
 pytestmark = pytest.mark.slow
 

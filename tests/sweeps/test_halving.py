@@ -17,7 +17,7 @@ from regtorch.sweeps.launcher import Job
 from regtorch.sweeps.successive_halving import best, halve, rungs
 from regtorch.sweeps.trial import _StopAfter
 from regtorch.training.pruning import PrunedError
-from tests.cli.test_sweep import SMALL, leaderboard, swept
+from tests.sweeps.test_sweep import SMALL, leaderboard, swept
 from tests.testers.command import running
 
 GRID = ["optimizer.lr=0.0001,0.003,0.01,1e30", "seed=1", *SMALL, "trainer.max_epochs=8"]

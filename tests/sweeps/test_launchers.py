@@ -15,8 +15,8 @@ import pytest
 
 from regtorch.errors import SettingError
 from regtorch.sweeps.launcher import Engine, Job, check_launcher
-from tests.cli.test_search import SEARCH, SPACE
-from tests.cli.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
+from tests.sweeps.test_search import SEARCH, SPACE
+from tests.sweeps.test_sweep import SMALL, TRAIN, leaderboard, swept, wait_for
 
 GRID = ["regularizer=none,l2", "seed=1", *SMALL]
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]

@@ -19,7 +19,7 @@ from regtorch.config.search_space import Dimension, dimension
 from regtorch.errors import SettingError
 from regtorch.sweeps.optuna_search import _start_trial, pareto_front
 from regtorch.sweeps.plan import plan
-from tests.cli.test_sweep import SMALL, leaderboard, swept
+from tests.sweeps.test_sweep import SMALL, leaderboard, swept
 from tests.testers.command import ended, running
 
 SEARCH = ["hparams_search=custom", "hparams_search.random_trials=3", "hparams_search.trials=9", *SMALL]

@@ -25,7 +25,7 @@ from regtorch.registry import components as registered_components
 from regtorch.runs import job
 from regtorch.runs.validate import checked
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "plugin"
 
 RULE = """
