@@ -254,7 +254,9 @@ def here(site: Path) -> Iterator[None]:
         cache.cache_clear()
     yield
     sys.path.remove(str(site))
-    plugins._loaded, store.repo, registered_components._registered = loaded, before, registered
+    plugins._loaded, store.repo = loaded, before
+    registered_components._registered.clear()
+    registered_components._registered.update(registered)
     advice._plugin_advice[:] = advised
     for cache in caches:
         cache.cache_clear()
