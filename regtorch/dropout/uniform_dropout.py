@@ -12,7 +12,7 @@ from regtorch.dropout.base import ProbabilityDropout
 from regtorch.registry import register
 from regtorch.settings import NEEDS_SOME_KEPT, Range
 from regtorch.tensor_ops.arguments import check_tensor
-from regtorch.tensor_ops.full_precision import widened
+from regtorch.tensor_ops.full_precision import real_dtype, widened
 from regtorch.tensor_ops.keep_mask import generator_kwargs, rows_shape
 
 __all__ = ["UniformDropout", "uniform_dropout"]
@@ -49,10 +49,10 @@ def uniform_dropout(
     if not training or drop_prob == 0:
         return x
     bound = (3 * drop_prob / (1 - drop_prob)) ** 0.5
-    dtype = widened(x).dtype
-    noise: Tensor = torch.rand(rows_shape(x, shared), dtype=dtype, device=x.device, **generator_kwargs(generator))
-    factors: Tensor = 1 + bound * (2 * noise - 1)
-    return (widened(x) * factors).to(x.dtype)
+    wide = widened(x)
+    drawn = torch.rand(rows_shape(x, shared), dtype=real_dtype(wide), device=x.device, **generator_kwargs(generator))
+    factors: Tensor = 1 + bound * (2 * drawn - 1)
+    return (wide * factors).to(x.dtype)
 
 
 @register("dropout", "uniform_dropout")

@@ -37,13 +37,12 @@ def hoyer_square(w: Tensor, /, strength: float) -> Tensor:
         tensor(0.2000)
     """
     (w,) = full_tensors(w)
-    sizes = w.abs()
-    if not sizes.numel():
-        return scaled(sizes.sum(), 0.0)
-    largest = sizes.detach().amax()  # so that squares neither overflow nor vanish
-    sizes = sizes / torch.where(largest > 0, largest, 1.0)
-    squares = sizes.square().sum()
-    return scaled(sizes.sum().square() / torch.where(squares > 0, squares, 1.0), strength)
+    if not w.numel():
+        return scaled(w.abs().sum(), 0.0)
+    largest = w.detach().abs().amax()  # so that squares neither overflow nor vanish
+    w = w / torch.where(largest > 0, largest, 1.0)
+    squares = (w * w.conj()).real.sum()  # not those of |w|, whose second derivative at 0 is 0
+    return scaled(w.abs().sum().square() / torch.where(squares > 0, squares, 1.0), strength)
 
 
 @register("regularizer", "hoyer_square")

@@ -20,6 +20,7 @@ import regtorch
 from regtorch import available, create
 from regtorch.dropout.exact_count_dropout import dropped_units
 from regtorch.errors import NamingError, SettingError
+from regtorch.functional import uniform_dropout
 from regtorch.registry import component
 from regtorch.tensor_ops.keep_mask import keep_mask
 from regtorch.testing.dropout import Case, DropoutTester, StepsLast, WeightsAsUnits, check_ranks, seeded
@@ -430,3 +431,11 @@ def test_an_unknown_argument_lists_the_known_ones() -> None:
         match=r"inplace=True: DropBlock2d has no such setting; it has: drop_prob, keep_prob, block_size, couple_",
     ):
         regtorch.DropBlock2d(drop_prob=0.1, inplace=True)
+
+
+def test_uniform_noise_of_complex_inputs_is_real() -> None:
+    x = torch.full((1000, 10), 3 + 4j)
+    y = uniform_dropout(x, drop_prob=0.5)
+    factors = y / x
+    assert factors.imag.abs().max() < 1e-6
+    assert factors.real.std().item() == pytest.approx(1.0, rel=0.05)

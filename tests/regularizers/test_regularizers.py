@@ -72,6 +72,20 @@ def test_every_regularizer_is_in_the_table() -> None:
     assert {"none"} | {case.name for case in CASES} == own
 
 
+def test_the_penalty_of_a_diverged_weight_is_not_finite() -> None:
+    w = torch.tensor([[torch.nan, 1.0], [2.0, 3.0]])
+    finite = [case.name for case in CASES if create("regularizer", case.name, **case.settings)(w).isfinite()]
+    assert finite == []
+
+
+def test_second_derivatives_of_hoyer_square_where_a_weight_is_zero() -> None:
+    w = torch.tensor([2.0, -1.5, 0.0, 1.0], dtype=torch.float64)
+    found = torch.func.hessian(create("regularizer", "hoyer_square", strength=0.1))(w)
+    expected = torch.func.hessian(lambda v: 0.1 * v.abs().sum().square() / v.square().sum())(w)
+    assert expected[2, 2] < -0.05
+    torch.testing.assert_close(found, expected)
+
+
 def test_none_is_zero_and_binds_nothing() -> None:
     assert create("regularizer", "none")(torch.ones(3)).item() == 0.0
     penalty = WeightPenalty(torch.nn.Linear(2, 2), create("regularizer", "none"))
