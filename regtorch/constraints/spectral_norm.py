@@ -43,7 +43,8 @@ def _excess(w: Tensor, /, max_value: float) -> Tensor:
     matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
     if not matrix.numel():
         return torch.zeros_like(w)
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    # the decomposition of NaN is an error, but only the loss reports a diverged training
+    left, values, right = torch.linalg.svd(torch.where(matrix.isfinite(), matrix, 0.0), full_matrices=False)
     above = (values - max_value).clamp(min=0)
     excess: Tensor = (left * above) @ right
     return excess.reshape(w.shape)

@@ -41,8 +41,9 @@ def spectral(w: Tensor, /, strength: float) -> Tensor:
     matrix = w.flatten(1) if w.ndim > 1 else w.reshape(1, -1)
     if not matrix.numel():
         return scaled(matrix.abs().sum(), 0.0)
-    largest: Tensor = torch.linalg.matrix_norm(matrix, ord=2)
-    return scaled(largest, strength)
+    finite = matrix.isfinite()  # the decomposition of NaN is an error, but the penalty of a diverged weight is NaN
+    largest: Tensor = torch.linalg.matrix_norm(torch.where(finite, matrix, 0.0), ord=2)
+    return scaled(torch.where(finite.all(), largest, torch.nan), strength)
 
 
 @register("regularizer", "spectral")

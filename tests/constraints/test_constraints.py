@@ -91,6 +91,15 @@ class TestConstraints(ConstraintTester):
     pass
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_diverged_weight_is_no_error(case: Case) -> None:
+    w = torch.tensor([[torch.nan, 1.0], [0.2, 0.3]])
+    projected = create("constraint", case.name, **case.settings)(w)
+    assert projected.shape == w.shape
+    if case.name != "several":
+        assert projected[0, 0].isnan()
+
+
 def test_every_constraint_is_in_the_table() -> None:
     own = {name for name in available("constraint") if component("constraint", name).module.startswith("regtorch.")}
     assert {case.name for case in CASES} == own
