@@ -210,7 +210,18 @@ def check(prefix: str = "", *, ranges: Mapping[str, Range] | None = None, **sett
         Traceback (most recent call last):
         regtorch.errors.SettingError: dropout.drop_prob=1.5 is not allowed: it must be a probability from 0 to 1
     """
-    for key, value in settings.items():
-        allowed = (ranges or {}).get(key) or RANGES.get(key)
+    check_each(settings, ranges or {}, prefix)
+
+
+def check_each(values: Mapping[str, Any], ranges: Mapping[str, Range], prefix: str = "") -> None:
+    """`check` of settings with any names, also those of its arguments.
+
+    Example:
+        >>> check_each({"prefix": "a", "drop_prob": 1.5}, {})
+        Traceback (most recent call last):
+        regtorch.errors.SettingError: drop_prob=1.5 is not allowed: it must be a probability from 0 to 1
+    """
+    for key, value in values.items():
+        allowed = ranges.get(key) or RANGES.get(key)
         if allowed is not None:
             allowed.check(prefix + key, value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from regtorch import settings
-from regtorch.config.components import _packaged
+from regtorch.config.components import defaults_of
 from regtorch.errors import NothingBoundError, SettingError
 from regtorch.models.names import layer_names, parameter_names
 from regtorch.registry import component
@@ -92,7 +92,10 @@ def check_schedules(config: Mapping[str, Any]) -> None:
             )
 
     for key in ("start", "end"):
-        if _packaged("schedule", config["dropout_schedule"]["name"]) is not None and key in config["dropout_schedule"]:
+        if (
+            defaults_of("schedule", config["dropout_schedule"]["name"]) is not None
+            and key in config["dropout_schedule"]
+        ):
             for place in of["dropout_schedule"]:
                 _check_scheduled_dropout(config, place, key)
 
@@ -100,7 +103,7 @@ def check_schedules(config: Mapping[str, Any]) -> None:
 def _check_scheduled_dropout(config: Mapping[str, Any], place: str, key: str) -> None:
     """Refuse a factor that would move a built-in dropout's probability out of its range."""
     node, factor = config[place], config["dropout_schedule"][key]
-    if factor <= 1 or _packaged("dropout", node["name"]) is None or "drop_prob" not in node:
+    if factor <= 1 or defaults_of("dropout", node["name"]) is None or "drop_prob" not in node:
         return
     keep_prob, nominal = node.get("keep_prob"), node.get("drop_prob")
     if nominal is None and keep_prob is not None:

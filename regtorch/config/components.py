@@ -39,11 +39,11 @@ def check_node(place: str, kind: str, node: Any) -> None:
     found = component(kind, node["name"])
     given = {key: value for key, value in node.items() if key != "name"}
     _check_keys(place, found, given)
-    settings.check(f"{place}.", ranges=found.ranges, **{k: v for k, v in given.items() if v is not None})
-    if _of_plugin(kind, node["name"]):
+    settings.check_each({k: v for k, v in given.items() if v is not None}, found.ranges, f"{place}.")
+    if is_of_plugin(kind, node["name"]):
         check_own(kind, node["name"])
         if kind not in ("model", "data"):  # these two are tried together later
-            with _in_one_line(kind, node["name"], "cannot be created", place):
+            with in_one_line(kind, node["name"], "cannot be created", place):
                 create(kind, **node, **stand_ins(kind))
     _check_drop_prob(place, kind, node)
     _check_order(place, node)
@@ -61,7 +61,7 @@ def _check_keys(place: str, found: Component, given: Mapping[str, Any]) -> None:
     for key, value in given.items():
         if isinstance(value, str) and value == "???":
             raise SettingError(f"{place}.{key} is missing: {of} needs it; write {place}.{key}=VALUE")
-    known = _packaged(found.kind, found.name)
+    known = defaults_of(found.kind, found.name)
     if known is None:
         return
     for key, value in given.items():
@@ -106,12 +106,13 @@ def _check_inner_nodes(place: str, kind: str, node: Mapping[str, Any]) -> None:
         check_node(f"{place}.regularizer", "regularizer", node.get("regularizer"))
 
 
-def _of_plugin(kind: str, name: str) -> bool:
+def is_of_plugin(kind: str, name: str) -> bool:
+    """Whether a component is not built in."""
     return not component(kind, name).module.startswith("regtorch.")
 
 
 @contextmanager
-def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterator[None]:
+def in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterator[None]:
     """Convert exceptions of a plugin's component to one line that names its place."""
     try:
         yield
@@ -120,12 +121,12 @@ def _in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterato
             raise
         raise SettingError(f"{place}: {error}") from error
     except Exception as error:
-        if not _of_plugin(kind, name):
+        if not is_of_plugin(kind, name):
             raise
         raise SettingError(f"{place or kind}={name} {failure}: {as_one_line(error)}") from error
 
 
-def _packaged(kind: str, name: str) -> dict[str, Any] | None:
+def defaults_of(kind: str, name: str) -> dict[str, Any] | None:
     """Return the settings and defaults of a component from its YAML or a plugin's class; None if there are neither."""
     node = _of_file(kind, name) or plugin_nodes().get((kind, name))
     return None if node is None else {key: value for key, value in node.items() if key != "name"}

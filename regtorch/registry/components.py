@@ -67,7 +67,8 @@ class Component:
     def ranges(self) -> Mapping[str, Range]:
         """The ranges that the class declares itself, read without importing a built-in one."""
         if self.factory is not None:
-            return getattr(self.factory, "ranges", {})
+            declared = getattr(self.factory, "ranges", None)  # in a class of a plugin the name may mean something else
+            return {k: v for k, v in declared.items() if isinstance(v, Range)} if isinstance(declared, Mapping) else {}
         return _declared_ranges(self.module).get(self.attribute, {})
 
 
@@ -112,6 +113,11 @@ def homes(*packages: str) -> dict[str, str]:
 _registered: dict[tuple[str, str], Component] = {}
 
 
+def known() -> dict[tuple[str, str], Component]:
+    """All components by kind and name, as far as plugins are loaded."""
+    return _builtin() | _registered
+
+
 def registered() -> list[Component]:
     """All components that are not built in."""
     return [component for place, component in _registered.items() if place not in _builtin()]
@@ -123,7 +129,8 @@ def forget(components: Sequence[Component]) -> None:
         _registered.pop((component.kind, component.name), None)
 
 
-def _check_kind(kind: str) -> None:
+def check_kind(kind: str) -> None:
+    """Refuse a kind that does not exist, with near ones."""
     if kind not in PACKAGES:
         raise UnknownNameError(f"there is no kind {kind!r} of component{near(kind, PACKAGES)}")
 
@@ -156,7 +163,7 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         >>> "sum_of_fourth_powers" in regtorch.available("regularizer")
         True
     """
-    _check_kind(kind)
+    check_kind(kind)
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _RESERVED:
         raise SettingError(
             f"{name!r} is not allowed as the name of a {kind}: it must consist of letters, digits, _ and -, start with a "
@@ -173,7 +180,7 @@ def register(kind: str, name: str) -> Callable[[C], C]:
             kind, name, factory.__module__, factory.__qualname__, factory, being_imported(factory.__module__)
         )
         # do not load plugins here: a plugin may be calling this, and a class of the user's script takes precedence
-        taken = (_builtin() | _registered).get((kind, name))
+        taken = known().get((kind, name))
         reloaded = taken is not None and taken.owner == new.owner and "<locals>" not in new.owner
         if taken is not None and not reloaded:
             raise NameTakenError(

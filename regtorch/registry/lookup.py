@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from regtorch.errors import UnknownNameError
 from regtorch.lazy_package import no_attribute
-from regtorch.registry.components import Component, _builtin, _check_kind, _registered, near, registered
+from regtorch.registry.components import Component, check_kind, known, near, registered
 from regtorch.registry.plugins import loaded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def _components() -> dict[tuple[str, str], Component]:
     loaded()
-    return _builtin() | _registered
+    return known()
 
 
 def user_components() -> list[Component]:
@@ -52,7 +52,7 @@ def available(kind: str) -> list[str]:
         >>> "l1_l2" in available("regularizer")
         True
     """
-    _check_kind(kind)
+    check_kind(kind)
     return sorted(name for k, name in _components() if k == kind)
 
 
@@ -62,7 +62,7 @@ def component(kind: str, name: str) -> Component:
     Raises:
         UnknownNameError: nothing is registered under that name; the nearest names are listed.
     """
-    _check_kind(kind)
+    check_kind(kind)
     found = _components().get((kind, name))
     if found is None:
         raise UnknownNameError(f"{kind}={name} is not registered{near(name, available(kind))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from regtorch.config.components import _in_one_line, _of_plugin
+from regtorch.config.components import in_one_line, is_of_plugin
 from regtorch.config.memory_demands import rows_demand
 from regtorch.config.resources import check_network_memory
 from regtorch.errors import SettingError
@@ -29,14 +29,14 @@ _USUAL_PARTS = {
 
 def check_data(config: Mapping[str, Any]) -> None:
     """Read and check the data, and check that model and augmentation fit it."""
-    with _in_one_line("data", config["data"]["name"], "cannot be read"):
+    with in_one_line("data", config["data"]["name"], "cannot be read"):
         data = dataset(config)
         data.check()
         splits = data.load()
     check_network_memory(config, splits.shape, len(splits.classes), len(splits.train))
     check_same_data(config, data, checkpoint_path(config))
     check_open_files(data.workers)
-    if _of_plugin("model", config["model"]["name"]):
+    if is_of_plugin("model", config["model"]["name"]):
         _check_model(config, splits.shape, len(splits.classes))
     if config["model"]["name"] == "cnn":
         check_image(splits.shape, config["model"]["channels"], config["model"]["pooling"])
@@ -67,7 +67,7 @@ def _check_model(config: Mapping[str, Any], shape: tuple[int, ...], classes: int
 
     from regtorch.training.build import make_module
 
-    with _in_one_line("model", name, "cannot be used"), torch.random.fork_rng(devices=()), torch.no_grad():
+    with in_one_line("model", name, "cannot be used"), torch.random.fork_rng(devices=()), torch.no_grad():
         logits = make_module(config, shape, classes).model.eval()(torch.zeros(2, *shape))
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
     if found != (2, classes):
