@@ -108,10 +108,13 @@ def check_readable(overrides: Sequence[str]) -> None:
         try:
             parser.parse_override(override)
         except unreadable() as error:
-            raise SettingError(f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error))})") from error
+            raise SettingError(
+                f"{override} cannot be read: it must be KEY=VALUE ({parser_message(str(error))})"
+            ) from error
 
 
-def _flat(text: str) -> str:
+def parser_message(text: str) -> str:
+    """One line of a message of Hydra, without its hints for programmers."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
     dropped = ("full_key", "object_type", "reference_type", "See https://hydra.cc")
     return "; ".join(line for line in lines if not line.startswith(dropped))

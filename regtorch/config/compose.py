@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import regtorch.conf
-from regtorch.config.command_line import _flat, unreadable
+from regtorch.config.command_line import parser_message, unreadable
 from regtorch.config.keys import check_required
 from regtorch.config.mistyped import key_for, options_for, strength_of
 from regtorch.config.option_lists import combines, is_group, option_names, refuse_lists_in_recipes, without_lists
@@ -140,7 +140,7 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
 
     text = str(error)
     if isinstance(error, InterpolationResolutionError) and error.full_key:
-        return f"{error.full_key}: {_flat(text)}"
+        return f"{error.full_key}: {parser_message(text)}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_option(error, overrides)
     study = next((o for o in overrides if o.startswith("study=")), None)
@@ -164,7 +164,7 @@ def one_line(error: Exception, overrides: Sequence[str]) -> str:
             return (
                 f"{override}: several values are a grid of runs, which needs -m; a list as one value is written [...]"
             )
-    return _flat(text)
+    return parser_message(text)
 
 
 def _no_such_option(error: Any, overrides: Sequence[str]) -> str:
@@ -200,7 +200,7 @@ def _unreadable(error: OverrideParseException) -> str:
     """Describe an argument that is not an override, with a suggestion."""
     override = error.override
     if "=" in override:
-        return f"{override} cannot be read: it must be KEY=VALUE ({_flat(str(error).splitlines()[0])})"
+        return f"{override} cannot be read: it must be KEY=VALUE ({parser_message(str(error).splitlines()[0])})"
     if is_group(override):
         return f"{override} is not a setting: it must be {override}=OPTION, one of {', '.join(option_names(override))}"
     meant = key_for(override)

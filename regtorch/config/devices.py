@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from regtorch.errors import DataError, SettingError
+from regtorch.errors import SettingError
 from regtorch.settings import COUNT
 from regtorch.system.launcher import started_as
 
@@ -61,20 +61,6 @@ def gpus() -> int:
     import torch
 
     return torch.cuda.device_count() or int(torch.backends.mps.is_available())
-
-
-def check_processes(key: str, given: object, written_by: int, devices: object, processes: int) -> None:
-    """Refuse another number of processes in the middle of an epoch, because its rows are divided among the processes.
-
-    Raises:
-        DataError: the numbers differ.
-    """
-    if written_by != processes:
-        here = devices if devices == processes else f"{devices} ({processes} processes)"
-        raise DataError(
-            f"{key}={given} was stopped in the middle of an epoch with trainer.devices={written_by}, so "
-            f"trainer.devices={here} is not allowed before its end"
-        )
 
 
 def process_count(trainer: Mapping[str, Any], gpus: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regtorch.models.batch_norm import batch_norm as make_batch_norm
-from regtorch.models.mlp import GLOROT, RELU, Order, _sequence, dense_layer, input_layer
+from regtorch.models.mlp import GLOROT, RELU, Order, dense_layer, input_layer, sequence
 from regtorch.models.parts import Part, drops_weights, fresh, fresh_activation, initialize, is_none, place_dropout
 from regtorch.models.sizes import check_image
 from regtorch.registry import register
@@ -135,7 +135,7 @@ class CNN(Configurable, nn.Module):
             parts["dropout"] = place_dropout(on_maps, 2)
             if batch_norm == "after_dropout":
                 parts["batch_norm"] = norm
-            return _sequence(parts)
+            return sequence(parts)
 
         convolutions = [conv_layer(index) for index in range(len(channels))]
         flatten = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if global_pooling else nn.Flatten()

@@ -48,7 +48,7 @@ def dense_layer(
     parts["dropout"] = place_dropout(dropout, 0)
     if batch_norm == "after_dropout":
         parts["batch_norm"] = norm
-    return _sequence(parts)
+    return sequence(parts)
 
 
 def input_layer(
@@ -58,16 +58,17 @@ def input_layer(
     norm = make_batch_norm(units, spatial_dims, momentum, epsilon) if batch_norm else None
     drop = place_dropout(dropout, spatial_dims)
     if order == "after_dropout":
-        return _sequence({"dropout": drop, "batch_norm": norm})
-    return _sequence({"batch_norm": norm, "dropout": drop})
+        return sequence({"dropout": drop, "batch_norm": norm})
+    return sequence({"batch_norm": norm, "dropout": drop})
 
 
-def _sequence(parts: dict[str, nn.Module | None]) -> nn.Sequential:
-    sequence = nn.Sequential()
+def sequence(parts: dict[str, nn.Module | None]) -> nn.Sequential:
+    """A sequence of the parts that are not None, under their names."""
+    result = nn.Sequential()
     for name, part in parts.items():
         if part is not None:
-            sequence.add_module(name, part)
-    return sequence
+            result.add_module(name, part)
+    return result
 
 
 @register("model", "mlp")

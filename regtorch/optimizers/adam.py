@@ -1,4 +1,4 @@
-"""Adam."""
+"""Adam, AdamW, Adamax and Nadam."""
 
 from __future__ import annotations
 

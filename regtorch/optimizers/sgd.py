@@ -1,4 +1,4 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, with and without momentum."""
 
 from __future__ import annotations
 

@@ -117,9 +117,8 @@ def _forget(plugin: Plugin, reason: str) -> None:
 
 
 def _load(entry: Any) -> Plugin:
-    from regtorch.registry.contracts import (
-        check_contract,  # imports `inspect`, which takes as long as all of this package
-    )
+    # imports `inspect`, which takes as long as all of this package
+    from regtorch.registry.contracts import check_contract
 
     distribution = getattr(entry, "dist", None)
     package = f"{distribution.name} {distribution.version}" if distribution is not None else ""

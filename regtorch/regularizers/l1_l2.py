@@ -1,4 +1,4 @@
-"""L1 and L2 together."""
+"""L1 and L2, together and alone."""
 
 from __future__ import annotations
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from regtorch.config.devices import check_processes, gpus, process_count
+from regtorch.config.devices import gpus, process_count
 from regtorch.errors import DataError, SettingError
 from regtorch.runs.checkpoint_header import read_plain_content
 from regtorch.runs.complete_checkpoint import check_complete
-from regtorch.runs.resume import check_best, check_ckpt_path, check_resume, described
+from regtorch.runs.resume import check_best, check_ckpt_path, check_processes, check_resume, described
 
 
 def checkpoint_path(config: Mapping[str, Any]) -> Path | None:

@@ -119,6 +119,20 @@ def check_ckpt_path(given: object) -> None:
         raise DataError(f"ckpt_path={given}: there is no such file")
 
 
+def check_processes(key: str, given: object, written_by: int, devices: object, processes: int) -> None:
+    """Refuse another number of processes in the middle of an epoch, because its rows are divided among the processes.
+
+    Raises:
+        DataError: the numbers differ.
+    """
+    if written_by != processes:
+        here = devices if devices == processes else f"{devices} ({processes} processes)"
+        raise DataError(
+            f"{key}={given} was stopped in the middle of an epoch with trainer.devices={written_by}, so "
+            f"trainer.devices={here} is not allowed before its end"
+        )
+
+
 def described(key: str, given: object, path: Path) -> Mapping[str, Any]:
     """Read a checkpoint's model description.
 

@@ -1,4 +1,4 @@
-"""Paired differences over seeds: mean, interval and Student's paired test."""
+"""Statistics over seeds: bootstrap intervals, paired differences with Student's test, and Holm's correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Available memory, and how much of it each setting needs; needs no torch."""
+"""Available memory, demands for it, and failed allocations; needs no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random keep masks: exact probabilities from 8 random bits per unit."""
+"""Random keep masks, exact probabilities from 8 random bits per unit, and tensors to which a mask is applied."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from torch import Tensor
 from regtorch.tensor_ops.full_precision import widened
 from regtorch.tensor_ops.transformed import needs_plain_operations, transformed
 
-
-def generator_kwargs(generator: torch.Generator | None) -> dict[str, Any]:
-    """``generator=`` for torch's random functions; left out if it is None, as ``generator=None`` prevents torch.compile from
-    supporting dynamic shapes."""
-    return {} if generator is None else {"generator": generator}
-
-
 _LEVELS = 256
 
 #: the number of words from which starting another generator pays off
 _MANY_WORDS = 4096
+
+
+def generator_kwargs(generator: torch.Generator | None) -> dict[str, Any]:
+    """``generator=`` for torch's random functions, left out if it is None: that prevents dynamic shapes in torch.compile."""
+    return {} if generator is None else {"generator": generator}
 
 
 def keep_mask(

@@ -1,4 +1,4 @@
-"""Sum of scalars that may be on different devices."""
+"""Products and sums of 0-dim tensors: all derivatives keep their dtype, and devices may differ."""
 
 from __future__ import annotations
 
