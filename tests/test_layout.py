@@ -83,6 +83,36 @@ def test_imports_go_downwards_only(package: str) -> None:
     assert upwards == []
 
 
+def test_imports_by_name_are_those_of_components_and_lazy_packages() -> None:
+    """Such imports are in no import graph, so each one is listed here with its reason."""
+    calling = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2].strip("_") == "import_module"
+    }
+    assert calling == {
+        "regtorch",  # its own names, on first use
+        "regtorch.lazy_package",  # names of a package, on first use
+        "regtorch.registry.components",  # a component, when it is created
+        "regtorch.registry.contracts",  # the base class of a kind, when a plugin is checked
+        "regtorch.registry.plugins",  # plugins
+        "regtorch.keras.from_keras_file",  # the families of layers in the same package
+    }
+
+
+@pytest.mark.parametrize("package", sorted(DEPTH.keys() - {"cli"}))
+def test_no_package_uses_the_lazy_names_of_the_top(package: str) -> None:
+    used = {
+        f"{name}: regtorch.{node.attr}"
+        for name, path in MODULES.items()
+        if name not in ENTRY_POINTS and package_of(name) == package
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "regtorch"
+    }
+    assert {use for use in used if not use.endswith((".__version__", ".conf"))} == set()
+
+
 def external(name: str) -> set[str]:
     """The top-level packages that a module imports at any time, other than regtorch."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 from regtorch.registry import Component, is_registered, user_components
-
-_COMMANDS = ("train", "predict", "compare", "curves", "export", "plugins")
+from regtorch.system.exit_status import CommandCalled, commands_end_the_script
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,9 @@ class UserScript:
             return
         run: Any = runpy.run_module if self.is_module else runpy.run_path
         try:
-            with _commands_end_the_script():
+            with commands_end_the_script():
                 run(self.place, run_name="__regtorch_main__")
-        except _CommandCalled:
+        except CommandCalled:
             pass
 
     def call(self, task: Callable[[Any], Any], config: Any) -> Any:
@@ -60,23 +57,3 @@ def user_script() -> UserScript | None:
         return None
     place = str(path) if spec is None else spec.name
     return UserScript(place, spec is not None, tuple((found.kind, found.name) for found in components))
-
-
-class _CommandCalled(SystemExit):
-    """The script has called a command."""
-
-
-@contextmanager
-def _commands_end_the_script() -> Iterator[None]:
-    def end(*given: object, **settings: object) -> NoReturn:
-        raise _CommandCalled
-
-    modules: list[Any] = [import_module(f"regtorch.cli.{name}") for name in _COMMANDS]
-    before = [module.main for module in modules]
-    for module in modules:
-        module.main = end
-    try:
-        yield
-    finally:
-        for module, main in zip(modules, before, strict=True):
-            module.main = main

@@ -7,8 +7,8 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from regtorch.errors import RegtorchError, as_one_line
@@ -18,11 +18,31 @@ from regtorch.system.output import print_error
 from regtorch.system.start_up import run_command
 
 
+class CommandCalled(SystemExit):
+    """A command was called in a block of `commands_end_the_script`."""
+
+
+_calls_end_the_script = False
+
+
+@contextmanager
+def commands_end_the_script() -> Iterator[None]:
+    """In the block a command raises `CommandCalled` instead of running, in any thread."""
+    global _calls_end_the_script
+    before, _calls_end_the_script = _calls_end_the_script, True
+    try:
+        yield
+    finally:
+        _calls_end_the_script = before
+
+
 def exit_with(command: Callable[[], int]) -> NoReturn:
     """Run a command and exit with the status that it returns, or with the status of its error.
 
     An unexpected error prints one line and exits with 1; the line names the file with the traceback.
     """
+    if _calls_end_the_script:
+        raise CommandCalled
     logging.raiseExceptions = False  # a log that cannot be written because the disk is full must not print a traceback
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # the terminal's encoding may not have all characters
