@@ -189,5 +189,5 @@ def _strength(module: nn.Module) -> str | None:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return "p"
     if isinstance(module, Noise) and not module.learned:
-        return next((name for name in ("drop_prob", "std") if hasattr(module, name)), None)
+        return module.strength_name()
     return None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from regtorch.dropout.traceable import takes_only_a_tensor, traceable
 from regtorch.errors import NamingError, SettingError
-from regtorch.registry.configurable import Configurable
+from regtorch.registry.configurable import Configurable, arguments
 from regtorch.settings import check
 from regtorch.tensor_ops.arguments import check_tensor
 
@@ -45,6 +45,10 @@ class Noise(Configurable, nn.Module):
     #: the effect on the input x: "scale", ``s * x``; "affine", ``s * x + t``; None, anything else. s and t must depend only
     #: on the draws and the shape of x. Monte Carlo prediction then draws them once for all rows, which is faster.
     effect: ClassVar[Literal["scale", "affine"] | None] = None
+
+    #: the setting that is the strength of the noise, which is 0 for no noise; None: `drop_prob` or `std`, if it has one.
+    #: Schedules multiply it, and prediction skips a module whose strength is 0. Without such a setting it always draws.
+    strength_setting: ClassVar[str | None] = None
 
     #: properties that torch.jit.script skips
     __jit_unused_properties__: ClassVar[list[str]] = []
@@ -88,9 +92,13 @@ class Noise(Configurable, nn.Module):
 
     @classmethod
     def setting_names(cls) -> list[str]:
-        """The keyword arguments of the constructor."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in cls.not_settings]
+        """The named arguments of the constructor."""
+        return [name for name in arguments(cls) if name not in cls.not_settings]
+
+    def strength_name(self) -> str | None:
+        """The name of the attribute with the strength of the noise; None if it has none."""
+        names = ("drop_prob", "std") if self.strength_setting is None else (self.strength_setting,)
+        return next((name for name in names if hasattr(self, name)), None)
 
     @classmethod
     def from_config(cls, **settings: Any) -> Any:
@@ -116,7 +124,8 @@ class Noise(Configurable, nn.Module):
         vague += [(f"{key}={value!r}", value) for key, value in unknown.items() if key in ("p", "rate", "stddev")]
         if vague:
             given, value = vague[0]
-            instead = " or ".join(f"{key}={value!r}" for key in names if key in ("drop_prob", "keep_prob", "std"))
+            probabilities = [key for key in names if key in ("drop_prob", "keep_prob")]
+            instead = " or ".join(f"{key}={value!r}" for key in probabilities or names[:1]) or "no argument"
             doubt = (
                 "it is unclear whether this is the probability to drop or to keep"
                 if "keep_prob" in names

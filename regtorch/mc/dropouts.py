@@ -72,8 +72,14 @@ def noise_of(module: nn.Module) -> Noise | None:
 
 
 def strength(module: nn.Module) -> float:
-    """How much a dropout does: its probability, or its noise's standard deviation; 0 does nothing."""
-    values = (getattr(module, name, None) for name in ("drop_prob", "p", "std", "dropout"))
+    """The strength of a dropout: its probability, or the strength of its noise; at 0 it returns its input."""
+    names: tuple[str, ...] = ("drop_prob", "p", "std", "dropout")
+    if isinstance(module, Noise) and not isinstance(module, NoDropout):
+        name = module.strength_name()
+        if name is None:
+            return 1.0  # it has no setting that turns it off
+        names = (name,)
+    values = (getattr(module, name, None) for name in names)
     return float(next((v for v in values if _is_number(v) and v), 0.0))
 
 

@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _arguments(cls: type[Configurable]) -> list[str]:
+def arguments(cls: type[Configurable]) -> list[str]:
     """Names of the constructor's arguments, without ``*args`` and ``**kwargs``."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, parameter in inspect.signature(cls).parameters.items() if parameter.kind in named]
@@ -51,7 +51,7 @@ class Configurable:
         Raises:
             SettingError: the constructor does not have a setting; the message lists those it has.
         """
-        known = _arguments(cls)
+        known = arguments(cls)
         for key, value in settings.items():
             if key not in known:
                 raise SettingError(
@@ -61,7 +61,7 @@ class Configurable:
 
     def settings(self) -> dict[str, Any]:
         """Name -> value of every constructor argument."""
-        return {name: plain(getattr(self, name)) for name in _arguments(type(self)) if name not in self.not_settings}
+        return {name: plain(getattr(self, name)) for name in arguments(type(self)) if name not in self.not_settings}
 
     def to_config(self) -> dict[str, Any]:
         """The node from which ``create(kind, **node)`` builds an equal component."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn, optim
 import regtorch
 from regtorch import available, create
 from regtorch.errors import NothingBoundError, SettingError
+from regtorch.registry import component
 
 FALLING = regtorch.CosineSchedule()
 RISING = regtorch.LinearWarmupSchedule(warmup_fraction=1.0)
@@ -49,7 +50,7 @@ class Target:
 
 
 def _dropout(name: str) -> Target:
-    attribute = "std" if name == "gaussian_noise" else "drop_prob"
+    attribute = component("dropout", name).load().setting_names()[0]
     return Target(name, lambda: create("dropout", name, **{attribute: 0.4}), attribute)
 
 
@@ -288,7 +289,7 @@ def test_compiled_dropouts_follow_more_values_than_the_recompilation_limit(name)
     """Dynamo stops after eight graphs of one function; a changing float becomes an input of the graph."""
     assert len(set(VALUES)) > torch._dynamo.config.recompile_limit
     rows = {"spatial1d": (1000, 8, 5), "spatial3d": (1000, 8, 2, 2, 2)}.get(name, (1000, 8, 5, 5))
-    attribute = "std" if name == "gaussian_noise" else "drop_prob"
+    attribute = component("dropout", name).load().setting_names()[0]
     module = create("dropout", name, **{attribute: 0.9})
     x = torch.ones(rows)
     if name == "drop_connect":

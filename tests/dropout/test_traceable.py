@@ -20,11 +20,11 @@ SHAPES = {
     "drop_block3d": (3, 4, 5, 5, 5),
     "variational": (3, 4, 5),
 }
-SETTINGS = {"none": {}, "gaussian_noise": {"std": 0.5}}
 
 
 def dropout(name: str) -> nn.Module:
-    made: nn.Module = create("dropout", name, **SETTINGS.get(name, {"drop_prob": 0.5}))
+    strength = component("dropout", name).load().setting_names()[0]
+    made: nn.Module = create("dropout", name, **{strength: None if name == "none" else 0.5})
     return made.around(nn.Linear(5, 5)) if hasattr(made, "around") else made
 
 

@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 import regtorch
 from regtorch.errors import SettingError
+from regtorch.mc import has_dropout
 from regtorch.mc.affine import _behaves_so, is_affine
 from regtorch.registry import component, registered
 
@@ -19,7 +20,12 @@ EFFECTS = [name for name in BUILT_IN if component("dropout", name).load().effect
 
 
 def made(kind: Any) -> Any:
-    return kind(std=0.5) if issubclass(kind, regtorch.GaussianNoise) else kind(drop_prob=0.5)
+    return kind(**{strength_of(kind): 0.5})
+
+
+def strength_of(kind: Any) -> str:
+    """The first setting of the first class that has settings; a subclass may take ``*args, **kwargs``."""
+    return next(names[0] for base in kind.__mro__ if (names := base.setting_names()))
 
 
 def class_of(name: str) -> Any:
@@ -132,6 +138,59 @@ def test_trials_change_neither_the_dropout_nor_the_global_random_state() -> None
     assert (drop.seen, drop.training, drop.shared) == (0, False, False)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(drop.generator.get_state(), own)
+
+
+class Jitter(regtorch.Noise):
+    """Noise whose strength has a name of its own; its constructor also accepts arguments by position."""
+
+    effect = "scale"
+    strength_setting = "magnitude"
+
+    def __init__(self, magnitude: float = 0.5) -> None:
+        super().__init__()
+        self.magnitude = magnitude
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        noise = torch.rand((1, *x.shape[1:]) if self.shared else x.shape, generator=self.generator)
+        return x * (1 + self.magnitude * (2 * noise - 1))
+
+
+class Unnamed(Jitter):
+    """The same noise, without a declared strength."""
+
+    strength_setting = None
+
+
+@pytest.mark.parametrize("kind", [Jitter, Unnamed])
+def test_noise_with_a_strength_of_any_name_is_sampled(kind: Any) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), kind(), nn.Linear(8, 3)), torch.randn(5, 4)
+    assert has_dropout(model)
+    predictor = regtorch.MCPredictor(model, samples=20)
+    before = predictor(x).std
+    assert (before > 0).all()
+    model[1].magnitude = 0.1
+    assert torch.equal(predictor(x).std, regtorch.MCPredictor(model, samples=20)(x).std)
+    assert (predictor(x).std < before).all()
+
+
+def test_noise_of_strength_0_is_not_sampled() -> None:
+    assert not has_dropout(nn.Sequential(nn.Linear(4, 8), Jitter(magnitude=0)))
+
+
+def test_noise_with_a_strength_of_any_name_follows_a_schedule() -> None:
+    noise = Jitter(magnitude=0.4)
+    scheduled = regtorch.Scheduled(noise, regtorch.create("schedule", "linear_warmup"), total_steps=2)
+    assert noise.magnitude == 0
+    for _ in range(2):
+        scheduled.advance()
+    assert noise.magnitude == pytest.approx(0.4)
+
+
+def test_settings_of_noise_include_arguments_that_have_a_position() -> None:
+    assert Jitter(0.2).settings() == {"magnitude": 0.2}
+    assert repr(Jitter(0.2)) == "Jitter(magnitude=0.2)"
 
 
 class DropsRows(regtorch.ProbabilityDropout):
