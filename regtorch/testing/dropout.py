@@ -179,9 +179,9 @@ class DropoutTester:
         for seed in (3, 3, 4):
             core(module).generator = seeded(seed)
             runs.append(module(x))
-        assert torch.equal(runs[0], runs[1])
-        assert not torch.equal(runs[0], runs[2])
-        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(runs[0], runs[1]), "it must draw all noise from self.generator: pass generator= on"
+        assert not torch.equal(runs[0], runs[2]), "it does not draw from self.generator"
+        assert torch.equal(torch.get_rng_state(), before), "it draws from torch's global generator"
 
     def test_shared_noise_is_the_same_for_all_rows(self, case: Case) -> None:
         module, x = case.make(), case.input(rows=6)
@@ -192,8 +192,9 @@ class DropoutTester:
             return module(rows)
 
         if not case.acts_on_weights:  # otherwise one mask holds for all rows
-            assert torch.equal(run(x)[[4, 1]], run(x[[4, 1]]))
-            assert torch.equal(run(x[:1].expand_as(x)), run(x[:1]).expand_as(x))
+            one_draw = "with self.shared, it must draw the noise of one row, shape (1, *x.shape[1:]), for all rows"
+            assert torch.equal(run(x)[[4, 1]], run(x[[4, 1]])), one_draw
+            assert torch.equal(run(x[:1].expand_as(x)), run(x[:1]).expand_as(x)), one_draw
         assert not torch.equal(run(x), x)
 
     def test_rows_have_separate_noise(self, case: Case) -> None:
