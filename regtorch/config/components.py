@@ -1,4 +1,4 @@
-"""Components of a configuration: registered names and valid settings at each place."""
+"""Check the components of a configuration: their names are registered, and their settings are valid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_node(place: str, kind: str, node: Any) -> None:
     settings.check_each({k: v for k, v in given.items() if v is not None}, found.ranges, f"{place}.")
     if is_of_plugin(kind, node["name"]):
         check_own(kind, node["name"])
-        if kind not in ("model", "data"):  # these two are tried together later
+        if kind not in ("model", "data"):  # a model and a data set are later built and checked together
             with in_one_line(kind, node["name"], "cannot be created", place):
                 create(kind, **node, **stand_ins(kind))
     _check_drop_prob(place, kind, node)
@@ -74,7 +74,7 @@ def _check_keys(place: str, found: Component, given: Mapping[str, Any]) -> None:
 
 
 def _check_drop_prob(place: str, kind: str, node: Mapping[str, Any]) -> None:
-    """Refuse a probability of no dropout, and two probabilities."""
+    """Refuse a probability for ``dropout=none``, and two probabilities for any other dropout."""
     for key in ("drop_prob", "keep_prob"):
         if node["name"] == "none" and node.get(key) is not None:
             raise SettingError(
@@ -87,7 +87,7 @@ def _check_drop_prob(place: str, kind: str, node: Mapping[str, Any]) -> None:
 
 
 def _check_order(place: str, node: Mapping[str, Any]) -> None:
-    """Refuse a least value above the largest."""
+    """Refuse a `min_value` above `max_value`."""
     low, high = node.get("min_value"), node.get("max_value")
     if low is not None and high is not None and low > high:
         raise SettingError(f"{place}.min_value={low} is not allowed: it must be at most max_value={high}")
@@ -127,7 +127,7 @@ def in_one_line(kind: str, name: str, failure: str, place: str = "") -> Iterator
 
 
 def defaults_of(kind: str, name: str) -> dict[str, Any] | None:
-    """Return the settings and defaults of a component from its YAML or a plugin's class; None if there are neither."""
+    """Return the settings and defaults of a component from its YAML or a plugin's class; None if it has neither."""
     node = _of_file(kind, name) or plugin_nodes().get((kind, name))
     return None if node is None else {key: value for key, value in node.items() if key != "name"}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CONF = Path(regtorch.conf.__file__).parent
 
-#: place in the configuration -> the group that its options come from
+#: place in the configuration -> the group of its options
 _GROUP_OF = {
     "bias_regularizer": "regularizer", "activity_regularizer": "regularizer", "bias_constraint": "constraint",
     "input_dropout": "dropout", "head_initializer": "initializer", "penalty_schedule": "schedule",
@@ -70,7 +70,7 @@ def check_given_once(overrides: Sequence[str]) -> None:
 
 
 def without_option_lists(overrides: Sequence[str]) -> list[str]:
-    """Expand lists of options, such as ``callbacks=[early_stopping,ema]``, into the overrides that they stand for."""
+    """Expand lists of options, such as ``callbacks=[early_stopping,ema]``, into equivalent overrides."""
     return without_lists(overrides, node_of)
 
 
@@ -108,7 +108,7 @@ def compose_unresolved(overrides: Sequence[str]) -> tuple[dict[str, Any], DictCo
 
 
 def points(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield sets of overrides that together use every value of a sweep: the first values, then each other value alone.
+    """Yield sets of overrides that cover every value of a sweep: the first values, then each other value in turn.
 
     Raises:
         SettingError: Hydra cannot parse an override.
@@ -183,7 +183,7 @@ def _no_such_key(key: str, overrides: Sequence[str]) -> str:
     if reason := python_only(key):
         return f"{given}: there is no such key: {reason}"
     if given.startswith("+"):
-        return f"{given} is not allowed: {key} is there already; leave the + out: {given[1:]}"
+        return f"{given} is not allowed: {key} already exists; remove the +: {given[1:]}"
     if key == "schedule":
         value = given.partition("=")[2]
         return f"{given} is ambiguous: write schedule@penalty_schedule={value} or schedule@dropout_schedule={value}"

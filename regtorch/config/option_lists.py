@@ -1,4 +1,4 @@
-"""Several options of one group, such as ``callbacks=[early_stopping,ema]``: combined where possible, else refused.
+"""Combine several options of one group, such as ``callbacks=[early_stopping,ema]``, or refuse them.
 
 Hydra merges the options of a list key by key, so the last option resets the settings of the others. Here a list is
 replaced by overrides with the combined effect of all its options before Hydra sees it.
@@ -35,7 +35,7 @@ def without_lists(overrides: Sequence[str], node_of: NodeOf) -> list[str]:
         node_of: composes a configuration and returns one of its nodes.
 
     Raises:
-        SettingError: the options of a list cannot be combined, or a + stands before a group that has an option.
+        SettingError: the options of a list cannot be combined, or an override adds an option with + to a group that already has one.
 
     Example:
         >>> from regtorch.config.compose import node_of
@@ -152,14 +152,14 @@ def _options(override: str) -> list[str] | None:
 
 
 def _refuse_plus(override: str) -> None:
-    """Refuse ``+callbacks=ema``: a plus adds a group that is not chosen from yet, and all of a run's are."""
+    """Refuse ``+callbacks=ema``: a plus adds a group without an option, but every group of a run has an option."""
     key, _, value = override.lstrip("+").partition("=")
     options = [option.strip("'\" ") for option in value.strip("[] ").split(",")]
-    lists_several = value.startswith("[") and len(options) > 1  # which replaces what was chosen, plus or not
+    lists_several = (
+        value.startswith("[") and len(options) > 1
+    )  # such a list replaces the chosen option, with or without a plus
     if key in _groups_of_a_run() and not lists_several and _names(_group_and_place(key)[0]).issuperset(options):
-        raise SettingError(
-            f"{override} is not allowed: an option of {key} is chosen already; leave the + out: {key}={value}"
-        )
+        raise SettingError(f"{override} is not allowed: {key} already has an option; remove the +: {key}={value}")
 
 
 def _given(overrides: Sequence[str], *keys: str) -> list[str]:

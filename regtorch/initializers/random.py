@@ -22,10 +22,10 @@ TRUNCATED_STD = 0.87962566103423978
 def truncated_normal_(
     w: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Fill with ``mean + std * z``, z standard normal given that |z| <= 2.
+    """Fill with ``mean + std * z``, where z is standard normal, truncated to |z| <= 2.
 
-    Truncated and not rescaled: the standard deviation of the values is ``0.8796 * std``. Drawn in one pass by inverting
-    the distribution function.
+    The values are not rescaled: their standard deviation is ``0.8796 * std``. They are drawn in one pass by inverting the
+    distribution function.
 
     Args:
         w: a tensor of any shape, float32 or wider; changed in place.
@@ -55,7 +55,7 @@ class TruncatedNormal(Initializer):
 
     Args:
         mean: mean of the distribution.
-        std: standard deviation before truncation, >= 0; that of the values is 0.8796 times as large.
+        std: standard deviation before truncation, >= 0; after truncation it is 0.8796 times as large.
 
     Raises:
         SettingError: a value outside its range.

@@ -1,4 +1,4 @@
-"""Which modules are known to be dropouts, and what computes in their place."""
+"""Find the dropouts of a model, and the equivalent regtorch dropouts that prediction uses instead."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from regtorch.dropout.none import NoDropout
 from regtorch.errors import SettingError
 from regtorch.mc.watch import Watch, saved_random_state
 
-#: makes the regtorch dropout that does what a module does
+#: builds the regtorch dropout that is equivalent to a module
 Counterpart = Callable[[nn.Module], Noise]
 
-#: torch's dropouts as TorchScript calls them
+#: the names of torch's dropouts in TorchScript
 _SCRIPTED = {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"}
 
 _counted: dict[type[nn.Module], Counterpart | None] = {}
 
 
 def count_as_dropout(kind: type[nn.Module], counterpart: Counterpart | None = None) -> type[nn.Module]:
-    """Let Monte Carlo prediction count modules of a class, and of its subclasses, as dropout.
+    """Declare that a module class and its subclasses are dropouts for Monte Carlo prediction.
 
-    They are put into training mode while samples are drawn, with all that they do there, and draw new numbers for each
-    sample. Modules that do nothing in training mode but draw are found without this.
+    Their modules run in training mode while samples are drawn, and draw new numbers for each sample. Everything else that
+    they do in training mode also happens. A module that only draws in training mode is found without a declaration.
 
     Args:
-        kind: a module class; this works as its decorator, too.
-        counterpart: makes the regtorch dropout that does the same as such a module; it is then computed in its
-            place, which is faster.
+        kind: a module class. The function can also decorate it.
+        counterpart: builds the regtorch dropout that is equivalent to such a module. Prediction then uses that
+            dropout, which is faster.
 
     Raises:
-        SettingError: `kind` is no module class.
+        SettingError: `kind` is not a module class.
 
     Example:
         >>> @count_as_dropout
@@ -55,12 +55,12 @@ def count_as_dropout(kind: type[nn.Module], counterpart: Counterpart | None = No
 def _registered(module: nn.Module) -> type[nn.Module] | None:
     found = next((kind for kind in type(module).__mro__ if kind in _counted), None)
     if found is None and not isinstance(module, Noise) and getattr(module, "registered_as", ("",))[0] == "dropout":
-        return count_as_dropout(type(module))  # a dropout of a plugin's that is no subclass of ours
+        return count_as_dropout(type(module))  # a plugin registered it, and it does not subclass Noise
     return found
 
 
 def noise_of(module: nn.Module) -> Noise | None:
-    """The regtorch dropout that computes in a module's place: itself, its counterpart, or None if it has none."""
+    """Return the regtorch dropout that prediction uses for a module: the module itself, its counterpart, or None."""
     kind = _registered(module)
     if kind is not None:
         make = _counted[kind]
@@ -88,7 +88,7 @@ def _is_number(value: object) -> bool:
 
 
 def is_dropout(module: nn.Module) -> bool:
-    """Whether a module is known to be a dropout, of whichever library, strong or not."""
+    """Whether a module is a known dropout of any library, at any strength."""
     if _registered(module) is not None or isinstance(module, nn.modules.dropout._DropoutNd):
         return True
     if isinstance(module, torch.jit.ScriptModule):
@@ -99,14 +99,14 @@ def is_dropout(module: nn.Module) -> bool:
 
 
 def is_counted(module: nn.Module) -> bool:
-    """Whether a module's class was registered by `count_as_dropout`, or as a dropout by a plugin."""
+    """Whether a module's class was registered by `count_as_dropout`, or a plugin registered it as a dropout."""
     return _registered(module) is not None
 
 
 def has_dropout(model: nn.Module) -> bool:
     """Whether a model has a dropout layer that drops something, or a layer with a `dropout` setting above 0.
 
-    Noise in a model's own code is seen only where the model runs: `sampled_modules` finds that.
+    Noise in a model's own code is visible only when the model runs: `sampled_modules` finds it.
 
     Example:
         >>> has_dropout(nn.LSTM(2, 3, num_layers=2, dropout=0.5)), has_dropout(nn.Dropout(0.0))
@@ -118,7 +118,7 @@ def has_dropout(model: nn.Module) -> bool:
 def _drops(module: nn.Module) -> bool:
     if is_dropout(module):
         return strength(module) > 0 or noise_of(module) is None
-    if isinstance(module, nn.RNNBase) and module.num_layers < 2:  # it stands between the layers
+    if isinstance(module, nn.RNNBase) and module.num_layers < 2:  # torch drops only between layers
         return False
     inside = getattr(module, "dropout", 0.0)
     return type(module).__module__.startswith("torch.nn.") and isinstance(inside, float) and inside > 0
@@ -127,7 +127,7 @@ def _drops(module: nn.Module) -> bool:
 def cannot_draw(model: nn.Module) -> bool:
     """Whether it is certain, before the model has run, that it draws no random numbers.
 
-    That is so where all of it is done by torch's and regtorch's own code, and none of their layers drops or draws.
+    It is certain if all of its layers are torch's or regtorch's, and none of them drops or draws.
 
     Example:
         >>> cannot_draw(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), cannot_draw(nn.RReLU())
@@ -138,25 +138,25 @@ def cannot_draw(model: nn.Module) -> bool:
 
 
 def _cannot_draw(module: nn.Module) -> bool:
-    code = getattr(module.forward, "__module__", None) or ""  # of an instance, a replaced one is someone's own
+    code = getattr(module.forward, "__module__", None) or ""  # an instance may have a forward of its own
     own = not all(name.startswith(("torch.nn.", "regtorch.")) for name in (type(module).__module__, code))
     if own or module._forward_hooks or module._forward_pre_hooks or _drops(module):
         return False
     if is_dropout(module) or any(
         True for held in (module.children(), module.parameters(), module.buffers()) for _ in held
     ):
-        return True  # torch's layers with parameters or buffers draw for their `dropout` only
+        return True  # torch's layers with parameters or buffers draw only for their `dropout`
     return _is_seen_not_to_draw(module)
 
 
 def _is_seen_not_to_draw(layer: nn.Module) -> bool:
-    """Whether one of torch's layers without parameters draws nothing where it runs on a small tensor."""
+    """Run one of torch's layers without parameters on a small tensor, and return whether it drew nothing."""
     mode, watch = layer.training, Watch(layer)
     try:
         layer.training = True
         with torch.no_grad(), saved_random_state(), watch:
             layer(torch.ones(1, 2, 4, 4))
-    except Exception:  # it takes something else
+    except Exception:  # it needs another input
         return False
     finally:
         layer.training = mode

@@ -1,4 +1,4 @@
-"""Intercepting what torch's and users' own code draws, and the numbers that leave torch."""
+"""Intercept the random draws of torch's and users' code, and reads of tensor values by Python."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from regtorch.mc.attention import attention, is_attention
 from regtorch.mc.memory import note_writes, written_by
 from regtorch.mc.random_op import draws_randomly, may_draw_randomly
 
-#: torch's functions that drop -> the dropout that does the same
+#: torch's functional dropouts -> the equivalent class
 _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
     F.dropout: Dropout,
     F.dropout1d: SpatialDropout1d,
@@ -31,26 +31,26 @@ _FUNCTIONS: dict[Callable[..., Any], type[ProbabilityDropout]] = {
     F.alpha_dropout: AlphaDropout,
     F.feature_alpha_dropout: FeatureAlphaDropout,
 }
-#: by these a tensor's numbers come out of torch's sight
+#: functions that pass a tensor's values to code outside torch
 _LEAVING_TORCH = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
 
 
 class DrawHandler(Protocol):
-    """What takes over the draws: a `Sampler`."""
+    """The object that makes the draws: a `Sampler`."""
 
     neutral: bool
 
     def drop(self, name: str, noise: Noise, x: Tensor, in_place: bool = False) -> Tensor:
-        """What a dropout makes of its input."""
+        """Return the output of a dropout."""
 
     def draw(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a random operation gives."""
+        """Return the result of a random operation."""
 
     def note_read(self) -> None:
-        """A tensor's numbers become a Python value."""
+        """Record that Python reads a tensor's values."""
 
     def note_shaped(self) -> None:
-        """A tensor's numbers become a shape."""
+        """Record that a shape depends on a tensor's values."""
 
     @property
     def draws_itself(self) -> bool:
@@ -59,13 +59,13 @@ class DrawHandler(Protocol):
 
 @contextmanager
 def intercepted(handler: DrawHandler) -> Iterator[None]:
-    """Let `handler` make every draw: of functional dropouts, and within torch's and others' own code."""
+    """Let `handler` make every draw, of functional dropouts and of random operations in any code."""
     with _Functions(handler), _Draws(handler):
         yield
 
 
 class _Functions(TorchFunctionMode):
-    """Takes over torch's functional dropouts, and notes where numbers leave torch."""
+    """Replaces torch's functional dropouts, and records when values leave torch."""
 
     def __init__(self, sampler: DrawHandler) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def is_functional_dropout(function: Any) -> bool:
 def functional_dropout(
     sampler: DrawHandler, function: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
-    """``F.dropout`` and its variants, computed by the sampler; arguments as torch has them."""
+    """Compute ``F.dropout`` or a variant by the sampler. The arguments are those of torch."""
     if not training or p == 0:
         return input
     return sampler.drop(function.__name__, _dropout(function, float(p)), input, inplace)
@@ -102,7 +102,7 @@ def _dropout(function: Callable[..., Any], drop_prob: float) -> ProbabilityDropo
 
 
 class _Draws(QuickDispatchMode):
-    """Takes over every random operation that reaches the dispatcher, and notes those that tell Python a tensor's numbers."""
+    """Replaces every random operation that reaches the dispatcher, and records operations that let Python read values."""
 
     def __init__(self, sampler: DrawHandler) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Draws(QuickDispatchMode):
 
 @cache
 def _kind(function: Any) -> str:
-    """What has to be looked at in a call of an operation; most need nothing."""
+    """Return how calls of an operation are handled; most are plain."""
     if may_draw_randomly(function):
         return "random"
     if torch.Tag.data_dependent_output in function.tags:
@@ -139,8 +139,8 @@ def _kind(function: Any) -> str:
 
 
 def is_shaped_by_numbers(function: Any, args: Sequence[Any]) -> bool:
-    """Whether the shape of an operation's result depends on the numbers in a tensor."""
-    if function is torch.ops.aten.index.Tensor:  # by integers it has the shape of those
+    """Whether the shape of an operation's result depends on the values of a tensor."""
+    if function is torch.ops.aten.index.Tensor:  # an index of integers determines the shape by its own shape
         return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
     return _is_always_shaped_by_numbers(function)
 

@@ -26,7 +26,7 @@ from regtorch.system.untrusted import check_fields, load_json
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-#: keys of the sweep itself -> their allowed values
+#: keys that configure the sweep -> their allowed values
 _OWN = {
     "sweep.resume": Range("a sweep's folder", lambda v: bool(v)),
     "sweep.by": one_of(*ORDERS),
@@ -45,7 +45,7 @@ SWEEP_FIELDS: dict[str, Range] = {
     "folder": Range("a folder", lambda v: isinstance(v, str)),
 }
 
-#: keys that name files, which may be relative to where a sweep was started -> the prefix of the name
+#: keys whose values are files, possibly relative to the folder where the sweep was started -> a prefix of the value
 _FILES = {"data.path": "", "ckpt_path": "", "hparams_search.storage": "sqlite:///"}
 
 #: Hydra's settings that a sweep controls itself -> the reason
@@ -61,16 +61,16 @@ class Plan:
 
     Args:
         folder: the sweep's folder; each point has a subfolder named by its number.
-        overrides: as typed.
+        overrides: the overrides that the user typed.
         fixed: the overrides that all points share, usable from the current working directory.
-        points: number -> key -> value of the swept keys; a search adds its trials.
+        points: number of a point -> its swept keys and their values; a search adds its trials.
         by: the value that orders the leaderboard.
         epochs: epochs of a complete training.
         halving: 1/halving of the points is kept at each rung; None: all points run to the end.
         search: the search; None for a grid.
         retry_failed: whether failed points are run again.
-        places: folders that relative paths refer to: where the sweep was started; none: the current one.
-        begun: where the sweep was started, and its folder at that time.
+        places: folders that relative paths refer to, such as where the sweep was started; if empty, the current folder.
+        begun: the folder where the sweep was started, and the sweep's folder at that time.
     """
 
     folder: Path
@@ -166,7 +166,7 @@ def plan(overrides: Sequence[str]) -> Plan:
 
 
 def _begun(folder: Path) -> dict[str, str]:
-    """Where a sweep was started, and its folder at that time; empty if it was begun by a version that did not say."""
+    """Return where a sweep was started, and its folder at that time; empty if an older version did not record them."""
     if not (folder / "sweep.json").exists():
         return {"started_in": str(Path.cwd()), "folder": str(folder.absolute())}
     kept = check_fields(load_json(folder / "sweep.json"), SWEEP_FIELDS)
@@ -174,7 +174,7 @@ def _begun(folder: Path) -> dict[str, str]:
 
 
 def _held_here(override: str, places: Sequence[Path]) -> str:
-    """An override as it holds in the current folder, where it names a file relative to one of those places."""
+    """Return an override for the current folder: a file relative to one of these places gets a path that works here."""
     key = override.lstrip("+").partition("=")[0]
     if not places or key not in _FILES or "${" in override or is_swept(override):
         return override
@@ -185,7 +185,7 @@ def _held_here(override: str, places: Sequence[Path]) -> str:
 
 
 def _path_of_data(config: Mapping[str, Any], swept: Sequence[str], places: Sequence[Path]) -> list[str]:
-    """An override with the ``data.path`` that an experiment or a default has, if it holds elsewhere only."""
+    """Return an override for the ``data.path`` of an experiment or a default that is valid only from another folder."""
     if any(o.lstrip("+").startswith(("data=", "data.path=", "experiment=")) for o in swept):
         return []
     found = path_in(places, path := config["data"].get("path"))
@@ -202,7 +202,7 @@ def _storage_text(written: DictConfig) -> str | None:
 
 
 def _own_keys(given: Mapping[str, str]) -> dict[str, Any]:
-    """Check and return the keys of the sweep itself."""
+    """Check and return the keys that configure the sweep."""
     own: dict[str, Any] = {}
     for key, value in given.items():
         if key.startswith("sweep."):
@@ -218,7 +218,7 @@ def _resumed(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str
     resumed = own["sweep.resume"]
     before, kept = _earlier(Path(resumed))
     more = [o for o in typed if o.startswith(_TRIALS)]
-    if typed == more:  # otherwise the user has typed the same overrides, so they are trusted
+    if typed == more:  # if the user typed the same overrides, they are trusted
         try:
             check_folder_overrides(before, f"sweep.resume={resumed}")
         except DataError as error:
@@ -236,7 +236,9 @@ def _resumed(typed: list[str], own: dict[str, Any]) -> tuple[list[str], dict[str
             f"sweep.halving={own['sweep.halving']} is not allowed: {resumed} was started {f'with {began}' if began else 'without it'}"
         )
     if "sweep.halving" in kept and own.get("sweep.by", kept["sweep.by"]) != kept["sweep.by"]:
-        raise SettingError(f"sweep.by={own['sweep.by']} is not allowed: {resumed} is halved by {kept['sweep.by']}")
+        raise SettingError(
+            f"sweep.by={own['sweep.by']} is not allowed: halving in {resumed} compares points by {kept['sweep.by']}"
+        )
     return before, {**kept, **own}
 
 
@@ -245,9 +247,9 @@ def _check_swept(swept: Sequence[str], keys: Sequence[str]) -> None:
     for override in swept:
         key = override.lstrip("+").partition("=")[0]
         if is_for_hydra(override):
-            raise SettingError(f"{override} is not allowed: launchers cannot be swept over; name one")
+            raise SettingError(f"{override} is not allowed: a sweep has one launcher; name one")
         if key == "hparams_search":
-            raise SettingError(f"{override} is not allowed: searches cannot be swept over; name one")
+            raise SettingError(f"{override} is not allowed: a sweep has one search; name one")
         if keys.count(key) > 1:
             raise SettingError(
                 f"{override} is not allowed: {key} is given {keys.count(key)} times; give all its values at once"
@@ -255,7 +257,7 @@ def _check_swept(swept: Sequence[str], keys: Sequence[str]) -> None:
 
 
 def _check_comparable(data: Mapping[str, Any], retry_failed: bool) -> None:
-    """Refuse settings that conflict with a search or halving, which compare points by their validation results."""
+    """Refuse settings that conflict with a search or with halving. Both compare points by their validation results."""
     if data.get("validation_fraction", 1) == 0:
         raise SettingError(
             "data.validation_fraction=0 (given, or an experiment's) is not allowed here: points are compared by their "
@@ -271,7 +273,7 @@ def _check_comparable(data: Mapping[str, Any], retry_failed: bool) -> None:
 def _check_halving(
     halving: int, swept: Sequence[str], keys: Sequence[str], trainer: Mapping[str, Any], points: int
 ) -> None:
-    """Refuse settings that conflict with the epochs that halving assigns."""
+    """Refuse settings that conflict with halving, which sets the epochs of each point."""
     for override in swept:
         key = override.lstrip("+").partition("=")[0]
         if key == "trainer.max_epochs" or (key in ("experiment", "trainer") and "trainer.max_epochs" not in keys):
@@ -291,7 +293,7 @@ def _check_halving(
 
 
 def _new_folder(name: str, typed: list[str]) -> Path:
-    """Return the folder of a new sweep, or of the same sweep; points of another sweep would be mistaken for its own."""
+    """Return the folder of a new sweep. Refuse a folder of another sweep, whose points would be counted as its own."""
     if not name or "${" in name:
         raise SettingError(f"hydra.sweep.dir={name} is not allowed: it must be the plain name of a folder")
     folder = Path(name)

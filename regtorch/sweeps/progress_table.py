@@ -19,8 +19,8 @@ from regtorch.sweeps.trial_table import point_table, rows_that_fit, words
 from regtorch.system import output
 
 _SHOWN = 10  # rows of the leaderboard on the terminal
-_SECONDS = 0.5  # between two scans of the folders
-_ECHO = 3  # free columns at the right: the terminal writes ^C at the end of the last line, which must not wrap
+_SECONDS = 0.5  # pause between two scans of the folders
+_ECHO = 3  # free columns at the right, so that the last line does not wrap when the terminal adds ^C to it
 _NOTE = 16  # columns for the progress of a running point
 _LEFT_FREE = 4  # lines that are not rows of the table: the line above it, its heading, and room for messages
 
@@ -34,7 +34,7 @@ class Watch:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.by = plan, plan.by
         self.ended: dict[int, Point] = {}
-        # a point that successive halving has pruned so far may still be resumed
+        # successive halving may still resume a point that it has pruned
         self._ends = ENDED if plan.search is None else (*ENDED, "pruned")
         self.running: list[Point] = []
         self._epochs: dict[int, int] = {}
@@ -173,7 +173,7 @@ def show_leaderboard(points: Sequence[Point], by: str, folder: Path, total: int,
         by: the value that orders them.
         folder: the sweep's folder.
         total: number of points when the sweep is complete.
-        elsewhere: how many of those were run by other sweeps of the same search.
+        elsewhere: number of these points that other sweeps of the same search have run.
     """
 
     console = output.console()

@@ -27,7 +27,7 @@ from regtorch.where import OF_PLACE
 
 
 def make_model(config: Mapping[str, Any], shape: Sequence[int], classes: int) -> nn.Module:
-    """Build the model of a configuration, with the sizes of the data."""
+    """Build the model of a configuration, for inputs of this shape and this number of classes."""
     takes = accepted_names(component("model", config["model"]["name"]).load(), CONTRACTS["model"].offered)
     parts: dict[str, Any] = {name: config.get(name) for name in takes}
     model: nn.Module = create("model", **config["model"], shape=shape, classes=classes, **parts)
@@ -46,7 +46,7 @@ def make_penalties(config: Mapping[str, Any], model: nn.Module) -> list[WeightPe
 
 
 def _of_activity(rule: Regularizer) -> Regularizer:
-    """Convert a regularizer to one for the outputs of layers."""
+    """Convert a regularizer of weights to one of the outputs of layers."""
     if isinstance(rule, Activity):
         return rule
     wrapped: Regularizer = (
@@ -99,7 +99,7 @@ def _schedule(node: Mapping[str, Any]) -> Schedule | None:
 
 
 def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
-    """Load a checkpoint's weights without executing its content, and return all its content.
+    """Load the weights of a checkpoint without executing code in it, and return its complete content.
 
     Raises:
         DataError: the file is damaged, contains more than weights and plain data, or has weights of another model.
@@ -115,7 +115,7 @@ def load_weights(module: Classifier, path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without executing its content.
+    """Read a checkpoint without executing code in it.
 
     Raises:
         DataError: the file is damaged, or contains more than weights and plain data.

@@ -36,7 +36,7 @@ class DataModule(lightning.LightningDataModule):
         self._start = Position(0, 0)
 
     def train_dataloader(self) -> Loader:
-        """Return the training part, shuffled; it can resume in the middle of an epoch."""
+        """Return shuffled batches of the training part; training can resume in the middle of an epoch."""
         data = self.data
         batches = loader(
             self.splits.train,
@@ -53,30 +53,30 @@ class DataModule(lightning.LightningDataModule):
         return fail_fast(batches)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position in the data, for checkpoints."""
+        """Return the position in the training data, which a checkpoint stores."""
         assert self.trainer is not None
         return asdict(position(self.trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position in the data, also in the middle of an epoch."""
+        """Restore the position in the training data, which may be in the middle of an epoch."""
         self._start = Position(**state_dict)
 
     def val_dataloader(self) -> Any:
-        """Return the validation part, or an empty list."""
+        """Return batches of the validation part, or an empty list if there is none."""
         return [] if self.splits.val is None else self.evaluation(self.splits.val)
 
     def test_dataloader(self) -> Loader:
-        """Return the test part."""
+        """Return batches of the test part."""
         return self.evaluation(self.splits.test)
 
     def predict_dataloader(self) -> Loader:
-        """Return the complete test part: Lightning distributes it over the processes itself, and records the rows."""
+        """Return batches of the complete test part. Lightning distributes them over the processes, and records their rows."""
         return fail_fast(
             loader(self.splits.test, max(self.data.batch_size, EVALUATION_BATCH), workers=self.data.workers)
         )
 
     def evaluation(self, split: Split) -> Loader:
-        """Return any part, in order, distributed over the processes."""
+        """Return batches of a part in order, distributed over the processes."""
         rows = max(self.data.batch_size, EVALUATION_BATCH)
         return fail_fast(loader(split, rows, workers=self.data.workers, **self._ranks()))
 

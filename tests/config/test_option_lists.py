@@ -78,13 +78,15 @@ def test_a_plus_before_any_group_of_a_run_is_one_line(key: str, written: str) ->
     with pytest.raises(SettingError) as error:
         compose([override])
     without = override.lstrip("+")
-    said = f"{override} is not allowed: an option of {key} is chosen already; leave the + out: {without}"
+    said = f"{override} is not allowed: {key} already has an option; remove the +: {without}"
     assert str(error.value) == said
 
 
 @pytest.mark.parametrize("key", ["seed", "trainer.max_epochs", "optimizer.lr", "data.batch_size"])
 def test_a_plus_before_any_key_that_is_there_is_one_line(key: str) -> None:
-    with pytest.raises(SettingError, match=rf"^\+{key}=3 is not allowed: {key} is there .* out: {key}=3$"):
+    with pytest.raises(
+        SettingError, match=rf"^\+{key}=3 is not allowed: {key} already exists; remove the \+: {key}=3$"
+    ):
         compose([f"+{key}=3"])
 
 

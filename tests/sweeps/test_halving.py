@@ -81,7 +81,7 @@ def test_a_killed_sweep_repeats_its_decisions(halved: Path, tmp_path: Path) -> N
     assert "sweep.halving=3 is not allowed: grid was started with 2" in done.stderr
     done = swept(tmp_path, "sweep.resume=grid", "sweep.by=val.nll")
     assert done.returncode == 2
-    assert "sweep.by=val.nll is not allowed: grid is halved by val.accuracy" in done.stderr
+    assert "sweep.by=val.nll is not allowed: halving in grid compares points by val.accuracy" in done.stderr
     assert swept(tmp_path, "sweep.resume=grid").returncode == 1
     assert (tmp_path / "grid" / "leaderboard.csv").read_text() == (halved / "leaderboard.csv").read_text()
 

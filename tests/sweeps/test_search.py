@@ -241,7 +241,7 @@ def test_an_invalid_space_is_refused(text: str) -> None:
         (["hparams_search=l1_l2", "sweep.halving=3"], "sweep.halving is allowed only for grids"),
         (
             ["hparams_search=l1_l2,dropout"],
-            "hparams_search=l1_l2,dropout is not allowed: searches cannot be swept over",
+            "hparams_search=l1_l2,dropout is not allowed: a sweep has one search",
         ),
         (["optimizer.lr=interval(0, 1)"], "optimizer.lr=interval(0, 1) is not allowed in a grid"),
         (["hparams_search=custom", "dropout.p=interval(0, 1)"], "dropout.p="),
