@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from importlib import import_module
+from importlib.util import LazyLoader, module_from_spec, spec_from_file_location
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,20 @@ def test_modules_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert outer.elsewhere == []
     assert not is_being_imported(outer)
     assert threading.active_count() >= 1
+
+
+def test_looking_imports_no_lazy_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "loads_lazily.py"
+    path.write_text("import sys; sys.modules['loads_lazily_was_run'] = None")
+    spec = spec_from_file_location("loads_lazily", path)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = LazyLoader(spec.loader)
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "loads_lazily", module)
+    spec.loader.exec_module(module)
+    modules_being_imported()
+    assert "loads_lazily_was_run" not in sys.modules
 
 
 def test_transforms() -> None:

@@ -20,7 +20,11 @@ def modules_being_imported() -> list[str]:
 
 def is_being_imported(module: object) -> bool:
     """Whether the import of a module has started and has not ended, in any thread."""
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+    try:
+        spec = object.__getattribute__(module, "__spec__")  # a plain access would import a module that loads lazily
+    except AttributeError:
+        return False
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _owner(name: str) -> int | None:
