@@ -11,6 +11,7 @@ from regtorch.constraints.base import Constraint
 from regtorch.registry import register
 from regtorch.settings import check
 from regtorch.tensor_ops.full_precision import full_precision
+from regtorch.tensor_ops.sharded import full_tensors, is_sharded, shard_of, with_local_shard
 
 __all__ = ["SpectralNorm", "spectral_norm"]
 
@@ -33,6 +34,9 @@ def spectral_norm(w: Tensor, max_value: float) -> Tensor:
         tensor([[1., 0.],
                 [0., 2.]])
     """
+    if is_sharded(w):
+        (full,) = full_tensors(w)
+        return with_local_shard(w, shard_of(spectral_norm(full, max_value), w))
     excess: Tensor = _excess(w, max_value)
     return (w - excess).to(w.dtype)
 

@@ -104,6 +104,14 @@ CONSTRAINTS = [
 ]
 
 
+def with_others(
+    kind: str, nodes: list[dict[str, Any]], besides: set[str] | frozenset[str] = frozenset()
+) -> list[dict[str, Any]]:
+    """Add all other components of a kind, with their default settings."""
+    names = {node["name"] for node in nodes} | besides
+    return [*nodes, *({"name": name} for name in available(kind) if name not in names and "." not in name)]
+
+
 def uneven_model(dtype: torch.dtype = torch.float64) -> nn.Module:
     """Shapes that two ranks cannot split evenly, some that they can, and one with an empty shard."""
     torch.manual_seed(0)
@@ -161,9 +169,8 @@ Places = Callable[[], Iterable[tuple[DeviceMesh, list[Placement]]]]
 
 
 def check_penalties(rank: int, places: Places) -> None:
-    rules = [create("regularizer", **node) for node in REGULARIZERS] + [rule() for rule in USERS_REGULARIZERS]
-    covered = {node["name"] for node in REGULARIZERS} | {"none", "activity"}
-    assert covered >= {name for name in available("regularizer") if "." not in name}
+    nodes = with_others("regularizer", REGULARIZERS, {"none", "activity"})
+    rules = [create("regularizer", **node) for node in nodes] + [rule() for rule in USERS_REGULARIZERS]
     full = uneven_model()
     for mesh, wanted in places():
         model = split(full, mesh, wanted)
@@ -188,8 +195,7 @@ def check_penalties(rank: int, places: Places) -> None:
 
 
 def check_constraints(rank: int, places: Places) -> None:
-    assert {node["name"] for node in CONSTRAINTS} >= set(available("constraint"))
-    rules = [create("constraint", **node) for node in CONSTRAINTS] + [Box(), Sorted()]
+    rules = [create("constraint", **node) for node in with_others("constraint", CONSTRAINTS)] + [Box(), Sorted()]
     for mesh, wanted in places():
         for rule in rules:
             for dtype in (torch.float64, torch.bfloat16):
