@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from regtorch.data.labels import IN_PYTHON
-
 _NAMES = {
     *("loss", "loss_fn", "criterion", "objective", "class_weight", "class_weights", "pos_weight", "sample_weight"),
     *("sample_weights", "label_smoothing", "task", "num_outputs"),
@@ -19,4 +17,6 @@ def python_only(key: str) -> str:
     """
     if key.rpartition(".")[2] not in _NAMES:
         return ""
+    from regtorch.data.labels import IN_PYTHON  # imports NumPy, which takes longer than all of --help
+
     return f"a classifier is trained with cross-entropy; {IN_PYTHON}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 import pytest
@@ -46,3 +47,8 @@ def test_the_width_is_the_terminal_s(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_in_a_help_have_their_own_lines() -> None:
     text = "  regtorch-a X\n  regtorch-b Y\n  key  a text\n       that continues\n"
     assert wrapped(text, 80) == "  regtorch-a X\n  regtorch-b Y\n  key  a text that continues\n"
+
+
+def test_the_command_line_of_training_imports_nothing_heavy() -> None:
+    code = "import sys, regtorch.cli.train; assert not {'torch', 'numpy', 'hydra', 'rich'} & sys.modules.keys(), sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
