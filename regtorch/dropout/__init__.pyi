@@ -6,8 +6,7 @@ from regtorch.dropout.concrete_dropout import ConcreteDropout
 from regtorch.dropout.consistent_dropout import ConsistentDropout, consistent
 from regtorch.dropout.convert import convert_dropout
 from regtorch.dropout.depth_schedule import depth_schedule
-from regtorch.dropout.drop_block2d import DropBlock2d
-from regtorch.dropout.drop_block3d import DropBlock3d
+from regtorch.dropout.drop_block import DropBlock2d, DropBlock3d
 from regtorch.dropout.drop_connect import DropConnect
 from regtorch.dropout.drop_path import DropPath
 from regtorch.dropout.dropout import Dropout

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from regtorch.dropout.alpha_dropout import AlphaDropout
 from regtorch.dropout.base import ProbabilityDropout
 from regtorch.dropout.branch_dropping import branch_drop_prob
-from regtorch.dropout.drop_block2d import DropBlock2d
-from regtorch.dropout.drop_block3d import DropBlock3d
+from regtorch.dropout.drop_block import DropBlock2d, DropBlock3d
 from regtorch.dropout.drop_path import DropPath
 from regtorch.dropout.dropout import Dropout
 from regtorch.dropout.feature_alpha_dropout import FeatureAlphaDropout

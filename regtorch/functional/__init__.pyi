@@ -9,9 +9,7 @@ from regtorch.constraints.unit_norm import unit_norm
 from regtorch.dropout.alpha_dropout import alpha_dropout
 from regtorch.dropout.concrete_dropout import concrete_dropout
 from regtorch.dropout.consistent_dropout import consistent_dropout
-from regtorch.dropout.drop_block import drop_block
-from regtorch.dropout.drop_block2d import drop_block2d
-from regtorch.dropout.drop_block3d import drop_block3d
+from regtorch.dropout.drop_block import drop_block, drop_block2d, drop_block3d
 from regtorch.dropout.drop_connect import drop_connect
 from regtorch.dropout.drop_path import drop_path
 from regtorch.dropout.dropout import dropout
